@@ -1,0 +1,73 @@
+"""The two clouds that a step compares: real examples drawn from the data on the device, and latents for the generator.
+
+Draws happen inside the jitted step from its own key, so that a run resumes exactly with nothing but its state.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, Key
+from scipy.stats import qmc
+
+from otgan.config import Batch
+from otgan.data import Dataset
+from otgan.data.strata import strata
+
+
+class Clouds(NamedTuple):
+    """What batches are drawn from; arrays on the device."""
+
+    examples: Array  # (N, d) float32, or (N, h, w, c) uint8
+    bounds: Array | None  # (size + 1,): cell i holds examples[bounds[i]:bounds[i + 1]]; None draws i.i.d.
+    spread: Array | None  # (size, latent_dim) in [0, 1): a Sobol sequence; None draws i.i.d.
+
+
+def make_clouds(dataset: Dataset, batch: Batch, latent_dim: int) -> Clouds:
+    """Lay out a dataset's training examples for a batch's way of drawing. The arrays are still NumPy's."""
+    examples, bounds, spread = dataset.train, None, None
+    if batch.reals == "stratified":
+        order, bounds = strata(examples.reshape(len(examples), -1), batch.size)
+        examples = examples[order]
+    if batch.latents == "sobol":
+        powers = max(1, (batch.size - 1).bit_length())
+        spread = qmc.Sobol(latent_dim, scramble=False).random_base2(powers)[: batch.size].astype(np.float32)
+    return Clouds(examples, bounds, spread)
+
+
+def spread_out(batch: Array, mesh: Mesh | None) -> Array:
+    """Lay a batch along the mesh's axis. The transport problem stays the whole batch's: the same numbers on any number of devices."""
+    return batch if mesh is None else lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec("data")))
+
+
+def draw_reals(clouds: Clouds, key: Key[Array, ""], size: int) -> Float[Array, "size ..."]:
+    """A batch of real examples: i.i.d., or one from each cell of the data's strata."""
+    if clouds.bounds is None:
+        index = jax.random.randint(key, (size,), 0, len(clouds.examples))
+    else:
+        low, high = clouds.bounds[:-1], clouds.bounds[1:]
+        index = low + jnp.floor(jax.random.uniform(key, (size,)) * (high - low)).astype(low.dtype)
+    return as_floats(clouds.examples[index])
+
+
+def draw_latents(clouds: Clouds, key: Key[Array, ""], size: int, dim: int) -> Float[Array, "size dim"]:
+    """A batch of standard normal latents: i.i.d., or a Sobol sequence with a fresh random shift (Cranley, Patterson 1976)."""
+    if clouds.spread is None:
+        return jax.random.normal(key, (size, dim))
+    shifted = (clouds.spread + jax.random.uniform(key, (1, dim))) % 1.0
+    return jax.scipy.special.ndtri(jnp.clip(shifted, 1e-6, 1 - 1e-6))
+
+
+def as_floats(examples: Array) -> Float[Array, "..."]:
+    """Bytes to [-1, 1]; points as they are."""
+    return examples.astype(jnp.float32) / 127.5 - 1 if examples.dtype == jnp.uint8 else examples
+
+
+def as_bytes(pictures: Float[Array, "..."]) -> np.ndarray:
+    """[-1, 1] to bytes, rounded."""
+    return np.asarray(jnp.clip(jnp.round((pictures + 1) * 127.5), 0, 255).astype(jnp.uint8))

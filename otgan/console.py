@@ -1,0 +1,176 @@
+"""What a person sees: a live bar on a terminal, plain lines elsewhere, and tables at the end."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from otgan.config import Config
+
+if TYPE_CHECKING:
+    from otgan.loop import Progress
+
+LINE_SECONDS = 10.0  # between two plain lines
+
+FORMATS = {
+    "high_quality": "{:.1%}",
+    "certified_share": "{:.1%}",
+    "steps_per_second": "{:.1f}",
+    "dual_iterations_per_step": "{:.1f}",
+    "mode_kl": "{:.4f}",
+    "mode_kl_floor": "{:.4f}",
+}
+MEANINGS = {
+    "modes": "modes with a sample within 3 sd, of {modes_total}",
+    "high_quality": "share of 2,000 samples within 3 sd of a mode",
+    "w2": "exact W2 of 2,000 samples to the held-out points",
+    "w2_floor": "the same for real points, mean of 4 sets",
+    "mode_kl": "KL of the modes' masses from uniform, 20,000 samples",
+    "mode_kl_floor": "the same of the training data",
+    "loss": "last window's loss",
+    "mean_cost": "last window's mean cost of a real and a generated point",
+    "lam": "regularizer, units of the cost",
+    "epsilon": "accuracy asked of the dual, units of the cost",
+    "lam_over_mean_cost": "lam in multiples of the mean cost",
+    "certified_share": "steps whose dual was certified to epsilon",
+    "dual_iterations_per_step": "iterations of the dual's solver in a step",
+    "steps_per_second": "without compilation",
+    "peak_memory_bytes": "peak memory",
+}
+
+
+class Ticker:
+    """Shows a run's progress; a `otgan.loop.Show`."""
+
+    def __init__(self, config: Config, console: Console, quiet: bool):
+        self._config, self._console, self._quiet = config, console, quiet
+        self._live = console.is_terminal and not quiet
+        columns = (TextColumn("{task.description}"), BarColumn(bar_width=24), TextColumn("{task.fields[line]}"))
+        self._bar = Bar(*columns, console=console, disable=not self._live)
+        self._task = self._bar.add_task(config.name, total=1.0, line="compiling")
+        self._printed = time.monotonic()
+
+    def __enter__(self) -> Ticker:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def begin(self, progress: Progress, resumed: bool) -> None:
+        """Say where it starts."""
+        if not self._quiet:
+            self._console.print(f"resuming after step {progress.step:,}" if resumed else "compiled; training", highlight=False)
+        self._bar.update(self._task, line="")
+
+    def advance(self, progress: Progress) -> None:
+        """Move the bar, or print a line now and then."""
+        if not self._quiet and not self._live and time.monotonic() - self._printed > LINE_SECONDS:
+            self._printed = time.monotonic()
+            self._console.print(self._line(progress), highlight=False, soft_wrap=True)
+        self._bar.update(self._task, completed=_share(self._config, progress), line=self._line(progress))
+
+    def _line(self, progress: Progress) -> str:
+        last, share = progress.last, _share(self._config, progress)
+        left = progress.seconds * (1 - share) / share if share else 0.0
+        return (
+            f"step {progress.step:,}/{self._config.train.steps:,}  {progress.steps_per_second:.1f}/s  {clock(left)} left  "
+            f"loss {last.get('loss', float('nan')):.4g}  gap {last.get('dual_gap', float('nan')):.2g}  certified {progress.certified_share:.1%}"
+        )
+
+
+def _share(config: Config, progress: Progress) -> float:
+    shares = [progress.step / config.train.steps]
+    if config.train.seconds is not None:
+        shares.append(progress.seconds / config.train.seconds)
+    return min(1.0, max(shares))
+
+
+def clock(seconds: float) -> str:
+    """Seconds as 1:02:03 or 2:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def summary_table(name: str, summary: dict[str, Any]) -> Table:
+    """A run's summary, a row a number, with what it means."""
+    table = Table(title=f"summary of {name}", title_justify="left", show_header=False, box=None, pad_edge=False)
+    for key, value in summary.items():
+        if key in MEANINGS:
+            table.add_row(key, _shown(key, value), MEANINGS[key].format(**summary), style=None)
+    if summary.get("w2_floor"):
+        table.add_row("w2 / w2_floor", f"{summary['w2'] / summary['w2_floor']:.3f}", "1 is what real points get")
+    return table
+
+
+def _shown(key: str, value: Any) -> str:
+    if key == "peak_memory_bytes":
+        return f"{value / 2**20:,.0f} MiB"
+    return FORMATS.get(key, "{:.4g}").format(value)
+
+
+def plain_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
+    """A table without lines."""
+    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def grouped_table(groups: Mapping[str, Iterable[Iterable[str]]]) -> Table:
+    """Rows under the name of their group."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for group, rows in groups.items():
+        table.add_row(f"[bold]{group}[/]")
+        for row in rows:
+            first, *rest = row
+            table.add_row(f"  {first}", *rest)
+    return table
+
+
+def describe(config: Config) -> str:
+    """A config for a reader: the card, the values as TOML, and lam in other tools' words."""
+    card = config.card
+    facts = [("paper", card.paper), ("expect", card.expect), ("cost", card.cost), ("note", card.note), ("run", f"otgan run {config.name}")]
+    head = [f"{config.name}: {card.title}", *(f"  {name:7} {text}" for name, text in facts if text)]
+    tables = config.model_dump(mode="json", exclude={"card", "name"}, exclude_none=True)
+    return "\n".join([*head, "", *_toml(tables), "", "lam elsewhere", *(f"  {line}" for line in translations(config))])
+
+
+def translations(config: Config) -> list[str]:
+    """What the config's lam is in POT, GeomLoss and ott-jax."""
+    lam = config.oracle.lam
+    if lam.relative:
+        return [f"{lam} is in multiples of the batch's mean cost; its absolute value C, printed by a run, is", *_elsewhere(config, None)]
+    return _elsewhere(config, lam.value)
+
+
+def _elsewhere(config: Config, lam: float | None) -> list[str]:
+    value = "lam" if lam is None else f"{lam:g}"
+    if config.oracle.regularizer == "l2":
+        return [
+            f"POT       ot.smooth.smooth_ot_dual(..., reg={value} * n * m, reg_type='l2') on n x m points",
+            "GeomLoss  none",
+            "ott-jax   none",
+        ]
+    blur = "sqrt(lam / 2)" if lam is None else f"{math.sqrt(lam / 2):.4g}"
+    geomloss = f"blur={blur} with p=2, whose cost is half of ours" if config.cost.name == "squared_l2" else "none for this cost"
+    return [f"POT       reg={value}", f"GeomLoss  {geomloss}", f"ott-jax   epsilon={value}"]
+
+
+def _toml(tables: dict[str, Any], prefix: str = "") -> list[str]:
+    plain = [f"{key} = {json.dumps(value)}" for key, value in tables.items() if not isinstance(value, dict)]
+    lines = [f"[{prefix}]", *plain] if prefix else plain
+    for key, value in tables.items():
+        if isinstance(value, dict):
+            lines += ["", *_toml(value, f"{prefix}.{key}" if prefix else key)]
+    return lines

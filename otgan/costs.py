@@ -1,0 +1,53 @@
+"""Costs between two clouds: matrices c(x_i, y_j), in float32's full precision also where the hardware would rather multiply coarsely."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float
+
+CostMatrix = Callable[[Array, Array], Array]
+
+TINY = 1e-12  # keeps the direction of a zero vector, and its gradient, finite
+
+
+def l1(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    """The sum of absolute differences. Memory in O(n m): XLA fuses the differences into the sum."""
+    return jnp.sum(jnp.abs(x[:, None, :] - y[None, :, :]), axis=-1)
+
+
+def squared_l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    """The squared Euclidean distance |x|^2 + |y|^2 - 2 <x, y>, centred first so that a common offset does not cancel digits."""
+    center = lax.stop_gradient(jnp.mean(y, axis=0, keepdims=True))
+    x, y = x - center, y - center
+    squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
+    return jnp.maximum(squares - 2 * _inner(x, y), 0.0)
+
+
+def cosine(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    """One minus the cosine of the angle between x and y; a zero vector stands at cost 1 from everything."""
+    return 1 - _inner(_direction(x), _direction(y))
+
+
+def _inner(x: Array, y: Array) -> Array:
+    return jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)
+
+
+def _direction(x: Array) -> Array:
+    return x * lax.rsqrt(jnp.sum(x * x, axis=1, keepdims=True) + TINY)
+
+
+def make_cost(name: str) -> CostMatrix:
+    """The cost matrix of a config's `cost.name`, on examples of any shape (flattened)."""
+    match name:
+        case "l1":
+            matrix = l1
+        case "squared_l2":
+            matrix = squared_l2
+        case "cosine":
+            matrix = cosine
+        case _:
+            raise ValueError(f"no cost is called {name!r}")
+    return lambda x, y: matrix(x.reshape(len(x), -1), y.reshape(len(y), -1))

@@ -1,0 +1,100 @@
+"""A data set in memory, and the one function that makes it from a config's data section."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from otgan import config
+from otgan.data import digits, own, prepared
+
+HELD_OUT_PER_MODE = 80
+"""Held-out points of every mode of the grid."""
+
+GRID_SEED = 20180
+"""Part of what the grid is: it never changes, so every run sees the same points."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Examples to learn from and examples held out.
+
+    Attributes:
+        name: what the config calls it.
+        train: (N, d) float32 points or (N, h, w, c) uint8 pictures.
+        test: the held-out examples, of the same kind.
+        centers: (k, d) float32 true modes; the grid alone has them.
+        sd: standard deviation of every mode in each coordinate; the grid alone has it.
+    """
+
+    name: str
+    train: np.ndarray
+    test: np.ndarray
+    centers: np.ndarray | None = None
+    sd: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one example: (d,) or (h, w, c)."""
+        return self.train.shape[1:]
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the examples are pictures (bytes) rather than points."""
+        return self.train.dtype == np.uint8
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A short hash of the values, shapes and types of both parts: equal exactly if the data are."""
+        digest = hashlib.sha256()
+        for part in (self.train, self.test):
+            digest.update(f"{part.shape}{part.dtype.str}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        return digest.hexdigest()[:12]
+
+
+def load(data: config.Data, data_dir: Path | None = None) -> Dataset:
+    """Read or make the data set that a config describes.
+
+    Args:
+        data: the config's data section.
+        data_dir: the TFDS folder; by default `TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
+
+    Raises:
+        UserError: the data are missing, damaged or unfit; the sentence says what to do.
+    """
+    match data:
+        case config.Grid():
+            return _grid(data)
+        case config.Images():
+            return Dataset(data.kind, *_pictures(data, data_dir))
+        case config.Stacked():
+            train, test = _pictures(config.Images(kind="mnist", source=data.source), data_dir)
+            return Dataset(data.kind, *digits.stack(train, test, data.size))
+        case config.Own():
+            return Dataset(data.kind, *own.load(Path(data.path).expanduser(), data.held_out))
+
+
+def _pictures(data: config.Images, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
+    if data.source == "sample":
+        return digits.sample()
+    read = prepared.load(data.kind, data_dir)
+    return read.train, read.test
+
+
+def _grid(data: config.Grid) -> Dataset:
+    ticks = (np.arange(data.side) - (data.side - 1) / 2) * data.spacing
+    centers = np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
+    modes = np.random.default_rng([GRID_SEED, 0]).integers(len(centers), size=data.size)
+    held_out = np.repeat(np.arange(len(centers)), HELD_OUT_PER_MODE)
+    train, test = (_around(centers[which], data.sd, stream) for stream, which in ((1, modes), (2, held_out)))
+    return Dataset(data.kind, train, test, centers, data.sd)
+
+
+def _around(centers: np.ndarray, sd: float, stream: int) -> np.ndarray:
+    noise = np.random.default_rng([GRID_SEED, stream]).standard_normal(centers.shape)
+    return (centers + sd * noise).astype(np.float32)

@@ -1,0 +1,225 @@
+"""MNIST and CIFAR-10 as TFDS prepared them: found, read without TensorFlow or a network, and kept decoded in a cache.
+
+TFDS finds the files, checks their description and takes the records apart. The pictures are decoded here, by Pillow alone: TFDS would
+use OpenCV where it happens to be installed, whose JPEG decoder gives other bytes, and is slower besides.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from otgan.errors import UserError
+
+TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
+"""The data sets that TFDS prepares for us, by its names for them."""
+
+VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Both splits of a labeled picture data set.
+
+    Attributes:
+        train: (N, h, w, c) uint8.
+        train_labels: (N,) uint8.
+        test: (M, h, w, c) uint8.
+        test_labels: (M,) uint8.
+    """
+
+    train: np.ndarray
+    train_labels: np.ndarray
+    test: np.ndarray
+    test_labels: np.ndarray
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that TFDS does not prepare for us.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    if name not in TITLES:
+        raise UserError(f"there is nothing to prepare for {name!r}: choose {' or '.join(TITLES)}")
+
+
+def folder(data_dir: Path | None = None) -> Path:
+    """The TFDS folder: the one given, else `TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+
+
+def find(name: str, data_dir: Path | None = None) -> Path | None:
+    """The newest prepared version of a data set (a folder such as `mnist/3.0.1`), or None."""
+    home = folder(data_dir) / name
+    with suppress(OSError):
+        complete = [path for path in home.iterdir() if VERSION.fullmatch(path.name) and (path / "dataset_info.json").is_file()]
+        return max(complete, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
+    return None
+
+
+def load(name: str, data_dir: Path | None = None) -> Prepared:
+    """Read a prepared data set, from the cache of decoded pictures if it is there.
+
+    Args:
+        name: `mnist` or `cifar10`.
+        data_dir: see `folder`.
+
+    Raises:
+        UserError: it is not prepared, or its files are damaged.
+    """
+    path = require(name, data_dir)
+    cached = _cache_dir() / f"{name}-{path.name}-{_key(path)}.npz"
+    # An unusable cache, whatever the reason, is no reason to stop: the files themselves are the truth.
+    with suppress(OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return _cached(cached)
+    read = decode(path)
+    with suppress(OSError):
+        _store(read, cached)
+    return read
+
+
+def require(name: str, data_dir: Path | None = None) -> Path:
+    """The folder of a prepared data set.
+
+    Raises:
+        UserError: it is not prepared, and the sentence names the command that prepares it; or it is nothing that TFDS prepares for us.
+    """
+    check_name(name)
+    if found := find(name, data_dir):
+        return found
+    instead = ", or use the digits that otgan carries with `--data sample`" if name == "mnist" else ""
+    raise UserError(
+        f"{TITLES[name]} is not prepared in {folder(data_dir)}: run `otgan data prepare {name}` once, "
+        f"or point TFDS_DATA_DIR at a folder that holds it{instead}"
+    )
+
+
+def decode(path: Path) -> Prepared:
+    """Read a version folder afresh, past the cache.
+
+    Args:
+        path: a folder such as `.../mnist/3.0.1`.
+
+    Raises:
+        UserError: the files are damaged, or in a format that needs TensorFlow.
+    """
+    kind = file_format(path)
+    if kind not in ("array_record", "tfrecord"):
+        raise UserError(f"{path} is in {kind} format, which needs TensorFlow: prepare it in another folder with `otgan data prepare`")
+    try:
+        return _decode(path)
+    except (ImportError, MemoryError):
+        raise  # the machine's trouble, not the files'
+    except Exception as error:  # damage shows as an error of JSON, TFDS, riegeli, protobuf or Pillow
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} seems damaged ({reason[:200]}): remove it and run `otgan data prepare {path.parent.name}`") from error
+
+
+def file_format(path: Path) -> str:
+    """The record format that a version folder's description states.
+
+    Raises:
+        UserError: the description is damaged.
+    """
+    try:
+        return json.loads((path / "dataset_info.json").read_text()).get("fileFormat", "tfrecord")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{path / 'dataset_info.json'} is damaged ({error}): remove {path} and prepare it again") from error
+
+
+def _decode(path: Path) -> Prepared:
+    import tensorflow_datasets as tfds  # slow to import, and only reading needs it
+
+    builder = tfds.builder_from_directory(str(path))
+    return Prepared(*_split(builder, path, "train"), *_split(builder, path, "test"))
+
+
+def _split(builder: Any, path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """(n, h, w, c) pictures and (n,) labels of one split."""
+    shape = builder.info.features["image"].shape
+    count = builder.info.splits[split].num_examples
+    images, labels = np.empty((count, *shape), np.uint8), np.empty(count, np.uint8)
+    seen = 0
+    for seen, example in enumerate(_examples(builder, path, split), start=1):
+        images[seen - 1] = np.asarray(Image.open(io.BytesIO(example["image"]))).reshape(shape)
+        labels[seen - 1] = example["label"]
+    if seen != count:
+        raise ValueError(f"{split} has {seen} of {count} records")
+    return images, labels
+
+
+def _examples(builder: Any, path: Path, split: str) -> Iterator[dict[str, Any]]:
+    """Examples with their pictures still encoded."""
+    from tensorflow_datasets import decode as tfds_decode
+
+    encoded = {"image": tfds_decode.SkipDecoding()}
+    if file_format(path) == "array_record":
+        source = builder.as_data_source(split=split, decoders=encoded)
+        for start in range(0, len(source), 1000):
+            yield from source.__getitems__(range(start, min(start + 1000, len(source))))
+    else:
+        for shard in builder.info.splits[split].filepaths:
+            for record in _tfrecords(Path(shard)):
+                example = builder.info.features.deserialize_example_np(record, decoders=encoded)
+                _check(example["image"])  # array_record has checksums of its own
+                yield example
+
+
+def _check(encoded: bytes) -> None:
+    """Compare a PNG with its own checksums, which decoding ignores."""
+    try:
+        Image.open(io.BytesIO(encoded)).verify()
+    except (OSError, SyntaxError) as error:
+        raise ValueError("a record holds a damaged picture") from error
+
+
+def _tfrecords(shard: Path) -> Iterator[bytes]:
+    """The records of a TFRecord file: each is its length (8 bytes, little endian), a checksum (4), the payload, a checksum (4)."""
+    with shard.open("rb") as file:
+        while head := file.read(12):
+            length = int.from_bytes(head[:8], "little")
+            if length > shard.stat().st_size or len(body := file.read(length + 4)) < length + 4:
+                raise ValueError(f"{shard.name} ends within a record")
+            yield body[:length]
+
+
+def _cache_dir() -> Path:
+    return Path(os.environ.get("OTGAN_CACHE") or "~/.cache/otgan").expanduser()
+
+
+def _key(path: Path) -> str:
+    """Changes whenever a file of the folder does."""
+    files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(path.iterdir())]
+    return hashlib.sha256(repr((str(path.resolve()), files)).encode()).hexdigest()[:16]
+
+
+def _cached(file: Path) -> Prepared:
+    # Opened here because numpy leaves a damaged file open.
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
+        return Prepared(**{field: arrays[field] for field in Prepared.__dataclass_fields__})
+
+
+def _store(read: Prepared, cached: Path) -> None:
+    """Write uncompressed, and whole or not at all: another process may be reading."""
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=cached.parent, suffix=".tmp", delete=False) as file:
+        try:
+            np.savez(file, **vars(read))
+            Path(file.name).replace(cached)
+        except OSError:
+            Path(file.name).unlink(missing_ok=True)
+            raise

@@ -1,0 +1,198 @@
+"""From what a user types to a config: named experiments, files, flags and `--set`, with every mistake told at once."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from otgan.config import Config
+from otgan.errors import UserError
+
+_PACKAGE = Path(__file__).parent
+FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent / "experiments")  # in a wheel; in a checkout
+CHOOSERS = ("kind", "family")  # the keys that say which model a table is
+
+Raw = dict[str, Any]
+
+
+def names() -> list[str]:
+    """The named experiments, in alphabetical order."""
+    return sorted(path.stem for path in _folder().glob("*.toml"))
+
+
+def resolve(target: str, overrides: Mapping[str, Any] | None = None, source: str | None = None) -> Config:
+    """The config of a named experiment, or of a TOML or JSON file, with some of its keys changed.
+
+    Args:
+        target: an experiment's name, or a path to a `.toml` or a stored `config.json`.
+        overrides: new values by dotted key, such as `{"oracle.lam": "0.1x"}`.
+        source: where the data come from: "tfds", "sample", or the path of the user's own data.
+
+    Raises:
+        UserError: there is no such experiment, its file cannot be read, or its values are wrong; all mistakes in one message.
+    """
+    raw = read(target)
+    if source is not None:
+        raw["data"] = _data_from(raw.get("data", {}), source)
+    for key, value in (overrides or {}).items():
+        _put(raw, key, value)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+
+
+def read(target: str) -> Raw:
+    """The plain tables of an experiment, what it extends merged in."""
+    path = _find(target)
+    raw = _parse(path)
+    raw.setdefault("name", path.stem)
+    seen = {path}
+    while "extends" in raw:
+        base = _find(str(raw.pop("extends")), beside=path.parent)
+        if base in seen:
+            raise UserError(f"{path}: its chain of `extends` comes back to {base.name}")
+        seen.add(base)
+        raw = merge(_parse(base), raw)
+    return raw
+
+
+def merge(base: Raw, change: Raw) -> Raw:
+    """Tables merged key by key; one that chooses another kind than the base's replaces it whole, since its keys differ."""
+    merged = copy.deepcopy(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        tables = isinstance(old, dict) and isinstance(value, dict)
+        same = tables and all(value.get(c, old.get(c)) == old.get(c) for c in CHOOSERS)
+        merged[key] = merge(old, value) if same else copy.deepcopy(value)
+    return merged
+
+
+def parse_set(assignment: str) -> tuple[str, Any]:
+    """`key=value` of `--set`, the value read as TOML where it is, and as a string otherwise.
+
+    Raises:
+        UserError: there is no `=`.
+    """
+    key, sign, text = assignment.partition("=")
+    if not sign or not key.strip():
+        raise UserError(f"--set needs key=value, such as --set batch.size=256, not {assignment!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    return key.strip(), value
+
+
+def differences(old: Config, new: Config, free: Iterable[str] = ()) -> list[str]:
+    """Sentences on the keys whose values differ, by dotted name."""
+    a, b = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    keys = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and k not in set(free) and not k.startswith("card.")]
+    return [f"{k} ({a.get(k, 'absent')} there, {b.get(k, 'absent')} now)" for k in keys]
+
+
+def _folder() -> Path:
+    return next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
+
+
+def _find(target: str, beside: Path | None = None) -> Path:
+    if target in names():
+        return _folder() / f"{target}.toml"
+    path = (beside or Path()) / target
+    if path.suffix in (".toml", ".json") or path.is_file():
+        if not path.is_file():
+            raise UserError(f"there is no file {path}")
+        return path
+    raise UserError(f"there is no experiment called {target!r}{_nearest(target, names())}; `otgan list` shows all")
+
+
+def _parse(path: Path) -> Raw:
+    try:
+        text = path.read_text(encoding="utf-8")
+        raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+    if not isinstance(raw, dict):
+        raise UserError(f"cannot read {path}: it holds no tables")
+    return raw
+
+
+def _data_from(data: Raw, source: str) -> Raw:
+    if source not in ("tfds", "sample"):
+        return {"kind": "own", "path": str(Path(source).resolve())}
+    if data.get("kind") not in ("mnist", "cifar10", "stacked-mnist"):
+        raise UserError(f"--data {source} chooses where digits or CIFAR-10 come from; this experiment's data are {data.get('kind')!r}")
+    return {**data, "source": source}
+
+
+def _put(raw: Raw, dotted: str, value: Any) -> None:
+    *tables, last = dotted.split(".")
+    for table in tables:
+        inner = raw.setdefault(table, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"{dotted}: {table} is a value, not a table{_nearest(table, list(raw))}")
+        raw = inner
+    raw[last] = value
+
+
+def _flat(tree: Any, prefix: str = "") -> Raw:
+    if not isinstance(tree, dict):
+        return {prefix[:-1]: tree}
+    return {key: value for name, inner in tree.items() for key, value in _flat(inner, f"{prefix}{name}.").items()}
+
+
+def _nearest(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
+
+
+def _explain(error: ValidationError) -> str:
+    mistakes = [_sentence(dict(e)) for e in error.errors()]
+    return mistakes[0] if len(mistakes) == 1 else "\n".join([f"{len(mistakes)} mistakes:", *(f"  {m}" for m in mistakes)])
+
+
+def _sentence(mistake: Raw) -> str:
+    model, where = _place(mistake["loc"])
+    if mistake["type"] == "extra_forbidden":
+        prefix = where.rpartition(".")[0]
+        known = [f"{prefix}.{k}" if prefix else k for k in (model.model_fields if model else [])]
+        return f"unknown key {where}{_nearest(where, known)}"
+    message = mistake["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    message = message[:1].lower() + message[1:]
+    given = mistake.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and mistake["type"] != "value_error" else ""
+    return f"{where}: {message}{shown}" if where else message
+
+
+def _place(location: tuple[str | int, ...]) -> tuple[type[BaseModel] | None, str]:
+    """Where a mistake lies: the model that has or lacks the key, and its dotted name, without pydantic's tags of unions."""
+    options: list[type[BaseModel]] = [Config]
+    owner: type[BaseModel] | None = Config
+    words: list[str] = []
+    for part in location:
+        tagged = [option for option in options if part in _tags(option)]
+        if len(options) > 1 and tagged:
+            options = tagged
+            continue
+        owner = options[0] if options else None
+        words.append(str(part))
+        field = owner.model_fields.get(str(part)) if owner else None
+        options = _models(field.annotation) if field else []
+    return owner, ".".join(words)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in _models(inner)]
+
+
+def _tags(model: type[BaseModel]) -> list[Any]:
+    return [tag for c in CHOOSERS if c in model.model_fields for tag in get_args(model.model_fields[c].annotation)]

@@ -1,0 +1,111 @@
+"""A run from a config: check everything that can be checked, claim the folder, train, say how it ended."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from otgan import experiments
+from otgan.config import CADENCE, Config
+from otgan.data import Dataset, load
+from otgan.errors import UserError
+from otgan.loop import Show, train
+from otgan.runs import RunFolder, new_folder
+from otgan.system import Form, make_mesh
+
+RUNS = Path("runs")
+LIBRARIES = ("otgan", "jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint", "numpy")
+EXIT = {"finished": 0, "diverged": 1, "stopped": 1}
+
+
+class Ended(NamedTuple):
+    """How a run ended, and where to look."""
+
+    state: str
+    summary: dict[str, Any]
+    picture: str
+    folder: str
+    reason: str
+    exit_code: int
+
+
+def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | None, devices: int | None, show: Show) -> Ended:
+    """Train a config in a folder of its own, or resume it in the folder `out`. Nothing is written before everything is checked.
+
+    Raises:
+        UserError: the data are not there, the devices do not fit the batch, or the folder is another run's or cannot be written.
+    """
+    check_devices(config, devices)
+    folder = RunFolder(out) if out else None
+    if folder and folder.exists:
+        check_same(config, folder)
+    dataset = load(config.data, data_dir)
+    environment = describe(dataset)
+    if folder and folder.exists:
+        check_data(environment, folder)
+    folder = folder or new_folder(RUNS, config.name, marks)
+    with folder.locked():
+        if not folder.exists:
+            folder.create(config.json())
+        folder.write_environment(environment)
+        outcome = train(config, dataset, folder, devices, show)
+    return Ended(outcome.state, outcome.summary, outcome.picture, str(folder.path), outcome.reason, EXIT[outcome.state])
+
+
+def check_devices(config: Config, devices: int | None) -> None:
+    """Refuse a batch that the devices cannot share equally.
+
+    Raises:
+        UserError: they cannot.
+    """
+    count = make_mesh(devices).size
+    if config.batch.size % count:
+        near = max(count, round(config.batch.size / count) * count)
+        raise UserError(f"a batch of {config.batch.size} cannot be shared equally by {count} devices; try --batch-size {near}")
+
+
+def check_same(config: Config, folder: RunFolder) -> None:
+    """Refuse to go on in a folder with another config than the one it was begun with.
+
+    Raises:
+        UserError: naming the keys that differ.
+    """
+    there = experiments.resolve(str(folder.config_path))
+    differing = experiments.differences(there, config, {f"train.{key}" for key in CADENCE})
+    if differing:
+        raise UserError(f"{folder.path} holds a run with another config: {'; '.join(differing)}. Give --out another folder")
+
+
+def check_data(environment: dict[str, Any], folder: RunFolder) -> None:
+    """Refuse to go on with other data than the run was begun with.
+
+    Raises:
+        UserError: they are others.
+    """
+    there = folder.read_environment()["data"]["fingerprint"]
+    now = environment["data"]["fingerprint"]
+    if there != now:
+        raise UserError(f"{folder.path} was begun with other data (fingerprint {there}, now {now}). Give --out another folder")
+
+
+def describe(dataset: Dataset) -> dict[str, Any]:
+    """Where a run runs, and on which data."""
+    return {
+        "versions": {name: version(name) for name in LIBRARIES},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": [str(device.device_kind) for device in jax.devices()],
+        "command": sys.argv,
+        "data": {
+            "name": dataset.name,
+            "train": len(dataset.train),
+            "held_out": len(dataset.test),
+            "fingerprint": dataset.fingerprint,
+            "form": Form.of(dataset).record(),
+        },
+    }

@@ -1,0 +1,280 @@
+"""The loop of every run: dispatch many steps at once, read their numbers, do what is due, finish. It knows no family.
+
+A dispatch runs as many steps as asked, up to a fixed room for their records, in one compiled program. So a run that is stopped anywhere
+and resumed computes the same bits as one that was not, however the steps fell into dispatches.
+"""
+
+from __future__ import annotations
+
+import resource
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from otgan.checkpoints import Checkpoints
+from otgan.clouds import Clouds, as_bytes, make_clouds
+from otgan.config import Config
+from otgan.data import Dataset
+from otgan.metrics.points import COUNTED, judge_points
+from otgan.pictures import save_scatter, save_sheet
+from otgan.records import Recorder, windows
+from otgan.runs import RunFolder
+from otgan.step import MUST_BE_FINITE, Stepper, TrainState, healthy
+from otgan.system import Form, System, build, make_mesh
+
+ROOM = 500  # steps in one dispatch at most
+PACE = 0.5  # seconds that a dispatch should take: often enough for a live bar and for Ctrl-C, rare enough for Python not to matter
+SHOWN = 64  # images in a picture
+JUDGE_SEED = 2018  # of the latents that are drawn or judged: the same for every run
+
+
+@dataclass
+class Progress:
+    """The loop's own numbers, which every checkpoint carries."""
+
+    step: int = 0
+    seconds: float = 0.0  # of training: without compilation, pictures, checkpoints
+    certified: int = 0  # steps whose dual reached epsilon
+    dual_iterations: int = 0
+    last: dict[str, Any] = field(default_factory=dict)  # the newest window
+
+    @property
+    def steps_per_second(self) -> float:
+        """Training steps in a second of training."""
+        return self.step / self.seconds if self.seconds else 0.0
+
+    @property
+    def certified_share(self) -> float:
+        """The share of steps whose dual was certified to epsilon."""
+        return self.certified / self.step if self.step else 0.0
+
+
+class Show(Protocol):
+    """Where a run's progress is shown."""
+
+    def begin(self, progress: Progress, resumed: bool) -> None:
+        """The run is compiled and starts or goes on."""
+
+    def advance(self, progress: Progress) -> None:
+        """A dispatch is done."""
+
+
+class Outcome(NamedTuple):
+    """How a run ended."""
+
+    state: str  # finished, stopped or diverged
+    progress: Progress
+    summary: dict[str, Any]
+    picture: str
+    reason: str  # a sentence, where it did not finish
+
+
+def train(config: Config, dataset: Dataset, folder: RunFolder, devices: int | None, show: Show) -> Outcome:
+    """Train, from the newest checkpoint in the folder if there is one, to the config's last step or second.
+
+    Raises:
+        UserError: the devices or the checkpoint do not fit.
+    """
+    mesh = make_mesh(devices)
+    system = build(config, Form.of(dataset), mesh)
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    clouds = jax.device_put(make_clouds(dataset, config.batch, config.generator.latent_dim), everywhere)
+    state = jax.jit(system.stepper.init, out_shardings=everywhere)()
+    with Checkpoints(folder.checkpoints) as checkpoints, _interruptible() as interrupted:
+        progress, resumed = Progress(), checkpoints.newest is not None
+        if resumed:
+            state, numbers = checkpoints.restore(state)
+            progress = Progress(**numbers)
+        dispatch = compile_dispatch(system.stepper, state, clouds, mesh, config.oracle.on_budget == "stop")
+        folder.write_status("running", progress.step, progress.seconds, summarize(progress))
+        show.begin(progress, resumed)
+        with Recorder(folder, progress.step) as recorder:
+            reason, saved = "", time.monotonic()
+            while not reason and progress.step < config.train.steps and not _late(config, progress) and not interrupted:
+                state, reason = advance(config, dispatch, state, clouds, progress, recorder)
+                show.advance(progress)
+                if progress.step in picture_steps(config):
+                    draw(system, state, dataset, folder, progress.step)
+                if time.monotonic() - saved > config.train.checkpoint_seconds:
+                    keep(checkpoints, folder, state, progress)
+                    saved = time.monotonic()
+        keep(checkpoints, folder, state, progress)
+    return finish(config, system, state, dataset, folder, progress, reason, bool(interrupted))
+
+
+# --- dispatches -----------------------------------------------------------------------------------------------------------------------
+
+
+class Steps(NamedTuple):
+    """What a dispatch hands back."""
+
+    state: TrainState
+    records: dict[str, Array]  # by name, (ROOM,): the first `taken` are filled
+    taken: Array  # steps tried; fewer than asked where one halted
+
+
+def compile_dispatch(stepper: Stepper, state: TrainState, clouds: Clouds, mesh: Mesh, strict: bool) -> Callable[..., Steps]:
+    """The compiled program that takes `count` steps, or fewer: it halts at a step that is broken or, if strict, not certified."""
+
+    def many(state: TrainState, clouds: Clouds, count: Array) -> Steps:
+        shapes = jax.eval_shape(lambda s: stepper.step(s, clouds)[1], state)
+        room = {name: jnp.zeros(ROOM, value.dtype) for name, value in shapes.items()}
+
+        def go_on(carry):
+            _, _, taken, halted = carry
+            return (taken < count) & ~halted
+
+        def one(carry):
+            state, room, taken, _ = carry
+            state, record = stepper.step(state, clouds)
+            room = {name: values.at[taken].set(record[name]) for name, values in room.items()}
+            halted = ~healthy(record) | (strict & ~record["dual_converged"])
+            return state, room, taken + 1, halted
+
+        start = (state, room, jnp.zeros((), jnp.int32), jnp.asarray(False))
+        return Steps(*lax.while_loop(go_on, one, start)[:3])
+
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    jitted = jax.jit(many, donate_argnums=0, out_shardings=everywhere)
+    return jitted.lower(state, clouds, jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)).compile()
+
+
+def advance(
+    config: Config, dispatch: Callable[..., Steps], state: TrainState, clouds: Clouds, progress: Progress, recorder: Recorder
+) -> tuple[TrainState, str]:
+    """One dispatch: as many steps as fit the pace, up to what is due next. Returns the state, and why the run must end, if it must."""
+    count = _count(config, progress)
+    began = time.monotonic()
+    steps = jax.block_until_ready(dispatch(state, clouds, jnp.asarray(count, jnp.int32)))
+    progress.seconds += time.monotonic() - began
+    records = {name: np.asarray(values)[: int(steps.taken)] for name, values in steps.records.items()}
+    reason, sound = _verdict(records, progress.step, config.oracle.on_budget == "stop")
+    records = {name: values[:sound] for name, values in records.items()}
+    records["lam_over_mean_cost"] = records["lam"] / records["mean_cost"]
+    for window in windows(records, progress.step + 1, config.train.log_every):
+        recorder.write({**window, "seconds": round(progress.seconds, 3)})
+        progress.last = window
+    progress.step += sound
+    progress.certified += int(records["dual_converged"].sum())
+    progress.dual_iterations += int(records["dual_iterations"].sum())
+    return steps.state, reason
+
+
+def _verdict(records: dict[str, np.ndarray], before: int, strict: bool) -> tuple[str, int]:
+    """Why a dispatch's last step must be the run's last, if it must; and how many of its steps count."""
+    taken = len(records["loss"])
+    at = f"at step {before + taken}"
+    broken = [f"{name} became {records[name][-1]}" for name in MUST_BE_FINITE if not np.isfinite(records[name][-1])]
+    if broken:
+        return f"{' and '.join(broken)} {at}; the last good state is kept", taken - 1
+    if strict and not records["dual_converged"][-1]:
+        gap, epsilon = records["dual_gap"][-1], records["epsilon"][-1]
+        return f"the dual {at} has a gap of {gap:.3g}, above epsilon {epsilon:.3g}, after all its iterations (on_budget = stop)", taken
+    return "", taken
+
+
+def _count(config: Config, progress: Progress) -> int:
+    """Steps in the next dispatch: what the pace allows, in whole windows, and no further than the next picture or the end."""
+    every = config.train.log_every
+    paced = int(PACE * progress.steps_per_second) // every * every
+    due = min(step for step in picture_steps(config) if step > progress.step)
+    whole = every - progress.step % every  # after a halt inside a window, first to its end
+    return min(max(paced - progress.step % every, whole), ROOM, due - progress.step)
+
+
+def _late(config: Config, progress: Progress) -> bool:
+    return config.train.seconds is not None and progress.seconds >= config.train.seconds
+
+
+@contextmanager
+def _interruptible() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C or a termination arrives; the dispatch at work is finished first."""
+    seen: list[int] = []
+    caught = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(s, lambda number, _: seen.append(number)) for s in caught]
+    try:
+        yield seen
+    finally:
+        for s, handler in zip(caught, before, strict=True):
+            signal.signal(s, handler)
+
+
+# --- what is due ----------------------------------------------------------------------------------------------------------------------
+
+
+def picture_steps(config: Config) -> set[int]:
+    """The steps after which samples are drawn: evenly spread, the last step among them."""
+    steps, pictures = config.train.steps, config.train.pictures
+    return {max(1, round(steps * (i + 1) / pictures)) for i in range(pictures)}
+
+
+def draw(system: System, state: TrainState, dataset: Dataset, folder: RunFolder, step: int) -> None:
+    """Draw samples of the averaged generator on latents that are the same at every step and in every run."""
+    if dataset.is_images:
+        save_sheet(as_bytes(generate(system, state, SHOWN)), folder.picture(step))
+    else:
+        samples = np.asarray(generate(system, state, len(dataset.test[:2_000])))
+        save_scatter(samples, dataset.test[:2_000], folder.picture(step), dataset.centers, 3 * (dataset.sd or 0.0))
+
+
+def generate(system: System, state: TrainState, size: int, seed: int = JUDGE_SEED) -> Array:
+    """`size` samples of the averaged generator."""
+    return system.sample(state.dual, state.average, jax.random.key(seed), size)
+
+
+def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progress: Progress) -> None:
+    """Save the state and say how far the run is."""
+    checkpoints.save(progress.step, state, asdict(progress))
+    folder.write_status("running", progress.step, progress.seconds, summarize(progress))
+
+
+def finish(
+    config: Config,
+    system: System,
+    state: TrainState,
+    dataset: Dataset,
+    folder: RunFolder,
+    progress: Progress,
+    reason: str,
+    interrupted: bool,
+) -> Outcome:
+    """Draw and judge the end, and write the last status."""
+    whole = progress.step >= config.train.steps or _late(config, progress)
+    if interrupted and not whole and not reason:
+        reason = f"interrupted after step {progress.step}; go on with: otgan run {folder.path}"
+    kind = "finished" if not reason else "stopped" if interrupted or "on_budget" in reason else "diverged"
+    draw(system, state, dataset, folder, progress.step)
+    scores = {} if dataset.is_images else judge_points(np.asarray(generate(system, state, COUNTED)), dataset)
+    summary = {**scores, **summarize(progress)}
+    folder.write_status(kind, progress.step, progress.seconds, summary, reason)
+    return Outcome(kind, progress, summary, str(folder.picture(progress.step)), reason)
+
+
+def summarize(progress: Progress) -> dict[str, Any]:
+    """What a summary holds for every run."""
+    last = {name: progress.last.get(name) for name in ("loss", "mean_cost", "lam", "epsilon", "lam_over_mean_cost")}
+    return {
+        **{name: value for name, value in last.items() if value is not None},
+        "certified_share": progress.certified_share,
+        "dual_iterations_per_step": progress.dual_iterations / progress.step if progress.step else 0.0,
+        "steps_per_second": progress.steps_per_second,
+        "peak_memory_bytes": peak_memory(),
+    }
+
+
+def peak_memory() -> int:
+    """The most memory held so far: the fullest device's where it says so, else the process's."""
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    on_devices = max(s.get("peak_bytes_in_use", 0) for s in stats)
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return on_devices or resident * (1 if sys.platform == "darwin" else 1024)

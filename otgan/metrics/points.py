@@ -1,0 +1,56 @@
+"""Judge generated points: exact W2 against held-out ones beside its floor and, where the true modes are known, modes and masses."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+from otgan.data import Dataset
+from otgan.metrics.wasserstein import exact_w2
+
+JUDGED = 2_000  # points in a W2 and in a share, as in the literature on the grid
+COUNTED = 20_000  # points in the histogram of modes, where 2,000 would show their own noise
+FLOORS = 4  # real sets whose W2 makes the floor
+WITHIN = 3.0  # a sample is of high quality within so many standard deviations of a mode
+
+
+def judge_points(samples: np.ndarray, dataset: Dataset) -> dict[str, float]:
+    """All scores of a generator of points.
+
+    Args:
+        samples: (N, d) generated points, `COUNTED` of them or more.
+        dataset: the data, whose held-out points are the reference.
+
+    Returns:
+        `w2`, of the first 2,000 samples to as many held-out points, and `w2_floor`, the mean of the same for real training points;
+        on the grid also `modes` (with at least one sample of high quality among the first 2,000), `modes_total`, `high_quality` (share
+        within 3 sd of a mode), `mode_kl` (KL of the masses of all samples over the nearest modes from uniform) and `mode_kl_floor`
+        (the same of the training points).
+    """
+    size = min(JUDGED, len(dataset.test), len(dataset.train))
+    reference = dataset.test[:size]
+    sets = [dataset.train[i * size : (i + 1) * size] for i in range(FLOORS)]
+    floor = [exact_w2(reals, reference) for reals in sets if len(reals) == size]
+    scores = {"w2": exact_w2(samples[:size], reference), "w2_floor": float(np.mean(floor))}
+    if dataset.centers is None or dataset.sd is None:
+        return scores
+    return {**scores, **_judge_modes(samples, dataset.train, dataset.centers, dataset.sd)}
+
+
+def _judge_modes(samples: np.ndarray, train: np.ndarray, centers: np.ndarray, sd: float) -> dict[str, float]:
+    distances = cdist(samples[:JUDGED], centers)
+    near = distances.min(axis=1) <= WITHIN * sd
+    return {
+        "modes": len(np.unique(distances.argmin(axis=1)[near])),
+        "modes_total": len(centers),
+        "high_quality": float(near.mean()),
+        "mode_kl": mode_kl(samples, centers),
+        "mode_kl_floor": mode_kl(train, centers),
+    }
+
+
+def mode_kl(points: np.ndarray, centers: np.ndarray) -> float:
+    """KL of the shares of points nearest to each center from equal shares, in nats."""
+    counts = np.bincount(cdist(points, centers).argmin(axis=1), minlength=len(centers))
+    shares = counts[counts > 0] / counts.sum()
+    return float(np.sum(shares * np.log(shares * len(centers))))

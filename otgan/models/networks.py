@@ -1,0 +1,202 @@
+"""The generator, from latents to points or pictures, and the encoder, from those to the unit sphere.
+
+The convolutional ones have the shape of DCGAN (Radford, Metz and Chintala 2016). Nothing in them looks at the batch: no batch
+statistics, hence no state, and a sample does not depend on its neighbours. Without batch normalisation DCGAN's initial N(0, 0.02)
+would let the signal die out, so kernels start with He's variance, which keeps its size from layer to layer.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+from jax.nn.initializers import Initializer
+from jaxtyping import Float
+
+from otgan import config
+from otgan.errors import UserError
+from otgan.models.layers import DownConv, UpConv, unit
+
+Params = Any  # a pytree of arrays
+SLOPE = 0.2  # of the encoder's leaky ReLU
+
+IMAGE_VARIANCE = 0.25  # of the generator's pixels before tanh, at the start: contrast, and gradients that tanh does not quench
+
+
+class Network(NamedTuple):
+    """A pure function with parameters."""
+
+    init: Callable[[Array], Params]  # from a key
+    apply: Callable[[Params, Array], Array]  # (parameters, input); the leading axis of input and output is the sample
+
+
+def make_generator(config: config.Generator, shape: tuple[int, ...], center: Any, scale: Any) -> Network:
+    """The generator: n latent_dim -> n *shape.
+
+    Points start where the data are: the network's output is multiplied by `scale` and moved by `center`. Pictures end in tanh.
+
+    Args:
+        config: the section `generator`.
+        shape: of one sample: (d,), or (height, width, colours).
+        center: mean of the data, (d,); unused with pictures.
+        scale: standard deviation of the data, a number; unused with pictures.
+
+    Raises:
+        UserError: a convolutional network cannot make samples of this shape.
+    """
+    image = len(shape) == 3
+    variance = IMAGE_VARIANCE if image else 1.0
+    match config.kind:
+        case "mlp":
+            net = MLPGenerator(math.prod(shape), config.width, config.depth, config.normalization, variance)
+        case "conv":
+            _check_halvings("generator", shape, config.depth)
+            net = ConvGenerator(shape, config.width, config.depth, config.normalization, variance)
+
+    def apply(params: Params, z: Float[Array, "n latent_dim"]) -> Float[Array, "n ..."]:
+        out = _apply(net, params, z).reshape(-1, *shape)
+        return jnp.tanh(out) if image else jnp.asarray(center, out.dtype).reshape(1, -1) + scale * out
+
+    return Network(init=lambda key: net.init(key, jnp.zeros((1, config.latent_dim))), apply=apply)
+
+
+def make_encoder(config: config.Encoder, shape: tuple[int, ...]) -> Network:
+    """The encoder: n *shape -> n features, of length 1.
+
+    Args:
+        config: the section `cost.encoder`.
+        shape: of one sample: (d,), or (height, width, colours).
+
+    Raises:
+        UserError: a convolutional network cannot read samples of this shape.
+    """
+    match config.kind:
+        case "mlp":
+            net = MLPEncoder(config.features, config.width, config.depth, config.normalization)
+        case "conv":
+            _check_halvings("cost.encoder", shape, config.depth)
+            net = ConvEncoder(config.features, config.width, config.depth, config.normalization)
+
+    def apply(params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n features"]:
+        return unit(_apply(net, params, x))
+
+    return Network(init=lambda key: net.init(key, jnp.zeros((1, *shape))), apply=apply)
+
+
+def _apply(net: nn.Module, params: Params, x: Array) -> Array:
+    """Flax's `apply`, which is typed to return an array or a pair."""
+    out: Any = net.apply(params, x)
+    return out
+
+
+def _check_halvings(section: str, shape: tuple[int, ...], depth: int) -> None:
+    if len(shape) != 3:
+        raise UserError(f"{section}.kind = 'conv' needs images, and the data are points of {shape[0]} coordinates: use 'mlp'")
+    if min(shape[:2]) < 2**depth:
+        most = int(math.log2(min(shape[:2])))
+        raise UserError(f"{section}.depth = {depth} halves {shape[0]} x {shape[1]} images too often: use at most {most}")
+
+
+# --- generators -----------------------------------------------------------------------------------------------------------------------
+
+
+class MLPGenerator(nn.Module):
+    """`depth` hidden layers of `width`."""
+
+    size: int
+    width: int
+    depth: int
+    normalization: Literal["none", "layer"]
+    variance: float  # of the output at the start
+
+    @nn.compact
+    def __call__(self, z):
+        """N latent_dim -> n size."""
+        x = z
+        for _ in range(self.depth):
+            x = nn.relu(_normalized(self.normalization, nn.Dense(self.width, kernel_init=_variance(2.0))(x)))
+        return nn.Dense(self.size, kernel_init=_variance(self.variance))(x)
+
+
+class ConvGenerator(nn.Module):
+    """A dense layer onto the smallest grid, then `depth` doublings; what exceeds the image's size is cut off."""
+
+    shape: tuple[int, ...]
+    width: int
+    depth: int
+    normalization: Literal["none", "layer"]
+    variance: float  # of the output at the start
+
+    @nn.compact
+    def __call__(self, z):
+        """N latent_dim -> n h w c."""
+        h, w, colours = self.shape
+        base = [-(-side // 2**self.depth) for side in (h, w)]
+        channels = [self.width * 2**k for k in reversed(range(self.depth))]
+        x = nn.Dense(math.prod(base) * channels[0], kernel_init=_variance(1.0))(z).reshape(-1, *base, channels[0])
+        for k, features in enumerate([*channels[1:], colours]):
+            # An output pixel of an UpConv sees 4 of the 16 taps that the initialiser counts.
+            gain = 4 * 2.0 * (self.variance if k == self.depth - 1 else 1.0)
+            x = UpConv(features, _variance(gain))(nn.relu(_normalized(self.normalization, x)))
+        return x[:, :h, :w]
+
+
+# --- encoders -------------------------------------------------------------------------------------------------------------------------
+
+
+class MLPEncoder(nn.Module):
+    """`depth` hidden layers of `width`."""
+
+    features: int
+    width: int
+    depth: int
+    normalization: Literal["none", "layer", "weight"]
+
+    @nn.compact
+    def __call__(self, x):
+        """N *shape -> n features."""
+        x = x.reshape(x.shape[0], -1)
+        for _ in range(self.depth):
+            x = _encoding_layer(self.normalization, nn.Dense(self.width, kernel_init=_variance(2.0)), x)
+        return _with_weight_norm(self.normalization, nn.Dense(self.features))(x)
+
+
+class ConvEncoder(nn.Module):
+    """`depth` halvings, then a dense layer."""
+
+    features: int
+    width: int
+    depth: int
+    normalization: Literal["none", "layer", "weight"]
+
+    @nn.compact
+    def __call__(self, x):
+        """N h w c -> n features."""
+        for k in range(self.depth):
+            x = _encoding_layer(self.normalization, DownConv(self.width * 2**k, _variance(2.0)), x)
+        return _with_weight_norm(self.normalization, nn.Dense(self.features))(x.reshape(x.shape[0], -1))
+
+
+def _encoding_layer(normalization: str, layer: nn.Module, x: Array) -> Array:
+    x = _with_weight_norm(normalization, layer)(x)
+    return nn.leaky_relu(_normalized(normalization, x), SLOPE)
+
+
+# --- shared ---------------------------------------------------------------------------------------------------------------------------
+
+
+def _normalized(normalization: str, x: Array) -> Array:
+    """Layer normalisation over the last axis, where the config asks for it."""
+    return nn.LayerNorm()(x) if normalization == "layer" else x
+
+
+def _with_weight_norm(normalization: str, layer: nn.Module) -> Callable[[Array], Array]:
+    """The layer with a kernel whose columns are `scale` long (Salimans and Kingma 2016), where the config asks for it."""
+    return nn.WeightNorm(layer) if normalization == "weight" else layer  # pyright: ignore[reportReturnType]
+
+
+def _variance(scale: float) -> Initializer:
+    """Normal, variance `scale / fan_in`."""
+    return nn.initializers.variance_scaling(scale, "fan_in", "normal")

@@ -1,0 +1,22 @@
+"""What every solve of a batch's dual hands over."""
+
+from typing import NamedTuple
+
+from jax import Array
+from jaxtyping import Bool, Float, Int
+
+
+class Solution(NamedTuple):
+    """Dual potentials between two uniform clouds of n and m points, and how exact they are.
+
+    The plan is the gradient of the dual value with respect to the cost matrix at fixed potentials: what moves the generator
+    (envelope theorem).
+    """
+
+    f: Float[Array, " n"]  # potential of the rows
+    g: Float[Array, " m"]  # potential of the columns
+    plan: Float[Array, "n m"]
+    value: Float[Array, ""]  # dual value, units of the cost
+    gap: Float[Array, ""]  # certified: dual optimum - value <= gap, units of the cost
+    iterations: Int[Array, ""]
+    converged: Bool[Array, ""]  # gap <= epsilon

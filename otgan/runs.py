@@ -1,0 +1,161 @@
+"""The anatomy of a run folder, and the only module that knows its file names. No JAX.
+
+config.json         what was run: repeats the run, names its experiment
+environment.json    where: versions, devices, the data's shape and fingerprint
+status.json         how far: `state` is running, finished, stopped or diverged; then step, seconds, summary
+metrics.jsonl       one line per `log_every` steps
+events.out.tfevents.*   the same for TensorBoard
+checkpoints/        the newest few states
+samples/            pictures on fixed latents while training
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from otgan.errors import UserError
+
+CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK = "config.json", "environment.json", "status.json", "metrics.jsonl", ".lock"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder, there already or to be made."""
+
+    path: Path
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was begun here."""
+        return (self.path / CONFIG).is_file()
+
+    @property
+    def config_path(self) -> Path:
+        """The record of what was run."""
+        return self.path / CONFIG
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """The numbers, a JSON object a line."""
+        return self.path / METRICS
+
+    def picture(self, step: int) -> Path:
+        """Where the samples after a step are drawn; the newest has the highest number."""
+        return self.path / "samples" / f"step-{step:07d}.png"
+
+    def create(self, config_json: str) -> None:
+        """Make the folder and record what is going to run in it.
+
+        Raises:
+            UserError: the folder cannot be written, or holds something that is not a run.
+        """
+        if self.path.exists() and (not self.path.is_dir() or any(p.name != LOCK for p in self.path.iterdir())) and not self.exists:
+            raise UserError(f"{self.path} holds something else than a run; give --out another folder")
+        try:
+            (self.path / "samples").mkdir(parents=True, exist_ok=True)
+            _write(self.config_path, config_json)
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be written") from None
+
+    def read_config(self) -> dict[str, Any]:
+        """The record of what was run, as plain data.
+
+        Raises:
+            UserError: there is no run here, or its record cannot be read.
+        """
+        return _read(self.config_path, f"{self.path} is no run folder: it has no readable {CONFIG}")
+
+    def read_environment(self) -> dict[str, Any]:
+        """Where it ran, and on which data."""
+        return _read(self.path / ENVIRONMENT, f"{self.path} has no readable {ENVIRONMENT}: the run never started; run it again")
+
+    def write_environment(self, environment: dict[str, Any]) -> None:
+        """Record where it runs, and on which data."""
+        _write(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+
+    def read_status(self) -> dict[str, Any]:
+        """How far it is."""
+        return _read(self.path / STATUS, f"{self.path} has no readable {STATUS}: the run never started; run it again")
+
+    def write_status(self, state: str, step: int, seconds: float, summary: dict[str, Any], reason: str = "") -> None:
+        """Say how far it is; readers see the old status or the new one, never half of either."""
+        status = {"state": state, "step": step, "seconds": round(seconds, 3), "reason": reason, "summary": summary}
+        _write(self.path / STATUS, json.dumps(status, indent=2) + "\n")
+
+    def truncate_metrics(self, step: int) -> None:
+        """Forget the lines after a step, which a resumed run is going to write again."""
+        if self.metrics.is_file():
+            kept = [line for line in self.metrics.read_text().splitlines() if _step_of(line) <= step]
+            _write(self.metrics, "".join(line + "\n" for line in kept))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out of the folder while this one writes.
+
+        Raises:
+            UserError: another process is at work in it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOCK).open("w") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"another otgan process is at work in {self.path}; wait for it or give --out another folder") from None
+            yield
+
+
+def new_folder(root: Path, name: str, marks: list[str]) -> RunFolder:
+    """Claim the next numbered folder below `root`: `00007-sinkhorn-grid-lam0.1`.
+
+    Raises:
+        UserError: `root` cannot be written.
+    """
+    described = re.sub(r"[^\w.+-]+", "_", "-".join([name, *marks]))[:100]
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        while True:
+            number = 1 + max((int(p.name[:5]) for p in root.iterdir() if re.match(r"\d{5}-", p.name)), default=0)
+            path = root / f"{number:05d}-{described}"
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue  # another process took the number
+            return RunFolder(path)
+    except OSError as error:
+        raise UserError(f"cannot write to {root.resolve()} ({error.strerror}); give --out a folder that can be written") from None
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # half a line, from a run that was killed
+
+
+def _read(path: Path, otherwise: str) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        raise UserError(otherwise) from None
+    if not isinstance(found, dict):
+        raise UserError(otherwise)
+    return found
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(text)
+    os.replace(temporary, path)  # noqa: PTH105

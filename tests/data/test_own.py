@@ -1,0 +1,258 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from otgan.data import own
+from otgan.errors import UserError
+
+
+def points(count=200, d=3):
+    return np.random.default_rng(0).normal(size=(count, d))
+
+
+def pictures(count=120, channels=3, side=8):
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, channels), np.uint8)
+
+
+@pytest.fixture
+def save(tmp_path):
+    def write(*args, **arrays):
+        np.savez(tmp_path / "data.npz", *args, **arrays)
+        return tmp_path / "data.npz"
+
+    return write
+
+
+def rows(array):
+    return sorted(row.tobytes() for row in array)
+
+
+def both(path, held_out=0.1):
+    return np.concatenate(own.load(path, held_out))
+
+
+# --- what is read ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, np.uint8])
+def test_points_of_any_real_type_become_float32(save, dtype):
+    given = (10 * abs(points())).astype(dtype)
+    read = both(save(given))
+    assert read.dtype == np.float32
+    assert rows(read) == rows(given.astype(np.float32))
+
+
+def test_split_is_fixed_disjoint_and_of_the_asked_share(save):
+    path = save(np.arange(400.0).reshape(200, 2))
+    train, test = own.load(path, 0.25)
+    assert (len(train), len(test)) == (150, 50)
+    assert not set(rows(train)) & set(rows(test))
+    again = own.load(path, 0.25)
+    assert np.array_equal(train, again[0])
+    assert np.array_equal(test, again[1])
+    assert test[:, 0].max() > 300  # drawn from everywhere, not the head of the file
+    assert test[:, 0].min() < 100
+
+
+@pytest.mark.parametrize("name", ["x", "images", "train"])
+def test_a_named_array_is_found_among_others(save, name):
+    assert rows(both(save(**{name: pictures(), "labels": np.zeros(120)}))) == rows(pictures())
+
+
+def test_pictures_in_bytes_are_kept_and_grey_ones_get_a_channel(save):
+    assert rows(both(save(pictures(channels=1)[..., 0]))) == rows(pictures(channels=1))
+    assert both(save(pictures(channels=1)[..., 0])).shape[1:] == (8, 8, 1)
+
+
+@pytest.mark.parametrize(("low", "scale"), [(0, 1), (-1, 2)])
+def test_float_pictures_become_the_bytes_they_came_from(save, low, scale):
+    given = (low + scale * (pictures() / 255)).astype(np.float32)
+    read = both(save(given))
+    assert read.dtype == np.uint8
+    assert rows(read) == rows(pictures())
+
+
+def test_a_folder_is_read_recursively_as_it_is(tmp_path):
+    for i, picture in enumerate(pictures()):
+        file = tmp_path / f"class{i % 3}" / f"{i:03}.{['png', 'PNG', 'bmp', 'webp'][i % 4]}"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(picture).save(file, lossless=True)
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "._000.png").write_text("what macOS leaves behind")
+    assert rows(both(tmp_path)) == rows(pictures())
+
+
+def test_jpeg_is_read(tmp_path):
+    for i in range(100):
+        Image.new("RGB", (9, 8), (2 * i, 100, 50)).save(tmp_path / f"{i:03}.jpeg", quality=95)
+    read = both(tmp_path)
+    assert read.shape == (100, 8, 9, 3)
+    assert abs(np.sort(read[:, 4, 4, 0].astype(int)) - 2 * np.arange(100)).max() <= 3
+
+
+def fill(folder, special, mode="L"):
+    """99 grey pictures and a special one, which is returned as read."""
+    for i in range(99):
+        Image.new(mode, (8, 8), i + 1 if mode == "L" else (i + 1,) * 3).save(folder / f"{i:03}.png")
+    special.save(folder / "z.png")
+    return own._folder(folder)[-1]
+
+
+def test_grey_pictures_stay_grey(tmp_path):
+    assert (fill(tmp_path, Image.new("L", (8, 8), 200)) == np.full((8, 8, 1), 200)).all()
+
+
+def test_one_color_picture_makes_all_of_them_color(tmp_path):
+    assert (fill(tmp_path, Image.new("RGB", (8, 8), (1, 2, 3))) == np.full((8, 8, 3), (1, 2, 3))).all()
+    assert (own._folder(tmp_path)[4] == np.full((8, 8, 3), 5)).all()
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(0, (255, 255, 255)), (255, (10, 20, 30)), (51, (206, 208, 210))])
+def test_transparency_is_laid_onto_white(tmp_path, alpha, expected):
+    assert (fill(tmp_path, Image.new("RGBA", (8, 8), (10, 20, 30, alpha))) == np.full((8, 8, 3), expected)).all()
+
+
+def test_grey_with_transparency_stays_grey(tmp_path):
+    assert (fill(tmp_path, Image.new("LA", (8, 8), (7, 0))) == np.full((8, 8, 1), 255)).all()
+
+
+def test_sixteen_bits_of_grey_keep_their_range(tmp_path):
+    read = fill(tmp_path, Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)))
+    assert abs(read[..., 0].astype(int).ravel() - np.linspace(0, 255, 64)).max() <= 1
+
+
+def test_palettes_become_color(tmp_path):
+    picture = Image.new("RGB", (8, 8), (250, 0, 0)).convert("P", palette=Image.Palette.ADAPTIVE)
+    assert (fill(tmp_path, picture) == np.full((8, 8, 3), (250, 0, 0))).all()
+
+
+def test_a_picture_is_turned_the_way_its_camera_was(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turned by 90 degrees
+    lying = np.zeros((8, 16), np.uint8)
+    lying[0] = 255
+    Image.fromarray(lying).save(tmp_path / "a.png", exif=exif)
+    read = own._picture(tmp_path / "a.png")
+    assert read.shape == (16, 8, 1)
+    assert (read[:, -1] == 255).all()
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------------------------
+
+
+def holed(array, *where):
+    array = array.copy()
+    for value, at in zip((np.nan, np.inf, np.nan), where, strict=False):
+        array[at] = value
+    return array
+
+
+ARRAYS = {
+    "vector": (np.zeros(200), r"shape \(200,\): points are \(n, d\)"),
+    "five axes": (np.zeros((200, 8, 8, 3, 1)), "pictures"),
+    "no columns": (np.zeros((200, 0)), r"shape \(200, 0\)"),
+    "two channels": (np.zeros((200, 8, 8, 2), np.uint8), "c = 1 or 3"),
+    "channels first": (np.zeros((200, 3, 8, 8), np.uint8), "channels last"),
+    "complex": (points() + 1j, "type complex128"),
+    "text": (np.array([["a", "b"]] * 200), "type <U1"),
+    "booleans": (np.ones((200, 2), bool), "type bool"),
+    "objects": (np.array([[1, None]] * 200, object), "Python objects, which otgan never unpickles"),
+    "holes": (holed(points(), (3, 0), (3, 1), (7, 2)), "2 of the 200 examples in .* hold NaN, infinity"),
+    "too large": (points() * 1e300, "200 of the 200 examples in .* hold NaN, infinity or a number beyond float32"),
+    "holes in pictures": (holed(pictures() / 255, (3, 0, 0, 0), (9, 1, 1, 1)), "2 of the 120 examples"),
+    "few": (points(99), "holds 99 examples: at least 100"),
+    "empty": (np.zeros((0, 3)), "holds 0 examples"),
+    "no pictures": (np.zeros((0, 8, 8, 3), np.float32), "holds 0 examples"),
+    "small pictures": (pictures(side=7), "7 x 7 pixels: at least 8 x 8"),
+    "constant": (np.ones((200, 2)), "all 200 examples .* are the same"),
+    "one picture": (np.repeat(pictures(1), 200, axis=0), "all 200 examples .* are the same"),
+    "wide floats": (pictures().astype(np.float32), r"float pictures from 0 to 255: scale them to \[0, 1\]"),
+    "integers": (pictures().astype(np.int64), "pictures of type int64: save them as uint8"),
+}
+
+
+@pytest.mark.parametrize(("array", "message"), ARRAYS.values(), ids=ARRAYS.keys())
+def test_unfit_arrays_are_refused(save, array, message):
+    path = save(array)
+    with pytest.raises(UserError, match=message) as refused:
+        own.load(path, 0.1)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_several_arrays_are_refused_by_name(save):
+    with pytest.raises(UserError, match=r"several arrays \(a, b\): keep one, or name the data x"):
+        own.load(save(a=points(), b=points()), 0.1)
+    with pytest.raises(UserError, match=r"several arrays \(x, train\)"):
+        own.load(save(x=points(), train=points()), 0.1)
+    with pytest.raises(UserError, match="holds no array"):
+        own.load(save(), 0.1)
+
+
+def test_a_missing_path_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere\.npz does not exist"):
+        own.load(tmp_path / "nowhere.npz", 0.1)
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"\x93NUMPY\x01\x00"])
+def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
+    (tmp_path / "data.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"is no \.npz file"):
+        own.load(tmp_path / "data.npz", 0.1)
+
+
+def test_a_damaged_npz_is_refused(save):
+    path = save(points(2000))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"is no \.npz file, or is cut short"):
+        own.load(path, 0.1)
+    path.write_bytes(whole[:20_000] + bytes([whole[20_000] ^ 1]) + whole[20_001:])
+    with pytest.raises(UserError, match="is damaged"):
+        own.load(path, 0.1)
+
+
+def test_a_zip_of_something_else_is_refused(tmp_path):
+    import zipfile
+
+    with zipfile.ZipFile(tmp_path / "data.npz", "w") as file:
+        file.writestr("readme.txt", "hello")
+    with pytest.raises(UserError, match="holds no array"):
+        own.load(tmp_path / "data.npz", 0.1)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.999])
+def test_a_share_that_leaves_too_few_is_refused(save, share):
+    with pytest.raises(UserError, match="choose a held_out that leaves each part at least 10"):
+        own.load(save(points()), share)
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"holds no pictures: otgan reads \.bmp, \.jpeg, \.jpg, \.png, \.webp"):
+        own.load(tmp_path, 0.1)
+
+
+def test_pictures_of_two_sizes_are_refused_by_name(tmp_path):
+    Image.new("L", (8, 8)).save(tmp_path / "a.png")
+    Image.new("L", (9, 8)).save(tmp_path / "b.png")
+    with pytest.raises(UserError, match=r"a\.png has 8 x 8 pixels and .*b\.png 9 x 8"):
+        own.load(tmp_path, 0.1)
+
+
+@pytest.mark.parametrize("damage", [lambda _: b"not a picture", lambda whole: whole[: len(whole) // 2], lambda _: b""])
+def test_an_undecodable_picture_is_named(tmp_path, damage):
+    for name in ("a.png", "b.png"):
+        Image.fromarray(pictures(1, side=64)[0]).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(damage((tmp_path / "b.png").read_bytes()))
+    with pytest.raises(UserError, match=re.escape(str(tmp_path / "b.png")) + " cannot be decoded"):
+        own.load(tmp_path, 0.1)
+
+
+def test_a_folder_beyond_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(own, "MOST_BYTES", 100)
+    for name in ("a.png", "b.png"):
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    with pytest.raises(UserError, match="holds 2 pictures of 8 x 8 pixels, more than"):
+        own.load(tmp_path, 0.1)

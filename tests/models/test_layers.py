@@ -1,0 +1,56 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from otgan.models import layers
+
+SHAPES = [(8, 8), (7, 5)]  # even and odd sides
+
+
+def _value_and_gradients(function, *inputs):
+    """The output of a function of (x, kernel), and its gradients along a fixed uneven direction of the output."""
+
+    def along(*inputs):
+        out = function(*inputs)
+        return jnp.sum(out * jnp.cos(jnp.arange(out.size)).reshape(out.shape)), out
+
+    gradients, out = jax.jit(jax.grad(along, argnums=(0, 1), has_aux=True))(*inputs)
+    return [out, *gradients]
+
+
+@pytest.mark.parametrize(("h", "w"), SHAPES)
+@pytest.mark.parametrize(
+    ("ours", "layer"),
+    [
+        (layers.up_conv, nn.ConvTranspose(5, (4, 4), (2, 2), use_bias=False)),
+        (layers.down_conv, nn.Conv(5, (4, 4), (2, 2), use_bias=False)),
+    ],
+    ids=["up", "down"],
+)
+def test_convolutions_equal_those_of_flax(ours, layer, h, w):
+    rng = np.random.default_rng(0)
+    inputs = rng.standard_normal((3, h, w, 2), np.float32), rng.standard_normal((4, 4, 2, 5), np.float32)
+    expected = _value_and_gradients(lambda x, kernel: layer.apply({"params": {"kernel": kernel}}, x), *inputs)
+    for mine, theirs in zip(_value_and_gradients(ours, *inputs), expected, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("layer", [layers.UpConv, layers.DownConv])
+def test_bias_is_added_per_channel(layer):
+    bias = jnp.arange(1.0, 4.0)
+    params = {"params": {"kernel": jnp.zeros((4, 4, 2, 3)), "bias": bias}}
+    out = layer(3, nn.initializers.zeros).apply(params, jnp.ones((1, 4, 4, 2)))
+    np.testing.assert_array_equal(out, np.broadcast_to(bias, out.shape))
+
+
+def test_unit_has_length_one_and_the_same_direction():
+    x = jnp.array([[3.0, 4.0], [-0.05, 0.0], [2e3, 0.0]])
+    np.testing.assert_allclose(layers.unit(x), [[0.6, 0.8], [-1.0, 0.0], [1.0, 0.0]], rtol=1e-5)
+
+
+def test_unit_of_zero_is_zero_with_a_finite_gradient():
+    value, gradient = jax.value_and_grad(lambda x: layers.unit(x).sum())(jnp.zeros((1, 3)))
+    assert value == 0
+    assert np.isfinite(gradient).all()

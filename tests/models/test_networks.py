@@ -1,0 +1,181 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from otgan import config
+from otgan.errors import UserError
+from otgan.models import Network, make_encoder, make_generator
+
+IMAGES = [(28, 28, 1), (32, 32, 3), (30, 21, 3), (8, 8, 2)]
+KINDS_AND_SHAPES = [*(("conv", shape) for shape in IMAGES), ("mlp", (28, 28, 1)), ("mlp", (2,))]
+CENTER = np.array([5.0, -3.0])
+SCALE = 2.5
+KEY = jax.random.key(0)
+
+
+def _generator(kind="mlp", shape=(2,), center=CENTER, scale=SCALE, **settings):
+    section = config.Generator(kind=kind, **{"latent_dim": 6, "width": 8, "depth": 2, **settings})
+    return _compiled(make_generator(section, shape, center, scale))
+
+
+def _encoder(kind="mlp", shape=(2,), **settings):
+    section = config.Encoder(kind=kind, **{"features": 16, "width": 8, "depth": 2, **settings})
+    return _compiled(make_encoder(section, shape))
+
+
+def _compiled(network):
+    """The same network with one compilation of `apply` rather than one for each operation; `init` shares its own between tests."""
+    return Network(network.init, jax.jit(network.apply))
+
+
+def _arbitrary(network):
+    """Parameters of the right shapes without the seconds that compiling `init` takes: biases 0, scales 1, random kernels."""
+    rng = np.random.default_rng(0)
+
+    def leaf(path, shape):
+        if shape.ndim > 1:
+            return 0.2 * rng.standard_normal(shape.shape, np.float32)
+        return np.full(shape.shape, path[-1].key.endswith("scale"), np.float32)
+
+    return jax.tree_util.tree_map_with_path(leaf, jax.eval_shape(network.init, KEY))
+
+
+def _shapes(network, *, of):
+    """The shapes and types of the parameters and of the output, without computing either."""
+    params = jax.eval_shape(network.init, KEY)
+    return params, jax.eval_shape(network.apply, params, of)
+
+
+def _latents(n, dim=6):
+    return np.random.default_rng(1).standard_normal((n, dim), dtype=np.float32)
+
+
+def _samples(n, shape):
+    return np.random.default_rng(2).uniform(-1, 1, (n, *shape)).astype(np.float32)
+
+
+def _channels(params, name):
+    return [leaf.shape for path, leaf in jax.tree.leaves_with_path(params) if name in jax.tree_util.keystr(path) and leaf.ndim == 4]
+
+
+# --- both -----------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "shape"), KINDS_AND_SHAPES)
+@pytest.mark.parametrize("normalization", ["none", "layer"])
+def test_generator_makes_samples_of_the_data_s_shape(kind, shape, normalization):
+    _, out = _shapes(_generator(kind, shape, normalization=normalization, depth=3), of=_latents(3))
+    assert (out.shape, out.dtype) == ((3, *shape), jnp.float32)
+
+
+@pytest.mark.parametrize(("kind", "shape"), KINDS_AND_SHAPES)
+@pytest.mark.parametrize("normalization", ["none", "layer", "weight"])
+def test_encoder_makes_features(kind, shape, normalization):
+    _, out = _shapes(_encoder(kind, shape, normalization=normalization, depth=3), of=_samples(3, shape))
+    assert (out.shape, out.dtype) == ((3, 16), jnp.float32)
+
+
+@pytest.mark.parametrize("make", [_generator, _encoder])
+def test_the_key_decides_the_parameters(make):
+    network = make("conv", (8, 8, 2))
+    params, again, other = network.init(KEY), network.init(KEY), network.init(jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, params, again)
+    kernels = [(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(other), strict=True) if a.ndim > 1]
+    assert len(kernels) == 3
+    assert not any(np.allclose(a, b) for a, b in kernels)
+
+
+@pytest.mark.parametrize("make", [_generator, _encoder])
+def test_a_sample_does_not_depend_on_its_neighbours(make):
+    network = make("conv", (8, 8, 2), normalization="layer")
+    x = _latents(6) if make is _generator else _samples(6, (8, 8, 2))
+    params = _arbitrary(network)
+    changed = np.concatenate([x[:2], 3 * x[2:]])
+    np.testing.assert_allclose(network.apply(params, x)[:2], network.apply(params, changed)[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_channels_double_away_from_the_image():
+    generator, _ = _shapes(_generator("conv", (32, 32, 3), width=4, depth=3), of=_latents(1))
+    encoder, _ = _shapes(_encoder("conv", (32, 32, 3), width=4, depth=3), of=_samples(1, (32, 32, 3)))
+    assert _channels(generator, "UpConv") == [(4, 4, 16, 8), (4, 4, 8, 4), (4, 4, 4, 3)]
+    assert _channels(encoder, "DownConv") == [(4, 4, 3, 4), (4, 4, 4, 8), (4, 4, 8, 16)]
+
+
+@pytest.mark.parametrize("make", [_generator, _encoder])
+def test_depth_counts_the_hidden_layers_of_an_mlp(make):
+    params = jax.eval_shape(make("mlp", depth=4).init, KEY)
+    assert sum(leaf.ndim == 2 for leaf in jax.tree.leaves(params)) == 4 + 1
+
+
+@pytest.mark.parametrize("make", [_generator, _encoder])
+def test_conv_refuses_what_it_cannot_halve(make):
+    with pytest.raises(UserError, match="needs images"):
+        make("conv", (2,))
+    with pytest.raises(UserError, match="at most 3"):
+        make("conv", (12, 30, 1), depth=4)
+    make("conv", (8, 30, 1), depth=3)
+
+
+# --- generators -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_points_follow_center_and_scale():
+    plain, moved = _generator(center=np.zeros(2), scale=1.0), _generator()
+    params, z = _arbitrary(plain), _latents(50)
+    np.testing.assert_allclose(moved.apply(params, z), CENTER + SCALE * np.asarray(plain.apply(params, z)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("normalization", ["none", "layer"])
+def test_points_start_about_as_wide_as_the_data(normalization):
+    network = _generator(width=256, depth=3, latent_dim=32, normalization=normalization)
+    out = np.asarray(network.apply(network.init(KEY), _latents(500, 32)))
+    assert 0.4 < (out - CENTER).std() / SCALE < 2
+
+
+@pytest.mark.parametrize(("kind", "normalization"), [("conv", "none"), ("conv", "layer"), ("mlp", "none")])
+def test_pictures_start_with_contrast_and_differ(kind, normalization):
+    network = _generator(kind, (28, 28, 1), width=32, latent_dim=64, normalization=normalization)
+    out = np.asarray(network.apply(network.init(KEY), _latents(20, 64)))
+    assert np.abs(out).max() <= 1
+    assert 0.2 < out.std() < 0.6
+    assert out.std(axis=0).mean() > 0.15  # between pictures, not only within one
+
+
+# --- encoders -------------------------------------------------------------------------------------------------------------------------
+
+ENCODERS = [(kind, normalization) for kind in ("conv", "mlp") for normalization in ("none", "layer", "weight")]
+
+
+@pytest.mark.parametrize(("kind", "normalization"), ENCODERS)
+def test_features_have_length_one_and_are_not_parallel(kind, normalization):
+    network = _encoder(kind, (8, 8, 2), normalization=normalization)
+    out = np.asarray(network.apply(network.init(KEY), _samples(20, (8, 8, 2))))
+    cosines = out @ out.T
+    np.testing.assert_allclose(np.diag(cosines), 1, rtol=1e-5)
+    assert cosines[np.triu_indices(20, 1)].mean() < 0.7
+
+
+@pytest.mark.parametrize(("kind", "normalization"), ENCODERS)
+def test_gradient_at_a_constant_picture_is_finite(kind, normalization):
+    network = _encoder(kind, (8, 8, 1), normalization=normalization)
+    gradient = jax.jit(jax.grad(lambda params, x: network.apply(params, x).sum(), argnums=(0, 1)))
+    params = _arbitrary(network)
+    for level in (0.0, -1.0):
+        gradients = gradient(params, np.full((2, 8, 8, 1), level, np.float32))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradients))
+
+
+@pytest.mark.parametrize("kind", ["conv", "mlp"])
+@pytest.mark.parametrize(("normalization", "invariant"), [("weight", True), ("none", False)])
+def test_weight_normalization_forgets_the_length_of_a_raw_kernel(kind, normalization, invariant):
+    network = _encoder(kind, (8, 8, 2), normalization=normalization)
+    params, x = _arbitrary(network), _samples(4, (8, 8, 2))
+
+    def scaled(path, leaf):
+        # Columns unequally: the normalisation of the output would undo a common factor.
+        return leaf * np.linspace(0.5, 4, leaf.shape[-1]).reshape((1,) * (leaf.ndim - 1) + (-1,)) if path[-1].key == "kernel" else leaf
+
+    changed = jax.tree_util.tree_map_with_path(scaled, params)
+    kept = np.allclose(network.apply(params, x), network.apply(changed, x), rtol=1e-4, atol=1e-5)
+    assert kept == invariant
