@@ -2,7 +2,6 @@ import gzip
 import hashlib
 import importlib.util
 import socket
-import sys
 import time
 from types import SimpleNamespace
 
@@ -191,7 +190,3 @@ def test_a_failure_of_tfds_is_a_sentence_and_leaves_nothing(archive, tmp_path, m
     with pytest.raises(UserError, match=r"TFDS could not prepare mnist in .* \(No space left on device\)"):
         catalog.prepare("mnist", tmp_path / "data", archive)
     assert list((tmp_path / "data").iterdir()) == []
-
-
-def test_no_test_has_imported_tensorflow():
-    assert "tensorflow" not in sys.modules

@@ -184,6 +184,14 @@ def test_small_budget_ends_at_the_true_lam(x64):
     assert solution.gap < 0.1 * C.mean()
 
 
+def test_infinite_epsilon_still_reaches_the_true_lam():
+    C = zoo(30)["modes to blob"].astype(np.float32)
+    solution = solve(C, 1e-2 * C.mean(), np.inf, iterations_per_check=1, max_iterations=30)
+    assert solution.converged
+    assert solution.gap < 0.5 * C.mean()
+    np.testing.assert_allclose(solution.plan.sum(), 1, atol=0.5)
+
+
 def test_looser_epsilon_stops_earlier():
     C = zoo(30)["modes to blob"].astype(np.float32)
     loose, tight = (solve_well(C, 1e-3 * C.mean(), epsilon * C.mean()) for epsilon in (0.1, 1e-4))
