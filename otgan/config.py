@@ -89,10 +89,10 @@ class Grid(Section):
     """Equal Gaussians on a square grid in the plane, centred at the origin; the held-out set has equal counts per mode."""
 
     kind: Literal["grid"] = "grid"
-    side: int = Field(5, ge=1, le=50)
-    spacing: float = Field(2.0, gt=0)
-    sd: float = Field(0.1, gt=0)
-    size: int = Field(20_000, ge=2_000)
+    side: int = Field(default=5, ge=1, le=50)
+    spacing: float = Field(default=2.0, gt=0)
+    sd: float = Field(default=0.1, gt=0)
+    size: int = Field(default=20_000, ge=2_000)
 
 
 class Images(Section):
@@ -113,7 +113,7 @@ class Stacked(Section):
 
     kind: Literal["stacked-mnist"] = "stacked-mnist"
     source: Literal["tfds", "sample"] = "tfds"
-    size: int = Field(50_000, ge=1_000)
+    size: int = Field(default=50_000, ge=1_000)
 
 
 class Own(Section):
@@ -121,7 +121,7 @@ class Own(Section):
 
     kind: Literal["own"] = "own"
     path: str
-    held_out: float = Field(0.1, gt=0, lt=1)
+    held_out: float = Field(default=0.1, gt=0, lt=1)
 
 
 Data = Annotated[Grid | Images | Stacked | Own, Field(discriminator="kind")]
@@ -130,7 +130,7 @@ Data = Annotated[Grid | Images | Stacked | Own, Field(discriminator="kind")]
 class Batch(Section):
     """How a step draws its two clouds. `stratified` and `sobol` spread them evenly and help only in low dimension."""
 
-    size: int = Field(256, ge=2)
+    size: int = Field(default=256, ge=2)
     reals: Literal["iid", "stratified"] = "iid"
     latents: Literal["iid", "sobol"] = "iid"
 
@@ -141,9 +141,9 @@ class Batch(Section):
 class Optimizer(Section):
     """Adam; `cosine` lets the learning rate fall to zero over the run."""
 
-    learning_rate: float = Field(1e-3, gt=0)
-    b1: float = Field(0.5, ge=0, lt=1)
-    b2: float = Field(0.99, ge=0, lt=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    b1: float = Field(default=0.5, ge=0, lt=1)
+    b2: float = Field(default=0.99, ge=0, lt=1)
     schedule: Literal["constant", "cosine"] = "constant"
 
 
@@ -151,11 +151,11 @@ class Generator(Section):
     """An MLP of `width` x `depth`, or a DCGAN whose last hidden layer has `width` channels; latents are standard normal."""
 
     kind: Literal["mlp", "conv"] = "mlp"
-    latent_dim: int = Field(2, ge=1)
-    width: int = Field(256, ge=1)
-    depth: int = Field(3, ge=1)
+    latent_dim: int = Field(default=2, ge=1)
+    width: int = Field(default=256, ge=1)
+    depth: int = Field(default=3, ge=1)
     normalization: Literal["none", "layer"] = "none"
-    ema: float = Field(0.998, ge=0, lt=1)
+    ema: float = Field(default=0.998, ge=0, lt=1)
     optimizer: Optimizer = Optimizer()
 
 
@@ -166,12 +166,12 @@ class Encoder(Section):
     """
 
     kind: Literal["mlp", "conv"] = "conv"
-    features: int = Field(64, ge=2)
-    width: int = Field(64, ge=1)
-    depth: int = Field(2, ge=1)
+    features: int = Field(default=64, ge=2)
+    width: int = Field(default=64, ge=1)
+    depth: int = Field(default=2, ge=1)
     normalization: Literal["none", "layer", "weight"] = "none"
-    generator_updates: int = Field(3, ge=1)
-    encoder_updates: int = Field(1, ge=1)
+    generator_updates: int = Field(default=3, ge=1)
+    encoder_updates: int = Field(default=1, ge=1)
     optimizer: Optimizer = Optimizer()
 
 
@@ -197,9 +197,9 @@ class Regularized(Section):
     lam: FiniteAmount = Amount(0.05, relative=True)
     epsilon: FiniteAmount = Amount(0.01, relative=True)
     tau: AmountOrInf = Amount(math.inf)
-    anneal: float = Field(4.0, ge=1)
-    iterations_per_check: int = Field(10, ge=1)
-    max_iterations: int = Field(2_000, ge=1)
+    anneal: float = Field(default=4.0, ge=1)
+    iterations_per_check: int = Field(default=10, ge=1)
+    max_iterations: int = Field(default=2_000, ge=1)
     on_budget: Literal["accept", "stop"] = "accept"
 
     @model_validator(mode="after")
@@ -215,12 +215,12 @@ class Regularized(Section):
 class Train(Section):
     """How long, from which seed, and how often to look. A step is one solve of the dual and one update of a player."""
 
-    steps: int = Field(10_000, ge=1)
-    seconds: float | None = Field(None, gt=0)
-    seed: int = Field(0, ge=0, lt=2**31)
-    log_every: int = Field(10, ge=1, le=500)
-    pictures: int = Field(10, ge=1)
-    checkpoint_seconds: float = Field(60.0, gt=0)
+    steps: int = Field(default=10_000, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    log_every: int = Field(default=10, ge=1, le=500)
+    pictures: int = Field(default=10, ge=1)
+    checkpoint_seconds: float = Field(default=60.0, gt=0)
 
 
 class Config(Section):

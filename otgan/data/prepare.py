@@ -110,7 +110,7 @@ def _require_network(name: str, urls: list[str]) -> None:
         except requests.RequestException as error:
             raise UserError(
                 f"{urlsplit(url).netloc} does not answer ({type(error).__name__}), so {name} cannot be downloaded: check the network, or "
-                f"download {' '.join(urls)} elsewhere and pass it with `--archive`"
+                f"download {' '.join(urls)} elsewhere and pass it with `--from`"
             ) from error
 
 

@@ -119,7 +119,7 @@ def test_a_dead_network_is_said_within_seconds(tmp_path, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", dead)
     start = time.monotonic()
-    with pytest.raises(UserError, match=r"storage\.googleapis\.com does not answer .* `--archive`"):
+    with pytest.raises(UserError, match=r"storage\.googleapis\.com does not answer .* `--from`"):
         catalog.prepare("mnist", tmp_path / "data")
     assert time.monotonic() - start < 8
     assert not (tmp_path / "data").exists()
