@@ -1,0 +1,42 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Everything happens in .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+TFDS := $(wildcard ../shared/data/tfds)
+export TFDS_DATA_DIR ?= $(TFDS)
+ifeq ($(TFDS_DATA_DIR),)
+unexport TFDS_DATA_DIR
+endif
+
+.PHONY: demo test test-all check lint types clean
+
+demo: .venv/installed  ## train on the Gaussian grid, a minute on two cores, and show the result
+	$(BIN)/otgan run sinkhorn-grid
+
+test: .venv/installed-dev  ## the suite, without the tests marked slow
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: .venv/installed-dev  ## the whole suite
+	$(BIN)/python -m pytest -n 2
+
+check: lint types test  ## the one gate
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: .venv/installed-dev
+	$(BIN)/pyright
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv dist build *.egg-info .pytest_cache .ruff_cache

@@ -197,7 +197,7 @@ class Regularized(Section):
     lam: FiniteAmount = Amount(0.05, relative=True)
     epsilon: FiniteAmount = Amount(0.01, relative=True)
     tau: AmountOrInf = Amount(math.inf)
-    anneal: float = Field(default=4.0, ge=1)
+    anneal: float = Field(default=4.0, ge=1, le=10)
     iterations_per_check: int = Field(default=10, ge=1)
     max_iterations: int = Field(default=2_000, ge=1)
     on_budget: Literal["accept", "stop"] = "accept"

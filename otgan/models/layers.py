@@ -1,7 +1,8 @@
 """The layers that Flax does not have, or that XLA's CPU backend runs slowly.
 
-Both convolutions are one matrix product and some moving of blocks. They compute what Flax's 4 x 4, stride 2 layers compute, with the
-same kernel; XLA's CPU backend runs the gradients of those as naive loops, up to twenty times slower.
+Both convolutions are one matrix product and some moving of blocks, and compute what Flax's 4 x 4, stride 2 layers compute with the same
+kernel. On two CPU cores a DCGAN's `up_conv` takes a fraction of the time of `flax.linen.ConvTranspose`, whose gradient XLA runs as a
+naive loop (a 2 x 2 convolution to four times the channels was slower still); `down_conv` takes about 0.85 of `flax.linen.Conv`'s.
 """
 
 import flax.linen as nn

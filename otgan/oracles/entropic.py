@@ -89,22 +89,28 @@ def solve_entropic(
         sound = jnp.all(jnp.isfinite(f)) & jnp.all(jnp.isfinite(g))
         f, g, momentum = jnp.where(sound, f, s.f), jnp.where(sound, g, s.g), jnp.where(sound, s.momentum, calm)
         iterations = s.iterations + iterations_per_check
-        hurry = iterations + iterations_per_check >= max_iterations
-        return look(f, g, jnp.where(hurry, lam, jnp.maximum(lam, s.stage / anneal)), iterations, momentum)
+        planned = jnp.maximum(lam, s.stage / anneal)
+        hurry = (iterations + iterations_per_check >= max_iterations) & (planned > lam)
+        f = lax.cond(hurry, lambda: jnp.min(cost - g[None, :], axis=1), lambda: f)  # after a long jump the kernel could overflow
+        return look(f, g, jnp.where(hurry, lam, planned), iterations, momentum)
 
     calm = jnp.asarray(0.5 if symmetric else 1.0, cost.dtype)  # the symmetric fixed point needs the average of old and new
     eager = calm if symmetric or tau is not None else jnp.asarray(MOMENTUM, cost.dtype)
-    s = lax.while_loop(unfinished, advance, look(*_start(cost, lam, anneal, symmetric), jnp.zeros((), jnp.int32), eager))
+    f, g, spread = _start(cost, symmetric, tau is not None)
+    cold = symmetric or anneal == 1 or max_iterations <= iterations_per_check  # a cloud's plan to itself is near the diagonal
+    first = jnp.where(cold, lam, jnp.maximum(lam, spread))
+    s = lax.while_loop(unfinished, advance, look(f, g, first, jnp.zeros((), jnp.int32), eager))
     return Solution(s.f, s.g, s.plan, _dual_value(s.f, s.g, s.plan, lam, tau), s.gap, s.iterations, s.gap <= epsilon)
 
 
-def _start(cost: Array, lam: Array, anneal: float, symmetric: bool) -> tuple[Array, Array, Array]:
-    """Hard c-transforms: every row and column of the first kernel has an entry of one, whatever lam."""
+def _start(cost: Array, symmetric: bool, relaxed: bool) -> tuple[Array, Array, Array]:
+    """Hard c-transforms, which leave every row of the first kernel an entry of one, and if balanced every column; and the costs' spread.
+
+    The potential of a relaxed side starts at zero, where its marginal is the given one.
+    """
     f = jnp.min(cost, axis=1)  # of a cloud to itself: about zero
-    g = f if symmetric else jnp.min(cost - f[:, None], axis=0)
-    spread = jnp.mean(cost) - jnp.mean(f) - jnp.mean(g)
-    cold = symmetric or anneal == 1  # a cloud's plan to itself is near the diagonal: nothing to anneal
-    return f, g, lam * jnp.ones_like(spread) if cold else jnp.maximum(lam, spread)
+    g = f if symmetric else jnp.zeros_like(cost[0]) if relaxed else jnp.min(cost - f[:, None], axis=0)
+    return f, g, jnp.mean(cost) - jnp.mean(f) - jnp.mean(g)
 
 
 def _iterate(s: _Search, tau: Array | None, momentum: Array, count: int, parallel: bool) -> tuple[Array, Array]:
@@ -116,7 +122,7 @@ def _iterate(s: _Search, tau: Array | None, momentum: Array, count: int, paralle
     problem = LinearProblem(
         _Absorbed(kernel_matrix=s.plan, epsilon=1.0),
         a=jnp.full_like(f, 1 / n),
-        b=jnp.full_like(g, 1 / m) if tau is None else jnp.exp(-g / tau) / m,
+        b=jnp.full_like(g, 1 / m) if tau is None else jnp.maximum(jnp.exp(-g / tau) / m, FLOOR),
         tau_b=1.0 if tau is None else tau / (tau + lam),
     )
     solver = Sinkhorn(lse_mode=False, parallel_dual_updates=parallel, momentum=Momentum(value=momentum))
@@ -132,11 +138,14 @@ def _iterate(s: _Search, tau: Array | None, momentum: Array, count: int, paralle
 
 @jax.tree_util.register_pytree_node_class
 class _Absorbed(Geometry):
-    """A geometry known by its kernel alone. ott's own raises the kernel to a power in every product, to serve schedules of lam."""
+    """A geometry known by its kernel alone. ott's own raises the kernel to a power in every product, to serve schedules of lam.
+
+    Masses end at `FLOOR`, as the relaxed marginal does, so that where both have vanished the potential rests.
+    """
 
     def apply_kernel(self, vec: Array, eps: float | None = None, axis: int = 0) -> Array:
         del eps
-        return self.kernel_matrix @ vec if axis == 1 else vec @ self.kernel_matrix
+        return jnp.maximum(self.kernel_matrix @ vec if axis == 1 else vec @ self.kernel_matrix, FLOOR)
 
 
 def _plan(cost: Array, f: Array, g: Array, lam: Array) -> Array:

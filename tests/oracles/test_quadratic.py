@@ -181,7 +181,7 @@ def test_value_and_plan_are_those_of_the_potentials_even_when_unsolved(x64, budg
 def test_small_budget_ends_at_the_true_lam(x64):
     C = zoo(30)["modes to blob"]
     solution = solve(C, 1e-2 * C.mean(), 0.0, iterations_per_check=1, max_iterations=6)
-    assert solution.gap < 0.1 * C.mean()
+    assert solution.gap < 0.005 * C.mean()  # 0.026 where lam runs past the true one
 
 
 def test_infinite_epsilon_still_reaches_the_true_lam():
@@ -189,7 +189,12 @@ def test_infinite_epsilon_still_reaches_the_true_lam():
     solution = solve(C, 1e-2 * C.mean(), np.inf, iterations_per_check=1, max_iterations=30)
     assert solution.converged
     assert solution.gap < 0.5 * C.mean()
-    np.testing.assert_allclose(solution.plan.sum(), 1, atol=0.5)
+
+
+def test_loose_plan_has_mass_one():
+    for name, C in zoo(30).items():
+        solution = solve_well(C.astype(np.float32), 1e-2 * np.abs(C).mean(), 0.3 * np.abs(C).mean())
+        assert float(solution.plan.sum()) == pytest.approx(1, abs=1e-2), name
 
 
 def test_looser_epsilon_stops_earlier():

@@ -1,0 +1,98 @@
+"""Imports point one way, the core does no I/O, and quick commands stay quick."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "otgan"
+
+# Lowest first. A module may import modules of its own layer's folder and of lower layers.
+LAYERS = [
+    ("errors",),
+    ("config",),
+    ("experiments", "runs"),
+    ("data",),
+    ("clouds", "costs", "models"),
+    ("oracles",),
+    ("step",),
+    ("system",),
+    ("metrics", "pictures", "records", "checkpoints"),
+    ("loop", "sampling"),
+    ("launch", "console"),
+    ("cli",),
+    ("__main__",),
+]
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+CORE = ("costs", "clouds", "models", "oracles", "step")
+IO = {"pathlib", "os", "io", "sys", "time", "json", "shutil", "subprocess", "logging", "orbax", "rich", "click", "tensorboardX", "PIL"}
+
+
+def modules():
+    return sorted(path for path in PACKAGE.rglob("*.py") if "experiments" not in path.relative_to(PACKAGE).parts[:-1])
+
+
+def top(path):
+    relative = path.relative_to(PACKAGE)
+    return relative.parts[0].removesuffix(".py")
+
+
+def imported(path):
+    """The modules that a file imports anywhere, inside functions too, but not those for types alone."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own(name):
+    """`data` of `otgan.data.strata`; None for others' modules and for names that are not modules."""
+    parts = name.split(".")
+    return parts[1] if parts[0] == "otgan" and len(parts) > 1 and parts[1] in RANK else None
+
+
+def test_every_module_has_its_layer():
+    assert {top(path) for path in modules()} - {"__init__"} == set(RANK)
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path):
+    here = top(path)
+    if here == "__init__":
+        assert not [name for name in imported(path) if own(name)]
+        return
+    upward = [name for name in imported(path) if own(name) and own(name) != here and RANK[own(name)] >= RANK[here]]
+    assert not upward
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if top(p) in CORE], ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_core_does_no_io(path):
+    assert not [name for name in imported(path) if name.split(".")[0] in IO]
+    assert "print" not in {node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+
+
+def test_the_gradient_is_stopped_in_one_place():
+    """Where a family hands over its solution; a cost may also stop the gradient of the offset that it takes out."""
+    found = {str(path.relative_to(PACKAGE)): path.read_text().count("stop_gradient(") for path in modules()}
+    assert {name: count for name, count in found.items() if count} == {"oracles/regularized.py": 1}
+
+
+@pytest.mark.parametrize("command", [["--help"], ["list"], ["show", "sinkhorn-grid"], ["run", "--help"], ["run", "sinkhorn-grid", "--dry-run"]])
+def test_quick_commands_import_no_jax(command):
+    code = (
+        "import sys\n"
+        "from otgan.cli import main\n"
+        f"main.main({command!r}, standalone_mode=False)\n"
+        "slow = {'jax', 'flax', 'ott', 'orbax', 'matplotlib', 'tensorflow_datasets'} & set(sys.modules)\n"
+        "sys.exit(f'imported {slow}' if slow else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
