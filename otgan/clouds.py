@@ -33,7 +33,7 @@ def make_clouds(dataset: Dataset, batch: Batch, latent_dim: int) -> Clouds:
     examples, bounds, spread = dataset.train, None, None
     if batch.reals == "stratified":
         order, bounds = strata(examples.reshape(len(examples), -1), batch.size)
-        examples = examples[order]
+        examples, bounds = examples[order], bounds.astype(np.int32)
     if batch.latents == "sobol":
         powers = max(1, (batch.size - 1).bit_length())
         spread = qmc.Sobol(latent_dim, scramble=False).random_base2(powers)[: batch.size].astype(np.float32)
@@ -51,7 +51,7 @@ def draw_reals(clouds: Clouds, key: Key[Array, ""], size: int) -> Float[Array, "
         index = jax.random.randint(key, (size,), 0, len(clouds.examples))
     else:
         low, high = clouds.bounds[:-1], clouds.bounds[1:]
-        index = low + jnp.floor(jax.random.uniform(key, (size,)) * (high - low)).astype(low.dtype)
+        index = low + jnp.floor(jax.random.uniform(key, (size,)) * (high - low)).astype(jnp.int32)
     return as_floats(clouds.examples[index])
 
 

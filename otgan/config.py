@@ -139,11 +139,16 @@ class Batch(Section):
 
 
 class Optimizer(Section):
-    """Adam; `cosine` lets the learning rate fall to zero over the run."""
+    """Adam, on gradients whose norm is cut at `clip`.
+
+    The learning rate rises linearly over `warmup` updates; `cosine` then lets it fall to zero over the run.
+    """
 
     learning_rate: float = Field(default=1e-3, gt=0)
     b1: float = Field(default=0.5, ge=0, lt=1)
     b2: float = Field(default=0.99, ge=0, lt=1)
+    clip: float | None = Field(default=None, gt=0)
+    warmup: int = Field(default=0, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
 
 

@@ -31,8 +31,8 @@ FORMATS = {
 MEANINGS = {
     "modes": "modes with a sample within 3 sd, of {modes_total}",
     "high_quality": "share of 2,000 samples within 3 sd of a mode",
-    "w2": "exact W2 of 2,000 samples to the held-out points",
-    "w2_floor": "the same for real points, mean of 4 sets",
+    "w2": "exact W2 of 2,000 samples to the held-out points, mean of 4 sets",
+    "w2_floor": "the same for real points",
     "mode_kl": "KL of the modes' masses from uniform, 20,000 samples",
     "mode_kl_floor": "the same of the training data",
     "loss": "last window's loss",

@@ -25,7 +25,7 @@ from otgan.checkpoints import Checkpoints
 from otgan.clouds import Clouds, as_bytes, make_clouds
 from otgan.config import Config
 from otgan.data import Dataset
-from otgan.metrics.points import COUNTED, judge_points
+from otgan.metrics.points import COUNTED, JUDGED, WITHIN, judge_points
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import Recorder, windows
 from otgan.runs import RunFolder
@@ -220,11 +220,13 @@ def picture_steps(config: Config) -> set[int]:
 
 def draw(system: System, state: TrainState, dataset: Dataset, folder: RunFolder, step: int) -> None:
     """Draw samples of the averaged generator on latents that are the same at every step and in every run."""
+    path, reference = folder.picture(step), dataset.test[:JUDGED]
+    path.parent.mkdir(exist_ok=True)
     if dataset.is_images:
-        save_sheet(as_bytes(generate(system, state, SHOWN)), folder.picture(step))
+        save_sheet(as_bytes(generate(system, state, SHOWN)), path)
     else:
-        samples = np.asarray(generate(system, state, len(dataset.test[:2_000])))
-        save_scatter(samples, dataset.test[:2_000], folder.picture(step), dataset.centers, 3 * (dataset.sd or 0.0))
+        samples = np.asarray(generate(system, state, len(reference)))
+        save_scatter(samples, reference, path, dataset.centers, WITHIN * (dataset.sd or 0.0))
 
 
 def generate(system: System, state: TrainState, size: int, seed: int = JUDGE_SEED) -> Array:
@@ -254,10 +256,17 @@ def finish(
         reason = f"interrupted after step {progress.step}; go on with: otgan run {folder.path}"
     kind = "finished" if not reason else "stopped" if interrupted or "on_budget" in reason else "diverged"
     draw(system, state, dataset, folder, progress.step)
-    scores = {} if dataset.is_images else judge_points(np.asarray(generate(system, state, COUNTED)), dataset)
-    summary = {**scores, **summarize(progress)}
+    summary = {**judge(system, state, dataset), **summarize(progress)}
     folder.write_status(kind, progress.step, progress.seconds, summary, reason)
     return Outcome(kind, progress, summary, str(folder.picture(progress.step)), reason)
+
+
+def judge(system: System, state: TrainState, dataset: Dataset) -> dict[str, Any]:
+    """The scores of points; none of images, and none where a generator that diverged overflows."""
+    if dataset.is_images:
+        return {}
+    samples = np.asarray(generate(system, state, COUNTED))
+    return judge_points(samples, dataset) if np.isfinite(samples).all() else {}
 
 
 def summarize(progress: Progress) -> dict[str, Any]:

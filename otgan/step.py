@@ -55,7 +55,8 @@ def make_stepper(config: Config, family: Family, generator: Network, encoder: Ne
         key = jax.random.fold_in(jax.random.key(seed + 1), state.solves)
         dual, held, info = family.solve(state.dual, state.players, clouds, key)
         solved = state._replace(dual=dual, solves=state.solves + 1)
-        moved, seen = lax.scan(lambda s, part: move(s, part, clouds), solved, held)
+        alone = len(jax.tree.leaves(held)[0]) == 1  # then inlined: the solve's forward passes serve the loss as well
+        moved, seen = lax.scan(lambda s, part: move(s, part, clouds), solved, held, unroll=alone)
         after = jax.tree.map(lambda new, old: jnp.where(info["ready"], new, old), moved, solved)
         record = {**info, **jax.tree.map(lambda values: values[-1], seen)}
         return _unless_broken(after, state, record), record
@@ -89,7 +90,7 @@ def _make_move(config: Config, family: Family) -> Callable:
         average = jax.tree.map(lambda mean, p: mean + (1 - decay) * (p - mean), state.average, parameters)
         players, all_moments = state.players._replace(generator=parameters), state.moments._replace(generator=moments)
         state = state._replace(players=players, moments=all_moments, average=average)
-        return state, {"loss": value, "gradient_norm": optax.global_norm(gradient)}
+        return state, {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
 
     def move_encoder(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
         def adverse(parameters):
@@ -99,7 +100,7 @@ def _make_move(config: Config, family: Family) -> Callable:
         rate = _rate(encoder.optimizer, config, state.updates)
         parameters, moments = _descend(encoder.optimizer, rate, gradient, state.moments.encoder, state.players.encoder)
         players, all_moments = state.players._replace(encoder=parameters), state.moments._replace(encoder=moments)
-        return state._replace(players=players, moments=all_moments), {"loss": -value, "gradient_norm": optax.global_norm(gradient)}
+        return state._replace(players=players, moments=all_moments), {"loss": -value, "gradient_norm": optax.tree.norm(gradient)}
 
     def move(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
         if encoder is None:
@@ -117,13 +118,14 @@ def _optimizers(config: Config) -> Players:
 
 
 def _adam(optimizer: Optimizer) -> optax.GradientTransformation:
-    return optax.scale_by_adam(optimizer.b1, optimizer.b2)
+    clip = optax.identity() if optimizer.clip is None else optax.clip_by_global_norm(optimizer.clip)
+    return optax.chain(clip, optax.scale_by_adam(optimizer.b1, optimizer.b2))
 
 
 def _rate(optimizer: Optimizer, config: Config, updates: Array) -> Array:
     progress = jnp.minimum(updates / config.train.steps, 1.0)
     shape = 0.5 * (1 + jnp.cos(jnp.pi * progress)) if optimizer.schedule == "cosine" else jnp.ones_like(progress)
-    return optimizer.learning_rate * shape
+    return optimizer.learning_rate * shape * jnp.minimum((updates + 1) / (optimizer.warmup + 1), 1.0)
 
 
 def _descend(optimizer: Optimizer, rate: Array, gradient: Any, moments: Any, parameters: Any) -> tuple[Any, Any]:

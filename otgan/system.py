@@ -19,6 +19,8 @@ from otgan.models import make_encoder, make_generator
 from otgan.oracles import Family, make_family
 from otgan.step import Stepper, make_stepper
 
+OUTPUT_SHARE = 1 / 3  # of the data's spread, per unit of a point network's output: with a whole one updates overshoot the data
+
 
 @dataclass(frozen=True)
 class Form:
@@ -65,7 +67,7 @@ def build(config: Config, form: Form, mesh: Mesh | None = None) -> System:
     """
     if not form.images and "conv" in (config.generator.kind, config.cost.encoder and config.cost.encoder.kind):
         raise UserError("a conv network needs pictures, and these data are points; add --set generator.kind=mlp")
-    generator = make_generator(config.generator, form.shape, np.asarray(form.center, np.float32), form.scale)
+    generator = make_generator(config.generator, form.shape, np.asarray(form.center, np.float32), OUTPUT_SHARE * form.scale)
     encoder = make_encoder(config.cost.encoder, form.shape) if config.cost.encoder else None
     family = make_family(config, generator, encoder, mesh)
 

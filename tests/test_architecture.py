@@ -76,7 +76,9 @@ def test_imports_point_down(path):
 @pytest.mark.parametrize("path", [p for p in modules() if top(p) in CORE], ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_core_does_no_io(path):
     assert not [name for name in imported(path) if name.split(".")[0] in IO]
-    assert "print" not in {node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert "print" not in {
+        node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
 
 
 def test_the_gradient_is_stopped_in_one_place():
@@ -85,7 +87,9 @@ def test_the_gradient_is_stopped_in_one_place():
     assert {name: count for name, count in found.items() if count} == {"oracles/regularized.py": 1}
 
 
-@pytest.mark.parametrize("command", [["--help"], ["list"], ["show", "sinkhorn-grid"], ["run", "--help"], ["run", "sinkhorn-grid", "--dry-run"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["list"], ["show", "sinkhorn-grid"], ["run", "--help"], ["run", "sinkhorn-grid", "--dry-run"]]
+)
 def test_quick_commands_import_no_jax(command):
     code = (
         "import sys\n"

@@ -10,7 +10,7 @@ from otgan.metrics.wasserstein import exact_w2
 
 JUDGED = 2_000  # points in a W2 and in a share, as in the literature on the grid
 COUNTED = 20_000  # points in the histogram of modes, where 2,000 would show their own noise
-FLOORS = 4  # real sets whose W2 makes the floor
+SETS = 4  # of so many points, generated and real, whose mean W2 is a score and its floor: one set's scatters by a tenth and more
 WITHIN = 3.0  # a sample is of high quality within so many standard deviations of a mode
 
 
@@ -22,19 +22,23 @@ def judge_points(samples: np.ndarray, dataset: Dataset) -> dict[str, float]:
         dataset: the data, whose held-out points are the reference.
 
     Returns:
-        `w2`, of the first 2,000 samples to as many held-out points, and `w2_floor`, the mean of the same for real training points;
+        `w2`, of 2,000 samples to as many held-out points, mean over 4 disjoint sets, and `w2_floor`, the same for real training points;
         on the grid also `modes` (with at least one sample of high quality among the first 2,000), `modes_total`, `high_quality` (share
         within 3 sd of a mode), `mode_kl` (KL of the masses of all samples over the nearest modes from uniform) and `mode_kl_floor`
         (the same of the training points).
     """
     size = min(JUDGED, len(dataset.test), len(dataset.train))
     reference = dataset.test[:size]
-    sets = [dataset.train[i * size : (i + 1) * size] for i in range(FLOORS)]
-    floor = [exact_w2(reals, reference) for reals in sets if len(reals) == size]
-    scores = {"w2": exact_w2(samples[:size], reference), "w2_floor": float(np.mean(floor))}
+    scores = {"w2": _mean_w2(samples, reference), "w2_floor": _mean_w2(dataset.train, reference)}
     if dataset.centers is None or dataset.sd is None:
         return scores
     return {**scores, **_judge_modes(samples, dataset.train, dataset.centers, dataset.sd)}
+
+
+def _mean_w2(points: np.ndarray, reference: np.ndarray) -> float:
+    size = len(reference)
+    sets = [points[i * size : (i + 1) * size] for i in range(SETS)]
+    return float(np.mean([exact_w2(part, reference) for part in sets if len(part) == size]))
 
 
 def _judge_modes(samples: np.ndarray, train: np.ndarray, centers: np.ndarray, sd: float) -> dict[str, float]:

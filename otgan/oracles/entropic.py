@@ -47,7 +47,7 @@ class _Search(NamedTuple):
     g: Float[Array, " m"]
     stage: Float[Array, ""]  # the lam of the present stage
     plan: Float[Array, "n m"]  # at f, g and stage: the kernel with the potentials absorbed
-    gap: Float[Array, ""]  # inf before the last stage
+    gap: Float[Array, ""]  # inf before there is one
     iterations: Int[Array, ""]
     momentum: Float[Array, ""]  # over-relaxation of the last stage
 
@@ -99,7 +99,8 @@ def solve_entropic(
     f, g, spread = _start(cost, symmetric, tau is not None)
     cold = symmetric or anneal == 1 or max_iterations <= iterations_per_check  # a cloud's plan to itself is near the diagonal
     first = jnp.where(cold, lam, jnp.maximum(lam, spread))
-    s = lax.while_loop(unfinished, advance, look(f, g, first, jnp.zeros((), jnp.int32), eager))
+    start = _Search(f, g, first, _plan(cost, f, g, first), jnp.full_like(first, jnp.inf), jnp.zeros((), jnp.int32), eager)
+    s = lax.while_loop(unfinished, advance, start)
     return Solution(s.f, s.g, s.plan, _dual_value(s.f, s.g, s.plan, lam, tau), s.gap, s.iterations, s.gap <= epsilon)
 
 

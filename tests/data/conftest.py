@@ -1,28 +1,7 @@
-import os
-from pathlib import Path
-
 import pytest
 from tiny import write_tiny
 
 from otgan.data import prepared
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def prepared_data_dir() -> Path | None:
-    """The TFDS folder that the machine offers to tests: TFDS_DATA_DIR, else ../shared/data/tfds beside the repository."""
-    candidates = [os.environ.get("TFDS_DATA_DIR"), REPOSITORY.parent / "shared/data/tfds"]
-    return next((Path(path) for path in candidates if path and Path(path).is_dir()), None)
-
-
-PREPARED = prepared_data_dir()  # looked up before any test changes the environment
-
-
-@pytest.fixture(scope="session")
-def tfds_dir() -> Path:
-    if PREPARED is None:
-        pytest.skip("no prepared data: set TFDS_DATA_DIR to a folder that holds mnist and cifar10")
-    return PREPARED
 
 
 @pytest.fixture(scope="session")

@@ -18,12 +18,6 @@ solve = jax.jit(solve_entropic, static_argnames=("anneal", "iterations_per_check
 solve_well = partial(solve, max_iterations=50_000)
 
 
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
 def rows_potential(g, C, lam):
     """The best f at a g, in closed form."""
     return -lam * (logsumexp((g - C) / lam, axis=1) - np.log(C.shape[1]))

@@ -8,41 +8,12 @@ import numpy as np
 import ot
 import pytest
 from scipy.optimize import linear_sum_assignment, minimize
+from zoo import zoo
 
 from otgan.oracles.quadratic import _certified_gap, solve_quadratic
 
 solve = jax.jit(solve_quadratic, static_argnames=("iterations_per_check", "max_iterations"))
 solve_well = partial(solve, iterations_per_check=1, max_iterations=200)
-
-
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
-
-def squared_distances(x, y):
-    return ((x[:, None] - y[None]) ** 2).sum(-1)
-
-
-@cache
-def zoo(m):
-    """Costs of 24 x m by name: even, clustered, near, far, tied and heavy-tailed."""
-    rng = np.random.default_rng(3)
-    centres = 2.0 * rng.integers(-2, 3, size=(24, 2))
-    x = centres + 0.1 * rng.normal(size=(24, 2))
-    again = np.resize(centres, (m, 2)) + 0.3 * rng.normal(size=(m, 2))
-    return {
-        "random": rng.random((24, m)),
-        "modes to blob": squared_distances(x, 3 * rng.normal(size=(m, 2))),
-        "near": squared_distances(x, again),
-        "equal": squared_distances(x, np.resize(x, (m, 2))),
-        "far": squared_distances(x, again + 30),
-        "collapsed": squared_distances(x, np.full((m, 2), 0.7)),
-        "ties": rng.integers(0, 4, (24, m)).astype(float),
-        "heavy": np.exp(3 * rng.normal(size=(24, m))),
-        "negative": -5 * rng.random((24, m)),
-    }
 
 
 def dual_value(f, g, C, lam):

@@ -1,0 +1,42 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+
+from otgan.costs import make_cost
+
+METRICS = {"l1": "cityblock", "squared_l2": "sqeuclidean", "cosine": "cosine"}
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("offset", [0.0, 1e3])
+def test_matches_scipy(name, offset):
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(n, 3, 2)).astype(np.float32) + np.float32(offset) for n in (7, 5))
+    expected = cdist(x.reshape(7, -1), y.reshape(5, -1), METRICS[name])
+    np.testing.assert_allclose(make_cost(name)(x, y), expected, rtol=2e-3 if offset else 1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_gradient_is_finite_where_points_coincide_or_vanish(name):
+    x = jnp.stack([jnp.zeros(4), jnp.ones(4)])
+    gradient = jax.grad(lambda x: make_cost(name)(x, jnp.stack([jnp.zeros(4), jnp.ones(4)])).sum())(x)
+    assert bool(jnp.isfinite(gradient).all())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_the_gradient_matches_finite_differences(x64, name):
+    rng = np.random.default_rng(1)
+    x, y, direction, weights = rng.normal(size=(4, 3)), rng.normal(size=(5, 3)), rng.normal(size=(4, 3)), rng.normal(size=(4, 5))
+
+    def total(x):
+        return (weights * make_cost(name)(x, y)).sum()
+
+    slope = (total(x + 1e-6 * direction) - total(x - 1e-6 * direction)) / 2e-6
+    np.testing.assert_allclose((jax.grad(total)(x) * direction).sum(), slope, rtol=1e-6)
+
+
+def test_an_unknown_cost_is_refused():
+    with pytest.raises(ValueError, match="no cost is called 'l3'"):
+        make_cost("l3")

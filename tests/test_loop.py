@@ -1,0 +1,225 @@
+"""Whole small runs: resume to the bit, any number of devices, divergence, budgets, what a folder holds."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from helpers import Silent, dataset, run, tiny_config
+from tensorboardX.proto.event_pb2 import Event  # to read back what was written
+
+from otgan.checkpoints import Checkpoints
+from otgan.errors import UserError
+from otgan.loop import picture_steps, train
+from otgan.runs import RunFolder
+from otgan.system import Form, build
+
+
+def final_state(folder, config):
+    system = build(config, Form.of(dataset(config)))
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        return checkpoints.restore(jax.jit(system.stepper.init)())[0]
+
+
+def equal(a, b):
+    return all(bool((x == y).all()) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+class StopAfter(Silent):
+    """Presses Ctrl-C once a run has come so far."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def advance(self, progress):
+        if progress.step >= self.step:
+            os.kill(os.getpid(), signal.SIGINT)
+            self.step = float("inf")
+
+
+ENCODER = {"kind": "mlp", "features": 8, "width": 16, "generator_updates": 2, "encoder_updates": 1}
+RUNS = {
+    "entropic": ("sinkhorn-grid", {}),
+    "relaxed, stratified, sobol": ("relaxed-grid", {}),
+    "quadratic": ("regot-l2-grid", {}),
+    "learned cost": ("sinkhorn-grid", {"cost.name": "cosine", "cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01}),
+}
+
+
+@pytest.mark.parametrize("which", RUNS)
+def test_a_run_stopped_anywhere_and_resumed_computes_the_same_bits(which, tmp_path):
+    name, changes = RUNS[which]
+    config = tiny_config(name, **changes)
+    whole, _ = run(config, tmp_path / "whole")
+    parts, first = run(config, tmp_path / "parts", StopAfter(13))
+    assert first.state == "stopped"
+    assert 13 <= first.progress.step < 40
+    assert "go on with: otgan run" in first.reason
+    show = Silent()
+    _, last = run(config, tmp_path / "parts", show)
+    assert show.resumed
+    assert last.state == "finished"
+    assert equal(final_state(whole, config), final_state(parts, config))
+
+    def lines(folder):
+        return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in folder.metrics.read_text().splitlines()]
+
+    assert lines(whole) == lines(parts)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path):
+    states = []
+    for i, seed in enumerate((0, 0, 1)):
+        config = tiny_config(**{"train.seed": seed, "train.steps": 12})
+        folder, _ = run(config, tmp_path / str(i))
+        states.append(final_state(folder, config))
+    assert equal(states[0], states[1])
+    assert not equal(states[0], states[2])
+
+
+def test_a_run_folder_holds_all_that_is_promised(tmp_path):
+    config = tiny_config()
+    folder, outcome = run(config, tmp_path / "run")
+    status = folder.read_status()
+    assert status["state"] == outcome.state == "finished"
+    assert status["step"] == 40
+    assert status["seconds"] > 0
+    grid = {"modes", "modes_total", "high_quality", "w2", "w2_floor", "mode_kl"}
+    assert grid | {"certified_share", "steps_per_second", "peak_memory_bytes"} <= status["summary"].keys()
+    assert status["summary"]["modes_total"] == 4
+    assert status["summary"]["peak_memory_bytes"] > 50e6
+    windows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert [w["step"] for w in windows] == [10, 20, 30, 40]
+    needed = {"dual_value", "dual_gap", "dual_iterations", "dual_converged", "lam_over_mean_cost", "lam", "epsilon", "loss", "mean_cost"}
+    assert all(needed <= w.keys() for w in windows)
+    assert np.isclose(windows[0]["lam_over_mean_cost"] * windows[0]["mean_cost"], 0.05, rtol=0.1)
+    assert {p.name for p in (folder.path / "samples").iterdir()} == {"step-0000020.png", "step-0000040.png"}
+    assert [p for p in folder.path.iterdir() if p.name.startswith("events.out.tfevents")]
+
+
+def test_tensorboard_reads_the_same_numbers(tmp_path):
+    folder, _ = run(tiny_config(**{"train.steps": 20}), tmp_path / "run")
+    windows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    raw = next(p for p in folder.path.iterdir() if p.name.startswith("events")).read_bytes()
+    values, at = {}, 0
+    while at < len(raw):
+        length = int.from_bytes(raw[at : at + 8], "little")
+        event = Event.FromString(raw[at + 12 : at + 12 + length])
+        values.update({(event.step, v.tag): v.simple_value for v in event.summary.value})
+        at += length + 16
+    for window in windows:
+        assert values[window["step"], "loss"] == np.float32(window["loss"])
+        assert values[window["step"], "dual_gap"] == np.float32(window["dual_gap"])
+
+
+def test_the_newest_few_checkpoints_are_kept(tmp_path):
+    config = tiny_config(**{"train.checkpoint_seconds": 1e-6, "train.steps": 60, "train.pictures": 6})
+    folder, _ = run(config, tmp_path / "run")
+    kept = sorted(int(p.name) for p in folder.checkpoints.iterdir() if p.name.isdigit())
+    assert len(kept) == 3
+    assert kept[-1] == 60
+
+
+def test_divergence_ends_the_run_with_a_sentence_and_the_last_good_state(tmp_path):
+    config = tiny_config(**{"generator.optimizer.learning_rate": 1e18, "generator.optimizer.schedule": "constant"})
+    folder, outcome = run(config, tmp_path / "run")
+    assert outcome.state == "diverged"
+    assert f"at step {outcome.progress.step + 1}; the last good state is kept" in outcome.reason
+    assert any(word in outcome.reason for word in ("became nan", "became inf"))
+    assert folder.read_status()["state"] == "diverged"
+    state = final_state(folder, config)
+    assert int(state.solves) == outcome.progress.step
+    assert all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(state))
+    assert all(np.isfinite(json.loads(line)["loss"]) for line in folder.metrics.read_text().splitlines())
+
+
+HARD = {"oracle.lam": 1e-3, "oracle.epsilon": 1e-6, "oracle.max_iterations": 20, "oracle.anneal": 4.0}
+
+
+def test_steps_that_miss_epsilon_are_counted(tmp_path):
+    folder, outcome = run(tiny_config(**HARD), tmp_path / "run")
+    assert outcome.state == "finished"
+    assert folder.read_status()["summary"]["certified_share"] == 0
+    assert all(json.loads(line)["dual_converged"] == 0 for line in folder.metrics.read_text().splitlines())
+
+
+def test_on_budget_stop_ends_the_run_at_the_first_step_that_misses_epsilon(tmp_path):
+    _, outcome = run(tiny_config(**HARD, **{"oracle.on_budget": "stop"}), tmp_path / "run")
+    assert outcome.state == "stopped"
+    assert outcome.progress.step == 1
+    assert "above epsilon 1e-06" in outcome.reason
+
+
+def test_seconds_end_a_run(tmp_path):
+    config = tiny_config(**{"train.seconds": 0.3, "train.steps": 10_000_000})
+    _, outcome = run(config, tmp_path / "run")
+    assert outcome.state == "finished"
+    assert 0.3 <= outcome.progress.seconds < 3
+    assert outcome.progress.step < 100_000
+
+
+def test_the_loss_falls_and_w2_with_it(tmp_path):
+    config = tiny_config(**{"train.steps": 300, "batch.size": 128, "generator.width": 64})
+    data = dataset(config)
+    (tmp_path / "a").mkdir()
+    before = train(
+        config.model_copy(update={"train": config.train.model_copy(update={"steps": 1})}), data, RunFolder(tmp_path / "a"), None, Silent()
+    )
+    _, after = run(config, tmp_path / "b")
+    assert after.summary["w2"] < 0.4 * before.summary["w2"]
+
+
+def test_pictures_are_spread_over_the_run():
+    assert sorted(picture_steps(tiny_config(**{"train.steps": 1000, "train.pictures": 4}))) == [250, 500, 750, 1000]
+    assert sorted(picture_steps(tiny_config(**{"train.steps": 3, "train.pictures": 10}))) == [1, 2, 3]
+
+
+def test_a_damaged_checkpoint_is_one_sentence(tmp_path):
+    config = tiny_config(**{"train.steps": 10})
+    folder, _ = run(config, tmp_path / "run")
+    for path in (folder.checkpoints / "10").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(UserError, match="cannot read the checkpoint of step 10"):
+        final_state(folder, config)
+
+
+PARITY = """
+import sys, json
+sys.path.insert(0, {here!r})
+import jax, numpy as np
+from helpers import tiny_config, dataset, Silent
+from otgan.loop import train
+from otgan.runs import RunFolder
+from pathlib import Path
+devices = int(sys.argv[1])
+assert len(jax.devices()) == 8
+out = {{}}
+for name, changes in {runs!r}.items():
+    config = tiny_config(changes[0], **changes[1], **{{"train.steps": 12, "oracle.epsilon": "0.001x"}})
+    path = Path(sys.argv[2]) / f"{{devices}}-{{name[:4]}}"
+    path.mkdir()
+    folder = RunFolder(path)
+    train(config, dataset(config), folder, devices, Silent())
+    out[name] = [json.loads(line)["loss"] for line in folder.metrics.read_text().splitlines()]
+print(json.dumps(out))
+"""
+
+
+def test_one_device_and_eight_give_the_same_numbers(tmp_path):
+    """The transport problem is the whole batch's, so only the order of sums differs."""
+    code = PARITY.format(here=os.path.dirname(__file__), runs=RUNS)  # noqa: PTH120
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    found = []
+    for devices in (1, 8):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(devices), str(tmp_path)], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    for name in RUNS:
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-3)

@@ -1,0 +1,36 @@
+import numpy as np
+import ot
+import pytest
+
+from otgan import data
+from otgan.config import Grid
+from otgan.metrics.points import judge_points, mode_kl
+from otgan.metrics.wasserstein import exact_w2
+
+
+def test_w2_agrees_with_pot_and_a_shift_moves_it_by_its_length():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 3)), rng.normal(size=(200, 3)) * 2
+    weights = np.full(200, 1 / 200)
+    assert exact_w2(x, y) == pytest.approx(np.sqrt(ot.emd2(weights, weights, ot.dist(x, y))))
+    assert exact_w2(x, x + [3, 0, 4]) == pytest.approx(5)
+
+
+def test_real_points_get_what_the_gaussians_tails_allow():
+    dataset = data.load(Grid())
+    scores = judge_points(np.random.default_rng(1).permutation(dataset.train), dataset)
+    assert scores["modes"] == scores["modes_total"] == 25
+    assert scores["high_quality"] == pytest.approx(1 - np.exp(-4.5), abs=0.01)  # P(|r| < 3 sd) in the plane
+    assert scores["mode_kl"] == pytest.approx(24 / 40_000, abs=6e-4)  # (k - 1) / 2N of multinomial noise
+    assert 0.5 < scores["w2"] / scores["w2_floor"] < 1.6
+
+
+def test_collapse_and_imbalance_show():
+    dataset = data.load(Grid())
+    one = dataset.centers[3] + 0.1 * np.random.default_rng(2).normal(size=(20_000, 2))
+    scores = judge_points(one, dataset)
+    assert scores["modes"] == 1
+    assert scores["mode_kl"] == pytest.approx(np.log(25))
+    assert scores["w2"] > 5 * scores["w2_floor"]
+    half = np.repeat(dataset.centers[[0, 1]], [15_000, 5_000], axis=0)
+    assert mode_kl(half, dataset.centers) == pytest.approx(0.75 * np.log(0.75 * 25) + 0.25 * np.log(0.25 * 25))

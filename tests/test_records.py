@@ -1,0 +1,30 @@
+import json
+
+import numpy as np
+
+from otgan.records import windows
+from otgan.runs import RunFolder
+
+
+def test_windows_end_on_multiples_and_lose_nothing():
+    n = 23
+    records = {
+        "loss": np.arange(n, dtype=np.float32),
+        "dual_gap": np.arange(n)[::-1].astype(np.float32),
+        "dual_iterations": np.full(n, 7),
+        "dual_converged": np.arange(n) % 2 == 0,
+    }
+    out = windows(records, first=8, every=10)
+    assert [w["step"] for w in out] == [10, 20, 30]
+    assert [w["steps"] for w in out] == [3, 10, 10]
+    assert out[0]["loss"] == 1
+    assert out[0]["dual_gap"] == 22  # the largest
+    assert sum(w["dual_iterations"] for w in out) == 7 * n
+    assert out[1]["dual_converged"] == 0.5
+
+
+def test_truncation_drops_later_lines_and_half_lines(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_text("".join(json.dumps({"step": s}) + "\n" for s in (10, 20, 30)) + '{"step": 4')
+    folder.truncate_metrics(20)
+    assert [json.loads(line)["step"] for line in folder.metrics.read_text().splitlines()] == [10, 20]
