@@ -16,8 +16,6 @@ from otgan.console import Ticker, describe, grouped_table, plain_table, summary_
 from otgan.errors import UserError
 from otgan.runs import RunFolder
 
-RECIPE = "the experiment's"
-
 
 class Commands(click.Group):
     """A group whose commands end a `UserError` as one sentence and exit code 2."""
@@ -77,41 +75,82 @@ def show(name_or_file: str) -> None:
     click.echo(describe(experiments.resolve(name_or_file)))
 
 
-def _run_options(command: Callable) -> Callable:
-    options = [
-        click.option("--lam", type=AmountType(), metavar="F|Fx", show_default=RECIPE, help="Weight of the regularizer: 1.0 in units of the cost, 0.03x in multiples of the batch's mean cost."),
-        click.option("--epsilon", type=AmountType(), metavar="F|Fx", show_default=RECIPE, help="Certified accuracy of every step's dual, in the same two units."),
-        click.option("--tau", type=AmountType(), metavar="F|Fx|inf", show_default=RECIPE, help="Weight of the generated side's marginal; inf keeps it exactly, as in the paper."),
-        click.option("--regularizer", type=click.Choice(["kl", "l2"]), show_default=RECIPE, help="Entropy or squared density."),
-        click.option("--cost", type=click.Choice(["l1", "squared_l2", "cosine"]), show_default=RECIPE, help="Cost between two points, on pixels or on the encoder's features."),
-        click.option("--steps", type=click.IntRange(1), metavar="N", show_default=RECIPE, help="Alternations of a dual's solve and an update."),
-        click.option("--seconds", type=click.FloatRange(0, min_open=True), metavar="S", show_default="no limit", help="End after so many seconds of training, compilation left out."),
-        click.option("--batch-size", type=click.IntRange(2), metavar="N", show_default=RECIPE, help="Examples on each side of a step's transport problem."),
-        click.option("--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", show_default=RECIPE, help="Seed of the whole run."),
-        click.option("--data", "source", metavar="tfds|sample|FILE|FOLDER", show_default=RECIPE, help="Where the examples come from: a prepared TFDS folder, the 5,000 digits in the package, your own .npz, or a folder of pictures."),
-        click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", show_default="TFDS_DATA_DIR, else ~/tensorflow_datasets", help="Folder of prepared TFDS data sets."),
-        click.option("--out", type=click.Path(path_type=Path), metavar="DIR", show_default="a new numbered folder in runs/", help="Run folder; one that holds this run already is resumed."),
-        click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", show_default="none", help="Change any key of the config, such as generator.width=512; may be repeated."),
-        click.option("--devices", type=click.IntRange(1), metavar="N", show_default="all", help="Devices to spread every batch over."),
-        click.option("--dry-run", is_flag=True, help="Print the resolved config and stop."),
-        click.option("--quiet", is_flag=True, help="Print the summary alone."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
+AMOUNT = AmountType()
+SEED = click.IntRange(0, 2**31 - 1)
+DIR = click.Path(path_type=Path, file_okay=False)
+
+FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag's type, metavar and sentence
+    "--lam": ("oracle.lam", AMOUNT, "F|Fx", "Weight of the regularizer: 1.0 in units of the cost, 0.03x times the batch's mean cost."),
+    "--epsilon": ("oracle.epsilon", AMOUNT, "F|Fx", "Certified accuracy of every step's dual, in the same two units."),
+    "--tau": ("oracle.tau", AMOUNT, "F|Fx|inf", "Weight of the generated side's marginal; inf keeps it exactly, as in the paper."),
+    "--regularizer": ("oracle.regularizer", click.Choice(["kl", "l2"]), None, "Entropy (kl) or squared density (l2) of the plan."),
+    "--on-budget": ("oracle.on_budget", click.Choice(["accept", "stop"]), None, "What a step does that runs out of iterations."),
+    "--cost": ("cost.name", click.Choice(["l1", "squared_l2", "cosine"]), None, "Between two points, on pixels or learned features."),
+    "--steps": ("train.steps", click.IntRange(1), "N", "Alternations of a solve of the dual and an update."),
+    "--seconds": ("train.seconds", click.FloatRange(0, min_open=True), "S", "End after so much training, compilation left out."),
+    "--batch-size": ("batch.size", click.IntRange(2), "N", "Examples on each side of a step's transport problem."),
+    "--seed": ("train.seed", SEED, "N", "Seed of everything random in the run."),
+}
+
+
+def _flags(command: Callable) -> Callable:
+    for flag, (_, kind, metavar, sentence) in reversed(FLAGS.items()):
+        command = click.option(flag, type=kind, metavar=metavar, show_default="the experiment's", help=sentence)(command)
     return command
+
+
+def _data_dir(command: Callable) -> Callable:
+    default = "TFDS_DATA_DIR, else ~/tensorflow_datasets"
+    return click.option("--data-dir", type=DIR, metavar="DIR", show_default=default, help="Folder of prepared TFDS data sets.")(command)
 
 
 @main.command()
 @click.argument("name_or_file", metavar="NAME_OR_FILE")
-@_run_options
-def run(name_or_file: str, source: str | None, data_dir: Path | None, out: Path | None, assignments: tuple[str, ...], devices: int | None, dry_run: bool, quiet: bool, **flags: Any) -> None:  # fmt: skip
+@_flags
+@click.option(
+    "--data",
+    "source",
+    metavar="tfds|sample|FILE|FOLDER",
+    show_default="the experiment's",
+    help="Where the examples come from: prepared by TFDS, the 5,000 digits in the package, your .npz, or your folder of pictures.",
+)
+@_data_dir
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    show_default="a new numbered folder in runs/",
+    help="Run folder; one that holds this very run is resumed.",
+)
+@click.option(
+    "--set",
+    "assignments",
+    multiple=True,
+    metavar="KEY=VALUE",
+    show_default="nothing",
+    help="Change any key of the config, such as generator.width=512; may be repeated.",
+)
+@click.option("--devices", type=click.IntRange(1), metavar="N", show_default="all", help="Devices to spread every batch over.")
+@click.option("--dry-run", is_flag=True, help="Print the resolved config and stop.")
+@click.option("--quiet", is_flag=True, help="Print the summary alone.")
+def run(
+    name_or_file: str,
+    source: str | None,
+    data_dir: Path | None,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    devices: int | None,
+    dry_run: bool,
+    quiet: bool,
+    **flags: Any,
+) -> None:
     """Train an experiment: a name of `otgan list`, a TOML file, or a stored config.json.
 
     A run folder in its place is resumed.
     """
-    target = Path(name_or_file)
-    if RunFolder(target).exists:
-        name_or_file, out = str(RunFolder(target).config_path), out or target
+    if RunFolder(Path(name_or_file)).exists:
+        out = out or Path(name_or_file)
+        name_or_file = str(RunFolder(Path(name_or_file)).config_path)
     overrides = _overrides(flags, assignments)
     config = experiments.resolve(name_or_file, overrides, source)
     if dry_run:
@@ -120,21 +159,17 @@ def run(name_or_file: str, source: str | None, data_dir: Path | None, out: Path 
     from otgan.launch import launch
 
     marks = [f"{key.rpartition('.')[2]}{value}" for key, value in overrides.items()]
-    console = _out()
-    with Ticker(config, console, quiet) as ticker:
-        outcome = launch(config, out, marks, data_dir, devices, ticker)
-    console.print(summary_table(config.name, outcome.summary))
-    console.print(f"samples   {outcome.picture}\nrun       {outcome.folder}", soft_wrap=True)
-    if outcome.reason:
-        click.echo(f"{outcome.state}: {outcome.reason}", err=True)
-    sys.exit(outcome.exit_code)
+    with Ticker(config, _out(), quiet) as ticker:
+        ended = launch(config, out, marks, data_dir, devices, ticker)
+    _out().print(summary_table(config.name, ended.summary))
+    click.echo(f"samples   {ended.picture}\nrun       {ended.folder}")
+    if ended.reason:
+        click.echo(f"{ended.state}: {ended.reason}", err=True)
+    sys.exit(ended.exit_code)
 
 
 def _overrides(flags: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
-    keys = {
-        "lam": "oracle.lam", "epsilon": "oracle.epsilon", "tau": "oracle.tau", "regularizer": "oracle.regularizer", "cost": "cost.name",
-        "steps": "train.steps", "seconds": "train.seconds", "batch_size": "batch.size", "seed": "train.seed",
-    }  # fmt: skip
+    keys = {flag[2:].replace("-", "_"): key for flag, (key, *_) in FLAGS.items()}
     return {**{keys[name]: value for name, value in flags.items() if value is not None}, **dict(map(experiments.parse_set, assignments))}
 
 
@@ -147,9 +182,9 @@ def _overrides(flags: dict[str, Any], assignments: tuple[str, ...]) -> dict[str,
     type=click.Path(path_type=Path),
     default=Path("samples.png"),
     metavar="FILE",
-    help="A .png (sheet or scatter) or an .npz.",
+    help="A .png or an .npz.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Seed of the latents.")
+@click.option("--seed", type=SEED, default=0, metavar="N", help="Seed of the latents.")
 def sample(run_folder: Path, number: int, output: Path, seed: int) -> None:
     """Draw samples from a run's averaged generator."""
     from otgan import sampling
@@ -166,9 +201,6 @@ def data() -> None:
     """Which data sets there are, where they are looked for, and how to prepare them."""
 
 
-_data_dir = click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", show_default="TFDS_DATA_DIR, else ~/tensorflow_datasets", help="Folder of prepared TFDS data sets.")  # fmt: skip
-
-
 @data.command("list")
 @_data_dir
 def data_list(data_dir: Path | None) -> None:
@@ -181,7 +213,14 @@ def data_list(data_dir: Path | None) -> None:
 
 @data.command()
 @click.argument("name", type=click.Choice(["mnist", "cifar10"]))
-@click.option("--from", "archive", type=click.Path(path_type=Path), metavar="ARCHIVE", show_default="download", help="The archive, or the folder of archives, that you already have.")  # fmt: skip
+@click.option(
+    "--from",
+    "archive",
+    type=click.Path(path_type=Path),
+    metavar="ARCHIVE",
+    show_default="download",
+    help="The archive, or the folder of archives, that you already have.",
+)
 @_data_dir
 def prepare(name: str, archive: Path | None, data_dir: Path | None) -> None:
     """Prepare a data set by TFDS's own builder. Needs the extra `tfds`."""

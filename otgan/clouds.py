@@ -23,9 +23,9 @@ from otgan.data.strata import strata
 class Clouds(NamedTuple):
     """What batches are drawn from; arrays on the device."""
 
-    examples: Array  # (N, d) float32, or (N, h, w, c) uint8
-    bounds: Array | None  # (size + 1,): cell i holds examples[bounds[i]:bounds[i + 1]]; None draws i.i.d.
-    spread: Array | None  # (size, latent_dim) in [0, 1): a Sobol sequence; None draws i.i.d.
+    examples: Array | np.ndarray  # (N, d) float32, or (N, h, w, c) uint8
+    bounds: Array | np.ndarray | None  # (size + 1,): cell i holds examples[bounds[i]:bounds[i + 1]]; None draws i.i.d.
+    spread: Array | np.ndarray | None  # (size, latent_dim) in [0, 1): a Sobol sequence; None draws i.i.d.
 
 
 def make_clouds(dataset: Dataset, batch: Batch, latent_dim: int) -> Clouds:
@@ -52,7 +52,7 @@ def draw_reals(clouds: Clouds, key: Key[Array, ""], size: int) -> Float[Array, "
     else:
         low, high = clouds.bounds[:-1], clouds.bounds[1:]
         index = low + jnp.floor(jax.random.uniform(key, (size,)) * (high - low)).astype(jnp.int32)
-    return as_floats(clouds.examples[index])
+    return as_floats(jnp.asarray(clouds.examples)[index])
 
 
 def draw_latents(clouds: Clouds, key: Key[Array, ""], size: int, dim: int) -> Float[Array, "size dim"]:

@@ -27,6 +27,7 @@ class Amount:
 
     @property
     def finite(self) -> bool:
+        """Whether it is not inf."""
         return math.isfinite(self.value)
 
     def times(self, mean_cost):

@@ -79,12 +79,11 @@ class Ticker:
         self._bar.update(self._task, completed=_share(self._config, progress), line=self._line(progress))
 
     def _line(self, progress: Progress) -> str:
-        last, share = progress.last, _share(self._config, progress)
+        share = _share(self._config, progress)
         left = progress.seconds * (1 - share) / share if share else 0.0
-        return (
-            f"step {progress.step:,}/{self._config.train.steps:,}  {progress.steps_per_second:.1f}/s  {clock(left)} left  "
-            f"loss {last.get('loss', float('nan')):.4g}  gap {last.get('dual_gap', float('nan')):.2g}  certified {progress.certified_share:.1%}"
-        )
+        seen = "  ".join(f"{word} {progress.last.get(name, math.nan):.4g}" for word, name in (("loss", "loss"), ("gap", "dual_gap")))
+        pace = f"{progress.steps_per_second:.1f}/s  {clock(left)} left"
+        return f"step {progress.step:,}/{self._config.train.steps:,}  {pace}  {seen}  certified {progress.certified_share:.1%}"
 
 
 def _share(config: Config, progress: Progress) -> float:

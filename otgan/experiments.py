@@ -69,9 +69,10 @@ def merge(base: Raw, change: Raw) -> Raw:
     merged = copy.deepcopy(base)
     for key, value in change.items():
         old = merged.get(key)
-        tables = isinstance(old, dict) and isinstance(value, dict)
-        same = tables and all(value.get(c, old.get(c)) == old.get(c) for c in CHOOSERS)
-        merged[key] = merge(old, value) if same else copy.deepcopy(value)
+        if isinstance(old, dict) and isinstance(value, dict) and all(value.get(c, old.get(c)) == old.get(c) for c in CHOOSERS):
+            merged[key] = merge(old, value)
+        else:
+            merged[key] = copy.deepcopy(value)
     return merged
 
 

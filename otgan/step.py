@@ -77,40 +77,42 @@ def _unless_broken(after: TrainState, before: TrainState, record: Record) -> Tra
 
 def _make_move(config: Config, family: Family) -> Callable:
     """One update of the player whose turn it is, by the gradient of the loss at the fixed dual."""
+    descend = _make_descent(config, family, "generator", 1.0)
+    ascend = _make_descent(config, family, "encoder", -1.0)
     encoder = config.cost.encoder
-
-    def move_generator(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
-        def loss(parameters):
-            return family.loss(held, state.players._replace(generator=parameters), clouds)
-
-        value, gradient = jax.value_and_grad(loss)(state.players.generator)
-        rate = _rate(config.generator.optimizer, config, state.updates)
-        parameters, moments = _descend(config.generator.optimizer, rate, gradient, state.moments.generator, state.players.generator)
-        decay = jnp.minimum(config.generator.ema, (1 + state.updates) / (10 + state.updates))  # young averages forget faster
-        average = jax.tree.map(lambda mean, p: mean + (1 - decay) * (p - mean), state.average, parameters)
-        players, all_moments = state.players._replace(generator=parameters), state.moments._replace(generator=moments)
-        state = state._replace(players=players, moments=all_moments, average=average)
-        return state, {"loss": value, "gradient_norm": optax.tree.norm(gradient)}
-
-    def move_encoder(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
-        def adverse(parameters):
-            return -family.loss(held, state.players._replace(encoder=parameters), clouds)
-
-        value, gradient = jax.value_and_grad(adverse)(state.players.encoder)
-        rate = _rate(encoder.optimizer, config, state.updates)
-        parameters, moments = _descend(encoder.optimizer, rate, gradient, state.moments.encoder, state.players.encoder)
-        players, all_moments = state.players._replace(encoder=parameters), state.moments._replace(encoder=moments)
-        return state._replace(players=players, moments=all_moments), {"loss": -value, "gradient_norm": optax.tree.norm(gradient)}
 
     def move(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
         if encoder is None:
-            state, seen = move_generator(state, held, clouds)
+            state, seen = descend(state, held, clouds)
         else:
             turn = state.updates % (encoder.generator_updates + encoder.encoder_updates)
-            state, seen = lax.cond(turn < encoder.generator_updates, move_generator, move_encoder, state, held, clouds)
-        return state._replace(updates=state.updates + 1), seen
+            state, seen = lax.cond(turn < encoder.generator_updates, descend, ascend, state, held, clouds)
+        decay = jnp.minimum(config.generator.ema, (1 + state.updates) / (10 + state.updates))  # young averages forget faster
+        average = jax.tree.map(lambda mean, p: mean + (1 - decay) * (p - mean), state.average, state.players.generator)
+        return state._replace(average=average, updates=state.updates + 1), seen
 
     return move
+
+
+def _make_descent(config: Config, family: Family, player: str, sign: float) -> Callable:
+    """One Adam step of one player down `sign` times the loss."""
+    optimizer: Optimizer = getattr(_optimizers(config), player)
+
+    def descend(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
+        def objective(parameters: Any) -> Array:
+            return sign * family.loss(held, state.players._replace(**{player: parameters}), clouds)
+
+        parameters = getattr(state.players, player)
+        value, gradient = jax.value_and_grad(objective)(parameters)
+        direction, moments = _adam(optimizer).update(gradient, getattr(state.moments, player))
+        rate = _rate(optimizer, config, state.updates)
+        parameters = jax.tree.map(lambda p, d: p - rate * d, parameters, direction)
+        players = state.players._replace(**{player: parameters})
+        all_moments = state.moments._replace(**{player: moments})
+        record = {"loss": sign * value, "gradient_norm": optax.tree.norm(gradient)}
+        return state._replace(players=players, moments=all_moments), record
+
+    return descend
 
 
 def _optimizers(config: Config) -> Players:
@@ -126,8 +128,3 @@ def _rate(optimizer: Optimizer, config: Config, updates: Array) -> Array:
     progress = jnp.minimum(updates / config.train.steps, 1.0)
     shape = 0.5 * (1 + jnp.cos(jnp.pi * progress)) if optimizer.schedule == "cosine" else jnp.ones_like(progress)
     return optimizer.learning_rate * shape * jnp.minimum((updates + 1) / (optimizer.warmup + 1), 1.0)
-
-
-def _descend(optimizer: Optimizer, rate: Array, gradient: Any, moments: Any, parameters: Any) -> tuple[Any, Any]:
-    direction, moments = _adam(optimizer).update(gradient, moments)
-    return jax.tree.map(lambda p, d: p - rate * d, parameters, direction), moments

@@ -13,7 +13,7 @@ def test_w2_agrees_with_pot_and_a_shift_moves_it_by_its_length():
     x, y = rng.normal(size=(200, 3)), rng.normal(size=(200, 3)) * 2
     weights = np.full(200, 1 / 200)
     assert exact_w2(x, y) == pytest.approx(np.sqrt(ot.emd2(weights, weights, ot.dist(x, y))))
-    assert exact_w2(x, x + [3, 0, 4]) == pytest.approx(5)
+    assert exact_w2(x, [*x, 3, 0, 4]) == pytest.approx(5)
 
 
 def test_real_points_get_what_the_gaussians_tails_allow():

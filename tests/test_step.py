@@ -1,5 +1,7 @@
 """One alternation: the gradient that moves the generator, the two clocks, the turns, the broken step."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -82,7 +84,7 @@ def test_a_learned_cost_rises_where_the_generator_descends():
         states.append(step(states[-1], clouds)[0])
 
     def moved(part):
-        pairs = zip(states[:-1], states[1:], strict=True)
+        pairs = itertools.pairwise(states)
         return [any(bool((a != b).any()) for a, b in zip(*map(jax.tree.leaves, (part(s), part(t))), strict=True)) for s, t in pairs]
 
     assert moved(lambda s: s.players.generator) == [True, True, False, True, True, False]

@@ -1,0 +1,1 @@
+"""From arrays to numbers that judge a generator."""

@@ -1,4 +1,4 @@
-"""What the loop knows of a family: *solve a dual between generated and real points; hold it fixed; move the players.*
+"""What the loop knows of a family: it solves a dual between generated and real points, holds it fixed, and says how to move the players.
 
 A family is a few pure functions over explicit pytrees. The loop never asks which family it is.
 """

@@ -124,7 +124,7 @@ def _iterate(s: _Search, tau: Array | None, momentum: Array, count: int, paralle
         _Absorbed(kernel_matrix=s.plan, epsilon=1.0),
         a=jnp.full_like(f, 1 / n),
         b=jnp.full_like(g, 1 / m) if tau is None else jnp.maximum(jnp.exp(-g / tau) / m, FLOOR),
-        tau_b=1.0 if tau is None else tau / (tau + lam),
+        tau_b=1.0 if tau is None else tau / (tau + lam),  # pyright: ignore[reportArgumentType]  # may be traced
     )
     solver = Sinkhorn(lse_mode=False, parallel_dual_updates=parallel, momentum=Momentum(value=momentum))
     state = SinkhornState(potentials=(jnp.ones_like(f), jnp.ones_like(g)))

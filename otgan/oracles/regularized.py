@@ -66,7 +66,7 @@ def make_regularized(config: Config, generator: Network, encoder: Network | None
         del clouds
         matrices = costs(players, held.x, held.z)
         terms = [jnp.sum(P * C) + offset for P, C, offset in zip(held.plans, matrices, held.offsets, strict=True)]
-        return sum(w * term for w, term in zip(weights, terms, strict=True))
+        return _weighted(weights, terms)
 
     return Family(
         init=lambda key: (),
@@ -90,12 +90,16 @@ def _solve_all(oracle: Regularized, matrices: tuple[Array, ...], mean_cost: Arra
             return [solve_quadratic(C, lam, epsilon, **limits) for C in matrices]
 
 
+def _weighted(weights: tuple[float, ...], terms: list[Array]) -> Array:
+    return jnp.dot(jnp.asarray(weights, terms[0].dtype), jnp.stack(terms))
+
+
 def _info(oracle: Regularized, solutions: list[Solution], weights: tuple[float, ...], mean_cost: Array) -> Info:
     """`dual_value` is the loss's; `dual_gap` the largest of its terms' (each is held to epsilon), `dual_iterations` their sum."""
     return {
-        "dual_value": sum(w * s.value for w, s in zip(weights, solutions, strict=True)),
+        "dual_value": _weighted(weights, [s.value for s in solutions]),
         "dual_gap": jnp.max(jnp.stack([s.gap for s in solutions])),
-        "dual_iterations": sum(s.iterations for s in solutions),
+        "dual_iterations": jnp.sum(jnp.stack([s.iterations for s in solutions])),
         "dual_converged": jnp.all(jnp.stack([s.converged for s in solutions])),
         "ready": jnp.asarray(True),
         "mean_cost": mean_cost,
