@@ -16,6 +16,8 @@ from otgan.console import Ticker, describe, grouped_table, plain_table, summary_
 from otgan.errors import UserError
 from otgan.runs import RunFolder
 
+WIDTH = 200  # columns of what is not a terminal: wide enough not to break a path
+
 
 class Commands(click.Group):
     """A group whose commands end a `UserError` as one sentence and exit code 2."""
@@ -43,7 +45,7 @@ class AmountType(click.ParamType):
 
 
 def _out() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120})

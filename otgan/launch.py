@@ -44,6 +44,8 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
     folder = RunFolder(out) if out else None
     if folder and folder.exists:
         check_same(config, folder)
+    elif folder:
+        folder.require_free()
     dataset = load(config.data, data_dir)
     environment = describe(dataset)
     if folder and folder.exists:

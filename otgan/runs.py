@@ -56,19 +56,20 @@ class RunFolder:
         """Where the samples after a step are drawn; the newest has the highest number."""
         return self.path / "samples" / f"step-{step:07d}.png"
 
-    def create(self, config_json: str) -> None:
-        """Make the folder and record what is going to run in it.
+    def require_free(self) -> None:
+        """See that a run can be begun here, touching nothing.
 
         Raises:
-            UserError: the folder cannot be written, or holds something that is not a run.
+            UserError: the path holds something that is not a run.
         """
-        if self.path.exists() and (not self.path.is_dir() or any(p.name != LOCK for p in self.path.iterdir())) and not self.exists:
+        taken = any(p.name != LOCK for p in self.path.iterdir()) if self.path.is_dir() else self.path.exists()
+        if taken:
             raise UserError(f"{self.path} holds something else than a run; give --out another folder")
-        try:
-            (self.path / "samples").mkdir(parents=True, exist_ok=True)
-            _write(self.config_path, config_json)
-        except OSError as error:
-            raise UserError(f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be written") from None
+
+    def create(self, config_json: str) -> None:
+        """Record what is going to run here."""
+        (self.path / "samples").mkdir(exist_ok=True)
+        _write(self.config_path, config_json)
 
     def read_config(self) -> dict[str, Any]:
         """The record of what was run, as plain data.
@@ -103,13 +104,17 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out of the folder while this one writes.
+        """Make the folder if need be, and keep other processes out of it while this one writes.
 
         Raises:
-            UserError: another process is at work in it.
+            UserError: another process is at work in it, or it cannot be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / LOCK).open("w") as handle:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = (self.path / LOCK).open("w")
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be written") from None
+        with handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -38,5 +38,6 @@ def run(config, path, show=None):
     """Train in a folder, new or begun."""
     folder = RunFolder(path)
     if not folder.exists:
+        path.mkdir()
         folder.create(config.json())
     return folder, train(config, dataset(config), folder, None, show or Silent())
