@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from otgan import __version__, experiments
-from otgan.config import Amount, parse_amount
+from otgan.config import parse_amount
 from otgan.console import Ticker, describe, grouped_table, plain_table, summary_table
 from otgan.errors import UserError
 from otgan.runs import RunFolder
@@ -36,12 +36,20 @@ class AmountType(click.ParamType):
 
     name = "amount"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Amount:
-        """Parse."""
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse; what is wrong goes on to the config, which tells all mistakes at once."""
         try:
             return parse_amount(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+        except ValueError:
+            return value
+
+
+class Whole(click.IntRange):
+    """A whole number whose range help shows and the config checks, with all other mistakes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse."""
+        return click.INT.convert(value, param, ctx)
 
 
 def _out() -> Console:
@@ -78,7 +86,7 @@ def show(name_or_file: str) -> None:
 
 
 AMOUNT = AmountType()
-SEED = click.IntRange(0, 2**31 - 1)
+SEED = Whole(0, 2**31 - 1)
 DIR = click.Path(path_type=Path, file_okay=False)
 
 FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag's type, metavar and sentence
@@ -88,9 +96,9 @@ FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag
     "--regularizer": ("oracle.regularizer", click.Choice(["kl", "l2"]), None, "Entropy (kl) or squared density (l2) of the plan."),
     "--on-budget": ("oracle.on_budget", click.Choice(["accept", "stop"]), None, "What a step does that runs out of iterations."),
     "--cost": ("cost.name", click.Choice(["l1", "squared_l2", "cosine"]), None, "Between two points, on pixels or learned features."),
-    "--steps": ("train.steps", click.IntRange(1), "N", "Alternations of a solve of the dual and an update."),
-    "--seconds": ("train.seconds", click.FloatRange(0, min_open=True), "S", "End after so much training, compilation left out."),
-    "--batch-size": ("batch.size", click.IntRange(2), "N", "Examples on each side of a step's transport problem."),
+    "--steps": ("train.steps", Whole(1), "N", "Alternations of a solve of the dual and an update."),
+    "--seconds": ("train.seconds", click.FloatRange(0, min_open=True), "S", "End after so much training in all, compilation left out."),
+    "--batch-size": ("batch.size", Whole(2), "N", "Examples on each side of a step's transport problem."),
     "--seed": ("train.seed", SEED, "N", "Seed of everything random in the run."),
 }
 
@@ -150,7 +158,7 @@ def run(
 
     A run folder in its place is resumed.
     """
-    if RunFolder(Path(name_or_file)).exists:
+    if name_or_file not in experiments.names() and RunFolder(Path(name_or_file)).exists:
         out = out or Path(name_or_file)
         name_or_file = str(RunFolder(Path(name_or_file)).config_path)
     overrides = _overrides(flags, assignments)
@@ -186,11 +194,12 @@ def _overrides(flags: dict[str, Any], assignments: tuple[str, ...]) -> dict[str,
     metavar="FILE",
     help="A .png or an .npz.",
 )
-@click.option("--seed", type=SEED, default=0, metavar="N", help="Seed of the latents.")
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Seed of the latents.")
 def sample(run_folder: Path, number: int, output: Path, seed: int) -> None:
     """Draw samples from a run's averaged generator."""
     from otgan import sampling
 
+    sampling.check(output, number, RunFolder(run_folder))
     sampling.write(sampling.sample(RunFolder(run_folder), number, seed), output)
     click.echo(f"{number:,} samples in {output}")
 

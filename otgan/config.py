@@ -6,7 +6,6 @@ that a run folder keeps, and either form repeats the run. Nothing here imports J
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -76,10 +75,10 @@ class Section(BaseModel):
 class Card(Section):
     """What an experiment is, for the person who chooses one."""
 
-    title: str
-    paper: str
-    expect: str
-    cost: str
+    title: str = "an experiment of your own"
+    paper: str = ""
+    expect: str = ""
+    cost: str = ""
     note: str = ""
 
 
@@ -204,7 +203,7 @@ class Regularized(Section):
     epsilon: FiniteAmount = Amount(0.01, relative=True)
     tau: AmountOrInf = Amount(math.inf)
     anneal: float = Field(default=4.0, ge=1, le=10)
-    iterations_per_check: int = Field(default=10, ge=1)
+    iterations_per_check: int | None = Field(default=None, ge=1)
     max_iterations: int = Field(default=2_000, ge=1)
     on_budget: Literal["accept", "stop"] = "accept"
 
@@ -213,6 +212,10 @@ class Regularized(Section):
         if self.regularizer == "l2" and self.tau.finite:
             raise ValueError("a finite tau relaxes the marginals of the kl regularizer only; with l2 leave tau at inf")
         return self
+
+    def check_every(self) -> int:
+        """Iterations between two certificates: 10 of Sinkhorn's, 2 of Newton's, unless stated."""
+        return self.iterations_per_check or {"kl": 10, "l2": 2}[self.regularizer]
 
 
 # --- the run --------------------------------------------------------------------------------------------------------------------------
@@ -233,7 +236,7 @@ class Config(Section):
     """An experiment, resolved: every value that decides what a run computes."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")
-    card: Card
+    card: Card = Card()
     data: Data
     batch: Batch = Batch()
     cost: Cost = Cost()
@@ -257,10 +260,5 @@ class Config(Section):
         """The record: stable text, read back by `otgan.experiments.resolve`."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
 
-    def fingerprint(self) -> str:
-        """A short hash of everything that decides what is computed; the card and the cadence of looking are left out."""
-        decisive = self.model_dump(mode="json", exclude={"card": True, "train": CADENCE})
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
-
-CADENCE = {"seconds", "log_every", "pictures", "checkpoint_seconds"}
+CADENCE = {"seconds", "log_every", "pictures", "checkpoint_seconds"}  # keys of [train] that change what is seen, not what is computed

@@ -30,16 +30,17 @@ FORMATS = {
 }
 MEANINGS = {
     "modes": "modes with a sample within 3 sd, of {modes_total}",
-    "high_quality": "share of 2,000 samples within 3 sd of a mode",
-    "w2": "exact W2 of 2,000 samples to the held-out points, mean of 4 sets",
+    "high_quality": "share of the first samples (2,000 at most) within 3 sd of a mode",
+    "w2": "exact W2 of as many samples as held-out points (2,000 at most), mean of 4 sets",
     "w2_floor": "the same for real points",
     "mode_kl": "KL of the modes' masses from uniform, 20,000 samples",
     "mode_kl_floor": "the same of the training data",
     "loss": "last window's loss",
     "mean_cost": "last window's mean cost of a real and a generated point",
-    "lam": "regularizer, units of the cost",
+    "lam": "weight of the regularizer, units of the cost",
+    "lam_over_mean_cost": "the same in multiples of the mean cost",
     "epsilon": "accuracy asked of the dual, units of the cost",
-    "lam_over_mean_cost": "lam in multiples of the mean cost",
+    "epsilon_over_mean_cost": "the same in multiples of the mean cost",
     "certified_share": "steps whose dual was certified to epsilon",
     "dual_iterations_per_step": "iterations of the dual's solver in a step",
     "steps_per_second": "without compilation",
@@ -149,7 +150,7 @@ def translations(config: Config) -> list[str]:
     """What the config's lam is in POT, GeomLoss and ott-jax."""
     lam = config.oracle.lam
     if lam.relative:
-        return [f"{lam} is in multiples of the batch's mean cost; its absolute value C, printed by a run, is", *_elsewhere(config, None)]
+        return [f"{lam} is in multiples of the batch's mean cost; with the absolute lam that a run prints,", *_elsewhere(config, None)]
     return _elsewhere(config, lam.value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -53,7 +54,7 @@ def read(target: str) -> Raw:
     """The plain tables of an experiment, what it extends merged in."""
     path = _find(target)
     raw = _parse(path)
-    raw.setdefault("name", path.stem)
+    raw.setdefault("name", re.sub(r"[^\w.+-]+", "-", path.stem).lstrip("_.+-") or "experiment")
     seen = {path}
     while "extends" in raw:
         base = _find(str(raw.pop("extends")), beside=path.parent)
@@ -136,7 +137,7 @@ def _data_from(data: Raw, source: str) -> Raw:
 def _put(raw: Raw, dotted: str, value: Any) -> None:
     *tables, last = dotted.split(".")
     for table in tables:
-        inner = raw.setdefault(table, {})
+        inner = raw[table] = {} if raw.get(table) is None else raw[table]
         if not isinstance(inner, dict):
             raise UserError(f"{dotted}: {table} is a value, not a table{_nearest(table, list(raw))}")
         raw = inner

@@ -8,15 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-
 from otgan import experiments
 from otgan.config import CADENCE, Config
 from otgan.data import Dataset, load
 from otgan.errors import UserError
-from otgan.loop import Show, train
+from otgan.loop import Ready, Show, prepare, train
 from otgan.runs import RunFolder, new_folder
-from otgan.system import Form, make_mesh
+from otgan.system import make_mesh
 
 RUNS = Path("runs")
 LIBRARIES = ("otgan", "jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint", "numpy")
@@ -46,16 +44,16 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
         check_same(config, folder)
     elif folder:
         folder.require_free()
-    dataset = load(config.data, data_dir)
-    environment = describe(dataset)
-    if folder and folder.exists:
-        check_data(environment, folder)
+    ready = prepare(config, load(config.data, data_dir), devices)
     folder = folder or new_folder(RUNS, config.name, marks)
     with folder.locked():
-        if not folder.exists:
+        if folder.exists:  # perhaps since a moment ago, by another process
+            check_same(config, folder)
+            check_data(ready.dataset, folder)
+        else:
             folder.create(config.json())
-        folder.write_environment(environment)
-        outcome = train(config, dataset, folder, devices, show)
+        folder.write_environment(describe(ready))
+        outcome = train(ready, folder, show)
     return Ended(outcome.state, outcome.summary, outcome.picture, str(folder.path), outcome.reason, EXIT[outcome.state])
 
 
@@ -83,31 +81,34 @@ def check_same(config: Config, folder: RunFolder) -> None:
         raise UserError(f"{folder.path} holds a run with another config: {'; '.join(differing)}. Give --out another folder")
 
 
-def check_data(environment: dict[str, Any], folder: RunFolder) -> None:
+def check_data(dataset: Dataset, folder: RunFolder) -> None:
     """Refuse to go on with other data than the run was begun with.
 
     Raises:
         UserError: they are others.
     """
     there = folder.read_environment()["data"]["fingerprint"]
-    now = environment["data"]["fingerprint"]
-    if there != now:
-        raise UserError(f"{folder.path} was begun with other data (fingerprint {there}, now {now}). Give --out another folder")
+    if there != dataset.fingerprint:
+        raise UserError(
+            f"{folder.path} was begun with other data (fingerprint {there}, now {dataset.fingerprint}). Give --out another folder"
+        )
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
+def describe(ready: Ready) -> dict[str, Any]:
     """Where a run runs, and on which data."""
+    dataset = ready.dataset
     return {
         "versions": {name: version(name) for name in LIBRARIES},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "devices": [str(device.device_kind) for device in jax.devices()],
+        "devices": [str(device.device_kind) for device in ready.mesh.devices.flat],
         "command": sys.argv,
+        "gap_kind": ready.system.family.gap_kind,
         "data": {
             "name": dataset.name,
             "train": len(dataset.train),
             "held_out": len(dataset.test),
             "fingerprint": dataset.fingerprint,
-            "form": Form.of(dataset).record(),
+            "form": ready.system.form.record(),
         },
     }

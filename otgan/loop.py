@@ -25,7 +25,7 @@ from otgan.checkpoints import Checkpoints
 from otgan.clouds import Clouds, as_bytes, make_clouds
 from otgan.config import Config
 from otgan.data import Dataset
-from otgan.metrics.points import COUNTED, JUDGED, WITHIN, judge_points
+from otgan.metrics.points import COUNTED, WITHIN, judge_points, judged
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import Recorder, windows
 from otgan.runs import RunFolder
@@ -35,6 +35,7 @@ from otgan.system import Form, System, build, make_mesh
 ROOM = 500  # steps in one dispatch at most
 PACE = 0.5  # seconds that a dispatch should take: often enough for a live bar and for Ctrl-C, rare enough for Python not to matter
 SHOWN = 64  # images in a picture
+LAST = ("loss", "mean_cost", "lam", "lam_over_mean_cost", "epsilon", "epsilon_over_mean_cost")  # of the last window, in the summary
 JUDGE_SEED = 2018  # of the latents that are drawn or judged: the same for every run
 
 
@@ -79,16 +80,37 @@ class Outcome(NamedTuple):
     reason: str  # a sentence, where it did not finish
 
 
-def train(config: Config, dataset: Dataset, folder: RunFolder, devices: int | None, show: Show) -> Outcome:
+class Ready(NamedTuple):
+    """All that a run needs and that may be refused, put together before its folder is touched."""
+
+    config: Config
+    dataset: Dataset
+    mesh: Mesh
+    system: System
+    clouds: Clouds
+
+
+def prepare(config: Config, dataset: Dataset, devices: int | None) -> Ready:
+    """Put a run together on the first `devices` devices, or on all.
+
+    Raises:
+        UserError: the devices, the networks or the way of drawing batches do not fit the data.
+    """
+    mesh = make_mesh(devices)
+    return Ready(
+        config, dataset, mesh, build(config, Form.of(dataset), mesh), make_clouds(dataset, config.batch, config.generator.latent_dim)
+    )
+
+
+def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
     """Train, from the newest checkpoint in the folder if there is one, to the config's last step or second.
 
     Raises:
-        UserError: the devices or the checkpoint do not fit.
+        UserError: the checkpoint does not fit.
     """
-    mesh = make_mesh(devices)
-    system = build(config, Form.of(dataset), mesh)
+    config, dataset, mesh, system, clouds = ready
     everywhere = NamedSharding(mesh, PartitionSpec())
-    clouds = jax.device_put(make_clouds(dataset, config.batch, config.generator.latent_dim), everywhere)
+    clouds = jax.device_put(clouds, everywhere)
     state = jax.jit(system.stepper.init, out_shardings=everywhere)()
     with Checkpoints(folder.checkpoints) as checkpoints, _interruptible() as interrupted:
         progress, resumed = Progress(), checkpoints.newest is not None
@@ -99,9 +121,9 @@ def train(config: Config, dataset: Dataset, folder: RunFolder, devices: int | No
         folder.write_status("running", progress.step, progress.seconds, summarize(progress))
         show.begin(progress, resumed)
         with Recorder(folder, progress.step) as recorder:
-            reason, saved = "", time.monotonic()
-            while not reason and progress.step < config.train.steps and not _late(config, progress) and not interrupted:
-                state, reason = advance(config, dispatch, state, clouds, progress, recorder)
+            verdict, saved = None, time.monotonic()
+            while not verdict and progress.step < config.train.steps and not _late(config, progress) and not interrupted:
+                state, verdict = advance(config, dispatch, state, clouds, progress, recorder)
                 show.advance(progress)
                 if progress.step in picture_steps(config):
                     draw(system, state, dataset, folder, progress.step)
@@ -109,7 +131,9 @@ def train(config: Config, dataset: Dataset, folder: RunFolder, devices: int | No
                     keep(checkpoints, folder, state, progress)
                     saved = time.monotonic()
         keep(checkpoints, folder, state, progress)
-    return finish(config, system, state, dataset, folder, progress, reason, bool(interrupted))
+    if not verdict and interrupted and progress.step < config.train.steps and not _late(config, progress):
+        verdict = Verdict("stopped", f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
+    return finish(system, state, dataset, folder, progress, verdict or Verdict("finished", ""))
 
 
 # --- dispatches -----------------------------------------------------------------------------------------------------------------------
@@ -151,36 +175,43 @@ def compile_dispatch(stepper: Stepper, state: TrainState, clouds: Clouds, mesh: 
 
 def advance(
     config: Config, dispatch: Callable[..., Steps], state: TrainState, clouds: Clouds, progress: Progress, recorder: Recorder
-) -> tuple[TrainState, str]:
-    """One dispatch: as many steps as fit the pace, up to what is due next. Returns the state, and why the run must end, if it must."""
+) -> tuple[TrainState, Verdict | None]:
+    """One dispatch: as many steps as fit the pace, up to what is due next. Returns the state, and how the run must end, if it must."""
     count = _count(config, progress)
     began = time.monotonic()
     steps = jax.block_until_ready(dispatch(state, clouds, jnp.asarray(count, jnp.int32)))
     progress.seconds += time.monotonic() - began
     records = {name: np.asarray(values)[: int(steps.taken)] for name, values in steps.records.items()}
-    reason, sound = _verdict(records, progress.step, config.oracle.on_budget == "stop")
+    verdict, sound = _verdict(records, progress.step, config.oracle.on_budget == "stop")
     records = {name: values[:sound] for name, values in records.items()}
-    records["lam_over_mean_cost"] = records["lam"] / records["mean_cost"]
     for window in windows(records, progress.step + 1, config.train.log_every):
         recorder.write({**window, "seconds": round(progress.seconds, 3)})
         progress.last = window
     progress.step += sound
     progress.certified += int(records["dual_converged"].sum())
     progress.dual_iterations += int(records["dual_iterations"].sum())
-    return steps.state, reason
+    return steps.state, verdict
 
 
-def _verdict(records: dict[str, np.ndarray], before: int, strict: bool) -> tuple[str, int]:
-    """Why a dispatch's last step must be the run's last, if it must; and how many of its steps count."""
+class Verdict(NamedTuple):
+    """How a run must end, and why."""
+
+    state: str  # diverged or stopped
+    reason: str
+
+
+def _verdict(records: dict[str, np.ndarray], before: int, strict: bool) -> tuple[Verdict | None, int]:
+    """Whether a dispatch's last step must be the run's last; and how many of its steps count."""
     taken = len(records["loss"])
     at = f"at step {before + taken}"
     broken = [f"{name} became {records[name][-1]}" for name in MUST_BE_FINITE if not np.isfinite(records[name][-1])]
     if broken:
-        return f"{' and '.join(broken)} {at}; the last good state is kept", taken - 1
+        return Verdict("diverged", f"{' and '.join(broken)} {at}; the last good state is kept"), taken - 1
     if strict and not records["dual_converged"][-1]:
         gap, epsilon = records["dual_gap"][-1], records["epsilon"][-1]
-        return f"the dual {at} has a gap of {gap:.3g}, above epsilon {epsilon:.3g}, after all its iterations (on_budget = stop)", taken
-    return "", taken
+        reason = f"the dual {at} has a gap of {gap:.3g}, above epsilon {epsilon:.3g}, after all its iterations (on_budget = stop)"
+        return Verdict("stopped", reason), taken
+    return None, taken
 
 
 def _count(config: Config, progress: Progress) -> int:
@@ -198,15 +229,21 @@ def _late(config: Config, progress: Progress) -> bool:
 
 @contextmanager
 def _interruptible() -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C or a termination arrives; the dispatch at work is finished first."""
+    """A list that is empty until Ctrl-C or a termination arrives: the dispatch at work is finished first. A second one ends at once."""
     seen: list[int] = []
-    caught = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(s, lambda number, _: seen.append(number)) for s in caught]
+
+    def note(number: int, _: Any) -> None:
+        seen.append(number)
+        signal.signal(number, before[number])
+
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, note)
     try:
         yield seen
     finally:
-        for s, handler in zip(caught, before, strict=True):
-            signal.signal(s, handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 # --- what is due ----------------------------------------------------------------------------------------------------------------------
@@ -220,11 +257,12 @@ def picture_steps(config: Config) -> set[int]:
 
 def draw(system: System, state: TrainState, dataset: Dataset, folder: RunFolder, step: int) -> None:
     """Draw samples of the averaged generator on latents that are the same at every step and in every run."""
-    path, reference = folder.picture(step), dataset.test[:JUDGED]
+    path = folder.picture(step)
     path.parent.mkdir(exist_ok=True)
     if dataset.is_images:
         save_sheet(as_bytes(generate(system, state, SHOWN)), path)
     else:
+        reference = judged(dataset)
         samples = np.asarray(generate(system, state, len(reference)))
         save_scatter(samples, reference, path, dataset.centers, WITHIN * (dataset.sd or 0.0))
 
@@ -240,25 +278,12 @@ def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progres
     folder.write_status("running", progress.step, progress.seconds, summarize(progress))
 
 
-def finish(
-    config: Config,
-    system: System,
-    state: TrainState,
-    dataset: Dataset,
-    folder: RunFolder,
-    progress: Progress,
-    reason: str,
-    interrupted: bool,
-) -> Outcome:
+def finish(system: System, state: TrainState, dataset: Dataset, folder: RunFolder, progress: Progress, verdict: Verdict) -> Outcome:
     """Draw and judge the end, and write the last status."""
-    whole = progress.step >= config.train.steps or _late(config, progress)
-    if interrupted and not whole and not reason:
-        reason = f"interrupted after step {progress.step}; go on with: otgan run {folder.path}"
-    kind = "finished" if not reason else "stopped" if interrupted or "on_budget" in reason else "diverged"
     draw(system, state, dataset, folder, progress.step)
     summary = {**judge(system, state, dataset), **summarize(progress)}
-    folder.write_status(kind, progress.step, progress.seconds, summary, reason)
-    return Outcome(kind, progress, summary, str(folder.picture(progress.step)), reason)
+    folder.write_status(verdict.state, progress.step, progress.seconds, summary, verdict.reason)
+    return Outcome(verdict.state, progress, summary, str(folder.picture(progress.step)), verdict.reason)
 
 
 def judge(system: System, state: TrainState, dataset: Dataset) -> dict[str, Any]:
@@ -271,7 +296,7 @@ def judge(system: System, state: TrainState, dataset: Dataset) -> dict[str, Any]
 
 def summarize(progress: Progress) -> dict[str, Any]:
     """What a summary holds for every run."""
-    last = {name: progress.last.get(name) for name in ("loss", "mean_cost", "lam", "epsilon", "lam_over_mean_cost")}
+    last = {name: progress.last.get(name) for name in LAST}
     return {
         **{name: value for name, value in last.items() if value is not None},
         "certified_share": progress.certified_share,

@@ -21,7 +21,7 @@ class Recorder:
     def __init__(self, folder: RunFolder, step: int):
         folder.truncate_metrics(step)
         self._lines = folder.metrics.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder.path), purge_step=step + 1 if step else None, flush_secs=10)
+        self._events = SummaryWriter(str(folder.path), purge_step=step + 1, flush_secs=10)
 
     def __enter__(self) -> Recorder:
         return self

@@ -84,7 +84,10 @@ class RunFolder:
         return _read(self.path / ENVIRONMENT, f"{self.path} has no readable {ENVIRONMENT}: the run never started; run it again")
 
     def write_environment(self, environment: dict[str, Any]) -> None:
-        """Record where it runs, and on which data."""
+        """Record where it runs, and on which data; what it was begun with stays, and every resumption adds its own."""
+        if (self.path / ENVIRONMENT).is_file():
+            begun = self.read_environment()
+            environment = {**begun, "resumed": [*begun.get("resumed", []), environment]}
         _write(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
     def read_status(self) -> dict[str, Any]:

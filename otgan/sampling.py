@@ -19,7 +19,7 @@ CHUNK = 1_000  # samples generated at once: bounds the memory
 SHEET = 1_024  # images on one sheet at most
 
 
-def sample(folder: RunFolder, size: int, seed: int, step: int | None = None) -> np.ndarray:
+def sample(folder: RunFolder, size: int, seed: int) -> np.ndarray:
     """Draw from the averaged generator of a run.
 
     Returns:
@@ -28,14 +28,12 @@ def sample(folder: RunFolder, size: int, seed: int, step: int | None = None) -> 
     Raises:
         UserError: the folder holds no run, or no checkpoint.
     """
-    folder.read_config()
-    config = experiments.resolve(str(folder.config_path))
-    form = Form.from_record(folder.read_environment()["data"]["form"])
+    form, config = _form(folder), experiments.resolve(str(folder.config_path))
     system = build(config, form)
     if not folder.checkpoints.is_dir():
         raise UserError(f"no checkpoint in {folder.path}: the run has not got that far")
     with Checkpoints(folder.checkpoints) as checkpoints:
-        state, _ = checkpoints.restore(jax.jit(system.stepper.init)(), step)
+        state, _ = checkpoints.restore(jax.jit(system.stepper.init)())
     out = []
     for i in range(0, size, CHUNK):
         samples = system.sample(state.dual, state.average, jax.random.fold_in(jax.random.key(seed), i), CHUNK)
@@ -43,24 +41,36 @@ def sample(folder: RunFolder, size: int, seed: int, step: int | None = None) -> 
     return np.concatenate(out)[:size]
 
 
+def check(path: Path, size: int, folder: RunFolder) -> None:
+    """See, before anything is drawn, that samples can be written to a path.
+
+    Raises:
+        UserError: another ending than .npz or .png, or too many images for a sheet.
+    """
+    if path.suffix not in (".npz", ".png"):
+        raise UserError(f"{path}: samples are written to .png or .npz")
+    if path.suffix == ".png" and size > SHEET and _form(folder).images:
+        raise UserError(f"a sheet holds {SHEET} images at most, not {size:,}; write them to an .npz")
+
+
 def write(samples: np.ndarray, path: Path) -> None:
     """Save samples: `.npz` with the one array `samples`, or `.png` as a sheet of images or a scatter of points.
 
     Raises:
-        UserError: another ending, too many images for a sheet, or the file cannot be written.
+        UserError: the file cannot be written.
     """
-    images = samples.dtype == np.uint8
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".npz":
             np.savez_compressed(path, samples=samples)
-        elif path.suffix == ".png" and images:
-            if len(samples) > SHEET:
-                raise UserError(f"a sheet holds {SHEET} images at most, and these are {len(samples):,}; write them to an .npz")
+        elif samples.dtype == np.uint8:
             save_sheet(samples, path)
-        elif path.suffix == ".png":
-            save_scatter(samples, samples[:0], path)
         else:
-            raise UserError(f"{path}: samples are written to .png or .npz")
+            save_scatter(samples, samples[:0], path)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror})") from None
+
+
+def _form(folder: RunFolder) -> Form:
+    folder.read_config()
+    return Form.from_record(folder.read_environment()["data"]["form"])

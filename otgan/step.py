@@ -18,7 +18,7 @@ from otgan.oracles import Family, Players
 
 Record = dict[str, Array]  # scalars of one step
 
-MUST_BE_FINITE = ("dual_value", "dual_gap", "loss", "gradient_norm")
+MUST_BE_FINITE = ("dual_value", "dual_gap", "loss", "gradient_norm", "parameter_norm")
 
 
 class TrainState(NamedTuple):
@@ -41,18 +41,18 @@ class Stepper(NamedTuple):
 
 def make_stepper(config: Config, family: Family, generator: Network, encoder: Network | None) -> Stepper:
     """The alternation of a config's family and players."""
-    seed = config.train.seed
+    begin, go_on = jax.random.split(jax.random.key(config.train.seed))
     move = _make_move(config, family)
 
     def init() -> TrainState:
-        keys = jax.random.split(jax.random.key(seed), 3)
+        keys = jax.random.split(begin, 3)
         players = Players(generator.init(keys[0]), encoder.init(keys[1]) if encoder else None)
         moments = Players(*(_adam(o).init(p) for o, p in zip(_optimizers(config), players, strict=True)))
         average = jax.tree.map(jnp.copy, players.generator)
         return TrainState(players, moments, average, family.init(keys[2]), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
     def step(state: TrainState, clouds: Clouds) -> tuple[TrainState, Record]:
-        key = jax.random.fold_in(jax.random.key(seed + 1), state.solves)
+        key = jax.random.fold_in(go_on, state.solves)
         dual, held, info = family.solve(state.dual, state.players, clouds, key)
         solved = state._replace(dual=dual, solves=state.solves + 1)
         alone = len(jax.tree.leaves(held)[0]) == 1  # then inlined: the solve's forward passes serve the loss as well
@@ -78,8 +78,8 @@ def _unless_broken(after: TrainState, before: TrainState, record: Record) -> Tra
 def _make_move(config: Config, family: Family) -> Callable:
     """One update of the player whose turn it is, by the gradient of the loss at the fixed dual."""
     descend = _make_descent(config, family, "generator", 1.0)
-    ascend = _make_descent(config, family, "encoder", -1.0)
     encoder = config.cost.encoder
+    ascend = _make_descent(config, family, "encoder", -1.0) if encoder else descend
 
     def move(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
         if encoder is None:
@@ -105,11 +105,11 @@ def _make_descent(config: Config, family: Family, player: str, sign: float) -> C
         parameters = getattr(state.players, player)
         value, gradient = jax.value_and_grad(objective)(parameters)
         direction, moments = _adam(optimizer).update(gradient, getattr(state.moments, player))
-        rate = _rate(optimizer, config, state.updates)
+        rate = _rate(optimizer, state.solves / config.train.steps, state.updates)
         parameters = jax.tree.map(lambda p, d: p - rate * d, parameters, direction)
         players = state.players._replace(**{player: parameters})
         all_moments = state.moments._replace(**{player: moments})
-        record = {"loss": sign * value, "gradient_norm": optax.tree.norm(gradient)}
+        record = {"loss": sign * value, "gradient_norm": optax.tree.norm(gradient), "parameter_norm": optax.tree.norm(parameters)}
         return state._replace(players=players, moments=all_moments), record
 
     return descend
@@ -124,7 +124,7 @@ def _adam(optimizer: Optimizer) -> optax.GradientTransformation:
     return optax.chain(clip, optax.scale_by_adam(optimizer.b1, optimizer.b2))
 
 
-def _rate(optimizer: Optimizer, config: Config, updates: Array) -> Array:
-    progress = jnp.minimum(updates / config.train.steps, 1.0)
-    shape = 0.5 * (1 + jnp.cos(jnp.pi * progress)) if optimizer.schedule == "cosine" else jnp.ones_like(progress)
+def _rate(optimizer: Optimizer, progress: Array, updates: Array) -> Array:
+    """The learning rate: its rise goes by updates, its fall by the run's progress from 0 to 1."""
+    shape = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0))) if optimizer.schedule == "cosine" else jnp.ones_like(progress)
     return optimizer.learning_rate * shape * jnp.minimum((updates + 1) / (optimizer.warmup + 1), 1.0)

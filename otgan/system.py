@@ -65,8 +65,6 @@ def build(config: Config, form: Form, mesh: Mesh | None = None) -> System:
     Raises:
         UserError: a network cannot serve data of this form.
     """
-    if not form.images and "conv" in (config.generator.kind, config.cost.encoder and config.cost.encoder.kind):
-        raise UserError("a conv network needs pictures, and these data are points; add --set generator.kind=mlp")
     generator = make_generator(config.generator, form.shape, np.asarray(form.center, np.float32), OUTPUT_SHARE * form.scale)
     encoder = make_encoder(config.cost.encoder, form.shape) if config.cost.encoder else None
     family = make_family(config, generator, encoder, mesh)

@@ -2,7 +2,7 @@
 
 from otgan import data, experiments
 from otgan.config import Grid
-from otgan.loop import train
+from otgan.loop import prepare, train
 from otgan.runs import RunFolder
 
 TINY = {
@@ -40,4 +40,4 @@ def run(config, path, show=None):
     if not folder.exists:
         path.mkdir()
         folder.create(config.json())
-    return folder, train(config, dataset(config), folder, None, show or Silent())
+    return folder, train(prepare(config, dataset(config), None), folder, show or Silent())

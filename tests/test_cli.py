@@ -228,12 +228,12 @@ BAD = {
     "unknown experiment": (["sinkhorn-gird"], "no experiment called 'sinkhorn-gird'; did you mean sinkhorn-grid"),
     "unknown key": (["sinkhorn-grid", "--set", "oracle.lamm=1"], "unknown key oracle.lamm; did you mean oracle.lam"),
     "unknown table": (["sinkhorn-grid", "--set", "orcle.lam=1"], "unknown key orcle; did you mean oracle"),
-    "lam zero": (["sinkhorn-grid", "--lam", "0"], "--lam': must be above 0"),
-    "lam negative": (["sinkhorn-grid", "--lam", "-1x"], "--lam': must be above 0"),
+    "lam zero": (["sinkhorn-grid", "--lam", "0"], "oracle.lam: must be above 0, not 0"),
+    "lam negative": (["sinkhorn-grid", "--lam", "-1x"], "oracle.lam: must be above 0, not -1x"),
     "lam no number": (["sinkhorn-grid", "--lam", "big"], "needs a number such as 0.5, or 0.03x"),
     "lam nan": (["sinkhorn-grid", "--lam", "nan"], "must be above 0"),
     "lam infinite": (["sinkhorn-grid", "--lam", "inf"], "oracle.lam: must be finite"),
-    "epsilon zero": (["sinkhorn-grid", "--epsilon", "0"], "--epsilon': must be above 0"),
+    "epsilon zero": (["sinkhorn-grid", "--epsilon", "0"], "oracle.epsilon: must be above 0"),
     "wrong type": (["sinkhorn-grid", "--set", "batch.size=many"], "batch.size: it should be a valid integer (given: 'many')"),
     "regularizer": (["sinkhorn-grid", "--regularizer", "l3"], "'l3' is not one of 'kl', 'l2'"),
     "tau with l2": (["sinkhorn-grid", "--regularizer", "l2", "--tau", "1"], "with l2 leave tau at inf"),
@@ -243,6 +243,9 @@ BAD = {
     "sample of the grid": (["sinkhorn-grid", "--data", "sample"], "this experiment's data are 'grid'"),
     "sample of CIFAR-10": (["sinkhorn-cifar10", "--data", "sample"], "the package carries a sample of MNIST alone"),
     "no such file": (["sinkhorn-grid", "--data", "nowhere.npz"], "nowhere.npz"),
+    "points for a conv network": (["sinkhorn-mnist", "--data", "points.npz"], "points"),
+    "too many halvings": (["sinkhorn-mnist", "--data", "sample", "--set", "generator.depth=9"], "depth"),
+    "too many strata": (["relaxed-grid", "--set", "data.size=2000", "--batch-size", "4096"], "4096"),
     "no such toml": (["nowhere.toml"], "there is no file nowhere.toml"),
     "too many devices": (["sinkhorn-grid", "--devices", "4096"], "--devices 4096: there are"),
 }
@@ -251,11 +254,19 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_a_mistake_is_one_sentence_exit_code_2_and_nothing_touched(case):
     words, sentence = BAD[case]
+    np.savez("points.npz", np.random.default_rng(0).normal(size=(200, 2)))
     done = otgan("run", *words)
     assert done.exit_code == 2, done.output
     assert sentence in done.output
     assert "Traceback" not in done.output
     assert not run_folders()
+
+
+def test_all_mistakes_of_the_flags_are_told_at_once():
+    done = otgan("run", "sinkhorn-grid", "--lam", "0", "--epsilon", "-1x", "--batch-size", "1", "--steps", "0", "--seed", "-1")
+    assert done.exit_code == 2
+    for words in ("5 mistakes", "oracle.lam", "oracle.epsilon", "batch.size", "train.steps", "train.seed"):
+        assert words in done.output
 
 
 def test_all_mistakes_of_a_config_are_told_at_once():

@@ -12,9 +12,10 @@ import pytest
 from helpers import Silent, dataset, run, tiny_config
 from tensorboardX.proto.event_pb2 import Event  # to read back what was written
 
+from otgan import data, experiments
 from otgan.checkpoints import Checkpoints
 from otgan.errors import UserError
-from otgan.loop import picture_steps, train
+from otgan.loop import picture_steps, prepare, train
 from otgan.runs import RunFolder
 from otgan.system import Form, build
 
@@ -50,6 +51,10 @@ RUNS = {
 }
 
 
+def lines(folder):
+    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in folder.metrics.read_text().splitlines()]
+
+
 @pytest.mark.parametrize("which", RUNS)
 def test_a_run_stopped_anywhere_and_resumed_computes_the_same_bits(which, tmp_path):
     name, changes = RUNS[which]
@@ -64,11 +69,36 @@ def test_a_run_stopped_anywhere_and_resumed_computes_the_same_bits(which, tmp_pa
     assert show.resumed
     assert last.state == "finished"
     assert equal(final_state(whole, config), final_state(parts, config))
-
-    def lines(folder):
-        return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in folder.metrics.read_text().splitlines()]
-
     assert lines(whole) == lines(parts)
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint_and_forgets_later_lines(tmp_path):
+    config = tiny_config(**{"train.steps": 30})
+    whole, _ = run(config, tmp_path / "whole")
+    parts, _ = run(config, tmp_path / "parts", StopAfter(10))
+    with parts.metrics.open("a") as metrics:  # what a process writes between its last checkpoint and its end
+        metrics.write('{"step": 9000, "loss": 7.0}\n{"step": 9')
+    run(config, tmp_path / "parts")
+    assert equal(final_state(whole, config), final_state(parts, config))
+    assert lines(whole) == lines(parts)
+
+
+@pytest.mark.tfds
+def test_real_digits_resume_to_the_same_bits(tfds_dir, tmp_path):
+    changes = {"batch.size": 16, "generator.width": 4, "train.steps": 12, "train.pictures": 1, "train.log_every": 2}
+    config = experiments.resolve("sinkhorn-mnist", changes)
+    digits = data.load(config.data, tfds_dir)
+    states = []
+    for name, shows in (("whole", [Silent()]), ("parts", [StopAfter(4), Silent()])):
+        (tmp_path / name).mkdir()
+        folder = RunFolder(tmp_path / name)
+        folder.create(config.json())
+        ends = [train(prepare(config, digits, None), folder, show) for show in shows]
+        assert ends[-1].state == "finished"
+        with Checkpoints(folder.checkpoints) as checkpoints:
+            states.append(checkpoints.restore(jax.jit(build(config, Form.of(digits)).stepper.init)())[0])
+    assert ends[0].state == "stopped"
+    assert equal(*states)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_seed_another(tmp_path):
@@ -163,13 +193,9 @@ def test_seconds_end_a_run(tmp_path):
 
 
 def test_the_loss_falls_and_w2_with_it(tmp_path):
-    config = tiny_config(**{"train.steps": 300, "batch.size": 128, "generator.width": 64})
-    data = dataset(config)
-    (tmp_path / "a").mkdir()
-    before = train(
-        config.model_copy(update={"train": config.train.model_copy(update={"steps": 1})}), data, RunFolder(tmp_path / "a"), None, Silent()
-    )
-    _, after = run(config, tmp_path / "b")
+    changes = {"batch.size": 128, "generator.width": 64}
+    _, before = run(tiny_config(**changes, **{"train.steps": 1}), tmp_path / "before")
+    _, after = run(tiny_config(**changes, **{"train.steps": 300}), tmp_path / "after")
     assert after.summary["w2"] < 0.4 * before.summary["w2"]
 
 
@@ -193,7 +219,7 @@ import sys, json
 sys.path.insert(0, {here!r})
 import jax, numpy as np
 from helpers import tiny_config, dataset, Silent
-from otgan.loop import train
+from otgan.loop import prepare, train
 from otgan.runs import RunFolder
 from pathlib import Path
 devices = int(sys.argv[1])
@@ -204,7 +230,10 @@ for name, changes in {runs!r}.items():
     path = Path(sys.argv[2]) / f"{{devices}}-{{name[:4]}}"
     path.mkdir()
     folder = RunFolder(path)
-    train(config, dataset(config), folder, devices, Silent())
+    ready = prepare(config, dataset(config), devices)
+    held = jax.jit(ready.system.family.solve)((), ready.system.stepper.init().players, ready.clouds, jax.random.key(0))[1]
+    assert len(held.z.sharding.device_set) == devices and held.z.addressable_shards[0].data.size == held.z.size // devices
+    train(ready, folder, Silent())
     out[name] = [json.loads(line)["loss"] for line in folder.metrics.read_text().splitlines()]
 print(json.dumps(out))
 """

@@ -4,7 +4,7 @@ import pytest
 
 from otgan import data
 from otgan.config import Grid
-from otgan.metrics.points import judge_points, mode_kl
+from otgan.metrics.points import judge_points, judged, mode_kl
 from otgan.metrics.wasserstein import exact_w2
 
 
@@ -13,7 +13,7 @@ def test_w2_agrees_with_pot_and_a_shift_moves_it_by_its_length():
     x, y = rng.normal(size=(200, 3)), rng.normal(size=(200, 3)) * 2
     weights = np.full(200, 1 / 200)
     assert exact_w2(x, y) == pytest.approx(np.sqrt(ot.emd2(weights, weights, ot.dist(x, y))))
-    assert exact_w2(x, [*x, 3, 0, 4]) == pytest.approx(5)
+    assert exact_w2(x, x + np.array([3, 0, 4])) == pytest.approx(5)
 
 
 def test_real_points_get_what_the_gaussians_tails_allow():
@@ -34,3 +34,11 @@ def test_collapse_and_imbalance_show():
     assert scores["w2"] > 5 * scores["w2_floor"]
     half = np.repeat(dataset.centers[[0, 1]], [15_000, 5_000], axis=0)
     assert mode_kl(half, dataset.centers) == pytest.approx(0.75 * np.log(0.75 * 25) + 0.25 * np.log(0.25 * 25))
+
+
+def test_a_larger_grid_is_judged_by_all_of_its_modes():
+    dataset = data.load(Grid(side=7))
+    assert len(np.unique(np.round(judged(dataset) / 2), axis=0)) == 49
+    scores = judge_points(np.random.default_rng(1).permutation(dataset.train), dataset)
+    assert 0.5 < scores["w2"] / scores["w2_floor"] < 1.6
+    assert scores["w2_floor"] < 1

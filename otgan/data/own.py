@@ -55,7 +55,7 @@ def _split(examples: np.ndarray, held_out: float, path: Path) -> tuple[np.ndarra
             f"choose a held_out that leaves each part at least {FEWEST_HELD_OUT}"
         )
     order = np.random.default_rng(SPLIT_SEED).permutation(len(examples))
-    return examples[np.sort(order[cut:])], examples[np.sort(order[:cut])]
+    return examples[order[cut:]], examples[order[:cut]]
 
 
 def _check(examples: np.ndarray, path: Path) -> None:

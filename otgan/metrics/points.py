@@ -27,12 +27,17 @@ def judge_points(samples: np.ndarray, dataset: Dataset) -> dict[str, float]:
         within 3 sd of a mode), `mode_kl` (KL of the masses of all samples over the nearest modes from uniform) and `mode_kl_floor`
         (the same of the training points).
     """
-    size = min(JUDGED, len(dataset.test), len(dataset.train))
-    reference = dataset.test[:size]
+    reference = judged(dataset)
     scores = {"w2": _mean_w2(samples, reference), "w2_floor": _mean_w2(dataset.train, reference)}
     if dataset.centers is None or dataset.sd is None:
         return scores
     return {**scores, **_judge_modes(samples, dataset.train, dataset.centers, dataset.sd)}
+
+
+def judged(dataset: Dataset) -> np.ndarray:
+    """The held-out points that samples are compared with: all, or 2,000 evenly spaced among them, so that every mode is there."""
+    size = min(JUDGED, len(dataset.test), len(dataset.train))
+    return dataset.test[np.arange(size) * len(dataset.test) // size]
 
 
 def _mean_w2(points: np.ndarray, reference: np.ndarray) -> float:

@@ -12,9 +12,7 @@ from jax import Array
 
 State = Any  # a family's own pytree: potentials, networks, memories: whatever outlives a solve
 Held = Any  # what the fixed dual says, each leaf with a leading axis of updates
-Info = dict[str, Array]  # scalars; the keys of INFO and a family's own
-
-INFO = ("dual_value", "dual_gap", "dual_iterations", "dual_converged", "ready")
+Info = dict[str, Array]  # scalars: dual_value, dual_gap, dual_iterations, dual_converged, ready, and a family's own
 
 
 class Players(NamedTuple):

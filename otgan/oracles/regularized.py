@@ -6,6 +6,7 @@ Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018). With x_i real, y_j = G(z_j), and d_
     sinkhorn  2 d_{c,lam}(x, y) - d_{c,lam}(x, x) - d_{c,lam}(y, y)         Algorithm 2, not halved
 
 Each d is solved to a certified gap of at most epsilon. Then d moves with the cost as <P, C>, the plan P fixed (envelope theorem).
+A lam in multiples of the mean cost is a number like any other to the gradient: it does not follow the cost.
 Where the marginal of the generated side is relaxed (finite tau), that is d(x, y)'s alone; the self-terms stay balanced.
 """
 
@@ -80,7 +81,7 @@ def make_regularized(config: Config, generator: Network, encoder: Network | None
 def _solve_all(oracle: Regularized, matrices: tuple[Array, ...], mean_cost: Array) -> list[Solution]:
     """The duals of all terms, at one lam and one epsilon: those of the real-generated cost's scale."""
     lam, epsilon = jnp.asarray(oracle.lam.times(mean_cost)), jnp.asarray(oracle.epsilon.times(mean_cost))
-    limits = {"iterations_per_check": oracle.iterations_per_check, "max_iterations": oracle.max_iterations}
+    limits = {"iterations_per_check": oracle.check_every(), "max_iterations": oracle.max_iterations}
     match oracle.regularizer:
         case "kl":
             tau = jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None
@@ -91,11 +92,12 @@ def _solve_all(oracle: Regularized, matrices: tuple[Array, ...], mean_cost: Arra
 
 
 def _weighted(weights: tuple[float, ...], terms: list[Array]) -> Array:
-    return jnp.dot(jnp.asarray(weights, terms[0].dtype), jnp.stack(terms))
+    return jnp.sum(jnp.asarray(weights, terms[0].dtype) * jnp.stack(terms))
 
 
 def _info(oracle: Regularized, solutions: list[Solution], weights: tuple[float, ...], mean_cost: Array) -> Info:
     """`dual_value` is the loss's; `dual_gap` the largest of its terms' (each is held to epsilon), `dual_iterations` their sum."""
+    lam, epsilon = (jnp.asarray(amount.times(mean_cost), mean_cost.dtype) for amount in (oracle.lam, oracle.epsilon))
     return {
         "dual_value": _weighted(weights, [s.value for s in solutions]),
         "dual_gap": jnp.max(jnp.stack([s.gap for s in solutions])),
@@ -103,6 +105,8 @@ def _info(oracle: Regularized, solutions: list[Solution], weights: tuple[float, 
         "dual_converged": jnp.all(jnp.stack([s.converged for s in solutions])),
         "ready": jnp.asarray(True),
         "mean_cost": mean_cost,
-        "lam": oracle.lam.times(mean_cost) * jnp.ones_like(mean_cost),
-        "epsilon": oracle.epsilon.times(mean_cost) * jnp.ones_like(mean_cost),
+        "lam": lam,
+        "lam_over_mean_cost": lam / mean_cost,
+        "epsilon": epsilon,
+        "epsilon_over_mean_cost": epsilon / mean_cost,
     }

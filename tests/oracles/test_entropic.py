@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment, minimize
 from scipy.special import logsumexp
 from zoo import squared_distances, zoo
 
+from otgan.oracles.divergence import generalized_kl
 from otgan.oracles.entropic import solve_entropic
 
 solve = jax.jit(solve_entropic, static_argnames=("anneal", "iterations_per_check", "max_iterations", "symmetric"))
@@ -62,6 +63,32 @@ def test_the_gap_is_never_below_the_true_suboptimality(x64, name, tau):
                 value = dual_value(np.asarray(s.f), np.asarray(s.g), np.asarray(C), lam, tau)
                 assert s.gap >= best - value - 1e-10 * (abs(best) + abs(value))
                 assert np.isfinite(s.gap)
+                assert s.iterations <= budget
+
+
+@pytest.mark.parametrize("tau", TAUS)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_gap_covers_the_true_suboptimality_in_single_precision(name, tau):
+    C = zoo(24)[name]
+    scale = float(np.abs(C).max())
+    lam = 0.1 * float(np.abs(C).mean())
+    best, _ = optimum(name, 24, lam, tau)
+    for budget in (10, 40, 2_000):
+        s = solve(jnp.asarray(C, jnp.float32), jnp.float32(lam), jnp.float32(0), tau and jnp.float32(tau), max_iterations=budget)
+        value = dual_value(np.asarray(s.f, float), np.asarray(s.g, float), C, lam, tau)
+        assert s.gap > 0
+        assert s.gap >= best - value - 1e-6 * scale
+
+
+def test_mass_where_the_relaxed_marginal_has_none_is_an_infinite_divergence(x64):
+    log = np.log
+    p, q = jnp.array([0.5, 0.5, 0.0]), jnp.array([0.2, 0.7, 0.3])
+    expected = 0.5 * log(2.5) + 0.5 * log(5 / 7) - 1 + 1.2
+    np.testing.assert_allclose(generalized_kl(jnp.log(p), jnp.log(q)), expected, rtol=1e-12)
+    assert generalized_kl(jnp.log(p), jnp.log(jnp.array([1.0, 0.0, 0.0]))) == np.inf
+    assert generalized_kl(jnp.log(p[:2]), jnp.array([-1000.0, 0.0])) > 400
+    near = jnp.log(p[:2]) + jnp.array([1e-9, -1e-9])
+    np.testing.assert_allclose(generalized_kl(near, jnp.log(p[:2])), 0.5e-18, rtol=1e-3)
 
 
 @pytest.mark.parametrize("tau", TAUS)

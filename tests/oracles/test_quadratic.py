@@ -241,3 +241,25 @@ def test_scan_over_batches_with_traced_lam_keeps_single_precision(x64):
         np.testing.assert_allclose(together.plan[k], alone.plan, atol=1e-6)
         assert together.iterations[k] == alone.iterations
         assert together.converged[k]
+
+
+@pytest.mark.parametrize("lam", [0.1, 1.0])
+def test_plan_is_the_quadratic_programs(x64, lam):
+    """The primal itself, over the plan with its marginals as constraints, by SciPy's SLSQP."""
+    n, m = 4, 5
+    C = np.random.default_rng(7).random((n, m))
+    rows, columns = np.kron(np.eye(n), np.ones(m)), np.kron(np.ones(n), np.eye(m))
+    A, b = np.r_[rows, columns[:-1]], np.r_[np.full(n, 1 / n), np.full(m - 1, 1 / m)]
+    found = minimize(
+        lambda p: p @ C.ravel() + lam / 2 * n * m * (p @ p),
+        np.full(n * m, 1 / (n * m)),
+        jac=lambda p: C.ravel() + lam * n * m * p,
+        bounds=[(0, None)] * (n * m),
+        constraints={"type": "eq", "fun": lambda p: A @ p - b, "jac": lambda p: A},
+        method="SLSQP",
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
+    assert found.success
+    solution = solve_well(C, lam, 1e-12)
+    np.testing.assert_allclose(solution.value, found.fun, atol=1e-8)
+    np.testing.assert_allclose(solution.plan, found.x.reshape(n, m), atol=1e-5)
