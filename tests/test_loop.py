@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,17 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_forgets_later_lines(tmp_pa
     run(config, tmp_path / "parts")
     assert equal(final_state(whole, config), final_state(parts, config))
     assert lines(whole) == lines(parts)
+
+
+def test_a_checkpoint_taken_while_training_goes_on_is_whole(tmp_path):
+    """Saving happens in the background, and the next dispatch reuses the state's memory."""
+    config = tiny_config(**{"train.steps": 60, "train.pictures": 6, "train.checkpoint_seconds": 1e-6, "generator.width": 256})
+    folder, _ = run(config, tmp_path / "run")
+    end = final_state(folder, config)
+    for step in (50, 60):
+        shutil.rmtree(folder.checkpoints / str(step))
+    run(config, tmp_path / "run")
+    assert equal(end, final_state(folder, config))
 
 
 @pytest.mark.tfds
