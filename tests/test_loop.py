@@ -97,7 +97,7 @@ def test_a_checkpoint_taken_while_training_goes_on_is_whole(tmp_path):
 
 @pytest.mark.tfds
 def test_real_digits_resume_to_the_same_bits(tfds_dir, tmp_path):
-    changes = {"batch.size": 16, "generator.width": 4, "train.steps": 12, "train.pictures": 1, "train.log_every": 2}
+    changes = {"batch.size": 16, "generator.width": 4, "train.steps": 12, "train.pictures": 3, "train.log_every": 2}
     config = experiments.resolve("sinkhorn-mnist", changes)
     digits = data.load(config.data, tfds_dir)
     states = []
@@ -238,7 +238,7 @@ devices = int(sys.argv[1])
 assert len(jax.devices()) == 8
 out = {{}}
 for name, changes in {runs!r}.items():
-    config = tiny_config(changes[0], **changes[1], **{{"train.steps": 12, "oracle.epsilon": "0.001x"}})
+    config = tiny_config(changes[0], **{{**changes[1], "train.steps": 12, "oracle.epsilon": "0.001x"}})
     path = Path(sys.argv[2]) / f"{{devices}}-{{name[:4]}}"
     path.mkdir()
     folder = RunFolder(path)
