@@ -25,7 +25,7 @@ lint: .venv/installed-dev
 	$(BIN)/ruff format --check
 
 types: .venv/installed-dev
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
