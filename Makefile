@@ -1,7 +1,7 @@
 # Two commands on a fresh machine: `make demo` and `make test`. Everything happens in .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-TFDS := $(wildcard ../shared/data/tfds)
+TFDS := $(abspath $(wildcard ../shared/data/tfds))
 export TFDS_DATA_DIR ?= $(TFDS)
 ifeq ($(TFDS_DATA_DIR),)
 unexport TFDS_DATA_DIR

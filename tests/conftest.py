@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def prepared_data_dir() -> Path | None:
     """The TFDS folder that the machine offers to tests: TFDS_DATA_DIR, else ../shared/data/tfds beside the repository."""
     candidates = [os.environ.get("TFDS_DATA_DIR"), REPOSITORY.parent / "shared/data/tfds"]
-    return next((Path(path) for path in candidates if path and Path(path).is_dir()), None)
+    return next((Path(path).resolve() for path in candidates if path and Path(path).is_dir()), None)
 
 
 PREPARED = prepared_data_dir()  # looked up before any test changes the environment
