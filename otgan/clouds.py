@@ -26,10 +26,11 @@ class Clouds(NamedTuple):
     examples: Array | np.ndarray  # (N, d) float32, or (N, h, w, c) uint8
     bounds: Array | np.ndarray | None  # (size + 1,): cell i holds examples[bounds[i]:bounds[i + 1]]; None draws i.i.d.
     spread: Array | np.ndarray | None  # (size, latent_dim) in [0, 1): a Sobol sequence; None draws i.i.d.
+    source: Array | np.ndarray | None = None  # examples that take the place of latents; None draws standard normal ones
 
 
-def make_clouds(dataset: Dataset, batch: Batch, latent_dim: int) -> Clouds:
-    """Lay out a dataset's training examples for a batch's way of drawing. The arrays are still NumPy's."""
+def make_clouds(dataset: Dataset, batch: Batch, latent_dim: int, source: Dataset | None = None) -> Clouds:
+    """Lay out a dataset's training examples for a batch's way of drawing, and those of a source. The arrays are still NumPy's."""
     examples, bounds, spread = dataset.train, None, None
     if batch.reals == "stratified":
         order, bounds = strata(examples.reshape(len(examples), -1), batch.size)
@@ -37,7 +38,7 @@ def make_clouds(dataset: Dataset, batch: Batch, latent_dim: int) -> Clouds:
     if batch.latents == "sobol":
         powers = max(1, (batch.size - 1).bit_length())
         spread = qmc.Sobol(latent_dim, scramble=False).random_base2(powers)[: batch.size].astype(np.float32)
-    return Clouds(examples, bounds, spread)
+    return Clouds(examples, bounds, spread, source.train if source else None)
 
 
 def spread_out(batch: Array, mesh: Mesh | None) -> Array:
@@ -55,8 +56,14 @@ def draw_reals(clouds: Clouds, key: Key[Array, ""], size: int) -> Float[Array, "
     return as_floats(jnp.asarray(clouds.examples)[index])
 
 
-def draw_latents(clouds: Clouds, key: Key[Array, ""], size: int, dim: int) -> Float[Array, "size dim"]:
-    """A batch of standard normal latents: i.i.d., or a Sobol sequence with a fresh random shift (Cranley, Patterson 1976)."""
+def draw_latents(clouds: Clouds, key: Key[Array, ""], size: int, dim: int) -> Float[Array, "size ..."]:
+    """A batch of standard normal latents: i.i.d., or a Sobol sequence with a fresh random shift (Cranley, Patterson 1976).
+
+    Where there is a source, a batch of its examples, i.i.d.
+    """
+    if clouds.source is not None:
+        index = jax.random.randint(key, (size,), 0, len(clouds.source))
+        return as_floats(jnp.asarray(clouds.source)[index])
     if clouds.spread is None:
         return jax.random.normal(key, (size, dim))
     shifted = (clouds.spread + jax.random.uniform(key, (1, dim))) % 1.0

@@ -26,6 +26,13 @@ def squared_l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "
     return jnp.maximum(squares - 2 * _inner(x, y), 0.0)
 
 
+def l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    """The Euclidean distance; its gradient between two points in the same place is zero."""
+    squares = squared_l2(x, y)
+    apart = squares > 0
+    return jnp.where(apart, jnp.sqrt(jnp.where(apart, squares, 1.0)), 0.0)
+
+
 def cosine(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
     """One minus the cosine of the angle between x and y; a zero vector stands at cost 1 from everything."""
     return 1 - _inner(_direction(x), _direction(y))
@@ -44,6 +51,8 @@ def make_cost(name: str) -> CostMatrix:
     match name:
         case "l1":
             matrix = l1
+        case "l2":
+            matrix = l2
         case "squared_l2":
             matrix = squared_l2
         case "cosine":

@@ -13,12 +13,13 @@ from jaxtyping import Int
 
 from otgan.clouds import Clouds
 from otgan.config import Config, Optimizer
-from otgan.models import Network
+from otgan.optim import adam, rate
 from otgan.oracles import Family, Players
 
 Record = dict[str, Array]  # scalars of one step
 
 MUST_BE_FINITE = ("dual_value", "dual_gap", "loss", "gradient_norm", "parameter_norm")
+OF_UPDATES = ("loss", "gradient_norm", "parameter_norm")  # means over a step's updates; 0 in a step that has none
 
 
 class TrainState(NamedTuple):
@@ -35,19 +36,20 @@ class TrainState(NamedTuple):
 class Stepper(NamedTuple):
     """A run's arithmetic: where it starts, and how it goes on."""
 
-    init: Callable[[], TrainState]
+    init: Callable[[Players], TrainState]  # given parameters of players that do not start anew
     step: Callable[[TrainState, Clouds], tuple[TrainState, Record]]
 
 
-def make_stepper(config: Config, family: Family, generator: Network, encoder: Network | None) -> Stepper:
+def make_stepper(config: Config, family: Family, networks: Players) -> Stepper:
     """The alternation of a config's family and players."""
     begin, go_on = jax.random.split(jax.random.key(config.train.seed))
     move = _make_move(config, family)
 
-    def init() -> TrainState:
+    def init(given: Players) -> TrainState:
         keys = jax.random.split(begin, 3)
-        players = Players(generator.init(keys[0]), encoder.init(keys[1]) if encoder else None)
-        moments = Players(*(_adam(o).init(p) for o, p in zip(_optimizers(config), players, strict=True)))
+        fresh = (network.init(key) if network else None for network, key in zip(networks, keys, strict=False))
+        players = Players(*(new if old is None else old for old, new in zip(given, fresh, strict=True)))
+        moments = Players(*(adam(o).init(p) for o, p in zip(_optimizers(config), players, strict=True)))
         average = jax.tree.map(jnp.copy, players.generator)
         return TrainState(players, moments, average, family.init(keys[2]), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
@@ -55,10 +57,8 @@ def make_stepper(config: Config, family: Family, generator: Network, encoder: Ne
         key = jax.random.fold_in(go_on, state.solves)
         dual, held, info = family.solve(state.dual, state.players, clouds, key)
         solved = state._replace(dual=dual, solves=state.solves + 1)
-        alone = len(jax.tree.leaves(held)[0]) == 1  # then inlined: the solve's forward passes serve the loss as well
-        moved, seen = lax.scan(lambda s, part: move(s, part, clouds), solved, held, unroll=alone)
-        after = jax.tree.map(lambda new, old: jnp.where(info["ready"], new, old), moved, solved)
-        record = {**info, **jax.tree.map(lambda values: values[-1], seen)}
+        after, seen = _move_where_ready(move, info["ready"], solved, held, clouds)
+        record = {name: jnp.asarray(value) for name, value in {**info, **seen}.items()}
         return _unless_broken(after, state, record), record
 
     return Stepper(init, step)
@@ -69,6 +69,21 @@ def healthy(record: Record) -> Array:
     return jnp.all(jnp.isfinite(jnp.stack([record[name] for name in MUST_BE_FINITE])))
 
 
+def _move_where_ready(move: Callable, ready: Any, solved: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
+    """One update for each held part, where the dual is ready. Records are means over them, but counts are sums."""
+    parts = len(jax.tree.leaves(held)[0])
+
+    def move_all(state: TrainState) -> tuple[TrainState, Record]:
+        alone = parts == 1  # then inlined: the solve's forward passes serve the loss as well
+        state, seen = lax.scan(lambda s, part: move(s, part, clouds), state, held, unroll=alone)
+        return state, {name: jnp.mean(values) if name in OF_UPDATES else jnp.sum(values) for name, values in seen.items()}
+
+    if ready is True:
+        return move_all(solved)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(move_all, solved)[1])
+    return lax.cond(ready, move_all, lambda state: (state, nothing), solved)
+
+
 def _unless_broken(after: TrainState, before: TrainState, record: Record) -> TrainState:
     """A step with a number that is not finite leaves no trace in the state."""
     ok = healthy(record)
@@ -77,26 +92,35 @@ def _unless_broken(after: TrainState, before: TrainState, record: Record) -> Tra
 
 def _make_move(config: Config, family: Family) -> Callable:
     """One update of the player whose turn it is, by the gradient of the loss at the fixed dual."""
-    descend = _make_descent(config, family, "generator", 1.0)
+    descend = _make_descent(config, family, "generator", 1.0) if config.trains_generator else _make_look(family)
     encoder = config.cost.encoder
-    ascend = _make_descent(config, family, "encoder", -1.0) if encoder else descend
+    ascend = _make_descent(config, family, "encoder", -1.0)
 
     def move(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
-        if encoder is None:
-            state, seen = descend(state, held, clouds)
-        else:
+        if config.cost.learned:
             turn = state.updates % (encoder.generator_updates + encoder.encoder_updates)
-            state, seen = lax.cond(turn < encoder.generator_updates, descend, ascend, state, held, clouds)
-        decay = jnp.minimum(config.generator.ema, (1 + state.updates) / (10 + state.updates))  # young averages forget faster
-        average = jax.tree.map(lambda mean, p: mean + (1 - decay) * (p - mean), state.average, state.players.generator)
-        return state._replace(average=average, updates=state.updates + 1), seen
+            moved, seen = lax.cond(turn < encoder.generator_updates, descend, ascend, state, held, clouds)
+        else:
+            moved, seen = descend(state, held, clouds)
+        return moved._replace(updates=state.updates + 1), {**seen, "updates": jnp.ones((), jnp.int32)}
 
     return move
+
+
+def _make_look(family: Family) -> Callable:
+    """The loss of players that do not move."""
+
+    def look(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
+        loss = family.loss(held, state.players, clouds)
+        return state, {**_norms(loss, {}, state.players.generator), "generator_steps": jnp.zeros((), jnp.int32)}
+
+    return look
 
 
 def _make_descent(config: Config, family: Family, player: str, sign: float) -> Callable:
     """One Adam step of one player down `sign` times the loss."""
     optimizer: Optimizer = getattr(_optimizers(config), player)
+    generates = player == "generator"
 
     def descend(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
         def objective(parameters: Any) -> Array:
@@ -104,27 +128,28 @@ def _make_descent(config: Config, family: Family, player: str, sign: float) -> C
 
         parameters = getattr(state.players, player)
         value, gradient = jax.value_and_grad(objective)(parameters)
-        direction, moments = _adam(optimizer).update(gradient, getattr(state.moments, player))
-        rate = _rate(optimizer, state.solves / config.train.steps, state.updates)
-        parameters = jax.tree.map(lambda p, d: p - rate * d, parameters, direction)
-        players = state.players._replace(**{player: parameters})
-        all_moments = state.moments._replace(**{player: moments})
-        record = {"loss": sign * value, "gradient_norm": optax.tree.norm(gradient), "parameter_norm": optax.tree.norm(parameters)}
-        return state._replace(players=players, moments=all_moments), record
+        direction, moments = adam(optimizer).update(gradient, getattr(state.moments, player))
+        pace = rate(optimizer, state.solves / config.train.steps, state.updates)
+        parameters = jax.tree.map(lambda p, d: p - pace * d, parameters, direction)
+        state = state._replace(
+            players=state.players._replace(**{player: parameters}),
+            moments=state.moments._replace(**{player: moments}),
+            average=_averaged(config, state, parameters) if generates else state.average,
+        )
+        return state, {**_norms(sign * value, gradient, parameters), "generator_steps": jnp.asarray(int(generates), jnp.int32)}
 
     return descend
 
 
+def _averaged(config: Config, state: TrainState, parameters: Any) -> Any:
+    decay = jnp.minimum(config.generator.ema, (1 + state.updates) / (10 + state.updates))  # young averages forget faster
+    return jax.tree.map(lambda mean, p: mean + (1 - decay) * (p - mean), state.average, parameters)
+
+
+def _norms(loss: Array, gradient: Any, parameters: Any) -> Record:
+    norms = {"gradient_norm": optax.tree.norm(gradient), "parameter_norm": optax.tree.norm(parameters)}
+    return {"loss": loss, **{name: jnp.asarray(norm, loss.dtype) for name, norm in norms.items()}}
+
+
 def _optimizers(config: Config) -> Players:
-    return Players(config.generator.optimizer, (config.cost.encoder or config.generator).optimizer)
-
-
-def _adam(optimizer: Optimizer) -> optax.GradientTransformation:
-    clip = optax.identity() if optimizer.clip is None else optax.clip_by_global_norm(optimizer.clip)
-    return optax.chain(clip, optax.scale_by_adam(optimizer.b1, optimizer.b2))
-
-
-def _rate(optimizer: Optimizer, progress: Array, updates: Array) -> Array:
-    """The learning rate: its rise goes by updates, its fall by the run's progress from 0 to 1."""
-    shape = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0))) if optimizer.schedule == "cosine" else jnp.ones_like(progress)
-    return optimizer.learning_rate * shape * jnp.minimum((updates + 1) / (optimizer.warmup + 1), 1.0)
+    return Players(config.generator.optimizer, config.cost.encoder.optimizer)

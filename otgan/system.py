@@ -3,50 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh
 
+from otgan.clouds import Clouds, draw_latents
 from otgan.config import Config
-from otgan.data import Dataset
+from otgan.data import Form
 from otgan.errors import UserError
-from otgan.models import make_encoder, make_generator
-from otgan.oracles import Family, make_family
+from otgan.models import Network, make_encoder, make_generator
+from otgan.oracles import Family, Players, make_family
 from otgan.step import Stepper, make_stepper
 
+FEATURES_SEED = 1904  # of random features: a part of the cost, not of the run
 OUTPUT_SHARE = 1 / 3  # of the data's spread, per unit of a point network's output: with a whole one updates overshoot the data
-
-
-@dataclass(frozen=True)
-class Form:
-    """What networks need to know of the data: enough to rebuild them from a run folder alone."""
-
-    shape: tuple[int, ...]  # of one example
-    images: bool
-    center: tuple[float, ...]  # of points: their mean
-    scale: float  # of points: their standard deviation, over all coordinates
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> Form:
-        """The form of a data set."""
-        if dataset.is_images:
-            return cls(dataset.shape, True, (), 1.0)
-        points = dataset.train.astype(np.float64)
-        return cls(dataset.shape, False, tuple(points.mean(0)), float(np.sqrt(points.var(0).mean())))
-
-    def record(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Form:
-        """From plain data."""
-        return cls(tuple(record["shape"]), record["images"], tuple(record["center"]), record["scale"])
 
 
 @dataclass(frozen=True)
@@ -56,7 +32,8 @@ class System:
     form: Form
     family: Family
     stepper: Stepper
-    sample: Callable[[Any, Any, Array, int], Array]  # (dual, generator's parameters, key, size) -> size samples
+    sample: Callable[[Any, Any, Array, int, Array | None], Array]
+    """(dual, generator's parameters, key, size, source's examples) -> size samples."""
 
 
 def build(config: Config, form: Form, mesh: Mesh | None = None) -> System:
@@ -66,15 +43,23 @@ def build(config: Config, form: Form, mesh: Mesh | None = None) -> System:
         UserError: a network cannot serve data of this form.
     """
     generator = make_generator(config.generator, form.shape, np.asarray(form.center, np.float32), OUTPUT_SHARE * form.scale)
-    encoder = make_encoder(config.cost.encoder, form.shape) if config.cost.encoder else None
-    family = make_family(config, generator, encoder, mesh)
+    networks = Players(generator, _encoder(config, form))
+    family = make_family(config, form, networks, mesh)
 
     @partial(jax.jit, static_argnums=3)
-    def sample(dual: Any, parameters: Any, key: Array, size: int) -> Array:
-        z = jax.random.normal(key, (size, config.generator.latent_dim))
+    def sample(dual: Any, parameters: Any, key: Array, size: int, source: Array | None) -> Array:
+        nothing = jnp.zeros((0, *form.shape))
+        z = draw_latents(Clouds(nothing, None, None, source), key, size, config.generator.latent_dim)
         return family.generate(dual, parameters, z)
 
-    return System(form, family, make_stepper(config, family, generator, encoder), sample)
+    return System(form, family, make_stepper(config, family, networks), sample)
+
+
+def _encoder(config: Config, form: Form) -> Network | None:
+    if not config.cost.encoded:
+        return None
+    encoder = make_encoder(config.cost.encoder, form.shape)
+    return encoder if config.cost.learned else encoder._replace(init=lambda key: encoder.init(jax.random.key(FEATURES_SEED)))
 
 
 def make_mesh(devices: int | None) -> Mesh:

@@ -1,6 +1,7 @@
 """Where examples come from: the grid, MNIST and CIFAR-10 through TFDS, the embedded digits, stacked digits, the user's own data."""
 
 from otgan.data.dataset import Dataset, load
+from otgan.data.form import Form
 from otgan.data.strata import strata
 
-__all__ = ["Dataset", "load", "strata"]
+__all__ = ["Dataset", "Form", "load", "strata"]

@@ -46,6 +46,8 @@ def make_generator(config: config.Generator, shape: tuple[int, ...], center: Any
     Raises:
         UserError: a convolutional network cannot make samples of this shape.
     """
+    if config.kind == "identity":
+        return Network(init=lambda key: {}, apply=lambda params, x: x)
     image = len(shape) == 3
     variance = IMAGE_VARIANCE if image else 1.0
     match config.kind:

@@ -6,17 +6,29 @@ A family is a few pure functions over explicit pytrees. The loop never asks whic
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
-from jax import Array
+from jax import Array, lax
 
-State = Any  # a family's own pytree: potentials, networks, memories: whatever outlives a solve
+from otgan.clouds import Clouds
+
+State = Any  # a family's own pytree of arrays: potentials, networks, memories: whatever outlives a solve
 Held = Any  # what the fixed dual says, each leaf with a leading axis of updates
-Info = dict[str, Array]  # scalars: dual_value, dual_gap, dual_iterations, dual_converged, ready, and a family's own
+Info = dict[str, Any]  # scalars by name: those of INFO, and a family's own
+
+INFO = {  # of every solve, whatever the family
+    "dual_value": "what the dual reached, in units of the cost",
+    "dual_gap": "how far from its optimum it may be; for families whose gap is a residual, in the family's own units",
+    "dual_iterations": "of its solver",
+    "dual_converged": "whether the gap is at most epsilon",
+    "epsilon": "the accuracy asked for, in units of the gap",
+    "examples": "real and generated examples that the solve looked at",
+    "ready": "whether the players may move now; the literal True, where they always may",
+}
 
 
 class Players(NamedTuple):
-    """Parameters of the networks that the loss moves: the generator descends it, a learned cost's encoder ascends it."""
+    """One of a kind for each network that the loss moves: the generator descends it, a learned cost's encoder ascends it."""
 
     generator: Any
     encoder: Any = None
@@ -27,11 +39,25 @@ class Family(NamedTuple):
 
     `solve(state, players, clouds, key)` returns the new state, what is held, and an info. The players move only where `ready`, so that a
     long solve can be cut into chunks. `loss(held_j, players, clouds)` is the whole objective at the j-th held part, with the dual fixed
-    (envelope theorem); `generate(state, players, z)` draws the sample that users see.
+    (envelope theorem); `generate(state, parameters, z)` draws the sample that users see.
+
+    The rest is for families that have it: `push(state, y)`, the map from generated points to data; `exhibits(state)`, masks over the
+    training examples, by name, of those worth a picture; `assess(state, players, clouds, key)`, numbers for the summary at the end of a run.
     """
 
     init: Callable[[Array], State]
-    solve: Callable[[State, Players, Any, Array], tuple[State, Held, Info]]
-    loss: Callable[[Held, Players, Any], Array]
+    solve: Callable[[State, Players, Clouds, Array], tuple[State, Held, Info]]
+    loss: Callable[[Held, Players, Clouds], Array]
     generate: Callable[[State, Any, Array], Array]
     gap_kind: Literal["certified", "estimated", "residual"]
+    push: Callable[[State, Array], Array] | None = None
+    exhibits: Callable[[State], dict[str, Array]] = lambda state: {}
+    assess: Callable[[State, Players, Clouds, Array], dict[str, Array]] = lambda state, players, clouds, key: {}
+
+
+T = TypeVar("T")
+
+
+def hold(held: T) -> T:
+    """Fix what a solve hands over: the envelope theorem's one stop of the gradient."""
+    return lax.stop_gradient(held)

@@ -1,0 +1,43 @@
+"""What a run is: a tree of frozen models that holds every default and every check, once.
+
+An experiment is a TOML file (`experiments/NAME.toml`); `extends` derives it from another. The resolved tree, as JSON, is the record
+that a run folder keeps, and either form repeats the run. Nothing here imports JAX.
+"""
+
+from otgan.config.data import Data, Gaussian, Grid, Images, Mixture, Own, Run, Source, Stacked
+from otgan.config.families import Convex, Critic, Family, Neural, Oracle, Potential, Regularized, Semidiscrete
+from otgan.config.players import Cost, Encoder, Generator, Optimizer
+from otgan.config.run import CADENCE, Batch, Card, Config, Train
+from otgan.config.values import Amount, Section, parse_amount
+
+__all__ = [
+    "CADENCE",
+    "Amount",
+    "Batch",
+    "Card",
+    "Config",
+    "Convex",
+    "Cost",
+    "Critic",
+    "Data",
+    "Encoder",
+    "Family",
+    "Gaussian",
+    "Generator",
+    "Grid",
+    "Images",
+    "Mixture",
+    "Neural",
+    "Optimizer",
+    "Oracle",
+    "Own",
+    "Potential",
+    "Regularized",
+    "Run",
+    "Section",
+    "Semidiscrete",
+    "Source",
+    "Stacked",
+    "Train",
+    "parse_amount",
+]

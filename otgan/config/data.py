@@ -1,0 +1,85 @@
+"""Which examples: to learn from, and, for maps between two given distributions, to start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from otgan.config.values import Section
+
+
+class Grid(Section):
+    """Equal Gaussians on a square grid in the plane, centred at the origin; the held-out set has equal counts per mode."""
+
+    kind: Literal["grid"] = "grid"
+    side: int = Field(default=5, ge=1, le=50)
+    spacing: float = Field(default=2.0, gt=0)
+    sd: float = Field(default=0.1, gt=0)
+    size: int = Field(default=20_000, ge=2_000)
+
+
+class Images(Section):
+    """MNIST or CIFAR-10: from a prepared TFDS folder, or (MNIST alone) from the 5,000 digits that the package carries."""
+
+    kind: Literal["mnist", "cifar10"]
+    source: Literal["tfds", "sample"] = "tfds"
+
+    @model_validator(mode="after")
+    def _sampled(self) -> Images:
+        if self.kind == "cifar10" and self.source == "sample":
+            raise ValueError("the package carries a sample of MNIST alone; CIFAR-10 comes from TFDS")
+        return self
+
+
+class Stacked(Section):
+    """Three digits as the colours of one 32 x 32 picture: 1,000 modes."""
+
+    kind: Literal["stacked-mnist"] = "stacked-mnist"
+    source: Literal["tfds", "sample"] = "tfds"
+    size: int = Field(default=50_000, ge=1_000)
+
+
+class Own(Section):
+    """The user's points or pictures: an `.npz` with one array (n d, or n h w c), or a folder of pictures of one size."""
+
+    kind: Literal["own"] = "own"
+    path: str
+    held_out: float = Field(default=0.1, gt=0, lt=1)
+
+
+class Gaussian(Section):
+    """A Gaussian whose mean and covariance are drawn from `seed`."""
+
+    kind: Literal["gaussian"] = "gaussian"
+    dim: int = Field(default=2, ge=1)
+    seed: int = Field(default=0, ge=0)
+    size: int = Field(default=20_000, ge=2_000)
+
+
+class Mixture(Section):
+    """Equal Gaussians at random places."""
+
+    kind: Literal["mixture"] = "mixture"
+    dim: int = Field(default=2, ge=1)
+    modes: int = Field(default=5, ge=1)
+    sd: float = Field(default=0.2, gt=0)
+    seed: int = Field(default=0, ge=0)
+    size: int = Field(default=20_000, ge=2_000)
+
+
+class Run(Section):
+    """The generator of another run, as it was when this one began: its averaged parameters are copied, and do not move."""
+
+    kind: Literal["run"] = "run"
+    path: str
+
+
+def _from_path(raw: Any) -> Any:
+    """A bare path stands for the user's own points."""
+    return {"kind": "own", "path": str(Path(raw).resolve())} if isinstance(raw, str) else raw
+
+
+Data = Annotated[Grid | Images | Stacked | Own | Gaussian | Mixture, Field(discriminator="kind")]
+Source = Annotated[Grid | Own | Gaussian | Mixture | Run, Field(discriminator="kind"), BeforeValidator(_from_path)]

@@ -1,0 +1,133 @@
+"""The families: how the dual between generated and real points is solved, and to what accuracy. One class each."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from otgan.config.players import Optimizer
+from otgan.config.values import Amount, AmountOrInf, FiniteAmount, Section
+
+
+class Oracle(Section):
+    """What every family has: what becomes of a step whose dual is not accurate when its budget is spent; and what it can serve."""
+
+    COSTS: ClassVar[tuple[str, ...]]  # names of the costs that it can serve
+    FEATURES: ClassVar[bool] = False  # whether on an encoder's features too
+    MAP: ClassVar[bool] = False  # whether it yields a map from generated points to data, so that it needs no generator of its own
+
+    on_budget: Literal["accept", "stop"] = "accept"
+
+
+class Regularized(Oracle):
+    """Sanjabi et al. 2018: regularised optimal transport of a batch, solved until its certified gap is at most `epsilon`.
+
+    `regot` is the plain distance d (Algorithm 1), `sinkhorn` the debiased 2 d(p,q) - d(p,p) - d(q,q), not halved (Algorithm 2), and
+    `energy` the minibatch energy distance over two independent halves of the batch (OT-GAN: Salimans et al. 2018).
+    """
+
+    COSTS = ("l1", "l2", "squared_l2", "cosine")
+    FEATURES = True
+
+    family: Literal["regularized"] = "regularized"
+    loss: Literal["regot", "sinkhorn", "energy"] = "sinkhorn"
+    regularizer: Literal["kl", "l2"] = "kl"
+    lam: FiniteAmount = Amount(0.05, relative=True)
+    epsilon: FiniteAmount = Amount(0.01, relative=True)
+    tau: AmountOrInf = Amount(math.inf)
+    anneal: float = Field(default=4.0, ge=1, le=10)
+    iterations_per_check: int | None = Field(default=None, ge=1)
+    max_iterations: int = Field(default=2_000, ge=1)
+
+    @model_validator(mode="after")
+    def _relaxed(self) -> Regularized:
+        if self.regularizer == "l2" and self.tau.finite:
+            raise ValueError("a finite tau relaxes the marginals of the kl regularizer only; with l2 leave tau at inf")
+        return self
+
+    def check_every(self) -> int:
+        """Iterations between two certificates: 10 of Sinkhorn's, 2 of Newton's, unless stated."""
+        return self.iterations_per_check or {"kl": 10, "l2": 2}[self.regularizer]
+
+
+class Semidiscrete(Oracle):
+    """Chen et al. 2019: one potential per training point (OTS), then regression of the generator on what it assigns (FIT)."""
+
+    COSTS = ("l1", "squared_l2")
+
+    family: Literal["semidiscrete"] = "semidiscrete"
+    regression: Literal["l1", "squared_l2"] | None = None
+    chunk: int = Field(default=100, ge=1)
+    memory: int = Field(default=4_000, ge=1)
+    check_every: int = Field(default=1_000, ge=1)
+    max_ots_steps: int = Field(default=20_000, ge=1)
+    stop: Literal["band", "chi_square", "budget"] = "chi_square"
+    epsilon: float = Field(default=0.1, gt=0)
+    fit_updates: int = Field(default=500, ge=1)
+    optimizer: Optimizer = Optimizer(learning_rate=0.1, b1=0.9, b2=0.999)
+
+
+class Convex(Oracle):
+    """Taghvaei and Jalali 2019: W2 through a convex potential, its conjugate solved point by point."""
+
+    COSTS = ("squared_l2",)
+    MAP = True
+
+    family: Literal["convex"] = "convex"
+    potential: Literal["icnn", "quadratic", "max_affine", "plq"] = "icnn"
+    width: int = Field(default=64, ge=1)
+    depth: int = Field(default=3, ge=1)
+    pieces: int = Field(default=64, ge=1)
+    strong_convexity: float = Field(default=0.05, ge=0)
+    optimizer: Optimizer = Optimizer(learning_rate=5e-4)
+    dual_steps: int = Field(default=5, ge=1)
+    generator_updates: int = Field(default=5, ge=1)
+    max_conjugate_iterations: int = Field(default=50, ge=1)
+    epsilon: FiniteAmount = Amount(0.01, relative=True)
+    composite: bool = False
+
+
+class Potential(Section):
+    """A network with one number for each point: a potential, or a critic."""
+
+    kind: Literal["mlp", "conv"] = "mlp"
+    width: int = Field(default=128, ge=1)
+    depth: int = Field(default=3, ge=1)
+
+
+class Neural(Oracle):
+    """Sanjabi et al. 2018 in practice: the dual potentials are networks, trained by some warm-started steps for each of the generator's."""
+
+    COSTS = ("l1", "l2", "squared_l2", "cosine")
+
+    family: Literal["neural"] = "neural"
+    regularizer: Literal["kl", "l2"] = "kl"
+    lam: FiniteAmount = Amount(0.05, relative=True)
+    epsilon: FiniteAmount = Amount(0.1, relative=True)
+    potential: Potential = Potential()
+    optimizer: Optimizer = Optimizer()
+    dual_steps: int = Field(default=5, ge=1)
+    estimate_every: int = Field(default=50, ge=1)
+    max_iterations: int = Field(default=2_000, ge=1)
+
+
+class Critic(Oracle):
+    """WGAN-GP (Gulrajani et al. 2017): W1 through a critic whose gradient is held near length 1 by a penalty."""
+
+    COSTS = ("l2",)
+
+    family: Literal["critic"] = "critic"
+    penalty: float = Field(default=10.0, gt=0)
+    epsilon: float = Field(default=0.1, gt=0)
+    critic: Potential = Potential()
+    optimizer: Optimizer = Optimizer(learning_rate=1e-4, b2=0.9)
+    critic_steps: int = Field(default=5, ge=1)
+
+
+def _regularized(raw: Any) -> Any:
+    return {"family": "regularized", **raw} if isinstance(raw, dict) else raw
+
+
+Family = Annotated[Regularized | Semidiscrete | Convex | Neural | Critic, Field(discriminator="family"), BeforeValidator(_regularized)]

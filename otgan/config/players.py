@@ -1,0 +1,81 @@
+"""The networks that a run trains, and the cost between two points."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from otgan.config.values import Section
+
+
+class Optimizer(Section):
+    """Adam, on gradients whose norm is cut at `clip`.
+
+    The learning rate rises linearly over `warmup` updates; `cosine` then lets it fall to zero over the run.
+    """
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    b1: float = Field(default=0.5, ge=0, lt=1)
+    b2: float = Field(default=0.99, ge=0, lt=1)
+    clip: float | None = Field(default=None, gt=0)
+    warmup: int = Field(default=0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+
+
+class Generator(Section):
+    """An MLP of `width` x `depth`, or a DCGAN whose last hidden layer has `width` channels; latents are standard normal.
+
+    `identity` hands on the points of `source` as they are: nothing is trained but the dual.
+    """
+
+    kind: Literal["mlp", "conv", "identity"] = "mlp"
+    latent_dim: int = Field(default=2, ge=1)
+    width: int = Field(default=256, ge=1)
+    depth: int = Field(default=3, ge=1)
+    normalization: Literal["none", "layer"] = "none"
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    optimizer: Optimizer = Optimizer()
+
+
+class Encoder(Section):
+    """Features on the unit sphere in which the cost is measured.
+
+    A learned one is trained to make the loss larger: after every `generator_updates` updates of the generator come `encoder_updates` of it.
+    """
+
+    kind: Literal["mlp", "conv"] = "conv"
+    features: int = Field(default=64, ge=2)
+    width: int = Field(default=64, ge=1)
+    depth: int = Field(default=2, ge=1)
+    normalization: Literal["none", "layer", "weight"] = "none"
+    generator_updates: int = Field(default=3, ge=1)
+    encoder_updates: int = Field(default=1, ge=1)
+    optimizer: Optimizer = Optimizer()
+
+
+class Cost(Section):
+    """c(x, y) between two points: of their pixels (or coordinates), or of an encoder's features.
+
+    `features` is "pixels"; "learned", by the encoder that is trained here; "random", by one that stays as it is drawn, the same in
+    every run; or the folder of a run, whose encoder is taken as it was when this run began.
+    """
+
+    name: Literal["l1", "l2", "squared_l2", "cosine"] = "squared_l2"
+    features: str = "pixels"
+    encoder: Encoder = Encoder()
+
+    @property
+    def encoded(self) -> bool:
+        """Whether it is measured on an encoder's features."""
+        return self.features != "pixels"
+
+    @property
+    def learned(self) -> bool:
+        """Whether the encoder is trained."""
+        return self.features == "learned"
+
+    @property
+    def donor(self) -> str | None:
+        """The run folder whose encoder is taken, if one is."""
+        return None if self.features in ("pixels", "learned", "random") else self.features

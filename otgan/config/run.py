@@ -1,0 +1,127 @@
+"""An experiment, resolved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from otgan.config.data import Data, Source
+from otgan.config.families import Family, Oracle, Regularized
+from otgan.config.players import Cost, Generator
+from otgan.config.values import Section
+
+
+class Card(Section):
+    """What an experiment is, for the person who chooses one."""
+
+    title: str = "an experiment of your own"
+    paper: str = ""
+    expect: str = ""
+    cost: str = ""
+    note: str = ""
+
+
+class Batch(Section):
+    """How a step draws its two clouds. `stratified` and `sobol` spread them evenly and help only in low dimension."""
+
+    size: int = Field(default=256, ge=2)
+    reals: Literal["iid", "stratified"] = "iid"
+    latents: Literal["iid", "sobol"] = "iid"
+
+
+class Train(Section):
+    """How long, from which seed, and how often to look. A step is one solve of the dual and one update of a player."""
+
+    steps: int = Field(default=10_000, ge=1)
+    generator_steps: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    log_every: int = Field(default=10, ge=1, le=500)
+    pictures: int = Field(default=10, ge=1)
+    checkpoint_seconds: float = Field(default=60.0, gt=0)
+
+
+class Config(Section):
+    """An experiment, resolved: every value that decides what a run computes."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")
+    card: Card = Card()
+    data: Data
+    source: Source | None = None
+    batch: Batch = Batch()
+    cost: Cost = Cost()
+    oracle: Family = Regularized()
+    generator: Generator = Generator()
+    train: Train = Train()
+
+    @property
+    def trains_generator(self) -> bool:
+        """Whether the generator moves; a source's does not."""
+        return self.source is None
+
+    @model_validator(mode="after")
+    def _together(self) -> Config:
+        mistakes = [*_unfit_networks(self), *_unfit_family(self), *_unfit_source(self)]
+        if mistakes:
+            raise ValueError("; ".join(mistakes))
+        return self
+
+    def json(self) -> str:
+        """The record: stable text, read back by `otgan.experiments.resolve`."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+
+def _unfit_networks(config: Config) -> list[str]:
+    points = config.data.kind in ("grid", "gaussian", "mixture")
+    conv = config.generator.kind == "conv" or (config.cost.encoded and config.cost.encoder.kind == "conv")
+    mistakes = ["a conv network needs images; the data are points: use kind = 'mlp'"] if points and conv else []
+    if config.batch.latents == "sobol" and config.generator.latent_dim > 64:
+        mistakes.append("batch.latents = 'sobol' needs a latent_dim of at most 64")
+    if config.oracle.family == "regularized" and config.oracle.loss == "energy" and config.batch.size % 2:
+        mistakes.append(f"oracle.loss = 'energy' halves the batch: batch.size must be even, not {config.batch.size}")
+    return mistakes
+
+
+def _unfit_family(config: Config) -> list[str]:
+    """A cost that the family cannot serve, and which pairs can be had."""
+    oracle, cost = config.oracle, config.cost
+    mistakes = []
+    if cost.name not in oracle.COSTS:
+        others = [family for family, model in _families().items() if cost.name in model.COSTS]
+        mistakes.append(f"family {oracle.family!r} serves the cost {_or(oracle.COSTS)}; the cost {cost.name!r} is served by {_or(others)}")
+    if cost.encoded and not oracle.FEATURES:
+        others = [family for family, model in _families().items() if model.FEATURES]
+        mistakes.append(f"family {oracle.family!r} serves pixels only; cost.features = {cost.features!r} is served by {_or(others)}")
+    return mistakes
+
+
+def _unfit_source(config: Config) -> list[str]:
+    source, identity = config.source, config.generator.kind == "identity"
+    if source is None:
+        return ["generator.kind = 'identity' hands on the points of a source: give --set source=FILE.npz"] if identity else []
+    mistakes = []
+    if not config.oracle.MAP:
+        maps = [family for family, model in _families().items() if model.MAP]
+        mistakes.append(
+            f"with a source nothing is trained but a map, which family {config.oracle.family!r} does not yield; {_or(maps)} does"
+        )
+    if not identity and source.kind != "run":
+        mistakes.append("a source of points needs generator.kind = 'identity'")
+    if identity and config.batch.latents == "sobol":
+        mistakes.append("batch.latents = 'sobol' spreads latents, and a source has none: use 'iid'")
+    return mistakes
+
+
+def _families() -> dict[str, type[Oracle]]:
+    models = get_args(get_args(Family)[0])
+    return {get_args(model.model_fields["family"].annotation)[0]: model for model in models}
+
+
+def _or(words: Iterable[str]) -> str:
+    return " or ".join(map(repr, words))
+
+
+CADENCE = {"seconds", "log_every", "pictures", "checkpoint_seconds"}  # keys of [train] that change what is seen, not what is computed

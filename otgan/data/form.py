@@ -1,0 +1,38 @@
+"""What networks and families need to know of a data set: enough to rebuild them from a run folder alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from otgan.data.dataset import Dataset
+
+
+@dataclass(frozen=True)
+class Form:
+    """The form of a data set."""
+
+    shape: tuple[int, ...]  # of one example
+    images: bool
+    center: tuple[float, ...]  # of points: their mean
+    scale: float  # of points: their standard deviation, over all coordinates
+    size: int  # training examples
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Form:
+        """The form of a data set."""
+        if dataset.is_images:
+            return cls(dataset.shape, True, (), 1.0, len(dataset.train))
+        points = dataset.train.astype(np.float64)
+        return cls(dataset.shape, False, tuple(points.mean(0)), float(np.sqrt(points.var(0).mean())), len(points))
+
+    def record(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Form:
+        """From plain data."""
+        return cls(**{**record, "shape": tuple(record["shape"]), "center": tuple(record["center"])})

@@ -1,0 +1,21 @@
+"""Adam, as a config's sections describe it: for the players, and for what a family trains."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from otgan.config import Optimizer
+
+
+def adam(optimizer: Optimizer) -> optax.GradientTransformation:
+    """The direction of a descent, without the learning rate: gradients cut at `clip`, then scaled by Adam's moments."""
+    clip = optax.identity() if optimizer.clip is None else optax.clip_by_global_norm(optimizer.clip)
+    return optax.chain(clip, optax.scale_by_adam(optimizer.b1, optimizer.b2))
+
+
+def rate(optimizer: Optimizer, progress: Array, updates: Array) -> Array:
+    """The learning rate: its rise goes by updates, its fall by the run's progress from 0 to 1."""
+    shape = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0))) if optimizer.schedule == "cosine" else jnp.ones_like(progress)
+    return optimizer.learning_rate * shape * jnp.minimum((updates + 1) / (optimizer.warmup + 1), 1.0)
