@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from otgan import __version__, experiments
-from otgan.config import parse_amount
+from otgan.config import Config, parse_amount
 from otgan.console import Ticker, describe, grouped_table, plain_table, summary_table
 from otgan.errors import UserError
 from otgan.runs import RunFolder
@@ -95,18 +95,25 @@ FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag
     "--tau": ("oracle.tau", AMOUNT, "F|Fx|inf", "Weight of the generated side's marginal; inf keeps it exactly, as in the paper."),
     "--regularizer": ("oracle.regularizer", click.Choice(["kl", "l2"]), None, "Entropy (kl) or squared density (l2) of the plan."),
     "--on-budget": ("oracle.on_budget", click.Choice(["accept", "stop"]), None, "What a step does that runs out of iterations."),
-    "--cost": ("cost.name", click.Choice(["l1", "squared_l2", "cosine"]), None, "Between two points, on pixels or learned features."),
+    "--loss": ("oracle.loss", click.Choice(["regot", "sinkhorn", "energy"]), None, "What regularized transport is made into."),
+    "--cost": ("cost.name", click.Choice(["l1", "l2", "squared_l2", "cosine"]), None, "Between two points, on pixels or features."),
+    "--features": ("cost.features", str, "pixels|learned|random|RUN", "On what the cost is measured; RUN is a folder, for its encoder."),
     "--steps": ("train.steps", Whole(1), "N", "Alternations of a solve of the dual and an update."),
+    "--generator-steps": ("train.generator_steps", Whole(1), "N", "End after so many updates of the generator."),
     "--seconds": ("train.seconds", click.FloatRange(0, min_open=True), "S", "End after so much training in all, compilation left out."),
     "--batch-size": ("batch.size", Whole(2), "N", "Examples on each side of a step's transport problem."),
     "--seed": ("train.seed", SEED, "N", "Seed of everything random in the run."),
 }
 
 
-def _flags(command: Callable) -> Callable:
-    for flag, (_, kind, metavar, sentence) in reversed(FLAGS.items()):
-        command = click.option(flag, type=kind, metavar=metavar, show_default="the experiment's", help=sentence)(command)
-    return command
+def _flags(*chosen: str) -> Callable[[Callable], Callable]:
+    def decorate(command: Callable) -> Callable:
+        for flag in reversed(chosen):
+            _, kind, metavar, sentence = FLAGS[flag]
+            command = click.option(flag, type=kind, metavar=metavar, show_default="the experiment's", help=sentence)(command)
+        return command
+
+    return decorate
 
 
 def _data_dir(command: Callable) -> Callable:
@@ -114,9 +121,27 @@ def _data_dir(command: Callable) -> Callable:
     return click.option("--data-dir", type=DIR, metavar="DIR", show_default=default, help="Folder of prepared TFDS data sets.")(command)
 
 
+def _running(command: Callable) -> Callable:
+    """The options of every command that trains."""
+    new = "a new numbered folder in runs/"
+    change = "Change any key of the config, such as generator.width=512; may be repeated."
+    for option in reversed(
+        [
+            _data_dir,
+            click.option("--out", type=click.Path(path_type=Path), metavar="DIR", show_default=new, help="Folder; its own run is resumed."),
+            click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", show_default="nothing", help=change),
+            click.option("--devices", type=click.IntRange(1), metavar="N", show_default="all", help="Devices to spread every batch over."),
+            click.option("--dry-run", is_flag=True, help="Print the resolved config and stop."),
+            click.option("--quiet", is_flag=True, help="Print the summary alone."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
 @main.command()
 @click.argument("name_or_file", metavar="NAME_OR_FILE")
-@_flags
+@_flags(*FLAGS)
 @click.option(
     "--data",
     "source",
@@ -124,36 +149,8 @@ def _data_dir(command: Callable) -> Callable:
     show_default="the experiment's",
     help="Where the examples come from: prepared by TFDS, the 5,000 digits in the package, your .npz, or your folder of pictures.",
 )
-@_data_dir
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    show_default="a new numbered folder in runs/",
-    help="Run folder; one that holds this very run is resumed.",
-)
-@click.option(
-    "--set",
-    "assignments",
-    multiple=True,
-    metavar="KEY=VALUE",
-    show_default="nothing",
-    help="Change any key of the config, such as generator.width=512; may be repeated.",
-)
-@click.option("--devices", type=click.IntRange(1), metavar="N", show_default="all", help="Devices to spread every batch over.")
-@click.option("--dry-run", is_flag=True, help="Print the resolved config and stop.")
-@click.option("--quiet", is_flag=True, help="Print the summary alone.")
-def run(
-    name_or_file: str,
-    source: str | None,
-    data_dir: Path | None,
-    out: Path | None,
-    assignments: tuple[str, ...],
-    devices: int | None,
-    dry_run: bool,
-    quiet: bool,
-    **flags: Any,
-) -> None:
+@_running
+def run(name_or_file: str, source: str | None, out: Path | None, assignments: tuple[str, ...], **options: Any) -> None:
     """Train an experiment: a name of `otgan list`, a TOML file, or a stored config.json.
 
     A run folder in its place is resumed.
@@ -161,16 +158,33 @@ def run(
     if name_or_file not in experiments.names() and RunFolder(Path(name_or_file)).exists:
         out = out or Path(name_or_file)
         name_or_file = str(RunFolder(Path(name_or_file)).config_path)
-    overrides = _overrides(flags, assignments)
-    config = experiments.resolve(name_or_file, overrides, source)
-    if dry_run:
+    overrides = _overrides(options, assignments)
+    _train(experiments.resolve(name_or_file, overrides, source), overrides, out, options)
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@_flags("--epsilon", "--steps", "--seconds", "--batch-size", "--seed")
+@_running
+def compose(run_folder: Path, out: Path | None, assignments: tuple[str, ...], **options: Any) -> None:
+    """Fit a map T from a run's generator G to its data; samples of the new run are T(G(z)).
+
+    Taghvaei and Jalali (2019), section 4.3. G is copied and does not move; RUN stays as it is.
+    """
+    overrides = _overrides(options, assignments)
+    RunFolder(run_folder).read_config()
+    _train(experiments.compose(RunFolder(run_folder).config_path, overrides), overrides, out, options)
+
+
+def _train(config: Config, overrides: dict[str, Any], out: Path | None, options: dict[str, Any]) -> None:
+    if options["dry_run"]:
         click.echo(config.json(), nl=False)
         return
     from otgan.launch import launch
 
     marks = [f"{key.rpartition('.')[2]}{value}" for key, value in overrides.items()]
-    with Ticker(config, _out(), quiet) as ticker:
-        ended = launch(config, out, marks, data_dir, devices, ticker)
+    with Ticker(config, _out(), options["quiet"]) as ticker:
+        ended = launch(config, out, marks, options["data_dir"], options["devices"], ticker)
     _out().print(summary_table(config.name, ended.summary))
     click.echo(f"samples   {ended.picture}\nrun       {ended.folder}")
     if ended.reason:
@@ -178,9 +192,9 @@ def run(
     sys.exit(ended.exit_code)
 
 
-def _overrides(flags: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
-    keys = {flag[2:].replace("-", "_"): key for flag, (key, *_) in FLAGS.items()}
-    return {**{keys[name]: value for name, value in flags.items() if value is not None}, **dict(map(experiments.parse_set, assignments))}
+def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
+    given = {key: options.get(flag[2:].replace("-", "_")) for flag, (key, *_) in FLAGS.items()}
+    return {**{key: value for key, value in given.items() if value is not None}, **dict(map(experiments.parse_set, assignments))}
 
 
 @main.command()
@@ -195,13 +209,22 @@ def _overrides(flags: dict[str, Any], assignments: tuple[str, ...]) -> dict[str,
     help="A .png or an .npz.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Seed of the latents.")
-def sample(run_folder: Path, number: int, output: Path, seed: int) -> None:
-    """Draw samples from a run's averaged generator."""
+@click.option(
+    "--push",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    show_default="draw",
+    help="Send the examples of this .npz through the map that the run has learned, instead of drawing any.",
+)
+def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | None) -> None:
+    """Draw samples from a run's averaged generator, or push given examples through its map."""
     from otgan import sampling
 
-    sampling.check(output, number, RunFolder(run_folder))
-    sampling.write(sampling.sample(RunFolder(run_folder), number, seed), output)
-    click.echo(f"{number:,} samples in {output}")
+    folder = RunFolder(run_folder)
+    sampling.check(output, number, folder)
+    samples = sampling.push(folder, push) if push else sampling.sample(folder, number, seed)
+    sampling.write(samples, output)
+    click.echo(f"{len(samples):,} samples in {output}")
 
 
 # --- data -----------------------------------------------------------------------------------------------------------------------------

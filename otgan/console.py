@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from otgan.config import Config
+from otgan.config import Config, Neural, Regularized
 
 if TYPE_CHECKING:
     from otgan.loop import Progress
@@ -27,6 +27,9 @@ FORMATS = {
     "dual_iterations_per_step": "{:.1f}",
     "mode_kl": "{:.4f}",
     "mode_kl_floor": "{:.4f}",
+    "generator_steps": "{:,}",
+    "dual_iterations": "{:,}",
+    "examples": "{:,}",
 }
 MEANINGS = {
     "modes": "modes with a sample within 3 sd, of {modes_total}",
@@ -41,8 +44,12 @@ MEANINGS = {
     "lam_over_mean_cost": "the same in multiples of the mean cost",
     "epsilon": "accuracy asked of the dual, units of the cost",
     "epsilon_over_mean_cost": "the same in multiples of the mean cost",
-    "certified_share": "steps whose dual was certified to epsilon",
-    "dual_iterations_per_step": "iterations of the dual's solver in a step",
+    "certified_share": "steps whose dual reached epsilon",
+    "seconds": "of training, without compilation",
+    "generator_steps": "updates of the generator",
+    "dual_iterations": "iterations of the dual's solver",
+    "examples": "real and generated examples that the solves looked at",
+    "dual_iterations_per_step": "the same in a step",
     "steps_per_second": "without compilation",
     "peak_memory_bytes": "peak memory",
 }
@@ -142,12 +149,15 @@ def describe(config: Config) -> str:
     card = config.card
     facts = [("paper", card.paper), ("expect", card.expect), ("cost", card.cost), ("note", card.note), ("run", f"otgan run {config.name}")]
     head = [f"{config.name}: {card.title}", *(f"  {name:7} {text}" for name, text in facts if text)]
-    tables = config.model_dump(mode="json", exclude={"card", "name"}, exclude_none=True)
-    return "\n".join([*head, "", *_toml(tables), "", "lam elsewhere", *(f"  {line}" for line in translations(config))])
+    unused = {} if config.cost.encoded else {"cost": {"encoder"}}
+    tables = config.model_dump(mode="json", exclude={"card": True, "name": True, **unused}, exclude_none=True)
+    elsewhere = ["", "lam elsewhere", *(f"  {line}" for line in translations(config))] if hasattr(config.oracle, "lam") else []
+    return "\n".join([*head, "", *_toml(tables), *elsewhere])
 
 
 def translations(config: Config) -> list[str]:
-    """What the config's lam is in POT, GeomLoss and ott-jax."""
+    """What the lam of a config is in POT, GeomLoss and ott-jax."""
+    assert isinstance(config.oracle, Regularized | Neural)
     lam = config.oracle.lam
     if lam.relative:
         return [f"{lam} is in multiples of the batch's mean cost; with the absolute lam that a run prints,", *_elsewhere(config, None)]
@@ -155,6 +165,7 @@ def translations(config: Config) -> list[str]:
 
 
 def _elsewhere(config: Config, lam: float | None) -> list[str]:
+    assert isinstance(config.oracle, Regularized | Neural)
     value = "lam" if lam is None else f"{lam:g}"
     if config.oracle.regularizer == "l2":
         return [

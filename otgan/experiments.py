@@ -44,10 +44,48 @@ def resolve(target: str, overrides: Mapping[str, Any] | None = None, source: str
         raw["data"] = _data_from(raw.get("data", {}), source)
     for key, value in (overrides or {}).items():
         _put(raw, key, value)
+    config = _validated(raw)
+    recorded = Path(target).suffix == ".json"  # then it has its encoder's description, and the donor may be gone
+    return config if recorded or not config.cost.donor else _with_donated_encoder(config)
+
+
+def compose(path: Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The config of a map T after the generator of the run in a folder: that of `convex-map`, on the run's data.
+
+    Raises:
+        UserError: the run has no generator of its own, or the values are wrong.
+    """
+    config = resolve(str(path))
+    run = str(path.parent.resolve())
+    if config.source is not None:
+        raise UserError(f"{run} has no generator of its own to compose with: it maps a source. Give a run that trained a generator")
+    raw = read("convex-map")
+    raw |= config.model_dump(mode="json", include={"data", "generator"})
+    raw |= {"name": f"{config.name}-composite", "source": {"kind": "run", "path": run}}
+    for key, value in (overrides or {}).items():
+        _put(raw, key, value)
+    return _validated(raw)
+
+
+def _validated(raw: Raw) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
         raise UserError(_explain(error)) from None
+
+
+def _with_donated_encoder(config: Config) -> Config:
+    """The config with the encoder of the run whose features it takes."""
+    path = Path(str(config.cost.donor)).expanduser().resolve()
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"cost.features: 'pixels', 'learned', 'random', or the folder of a run with an encoder; {config.cost.donor!r} is none"
+        )
+    donor = resolve(str(path / "config.json")).cost
+    if not donor.encoded:
+        raise UserError(f"cost.features: the run in {path} has no encoder: its cost is measured on pixels")
+    cost = config.cost.model_copy(update={"features": str(path), "encoder": donor.encoder})
+    return config.model_copy(update={"cost": cost})
 
 
 def read(target: str) -> Raw:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from otgan import experiments
-from otgan.config import CADENCE, Config
-from otgan.data import Dataset, load
+from otgan.config import CADENCE, Config, Run
+from otgan.data import Dataset, load, load_source
 from otgan.errors import UserError
 from otgan.loop import Ready, Show, prepare, train
+from otgan.oracles import NOBODY, Players
+from otgan.restore import restore
 from otgan.runs import RunFolder, new_folder
 from otgan.system import make_mesh
 
@@ -44,7 +46,9 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
         check_same(config, folder)
     elif folder:
         folder.require_free()
-    ready = prepare(config, load(config.data, data_dir), devices)
+    dataset = load(config.data, data_dir)
+    given = NOBODY if folder and folder.exists else borrow(config, dataset)  # a begun run has its own copy
+    ready = prepare(config, dataset, devices, load_source(config), given)
     folder = folder or new_folder(RUNS, config.name, marks)
     with folder.locked():
         if folder.exists:  # perhaps since a moment ago, by another process
@@ -67,6 +71,31 @@ def check_devices(config: Config, devices: int | None) -> None:
     if config.batch.size % count:
         near = max(count, round(config.batch.size / count) * count)
         raise UserError(f"a batch of {config.batch.size} cannot be shared equally by {count} devices; try --batch-size {near}")
+
+
+def borrow(config: Config, dataset: Dataset) -> Players:
+    """The parameters that a run takes from others: a frozen generator, the encoder of its cost.
+
+    Raises:
+        UserError: a folder holds no such run, or one of other data.
+    """
+    generator = encoder = None
+    if isinstance(config.source, Run):
+        folder = RunFolder(Path(config.source.path))
+        donor = restore(folder)
+        there = folder.read_environment()["data"]
+        if there["fingerprint"] != dataset.fingerprint:
+            what = f"{there['name']} with fingerprint {there['fingerprint']} there, {dataset.name} with {dataset.fingerprint} now"
+            raise UserError(f"{folder.path} was trained on other data ({what}): a map is fitted between a generator and its own data")
+        if donor.config.generator != config.generator:
+            raise UserError(f"the section generator must be that of {folder.path}, whose parameters are taken")
+        generator = donor.state.average
+    if config.cost.donor:
+        donor = restore(RunFolder(Path(config.cost.donor)))
+        if donor.form.shape != dataset.shape:
+            raise UserError(f"the encoder of {config.cost.donor} reads examples of shape {donor.form.shape}, not {dataset.shape}")
+        encoder = donor.state.players.encoder
+    return Players(generator, encoder)
 
 
 def check_same(config: Config, folder: RunFolder) -> None:

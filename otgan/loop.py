@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -22,15 +23,17 @@ from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from otgan.checkpoints import Checkpoints
-from otgan.clouds import Clouds, as_bytes, make_clouds
+from otgan.clouds import Clouds, as_bytes, as_floats, make_clouds
 from otgan.config import Config
-from otgan.data import Dataset
+from otgan.data import Dataset, Form
+from otgan.errors import UserError
 from otgan.metrics.points import COUNTED, WITHIN, judge_points, judged
+from otgan.oracles import NOBODY, Players
 from otgan.pictures import save_scatter, save_sheet
-from otgan.records import Recorder, windows
+from otgan.records import TOTALS, Recorder, windows
 from otgan.runs import RunFolder
 from otgan.step import MUST_BE_FINITE, Stepper, TrainState, healthy
-from otgan.system import Form, System, build, make_mesh
+from otgan.system import System, build, make_mesh
 
 ROOM = 500  # steps in one dispatch at most
 PACE = 0.5  # seconds that a dispatch should take: often enough for a live bar and for Ctrl-C, rare enough for Python not to matter
@@ -47,6 +50,8 @@ class Progress:
     seconds: float = 0.0  # of training: without compilation, pictures, checkpoints
     certified: int = 0  # steps whose dual reached epsilon
     dual_iterations: int = 0
+    generator_steps: int = 0  # updates of the generator
+    examples: int = 0  # real and generated ones that the solves looked at
     last: dict[str, Any] = field(default_factory=dict)  # the newest window
 
     @property
@@ -88,18 +93,27 @@ class Ready(NamedTuple):
     mesh: Mesh
     system: System
     clouds: Clouds
+    given: Players  # parameters of players that do not start anew
 
 
-def prepare(config: Config, dataset: Dataset, devices: int | None) -> Ready:
+def prepare(config: Config, dataset: Dataset, devices: int | None = None, source: Dataset | None = None, given: Players = NOBODY) -> Ready:
     """Put a run together on the first `devices` devices, or on all.
 
+    Args:
+        config: the run.
+        dataset: its data.
+        devices: how many.
+        source: the examples that take the place of a generator's.
+        given: parameters of players that come from another run.
+
     Raises:
-        UserError: the devices, the networks or the way of drawing batches do not fit the data.
+        UserError: the devices, the networks, the source or the way of drawing batches do not fit the data.
     """
+    if source and source.shape != dataset.shape:
+        raise UserError(f"the source's examples are of shape {source.shape}, the data's of shape {dataset.shape}: they must agree")
     mesh = make_mesh(devices)
-    return Ready(
-        config, dataset, mesh, build(config, Form.of(dataset), mesh), make_clouds(dataset, config.batch, config.generator.latent_dim)
-    )
+    clouds = make_clouds(dataset, config.batch, config.generator.latent_dim, source)
+    return Ready(config, dataset, mesh, build(config, Form.of(dataset), mesh), clouds, given)
 
 
 def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
@@ -108,10 +122,10 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
     Raises:
         UserError: the checkpoint does not fit.
     """
-    config, dataset, mesh, system, clouds = ready
+    config, _, mesh, system, clouds, given = ready
     everywhere = NamedSharding(mesh, PartitionSpec())
     clouds = jax.device_put(clouds, everywhere)
-    state = jax.jit(system.stepper.init, out_shardings=everywhere)()
+    state = jax.jit(system.stepper.init, out_shardings=everywhere)(given)
     with Checkpoints(folder.checkpoints) as checkpoints, _interruptible() as interrupted:
         progress, resumed = Progress(), checkpoints.newest is not None
         if resumed:
@@ -122,18 +136,18 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
         show.begin(progress, resumed)
         with Recorder(folder, progress.step) as recorder:
             verdict, saved = None, time.monotonic()
-            while not verdict and progress.step < config.train.steps and not _late(config, progress) and not interrupted:
+            while not verdict and not _spent(config, progress) and not interrupted:
                 state, verdict = advance(config, dispatch, state, clouds, progress, recorder)
                 show.advance(progress)
                 if progress.step in picture_steps(config):
-                    draw(system, state, dataset, folder, progress.step)
+                    draw(ready, state, folder, progress.step)
                 if time.monotonic() - saved > config.train.checkpoint_seconds:
                     keep(checkpoints, folder, state, progress)
                     saved = time.monotonic()
         keep(checkpoints, folder, state, progress)
-    if not verdict and interrupted and progress.step < config.train.steps and not _late(config, progress):
+    if not verdict and interrupted and not _spent(config, progress):
         verdict = Verdict("stopped", f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
-    return finish(system, state, dataset, folder, progress, verdict or Verdict("finished", ""))
+    return finish(ready._replace(clouds=clouds), state, folder, progress, verdict or Verdict("finished", ""))
 
 
 # --- dispatches -----------------------------------------------------------------------------------------------------------------------
@@ -185,11 +199,12 @@ def advance(
     verdict, sound = _verdict(records, progress.step, config.oracle.on_budget == "stop")
     records = {name: values[:sound] for name, values in records.items()}
     for window in windows(records, progress.step + 1, config.train.log_every):
-        recorder.write({**window, "seconds": round(progress.seconds, 3)})
-        progress.last = window
+        for total in TOTALS:
+            setattr(progress, total, getattr(progress, total) + int(window[total]))
+        recorder.write({**window, **{total: getattr(progress, total) for total in TOTALS}, "seconds": round(progress.seconds, 3)})
+        progress.last = {**progress.last, **window}
     progress.step += sound
     progress.certified += int(records["dual_converged"].sum())
-    progress.dual_iterations += int(records["dual_iterations"].sum())
     return steps.state, verdict
 
 
@@ -223,8 +238,12 @@ def _count(config: Config, progress: Progress) -> int:
     return min(max(paced - progress.step % every, whole), ROOM, due - progress.step)
 
 
-def _late(config: Config, progress: Progress) -> bool:
-    return config.train.seconds is not None and progress.seconds >= config.train.seconds
+def _spent(config: Config, progress: Progress) -> bool:
+    """Whether any of the run's budgets is."""
+    train = config.train
+    late = train.seconds is not None and progress.seconds >= train.seconds
+    enough = train.generator_steps is not None and progress.generator_steps >= train.generator_steps
+    return progress.step >= train.steps or late or enough
 
 
 @contextmanager
@@ -255,21 +274,28 @@ def picture_steps(config: Config) -> set[int]:
     return {max(1, round(steps * (i + 1) / pictures)) for i in range(pictures)}
 
 
-def draw(system: System, state: TrainState, dataset: Dataset, folder: RunFolder, step: int) -> None:
-    """Draw samples of the averaged generator on latents that are the same at every step and in every run."""
-    path = folder.picture(step)
+def draw(ready: Ready, state: TrainState, folder: RunFolder, step: int) -> None:
+    """Draw samples of the averaged generator on latents that are the same at every step and in every run, and what the family exhibits."""
+    dataset, path = ready.dataset, folder.picture(step)
     path.parent.mkdir(exist_ok=True)
+    reference = judged(dataset)
+    _picture(generate(ready, state, SHOWN if dataset.is_images else len(reference)), reference, dataset, path)
+    for name, mask in ready.system.family.exhibits(state.dual).items():
+        shown = np.asarray(ready.clouds.examples)[np.asarray(mask)]
+        if len(shown):
+            _picture(as_floats(jnp.asarray(shown)), reference, dataset, folder.exhibit(name, step))
+
+
+def _picture(examples: Array, reference: np.ndarray, dataset: Dataset, path: Path) -> None:
     if dataset.is_images:
-        save_sheet(as_bytes(generate(system, state, SHOWN)), path)
+        save_sheet(as_bytes(examples[:SHOWN]), path)
     else:
-        reference = judged(dataset)
-        samples = np.asarray(generate(system, state, len(reference)))
-        save_scatter(samples, reference, path, dataset.centers, WITHIN * (dataset.sd or 0.0))
+        save_scatter(np.asarray(examples), reference, path, dataset.centers, WITHIN * (dataset.sd or 0.0))
 
 
-def generate(system: System, state: TrainState, size: int, seed: int = JUDGE_SEED) -> Array:
+def generate(ready: Ready, state: TrainState, size: int, seed: int = JUDGE_SEED) -> Array:
     """`size` samples of the averaged generator."""
-    return system.sample(state.dual, state.average, jax.random.key(seed), size)
+    return ready.system.sample(state.dual, state.average, jax.random.key(seed), size, ready.clouds.source)
 
 
 def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progress: Progress) -> None:
@@ -278,20 +304,27 @@ def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progres
     folder.write_status("running", progress.step, progress.seconds, summarize(progress))
 
 
-def finish(system: System, state: TrainState, dataset: Dataset, folder: RunFolder, progress: Progress, verdict: Verdict) -> Outcome:
+def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress, verdict: Verdict) -> Outcome:
     """Draw and judge the end, and write the last status."""
-    draw(system, state, dataset, folder, progress.step)
-    summary = {**judge(system, state, dataset), **summarize(progress)}
+    draw(ready, state, folder, progress.step)
+    summary = {**judge(ready, state), **assess(ready, state), **summarize(progress)}
     folder.write_status(verdict.state, progress.step, progress.seconds, summary, verdict.reason)
     return Outcome(verdict.state, progress, summary, str(folder.picture(progress.step)), verdict.reason)
 
 
-def judge(system: System, state: TrainState, dataset: Dataset) -> dict[str, Any]:
+def judge(ready: Ready, state: TrainState) -> dict[str, Any]:
     """The scores of points; none of images, and none where a generator that diverged overflows."""
-    if dataset.is_images:
+    if ready.dataset.is_images:
         return {}
-    samples = np.asarray(generate(system, state, COUNTED))
-    return judge_points(samples, dataset) if np.isfinite(samples).all() else {}
+    samples = np.asarray(generate(ready, state, COUNTED))
+    return judge_points(samples, ready.dataset) if np.isfinite(samples).all() else {}
+
+
+def assess(ready: Ready, state: TrainState) -> dict[str, Any]:
+    """What the family measures of itself at the end, with the averaged generator."""
+    players = state.players._replace(generator=state.average)
+    numbers = jax.jit(ready.system.family.assess)(state.dual, players, ready.clouds, jax.random.key(JUDGE_SEED))
+    return {name: float(value) for name, value in numbers.items()}
 
 
 def summarize(progress: Progress) -> dict[str, Any]:
@@ -300,6 +333,8 @@ def summarize(progress: Progress) -> dict[str, Any]:
     return {
         **{name: value for name, value in last.items() if value is not None},
         "certified_share": progress.certified_share,
+        "seconds": progress.seconds,
+        **{total: getattr(progress, total) for total in TOTALS},
         "dual_iterations_per_step": progress.dual_iterations / progress.step if progress.step else 0.0,
         "steps_per_second": progress.steps_per_second,
         "peak_memory_bytes": peak_memory(),

@@ -10,9 +10,10 @@ import numpy as np
 from tensorboardX import SummaryWriter
 
 from otgan.runs import RunFolder
+from otgan.step import OF_UPDATES
 
 WORST = ("dual_gap",)  # of a window the largest is kept: a mean would hide the step that missed
-TOTALS = ("dual_iterations",)  # of a window the sum
+TOTALS = ("dual_iterations", "generator_steps", "examples")  # of a window the sum; the run's lines carry their totals so far
 
 
 class Recorder:
@@ -48,16 +49,19 @@ def windows(records: Mapping[str, np.ndarray], first: int, every: int) -> list[d
         every: steps in a window.
 
     Returns:
-        For each window `step` (its last), `steps` (how many), and of every name the mean, but of the gap the largest and of iterations
-        the sum; `dual_converged` is thus the share of certified steps.
+        For each window `step` (its last), `steps` (how many), and of every name the mean, but of the gap the largest and of counts the
+        sum; `dual_converged` is thus the share of certified steps. The loss and its like are means over the steps that had an update,
+        and absent where none had.
     """
     count = len(next(iter(records.values())))
     ends = [s for s in range(first, first + count) if s % every == 0 or s == first + count - 1]
     out, begin = [], 0
     for end in ends:
         stop = end - first + 1
-        condensed = {name: _condense(name, values[begin:stop]) for name, values in records.items()}
-        out.append({"step": end, "steps": stop - begin, **condensed})
+        part = {name: values[begin:stop] for name, values in records.items()}
+        moved = part.pop("updates") > 0
+        part = {name: values[moved] if name in OF_UPDATES else values for name, values in part.items()}
+        out.append({"step": end, "steps": stop - begin, **{name: _condense(name, values) for name, values in part.items() if len(values)}})
         begin = stop
     return out
 

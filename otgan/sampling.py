@@ -1,19 +1,19 @@
-"""Samples from a run folder alone: its config, its data's form, its newest checkpoint."""
+"""Samples from a run folder, and what its map makes of given points."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from otgan import experiments
-from otgan.checkpoints import Checkpoints
-from otgan.clouds import as_bytes
+from otgan.clouds import as_bytes, as_floats
+from otgan.data import load_source, read_examples
 from otgan.errors import UserError
 from otgan.pictures import save_scatter, save_sheet
+from otgan.restore import read_form, restore
 from otgan.runs import RunFolder
-from otgan.system import Form, build
 
 CHUNK = 1_000  # samples generated at once: bounds the memory
 SHEET = 1_024  # images on one sheet at most
@@ -28,17 +28,33 @@ def sample(folder: RunFolder, size: int, seed: int) -> np.ndarray:
     Raises:
         UserError: the folder holds no run, or no checkpoint.
     """
-    form, config = _form(folder), experiments.resolve(str(folder.config_path))
-    system = build(config, form)
-    if not folder.checkpoints.is_dir():
-        raise UserError(f"no checkpoint in {folder.path}: the run has not got that far")
-    with Checkpoints(folder.checkpoints) as checkpoints:
-        state, _ = checkpoints.restore(jax.jit(system.stepper.init)())
+    config, form, system, state = restore(folder)
+    source = load_source(config)
+    examples = jnp.asarray(source.train) if source else None
     out = []
     for i in range(0, size, CHUNK):
-        samples = system.sample(state.dual, state.average, jax.random.fold_in(jax.random.key(seed), i), CHUNK)
+        samples = system.sample(state.dual, state.average, jax.random.fold_in(jax.random.key(seed), i), CHUNK, examples)
         out.append(as_bytes(samples) if form.images else np.asarray(samples))
     return np.concatenate(out)[:size]
+
+
+def push(folder: RunFolder, path: Path) -> np.ndarray:
+    """Send points, (n, d), or images, (n, h, w, c), of an `.npz` through the map that a run has learned.
+
+    Raises:
+        UserError: the run has no map, or the file's examples are not such as it maps.
+    """
+    _, form, system, state = restore(folder)
+    family = system.family
+    if family.push is None:
+        raise UserError(f"{folder.path} learned no map; the runs of family 'convex' do (convex-map, or `otgan compose`)")
+    examples = read_examples(path)
+    if examples.shape[1:] != form.shape or (examples.dtype == np.uint8) != form.images:
+        kind = "images" if form.images else "points"
+        raise UserError(f"{path} holds examples of shape {examples.shape[1:]}; the run maps {kind} of shape {form.shape}")
+    through = jax.jit(family.push)
+    parts = [through(state.dual, as_floats(jnp.asarray(examples[i : i + CHUNK]))) for i in range(0, len(examples), CHUNK)]
+    return np.concatenate([as_bytes(part) if form.images else np.asarray(part) for part in parts])
 
 
 def check(path: Path, size: int, folder: RunFolder) -> None:
@@ -49,7 +65,7 @@ def check(path: Path, size: int, folder: RunFolder) -> None:
     """
     if path.suffix not in (".npz", ".png"):
         raise UserError(f"{path}: samples are written to .png or .npz")
-    if path.suffix == ".png" and size > SHEET and _form(folder).images:
+    if path.suffix == ".png" and size > SHEET and read_form(folder).images:
         raise UserError(f"a sheet holds {SHEET} images at most, not {size:,}; write them to an .npz")
 
 
@@ -69,8 +85,3 @@ def write(samples: np.ndarray, path: Path) -> None:
             save_scatter(samples, samples[:0], path)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror})") from None
-
-
-def _form(folder: RunFolder) -> Form:
-    folder.read_config()
-    return Form.from_record(folder.read_environment()["data"]["form"])

@@ -14,7 +14,7 @@ from jaxtyping import Int
 from otgan.clouds import Clouds
 from otgan.config import Config, Optimizer
 from otgan.optim import adam, rate
-from otgan.oracles import Family, Players
+from otgan.oracles import NOBODY, Family, Players
 
 Record = dict[str, Array]  # scalars of one step
 
@@ -36,7 +36,7 @@ class TrainState(NamedTuple):
 class Stepper(NamedTuple):
     """A run's arithmetic: where it starts, and how it goes on."""
 
-    init: Callable[[Players], TrainState]  # given parameters of players that do not start anew
+    init: Callable[..., TrainState]  # takes the parameters of players that do not start anew; by default all do
     step: Callable[[TrainState, Clouds], tuple[TrainState, Record]]
 
 
@@ -45,7 +45,7 @@ def make_stepper(config: Config, family: Family, networks: Players) -> Stepper:
     begin, go_on = jax.random.split(jax.random.key(config.train.seed))
     move = _make_move(config, family)
 
-    def init(given: Players) -> TrainState:
+    def init(given: Players = NOBODY) -> TrainState:
         keys = jax.random.split(begin, 3)
         fresh = (network.init(key) if network else None for network, key in zip(networks, keys, strict=False))
         players = Players(*(new if old is None else old for old, new in zip(given, fresh, strict=True)))

@@ -32,8 +32,8 @@ class System:
     form: Form
     family: Family
     stepper: Stepper
-    sample: Callable[[Any, Any, Array, int, Array | None], Array]
-    """(dual, generator's parameters, key, size, source's examples) -> size samples."""
+    sample: Callable[[Any, Any, Array, int, Any], Array]
+    """(dual, generator's parameters, key, size, source's examples or None) -> size samples."""
 
 
 def build(config: Config, form: Form, mesh: Mesh | None = None) -> System:

@@ -15,10 +15,11 @@ from tensorboardX.proto.event_pb2 import Event  # to read back what was written
 
 from otgan import data, experiments
 from otgan.checkpoints import Checkpoints
+from otgan.data import Form
 from otgan.errors import UserError
 from otgan.loop import picture_steps, prepare, train
 from otgan.runs import RunFolder
-from otgan.system import Form, build
+from otgan.system import build
 
 
 def final_state(folder, config):

@@ -13,11 +13,13 @@ def test_windows_end_on_multiples_and_lose_nothing():
         "dual_gap": np.arange(n)[::-1].astype(np.float32),
         "dual_iterations": np.full(n, 7),
         "dual_converged": np.arange(n) % 2 == 0,
+        "updates": np.where(np.arange(n) < 3, 0, np.arange(n) % 2),  # no update at all in the first window
     }
     out = windows(records, first=8, every=10)
     assert [w["step"] for w in out] == [10, 20, 30]
     assert [w["steps"] for w in out] == [3, 10, 10]
-    assert out[0]["loss"] == 1
+    assert "loss" not in out[0]
+    assert out[1]["loss"] == np.mean([3, 5, 7, 9, 11])  # of the steps that had an update
     assert out[0]["dual_gap"] == 22  # the largest
     assert sum(w["dual_iterations"] for w in out) == 7 * n
     assert out[1]["dual_converged"] == 0.5

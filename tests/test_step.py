@@ -10,9 +10,9 @@ from helpers import dataset, tiny_config
 
 from otgan.clouds import draw_latents, draw_reals, make_clouds
 from otgan.config import Regularized, parse_amount
-from otgan.oracles import Players
-from otgan.oracles.regularized import _solve_all
-from otgan.system import Form, build
+from otgan.data import Form
+from otgan.oracles.regularized import Term, solve_terms
+from otgan.system import build
 
 
 def system_of(config):
@@ -33,6 +33,9 @@ RECIPES = {
     "relaxed": ("relaxed-grid", {"oracle.tau": 1.0}),
     "regot l2": ("regot-l2-grid", {}),
     "sinkhorn l2": ("regot-l2-grid", {"oracle.loss": "sinkhorn"}),
+    "energy kl": ("sinkhorn-grid", {"oracle.loss": "energy"}),
+    "l2 cost": ("sinkhorn-grid", {"cost.name": "l2"}),
+    "random features": ("sinkhorn-grid", {"cost.features": "random", "cost.encoder.kind": "mlp", "oracle.lam": 0.1}),
 }
 
 
@@ -47,7 +50,7 @@ def test_the_generators_gradient_is_that_of_the_solved_value(x64, recipe):
     _, held, info = system.family.solve((), players, clouds, key)
     assert info["dual_converged"]
     first = jax.tree.map(lambda leaf: leaf[0], held)
-    value, gradient = jax.value_and_grad(lambda g: system.family.loss(first, Players(g), clouds))(players.generator)
+    value, gradient = jax.value_and_grad(lambda g: system.family.loss(first, players._replace(generator=g), clouds))(players.generator)
     np.testing.assert_allclose(value, info["dual_value"], rtol=1e-6)
 
     keys = iter(jax.random.split(jax.random.key(6), 100))
@@ -55,7 +58,7 @@ def test_the_generators_gradient_is_that_of_the_solved_value(x64, recipe):
     step = 1e-5
 
     def moved(sign):
-        return Players(jax.tree.map(lambda p, d: p + sign * step * d, players.generator, direction))
+        return players._replace(generator=jax.tree.map(lambda p, d: p + sign * step * d, players.generator, direction))
 
     slope = (solved_value(config, system, clouds, moved(1), key) - solved_value(config, system, clouds, moved(-1), key)) / (2 * step)
     along = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
@@ -67,7 +70,7 @@ def test_the_sinkhorn_loss_of_equal_clouds_is_zero(x64):
     C = jnp.asarray(((x[:, None] - x[None]) ** 2).sum(-1))
     for regularizer in ("kl", "l2"):
         oracle = Regularized(regularizer=regularizer, lam=parse_amount(0.3), epsilon=parse_amount(1e-8), max_iterations=20_000)
-        pq, qq, pp = _solve_all(oracle, (C, C, C), C.mean())
+        pq, qq, pp = solve_terms(oracle, [Term(2.0, "both", C), Term(-1.0, "self", C), Term(-1.0, "self", C)], C.mean())
         assert abs(2 * pq.value - qq.value - pp.value) < 1e-7
         assert pq.value > 0.01  # what is taken out is not nothing
 
@@ -75,7 +78,14 @@ def test_the_sinkhorn_loss_of_equal_clouds_is_zero(x64):
 def test_a_learned_cost_rises_where_the_generator_descends():
     encoder = {"kind": "mlp", "features": 8, "width": 16, "generator_updates": 2, "encoder_updates": 1}
     config = tiny_config(
-        **{"cost.encoder": encoder, "cost.name": "cosine", "oracle.lam": 0.1, "oracle.epsilon": 0.01, "oracle.anneal": 4.0}
+        **{
+            "cost.encoder": encoder,
+            "cost.features": "learned",
+            "cost.name": "cosine",
+            "oracle.lam": 0.1,
+            "oracle.epsilon": 0.01,
+            "oracle.anneal": 4.0,
+        }
     )
     system, clouds = system_of(config)
     states = [system.stepper.init()]

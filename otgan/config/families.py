@@ -70,7 +70,12 @@ class Semidiscrete(Oracle):
 
 
 class Convex(Oracle):
-    """Taghvaei and Jalali 2019: W2 through a convex potential, its conjugate solved point by point."""
+    """Taghvaei and Jalali 2019: W2 through a convex potential, its conjugate solved point by point until its certified error is `epsilon`.
+
+    `width` and `depth` are the icnn's; `pieces` and `temperature` (of the rounded maximum) those of max_affine and plq. Potentials see
+    points at mean 0 and variance 1. After `dual_steps` steps of the potential come `generator_updates`. `ema` averages the potential
+    of the map that users see; `composite` puts that map behind the generator.
+    """
 
     COSTS = ("squared_l2",)
     MAP = True
@@ -80,13 +85,21 @@ class Convex(Oracle):
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=3, ge=1)
     pieces: int = Field(default=64, ge=1)
+    temperature: float = Field(default=0.01, gt=0)
     strong_convexity: float = Field(default=0.05, ge=0)
-    optimizer: Optimizer = Optimizer(learning_rate=5e-4)
+    optimizer: Optimizer = Optimizer(learning_rate=2e-3, schedule="cosine")
+    ema: float = Field(default=0.99, ge=0, lt=1)
     dual_steps: int = Field(default=5, ge=1)
     generator_updates: int = Field(default=5, ge=1)
     max_conjugate_iterations: int = Field(default=50, ge=1)
-    epsilon: FiniteAmount = Amount(0.01, relative=True)
+    epsilon: FiniteAmount = Amount(0.001, relative=True)
     composite: bool = False
+
+    @model_validator(mode="after")
+    def _strongly_convex(self) -> Convex:
+        if self.strong_convexity == 0 and self.potential != "icnn":
+            raise ValueError(f"potential {self.potential!r} needs strong_convexity above 0: without it the conjugate may be infinite")
+        return self
 
 
 class Potential(Section):

@@ -79,6 +79,15 @@ def load(data: config.Data, data_dir: Path | None = None) -> Dataset:
             return Dataset(data.kind, *own.load(Path(data.path).expanduser(), data.held_out))
 
 
+def load_source(run: config.Config) -> Dataset | None:
+    """The data set whose examples a run draws in place of latents, if it does.
+
+    Raises:
+        UserError: as `load`.
+    """
+    return None if run.source is None or isinstance(run.source, config.Run) else load(run.source)
+
+
 def _pictures(data: config.Images, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
     if data.source == "sample":
         return digits.sample()

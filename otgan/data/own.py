@@ -40,11 +40,20 @@ def load(path: Path, held_out: float) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         UserError: there is nothing there, or it is unfit.
     """
-    if not path.exists():
-        raise UserError(f"{path} does not exist: give an .npz file or a folder of pictures")
-    examples = _folder(path) if path.is_dir() else _typed(_array(path), path)
+    examples = read(path)
     _check(examples, path)
     return _split(examples, held_out, path)
+
+
+def read(path: Path) -> np.ndarray:
+    """Read the user's points or pictures as they are: (n, d) float32 or (n, h, w, c) uint8, c = 1 or 3, however few.
+
+    Raises:
+        UserError: there is nothing there, or it is unfit.
+    """
+    if not path.exists():
+        raise UserError(f"{path} does not exist: give an .npz file or a folder of pictures")
+    return _folder(path) if path.is_dir() else _typed(_array(path), path)
 
 
 def _split(examples: np.ndarray, held_out: float, path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -4,10 +4,10 @@ from jax.sharding import Mesh
 
 from otgan.config import Config, Regularized
 from otgan.data import Form
-from otgan.oracles.contract import Family, Players
+from otgan.oracles.contract import NOBODY, Family, Players
 from otgan.oracles.regularized import make_regularized
 
-__all__ = ["Family", "Players", "make_family"]
+__all__ = ["NOBODY", "Family", "Players", "make_family"]
 
 
 def make_family(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:

@@ -34,6 +34,8 @@ class Players(NamedTuple):
     encoder: Any = None
 
 
+NOBODY = Players(None)
+
 class Family(NamedTuple):
     """One way of solving the dual.
 
@@ -42,7 +44,7 @@ class Family(NamedTuple):
     (envelope theorem); `generate(state, parameters, z)` draws the sample that users see.
 
     The rest is for families that have it: `push(state, y)`, the map from generated points to data; `exhibits(state)`, masks over the
-    training examples, by name, of those worth a picture; `assess(state, players, clouds, key)`, numbers for the summary at the end of a run.
+    training examples, by name, of those worth a picture; `assess(state, players, clouds, key)`, numbers for the summary of a run.
     """
 
     init: Callable[[Array], State]
