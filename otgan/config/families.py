@@ -103,7 +103,7 @@ class Convex(Oracle):
 
 
 class Potential(Section):
-    """A network with one number for each point: a potential, or a critic."""
+    """A network with one number for each point, an encoder's without a normalisation: a dual potential, or a critic."""
 
     kind: Literal["mlp", "conv"] = "mlp"
     width: int = Field(default=128, ge=1)
@@ -111,12 +111,17 @@ class Potential(Section):
 
 
 class Neural(Oracle):
-    """Sanjabi et al. 2018 in practice: the dual potentials are networks, trained by some warm-started steps for each of the generator's."""
+    """Sanjabi et al. 2018 in practice: the dual potentials are networks, trained by some warm-started steps for each of the generator's.
+
+    phi, of the real points, always is. psi, of the generated ones, is a second network up to the best constant, or the transform of phi
+    over the batch. Every `estimate_every` solves the gap is estimated on a fresh batch, whose own dual takes up to `max_iterations`.
+    """
 
     COSTS = ("l1", "l2", "squared_l2", "cosine")
 
     family: Literal["neural"] = "neural"
     regularizer: Literal["kl", "l2"] = "kl"
+    psi: Literal["network", "transform"] = "network"
     lam: FiniteAmount = Amount(0.05, relative=True)
     epsilon: FiniteAmount = Amount(0.1, relative=True)
     potential: Potential = Potential()
@@ -127,7 +132,10 @@ class Neural(Oracle):
 
 
 class Critic(Oracle):
-    """WGAN-GP (Gulrajani et al. 2017): W1 through a critic whose gradient is held near length 1 by a penalty."""
+    """WGAN-GP (Gulrajani et al. 2017): W1 through a critic whose gradient is held near length 1 by a penalty.
+
+    `epsilon` is a level for the root mean square of that length less 1: a residual, no accuracy of the dual.
+    """
 
     COSTS = ("l2",)
 
@@ -143,4 +151,5 @@ def _regularized(raw: Any) -> Any:
     return {"family": "regularized", **raw} if isinstance(raw, dict) else raw
 
 
-Family = Annotated[Regularized | Semidiscrete | Convex | Neural | Critic, Field(discriminator="family"), BeforeValidator(_regularized)]
+Families = Regularized | Semidiscrete | Convex | Neural | Critic
+Family = Annotated[Families, Field(discriminator="family"), BeforeValidator(_regularized)]

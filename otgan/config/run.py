@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from otgan.config.data import Data, Source
-from otgan.config.families import Family, Oracle, Regularized
+from otgan.config.families import Families, Family, Oracle, Regularized
 from otgan.config.players import Cost, Generator
 from otgan.config.values import Section
 
@@ -116,8 +116,7 @@ def _unfit_source(config: Config) -> list[str]:
 
 
 def _families() -> dict[str, type[Oracle]]:
-    models = get_args(get_args(Family)[0])
-    return {get_args(model.model_fields["family"].annotation)[0]: model for model in models}
+    return {get_args(model.model_fields["family"].annotation)[0]: model for model in get_args(Families)}
 
 
 def _or(words: Iterable[str]) -> str:

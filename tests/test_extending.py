@@ -1,0 +1,63 @@
+"""docs/extending.md, followed to the letter in a copy of the package."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parent.parent
+PAGE = (REPOSITORY / "docs/extending.md").read_text()
+BLOCKS = re.findall(r"^```(python|diff|toml)\n# (\S+)\n(.*?)^```$", PAGE, flags=re.M | re.S)
+
+
+def apply_diff(text, diff):
+    """Replace each run of `-` lines by the `+` lines that follow it; it must be there exactly once."""
+    for removed, added in re.findall(r"((?:^-.*\n)+)((?:^\+.*\n)+)", diff, flags=re.M):
+        old, new = (re.sub(r"^.", "", part, flags=re.M) for part in (removed, added))
+        assert text.count(old) == 1, f"the page's {old!r} is there {text.count(old)} times"
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.fixture
+def copy(tmp_path):
+    for folder in ("otgan", "experiments"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for kind, name, text in BLOCKS:
+        path = tmp_path / name
+        path.write_text(apply_diff(path.read_text(), text) if kind == "diff" else text)
+    return tmp_path
+
+
+def otgan(copy, *words):
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    code = "import otgan, sys; print(otgan.__file__, file=sys.stderr); from otgan.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, words)], cwd=copy, capture_output=True, text=True, env=environment, check=False
+    )
+    assert str(copy) in done.stderr
+    return done
+
+
+def test_the_pages_family_runs_resumes_and_refuses(copy):
+    assert "sliced-grid" in otgan(copy, "list").stdout
+    words = ["--set", "generator.width=32", "--set", "generator.optimizer.warmup=0", "--steps", 300, "--out", "run", "--quiet"]
+    done = otgan(copy, "run", "sliced-grid", *words)
+    assert done.returncode == 0, done.stderr
+    assert otgan(copy, "run", "run").returncode == 0
+    losses = [json.loads(line)["loss"] for line in (copy / "run/metrics.jsonl").read_text().splitlines()]
+    assert losses[-1] < 0.2 * losses[0]
+    refused = otgan(copy, "run", "sliced-grid", "--cost", "l1")
+    assert refused.returncode == 2
+    assert "family 'sliced' serves the cost 'squared_l2'; the cost 'l1' is served by 'regularized'" in refused.stderr
+
+
+def test_the_pages_experiment_resolves_by_its_path(copy):
+    done = otgan(copy, "run", "mine.toml", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["oracle"]["lam"] == "0.1x"
