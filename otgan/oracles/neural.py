@@ -1,0 +1,214 @@
+"""Regularised optimal transport between two populations, its dual potentials networks that are trained as the generator moves.
+
+Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018), Algorithm 1 in practice, and Seguy et al. (ICLR 2018): stochastic ascent of the dual. With
+x_i real, y_j = G(z_j), V_ij = f_i + g_j - C_ij, means over a batch of n and n,
+
+    KL  max  mean f + mean g - lam (mean exp(V / lam) - 1)        density  w = exp(V / lam)
+    L2  max  mean f + mean g - mean (V)_+^2 / (2 lam)             density  w = (V)_+ / lam
+
+With bare networks f = phi(x), g = psi(y) the exponential overflows while they are young, and the density's mass is not 1, as the bound on
+the gradient's error demands. So the part of g that has a closed form, or nearly, is always at its optimum:
+
+    psi = "network"     g_j = psi(y_j) + s      s makes the batch's mass 1 (KL: the Donsker-Varadhan form of the dual)
+    psi = "transform"   g_j = s_j               s_j makes the mass of every generated point 1/n: the c-transform of phi over the batch
+
+The generator sees the second in either case: f and its transform, an exact ascent in g, so that every generated point weighs the same.
+
+Accuracy: on a fresh batch, the optimum of the batch's own dual (at most its certified value plus gap) less the value of phi and its
+transform there. It is never negative. Over batches it averages to at least the suboptimality of phi in the mean of such values, because
+an optimum for each batch is above that of one phi for all; it does not vanish at the best phi, and falls as the batch grows.
+
+    f, g     potentials at the batch                 C     cost matrix, rows real, columns generated
+    lam      weight of the regulariser               w     density of the plan
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from otgan.clouds import Clouds, draw_latents, draw_reals, spread_out
+from otgan.config import Config, Neural
+from otgan.costs import make_cost
+from otgan.data import Form
+from otgan.models.potentials import make_potential
+from otgan.oracles.ascent import Climber, climb, start
+from otgan.oracles.contract import Family, Info, Players, hold
+from otgan.oracles.entropic import solve_entropic
+from otgan.oracles.quadratic import solve_quadratic
+
+STRICTER = 10.0  # the batch's own dual is solved so many times more closely than epsilon, so that the estimate is of the networks
+ASSESSED = 4  # batches of so many times the size judge the potentials of a finished run
+NEWTON_STEPS = 30  # at most; each keeps the active pairs that stay active, typically 5 to 10
+NEWTON_TOLERANCE = 1e-5  # on the mass
+
+
+class State(NamedTuple):
+    """What outlives a solve."""
+
+    potentials: Climber  # parameters: (phi,) or (phi, psi)
+    unit: Float[Array, ""]  # of the networks' outputs: the mean cost of the first batch; 0 before it
+    gap: Float[Array, ""]  # the last estimate, units of the cost; inf before it
+    solves: Array  # ()
+
+
+class Held(NamedTuple):
+    """A batch and its fixed dual; leaves carry the contract's leading axis, here of one update."""
+
+    x: Array  # (1, n, ...) real examples
+    z: Array  # (1, n, latent_dim)
+    plan: Array  # (1, n, n)
+    offset: Array  # (1,) value - <plan, C>, so that the loss is the dual value at the point of the solve
+
+
+def make_neural(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
+    """The family of a config whose `oracle.family` is "neural".
+
+    Raises:
+        UserError: the potentials cannot read examples of this shape.
+    """
+    oracle, size, generator = config.oracle, config.batch.size, networks.generator
+    assert isinstance(oracle, Neural)
+    cost = make_cost(config.cost.name)
+    potential = make_potential(oracle.potential, form, "oracle.potential")
+
+    def draw(players: Players, clouds: Clouds, key: Array, batches: int = 1) -> tuple[Array, Array, Array]:
+        """Real examples, latents, and what is generated from them."""
+        keys = jax.random.split(key, (batches, 2))
+        x = spread_out(jnp.concatenate([draw_reals(clouds, k, size) for k in keys[:, 0]]), mesh)
+        z = spread_out(jnp.concatenate([draw_latents(clouds, k, size, config.generator.latent_dim) for k in keys[:, 1]]), mesh)
+        return x, z, generator.apply(players.generator, z)
+
+    def ascend(state: State, players: Players, clouds: Clouds, keys: Array, lam: Array) -> Climber:
+        def objective(parameters: tuple, key: Array) -> Array:
+            x, _, y = draw(players, clouds, key)
+            f = state.unit * potential.apply(parameters[0], x)
+            g = state.unit * potential.apply(parameters[1], y) if oracle.psi == "network" else jnp.zeros_like(f)
+            C = cost(x, y)
+            s = best_shift(hold(f), hold(g), C, lam, oracle.regularizer, together=oracle.psi == "network")
+            return dual_value(f, g + s, C, lam, oracle.regularizer) / state.unit
+
+        return climb(oracle.optimizer, objective, state.potentials, keys, state.solves / config.train.steps)
+
+    def transformed(state: State, x: Array, C: Array, lam: Array) -> tuple[Array, Array]:
+        f = state.unit * potential.apply(state.potentials.parameters[0], x)
+        return f, best_shift(f, jnp.zeros_like(C[0]), C, lam, oracle.regularizer)
+
+    def estimate(state: State, players: Players, clouds: Clouds, key: Array, batches: int = 1) -> Array:
+        """The gap on a fresh batch, or on one as large as several."""
+        x, _, y = draw(players, clouds, key, batches)
+        C = cost(x, y)
+        lam, epsilon = (jnp.asarray(amount.times(jnp.mean(C))) for amount in (oracle.lam, oracle.epsilon))
+        solve_batch = {"kl": solve_entropic, "l2": solve_quadratic}[oracle.regularizer]
+        best = solve_batch(C, lam, epsilon / STRICTER, max_iterations=oracle.max_iterations)
+        return jnp.maximum(best.value + best.gap - dual_value(*transformed(state, x, C, lam), C, lam, oracle.regularizer), 0.0)
+
+    def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
+        key_held_out, *keys = jax.random.split(key, oracle.dual_steps + 2)
+        x, z, y = draw(players, clouds, keys[0])
+        C = cost(x, y)
+        mean_cost = jnp.mean(C)
+        lam = jnp.asarray(oracle.lam.times(mean_cost))
+        state = state._replace(unit=jnp.where(state.unit > 0, state.unit, mean_cost))
+        state = state._replace(potentials=ascend(state, players, clouds, jnp.stack(keys[1:]), lam))
+        due = state.solves % oracle.estimate_every == 0
+        gap = lax.cond(due, lambda: estimate(state, players, clouds, key_held_out), lambda: state.gap)
+        f, g = transformed(state, x, C, lam)
+        value, plan = dual_value(f, g, C, lam, oracle.regularizer), density(f, g, C, lam, oracle.regularizer) / C.size
+        held = jax.tree.map(lambda leaf: leaf[None], hold(Held(x, z, plan, value - jnp.sum(plan * C))))
+        examples = 2 * size * (oracle.dual_steps + 1 + due)
+        return state._replace(gap=gap, solves=state.solves + 1), held, _info(oracle, value, gap, mean_cost, examples)
+
+    def loss(held: Held, players: Players, clouds: Clouds) -> Array:
+        del clouds
+        return jnp.sum(held.plan * cost(held.x, generator.apply(players.generator, held.z))) + held.offset
+
+    def init(key: Array) -> State:
+        keys = jax.random.split(key)[: 2 if oracle.psi == "network" else 1]
+        climber = start(oracle.optimizer, tuple(potential.init(k) for k in keys))
+        return State(climber, jnp.zeros(()), jnp.full((), jnp.inf), jnp.zeros((), jnp.int32))
+
+    return Family(
+        init=init,
+        solve=solve,
+        loss=loss,
+        generate=lambda state, parameters, z: generator.apply(parameters, z),
+        gap_kind="estimated",
+        assess=lambda state, players, clouds, key: {"estimated_gap": estimate(state, players, clouds, key, ASSESSED)},
+    )
+
+
+def dual_value(
+    f: Float[Array, " n"], g: Float[Array, " m"], C: Float[Array, "n m"], lam: Float[Array, ""], regularizer: str
+) -> Float[Array, ""]:
+    """The dual at any potentials, units of the cost."""
+    V = f[:, None] + g[None, :] - C
+    penalty = lam * (jnp.mean(jnp.exp(V / lam)) - 1) if regularizer == "kl" else jnp.mean(jnp.maximum(V, 0) ** 2) / (2 * lam)
+    return jnp.mean(f) + jnp.mean(g) - penalty
+
+
+def density(
+    f: Float[Array, " n"], g: Float[Array, " m"], C: Float[Array, "n m"], lam: Float[Array, ""], regularizer: str
+) -> Float[Array, "n m"]:
+    """The density w of the plan that belongs to the potentials, minus the dual value's gradient by C times n m."""
+    V = f[:, None] + g[None, :] - C
+    return jnp.exp(V / lam) if regularizer == "kl" else jnp.maximum(V, 0) / lam
+
+
+def best_shift(
+    f: Float[Array, " n"],
+    g: Float[Array, " m"],
+    C: Float[Array, "n m"],
+    lam: Float[Array, ""],
+    regularizer: str,
+    together: bool = False,
+) -> Float[Array, " shifts"]:
+    """What to add to g so that the dual is largest: to each entry its own (m), or to all the same (1).
+
+    That is where the density's mean is 1: over each column, or over the matrix.
+    """
+    V = f[:, None] + g[None, :] - C
+    V = V.reshape(-1, 1) if together else V
+    if regularizer == "kl":
+        return -lam * (jax.nn.logsumexp(V / lam, axis=0) - jnp.log(len(V)))
+    return _root(V, lam)
+
+
+def _root(V: Float[Array, "n m"], lam: Float[Array, ""]) -> Float[Array, " m"]:
+    """The s_j with mean_i (V_ij + s_j)_+ = lam, by Newton's method, which on a convex function falls to the root from above."""
+
+    def excess(s: Array) -> Array:
+        return jnp.mean(jnp.maximum(V + s, 0), axis=0) - lam
+
+    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        s, h, k = state
+        s = s - h / jnp.maximum(jnp.mean(V + s > 0, axis=0), 1 / len(V))
+        return s, excess(s), k + 1
+
+    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+        return ~(jnp.max(jnp.abs(state[1])) <= NEWTON_TOLERANCE * lam) & (state[2] < NEWTON_STEPS)
+
+    s = lam - jnp.mean(V, axis=0)  # above the root, by Jensen's inequality
+    return lax.while_loop(unfinished, step, (s, excess(s), jnp.zeros((), jnp.int32)))[0]
+
+
+def _info(oracle: Neural, value: Array, gap: Array, mean_cost: Array, examples: Array) -> Info:
+    lam, epsilon = (jnp.asarray(amount.times(mean_cost), mean_cost.dtype) for amount in (oracle.lam, oracle.epsilon))
+    return {
+        "dual_value": value,
+        "dual_gap": gap,
+        "dual_iterations": jnp.asarray(oracle.dual_steps),
+        "dual_converged": gap <= epsilon,
+        "examples": examples,
+        "ready": True,
+        "mean_cost": mean_cost,
+        "lam": lam,
+        "lam_over_mean_cost": lam / mean_cost,
+        "epsilon": epsilon,
+        "epsilon_over_mean_cost": epsilon / mean_cost,
+    }
