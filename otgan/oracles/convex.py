@@ -1,0 +1,233 @@
+"""W2 through a convex potential: a discriminator, a map, and a composite generator.
+
+Taghvaei and Jalali (2019). With x ~ mu real and y = G(z) ~ nu generated, the cost |x - y|^2 not halved, and f in a class of convex
+functions (`otgan.models.convex`),
+
+    J(f) = E|x|^2 + E|y|^2 - 2 (E f(x) + E f*(y)) <= W2^2          their objective, doubled
+    dJ = 2 E [df(x^)] - 2 E [df(x)],  x^ = T(y) = grad f*(y)       no derivative passes through the inner problem
+    d|G(z) - T(G(z))|^2, T fixed                                   the generator's: the gradient of J in y is 2 (y - T(y))
+
+f is kept in its class by projection after every step. Inner problems are solved by `otgan.oracles.conjugate` to a certified error, and
+`dual_gap` is that of J: J as reported less `dual_gap` is at most W2^2 between the same points. It is no distance to the best f.
+
+Potentials live in coordinates of mean 0 and variance 1, (x - center) / scale; what is reported is in those of the data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from otgan.clouds import Clouds, draw_latents, draw_reals, spread_out
+from otgan.config import Config, Convex
+from otgan.costs import squared_l2
+from otgan.data import Form
+from otgan.models import Network
+from otgan.models.convex import Params, Potential, make_potential
+from otgan.optim import adam, rate
+from otgan.oracles.conjugate import SMALLEST_MODULUS, Conjugate, solve_conjugate
+from otgan.oracles.contract import Family, Info, Players, hold
+from otgan.oracles.entropic import solve_entropic
+
+PUSH_EPSILON = 1e-8  # conjugate error of the map that users see, in potential's units: points are off by a few thousandths of a sd at most
+JUDGED = 1_024  # points of each side in the held-out problem of the end
+JUDGED_LAM = 2e-3  # its regulariser, in multiples of the mean cost: its price, lam log n, is about a hundredth of that cost
+
+
+class State(NamedTuple):
+    """What outlives a solve."""
+
+    potential: Params
+    average: Params  # exponential moving average: stays in the class, which is a convex set
+    moments: Any  # Adam's
+    solves: Int[Array, ""]
+
+
+class Held(NamedTuple):
+    """Latents and where their images should go; leaves have a leading axis of updates, each on the same batch."""
+
+    z: Float[Array, "k n ..."]
+    target: Float[Array, "k n ..."]  # T(G(z))
+    offset: Float[Array, " k"]  # makes the loss J at the point of the solve
+
+
+class Coordinates(NamedTuple):
+    """Between examples and the flat points of mean 0 and variance 1 that potentials see."""
+
+    inward: Callable[[Array], Array]
+    outward: Callable[[Array], Array]
+    scale: float
+
+
+def make_coordinates(form: Form) -> Coordinates:
+    """The coordinates for data of a form; pictures are flattened only."""
+    center = jnp.asarray(form.center, jnp.float32)[None] if form.center else 0.0
+    return Coordinates(
+        inward=lambda x: (x.reshape(len(x), -1) - center) / form.scale,
+        outward=lambda u: (center + form.scale * u).reshape(-1, *form.shape),
+        scale=form.scale,
+    )
+
+
+@dataclass(frozen=True)
+class Dual:
+    """The class of potentials with its settings: everything that knows no generator. Works in the potential's coordinates."""
+
+    oracle: Convex
+    potential: Potential
+    scale: float  # of the data, by which reports are multiplied back
+    steps: int  # solves of the whole run, by which the learning rate goes
+
+    def init(self, key: Array) -> State:
+        """A potential near |x|^2 / 2, and its average."""
+        params = self.potential.project(self.potential.init(key))
+        return State(params, jax.tree.map(jnp.copy, params), adam(self.oracle.optimizer).init(params), jnp.zeros((), jnp.int32))
+
+    def conjugate(self, params: Params, y: Array, start: Array, epsilon: Array | float) -> Conjugate:
+        """The inner problems at y, to a mean certified error of `epsilon`."""
+        f, modulus = partial(self.potential.value, params), self.potential.modulus(params)
+        return solve_conjugate(f, y, start, modulus, epsilon, self.oracle.max_conjugate_iterations)
+
+    def ascend(self, params: Params, moments: Any, solves: Array, x: Array, x_hat: Array) -> tuple[Params, Any]:
+        """One projected step up J, at a batch of reals and one of solved inner problems."""
+        value, optimizer = self.potential.value, self.oracle.optimizer
+        gradient = jax.grad(lambda p: jnp.mean(value(p, x)) - jnp.mean(value(p, x_hat)))(params)
+        direction, moments = adam(optimizer).update(gradient, moments)
+        length = rate(optimizer, solves / self.steps, solves)
+        return self.potential.project(jax.tree.map(lambda p, d: p - length * d, params, direction)), moments
+
+    def climb(self, state: State, reals: Float[Array, "k n d"], y: Float[Array, "n d"], epsilon: Array) -> tuple[State, Conjugate]:
+        """A step for each batch of reals, then the inner problems at the potential so found. Each solve starts where the last ended."""
+
+        def step(carry: tuple, x: Array) -> tuple[tuple, Array]:
+            params, moments, x_hat = carry
+            inner = self.conjugate(params, y, x_hat, epsilon)
+            return (*self.ascend(params, moments, state.solves, x, inner.x), inner.x), inner.iterations
+
+        (params, moments, x_hat), iterations = lax.scan(step, (state.potential, state.moments, y), reals)
+        inner = self.conjugate(params, y, x_hat, epsilon)
+        average = _averaged(state.average, params, state.solves, self.oracle.ema)
+        return State(params, average, moments, state.solves + 1), inner._replace(iterations=inner.iterations + jnp.sum(iterations))
+
+    def report(self, params: Params, inner: Conjugate, x: Array, y: Array, mean_cost: Array) -> Info:
+        """J between x and y in units of the data's cost, how exact it is, and whether the potential is what it should be."""
+        at_x = jnp.mean(jnp.sum(x * x, axis=1) - 2 * self.potential.value(params, x))  # each term small where f is near |x|^2 / 2
+        at_y = jnp.mean(jnp.sum(y * y, axis=1) - 2 * inner.value)
+        modulus = self.potential.modulus(params)
+        convex = (self.potential.margin(params) >= 0) & (modulus >= SMALLEST_MODULUS)  # a NaN is not convex
+        bounds, epsilon = 2 * self.scale**2 * inner.bound, jnp.asarray(self.oracle.epsilon.times(mean_cost))
+        return {
+            "dual_value": self.scale**2 * (at_x + at_y),
+            "dual_gap": jnp.mean(bounds),
+            "dual_iterations": inner.iterations,
+            "dual_converged": (jnp.mean(bounds) <= epsilon) & convex,
+            "convex": convex,
+            "strong_convexity": modulus,
+            "conjugate_residual_worst": self.scale * jnp.max(inner.residual),
+            "conjugate_converged_share": jnp.mean(bounds <= epsilon),
+            "epsilon": epsilon,
+            "epsilon_over_mean_cost": epsilon / mean_cost,
+            "mean_cost": mean_cost,
+        }
+
+    def inner_epsilon(self, mean_cost: Array) -> Array:
+        """The mean conjugate error, in potential's units, at which J is as exact as asked for: J has f* twice."""
+        return jnp.asarray(self.oracle.epsilon.times(mean_cost)) / (2 * self.scale**2)
+
+    def assess(self, state: State, x: Float[Array, "n d"], y: Float[Array, "n d"]) -> dict[str, Array]:
+        """What the averaged potential says of W2^2 between two clouds, beside what the clouds' own transport problem says."""
+        mean_cost = self.scale**2 * _mean_cost(x, y)
+        inner = self.conjugate(state.average, y, y, self.inner_epsilon(mean_cost))
+        info = self.report(state.average, inner, x, y, mean_cost)
+        lowest, highest = w2_squared_bracket(x, y)
+        names = ("convex", "strong_convexity", "conjugate_residual_worst", "conjugate_converged_share")
+        return {
+            "potential_w2_squared_at_least": info["dual_value"] - info["dual_gap"],
+            "w2_squared_at_least": self.scale**2 * lowest,
+            "w2_squared_at_most": self.scale**2 * highest,
+            **{name: info[name] for name in names},
+        }
+
+
+def make_convex(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
+    """The family of a config whose `oracle.family` is "convex".
+
+    Raises:
+        UserError: the class of potentials cannot serve data of this dimension.
+    """
+    oracle: Convex = config.oracle  # pyright: ignore[reportAssignmentType]
+    generator: Network = networks.generator
+    within = make_coordinates(form)
+    dual = Dual(oracle, make_potential(oracle, math.prod(form.shape)), within.scale, config.train.steps)
+    size, latent_dim = config.batch.size, config.generator.latent_dim
+
+    def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
+        key_z, *keys = jax.random.split(key, oracle.dual_steps + 2)
+        *reals, x = [within.inward(spread_out(draw_reals(clouds, k, size), mesh)) for k in keys]
+        z = spread_out(draw_latents(clouds, key_z, size, latent_dim), mesh)
+        generated = generator.apply(players.generator, z)
+        y = within.inward(generated)
+        mean_cost = within.scale**2 * _mean_cost(x, y)
+        state, inner = dual.climb(state, jnp.stack(reals), y, dual.inner_epsilon(mean_cost))
+        info = dual.report(state.potential, inner, x, y, mean_cost)
+        target = within.outward(inner.x)
+        held = Held(z, target, info["dual_value"] - _mean_squares(generated - target))
+        held = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (oracle.generator_updates, *leaf.shape)), held)
+        return state, hold(held), {**info, "examples": (len(keys) + 1) * size, "ready": True}
+
+    def loss(held: Held, players: Players, clouds: Clouds) -> Array:
+        del clouds
+        return _mean_squares(generator.apply(players.generator, held.z) - held.target) + held.offset
+
+    def push(state: State, y: Array) -> Array:
+        u = within.inward(y)
+        return within.outward(dual.conjugate(state.average, u, u, PUSH_EPSILON).x)
+
+    def generate(state: State, parameters: Any, z: Array) -> Array:
+        y = generator.apply(parameters, z)
+        return push(state, y) if oracle.composite else y
+
+    def assess(state: State, players: Players, clouds: Clouds, key: Array) -> dict[str, Array]:
+        key_x, key_z = jax.random.split(key)
+        iid = clouds._replace(bounds=None, spread=None)
+        y = generator.apply(players.generator, draw_latents(iid, key_z, JUDGED, latent_dim))
+        return dual.assess(state, within.inward(draw_reals(iid, key_x, JUDGED)), within.inward(y))
+
+    return Family(dual.init, solve, loss, generate, "certified", push=push, assess=assess)
+
+
+def w2_squared_bracket(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Two numbers between which W2^2 of two uniform clouds lies, from one entropic solve.
+
+    Its row potential with that one's hard transform is feasible in the dual without regulariser; the regularised optimum is above W2^2.
+    """
+    C = squared_l2(x, y)
+    lam = JUDGED_LAM * jnp.mean(C)
+    solution = solve_entropic(C, lam, lam)
+    lowest = jnp.mean(solution.f) + jnp.mean(jnp.min(C - solution.f[:, None], axis=0))
+    return lowest, solution.value + solution.gap
+
+
+def _mean_cost(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:
+    """The mean of |x_i - y_j|^2 over all pairs, from moments: in O(n + m)."""
+    mean_x, mean_y = jnp.mean(x, axis=0), jnp.mean(y, axis=0)
+    spread = jnp.mean(jnp.sum((x - mean_x[None]) ** 2, axis=1)) + jnp.mean(jnp.sum((y - mean_y[None]) ** 2, axis=1))
+    return spread + jnp.sum((mean_x - mean_y) ** 2)
+
+
+def _mean_squares(difference: Float[Array, "n ..."]) -> Float[Array, ""]:
+    return jnp.mean(jnp.sum(difference.reshape(len(difference), -1) ** 2, axis=1))
+
+
+def _averaged(average: Params, params: Params, solves: Array, decay: float) -> Params:
+    kept = jnp.minimum(decay, (1 + solves) / (10 + solves))  # young averages forget faster
+    return jax.tree.map(lambda mean, p: mean + (1 - kept) * (p - mean), average, params)
