@@ -98,6 +98,8 @@ def _share(config: Config, progress: Progress) -> float:
     shares = [progress.step / config.train.steps]
     if config.train.seconds is not None:
         shares.append(progress.seconds / config.train.seconds)
+    if config.train.generator_steps is not None:
+        shares.append(progress.generator_steps / config.train.generator_steps)
     return min(1.0, max(shares))
 
 

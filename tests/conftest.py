@@ -1,10 +1,15 @@
 import os
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # zoo, helpers
+
+COMPILED = tempfile.TemporaryDirectory(prefix="otgan-tests-")  # most tests compile programs that others, or they themselves, compiled
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)  # set by the first process, inherited by workers and commands
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -15,6 +15,24 @@ TINY = {
 }
 
 
+ENCODER = {"kind": "mlp", "features": 8, "width": 16, "generator_updates": 2, "encoder_updates": 1}
+NETWORK = {"kind": "mlp", "width": 16, "depth": 2}
+
+FAMILIES = {  # one of each kind, small enough to try
+    "entropic": ("sinkhorn-grid", {}),
+    "relaxed": ("relaxed-grid", {}),  # stratified, sobol
+    "quadratic": ("regot-l2-grid", {}),
+    "energy, learned cost": ("ot-gan-grid", {"cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01}),
+    "fixed features": ("sinkhorn-grid", {"cost.features": "random", "cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01}),
+    "semidiscrete": ("semidiscrete-grid", {}),
+    "convex": ("convex-grid", {"oracle.width": 8, "oracle.depth": 2}),
+    "map": ("convex-map", {"source": {"kind": "grid", "side": 3, "size": 2_000}, "data": {"kind": "grid"}, "oracle.width": 8}),
+    "neural kl": ("neural-grid", {"oracle.potential": NETWORK}),
+    "neural l2": ("neural-grid", {"oracle.potential": NETWORK, "oracle.regularizer": "l2"}),
+    "critic": ("wgan-gp-grid", {"oracle.critic": NETWORK}),
+}
+
+
 class Silent:
     """A show that shows nothing."""
 
@@ -34,10 +52,15 @@ def dataset(config):
     return data.load(config.data)
 
 
+def ready(config, devices=None):
+    """A config put together."""
+    return prepare(config, dataset(config), devices, data.load_source(config))
+
+
 def run(config, path, show=None):
     """Train in a folder, new or begun."""
     folder = RunFolder(path)
     if not folder.exists:
         path.mkdir()
         folder.create(config.json())
-    return folder, train(prepare(config, dataset(config), None), folder, show or Silent())
+    return folder, train(ready(config), folder, show or Silent())

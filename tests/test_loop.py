@@ -4,13 +4,11 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
-from helpers import Silent, dataset, run, tiny_config
+from helpers import FAMILIES, Silent, dataset, run, tiny_config
 from tensorboardX.proto.event_pb2 import Event  # to read back what was written
 
 from otgan import data, experiments
@@ -44,22 +42,13 @@ class StopAfter(Silent):
             self.step = float("inf")
 
 
-ENCODER = {"kind": "mlp", "features": 8, "width": 16, "generator_updates": 2, "encoder_updates": 1}
-RUNS = {
-    "entropic": ("sinkhorn-grid", {}),
-    "relaxed, stratified, sobol": ("relaxed-grid", {}),
-    "quadratic": ("regot-l2-grid", {}),
-    "learned cost": ("sinkhorn-grid", {"cost.name": "cosine", "cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01}),
-}
-
-
 def lines(folder):
     return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in folder.metrics.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("which", RUNS)
+@pytest.mark.parametrize("which", FAMILIES)
 def test_a_run_stopped_anywhere_and_resumed_computes_the_same_bits(which, tmp_path):
-    name, changes = RUNS[which]
+    name, changes = FAMILIES[which]
     config = tiny_config(name, **changes)
     whole, _ = run(config, tmp_path / "whole")
     parts, first = run(config, tmp_path / "parts", StopAfter(13))
@@ -225,43 +214,3 @@ def test_a_damaged_checkpoint_is_one_sentence(tmp_path):
             path.write_bytes(b"")
     with pytest.raises(UserError, match="cannot read the checkpoint of step 10"):
         final_state(folder, config)
-
-
-PARITY = """
-import sys, json
-sys.path.insert(0, {here!r})
-import jax, numpy as np
-from helpers import tiny_config, dataset, Silent
-from otgan.loop import prepare, train
-from otgan.runs import RunFolder
-from pathlib import Path
-devices = int(sys.argv[1])
-assert len(jax.devices()) == 8
-out = {{}}
-for name, changes in {runs!r}.items():
-    config = tiny_config(changes[0], **{{**changes[1], "train.steps": 12, "oracle.epsilon": "0.001x"}})
-    path = Path(sys.argv[2]) / f"{{devices}}-{{name[:4]}}"
-    path.mkdir()
-    folder = RunFolder(path)
-    ready = prepare(config, dataset(config), devices)
-    held = jax.jit(ready.system.family.solve)((), ready.system.stepper.init().players, ready.clouds, jax.random.key(0))[1]
-    assert len(held.z.sharding.device_set) == devices and held.z.addressable_shards[0].data.size == held.z.size // devices
-    train(ready, folder, Silent())
-    out[name] = [json.loads(line)["loss"] for line in folder.metrics.read_text().splitlines()]
-print(json.dumps(out))
-"""
-
-
-def test_one_device_and_eight_give_the_same_numbers(tmp_path):
-    """The transport problem is the whole batch's, so only the order of sums differs."""
-    code = PARITY.format(here=os.path.dirname(__file__), runs=RUNS)  # noqa: PTH120
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    found = []
-    for devices in (1, 8):
-        done = subprocess.run(
-            [sys.executable, "-c", code, str(devices), str(tmp_path)], capture_output=True, text=True, env=environment, check=False
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        found.append(json.loads(done.stdout.splitlines()[-1]))
-    for name in RUNS:
-        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-3)

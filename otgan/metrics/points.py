@@ -6,7 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from otgan.data import Dataset
-from otgan.metrics.wasserstein import exact_w2
+from otgan.metrics.wasserstein import exact_wasserstein
 
 JUDGED = 2_000  # points in a W2 and in a share, as in the literature on the grid
 COUNTED = 20_000  # points in the histogram of modes, where 2,000 would show their own noise
@@ -43,7 +43,7 @@ def judged(dataset: Dataset) -> np.ndarray:
 def _mean_w2(points: np.ndarray, reference: np.ndarray) -> float:
     size = len(reference)
     sets = [points[i * size : (i + 1) * size] for i in range(SETS)]
-    return float(np.mean([exact_w2(part, reference) for part in sets if len(part) == size]))
+    return float(np.mean([exact_wasserstein(part, reference, 2) for part in sets if len(part) == size]))
 
 
 def _judge_modes(samples: np.ndarray, train: np.ndarray, centers: np.ndarray, sd: float) -> dict[str, float]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 
-def exact_w2(x: np.ndarray, y: np.ndarray) -> float:
-    """W2 between two uniform clouds, (n, d) each: the square root of the smallest mean squared distance. In O(n^3) at worst."""
-    cost = cdist(x.astype(np.float64), y.astype(np.float64), "sqeuclidean")
+def exact_wasserstein(x: np.ndarray, y: np.ndarray, p: Literal[1, 2]) -> float:
+    """W_p of Euclidean distance between two uniform clouds, (n, d) each: the p-th root of the smallest mean of |x - y|^p.
+
+    In O(n^3) at worst; some seconds at n = 2,000.
+    """
+    cost = cdist(x.astype(np.float64), y.astype(np.float64)) ** p
     rows, columns = linear_sum_assignment(cost)
-    return float(np.sqrt(cost[rows, columns].mean()))
+    return float(cost[rows, columns].mean() ** (1 / p))

@@ -1,0 +1,168 @@
+"""What every family must keep, whatever it computes."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import FAMILIES, ready, tiny_config
+
+from otgan.oracles.contract import INFO
+
+FLOATS = {"rtol": 2e-4, "atol": 1e-5}  # of values whose sums may be taken in another order
+
+
+@cache
+def assembled(which):
+    name, changes = FAMILIES[which]
+    together = ready(tiny_config(name, **changes))
+    return together._replace(clouds=jax.tree.map(jnp.asarray, together.clouds))
+
+
+@cache
+def solved(which):
+    """The first solves of a family: its states, what it held, its infos; compiled, and each as the next one starts from it."""
+    together = assembled(which)
+    state = together.system.stepper.init()
+    solve = jax.jit(together.system.family.solve)
+    dual, out = state.dual, []
+    for i in range(3):
+        before = dual
+        dual, held, info = solve(dual, state.players, together.clouds, jax.random.key(i))
+        out.append((before, dual, held, info))
+    return state.players, out
+
+
+def leaves(tree):
+    return [np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x) for x in jax.tree.leaves(tree)]
+
+
+def same(a, b):
+    return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(leaves(a), leaves(b), strict=True))
+
+
+@pytest.mark.parametrize("which", FAMILIES)
+def test_every_solve_reports_the_same_finite_scalars(which):
+    _, solves = solved(which)
+    names = [info.keys() for *_, info in solves]
+    assert INFO.keys() <= names[0]
+    assert names[0] == names[1] == names[2]
+    for *_, info in solves:
+        assert all(jnp.shape(value) == () for value in info.values())
+        assert all(np.isfinite(float(value)) for value in info.values())
+        assert bool(info["dual_converged"]) <= bool(info["dual_gap"] <= info["epsilon"])
+        assert float(info["dual_gap"]) >= 0
+        assert int(info["examples"]) > 0
+
+
+@pytest.mark.parametrize("which", FAMILIES)
+def test_compiled_and_not_compiled_agree(which):
+    players, solves = solved(which)
+    together = assembled(which)
+    before, _, held, info = solves[0]
+    eagerly = together.system.family.solve(before, players, together.clouds, jax.random.key(0))
+    discrete = [x.dtype.kind in "iub" for x in leaves(held)]
+    for a, b, is_discrete in zip(leaves(eagerly[1]), leaves(held), discrete, strict=True):
+        assert (a == b).mean() > 0.99 if is_discrete else np.allclose(a, b, rtol=1e-2, atol=1e-3)
+    for name in ("dual_value", "epsilon"):
+        np.testing.assert_allclose(eagerly[2][name], info[name], **FLOATS)
+
+
+@pytest.mark.parametrize("which", FAMILIES)
+def test_the_same_key_gives_the_same_bits_and_another_key_others(which):
+    players, solves = solved(which)
+    together = assembled(which)
+    before, after, held, info = solves[0]
+    solve = jax.jit(together.system.family.solve)
+    again = solve(before, players, together.clouds, jax.random.key(0))
+    assert same(again, (after, held, info))
+    assert not same(solve(before, players, together.clouds, jax.random.key(1))[1:], (held, info))
+
+
+@pytest.mark.parametrize("which", FAMILIES)
+def test_the_players_gradient_is_finite_and_the_held_is_fixed(which):
+    players, solves = solved(which)
+    together = assembled(which)
+    _, dual, held, _ = solves[-1]
+    family = together.system.family
+
+    def loss(players, held):
+        return family.loss(jax.tree.map(lambda leaf: leaf[0], held), players, together.clouds)
+
+    value, gradient = jax.value_and_grad(loss)(players, held)
+    assert np.isfinite(value)
+    assert all(np.isfinite(g).all() for g in leaves(gradient))
+    if together.config.trains_generator:
+        assert sum(float(np.abs(g).sum()) for g in leaves(gradient.generator)) > 0
+
+    def through_the_solve(players):
+        return loss(players, family.solve(dual, players, together.clouds, jax.random.key(9))[1])
+
+    def at_the_solve(players, held):
+        return loss(players, held)
+
+    held = jax.jit(family.solve)(dual, players, together.clouds, jax.random.key(9))[1]
+    direct, through = jax.grad(at_the_solve)(players, held), jax.grad(through_the_solve)(players)
+    for a, b in zip(leaves(direct), leaves(through), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3 * max(1e-6, np.abs(a).max()))
+
+
+@pytest.mark.parametrize("which", FAMILIES)
+def test_samples_have_the_datas_shape_and_maps_send_points_to_points(which):
+    together = assembled(which)
+    state = together.system.stepper.init()
+    samples = together.system.sample(state.dual, state.average, jax.random.key(0), 50, together.clouds.source)
+    assert samples.shape == (50, 2)
+    assert np.isfinite(samples).all()
+    push = together.system.family.push
+    if push is not None:
+        assert push(state.dual, samples).shape == (50, 2)
+
+
+PARITY = """
+import sys, json
+sys.path.insert(0, {here!r})
+import jax, numpy as np
+from helpers import FAMILIES, Silent, ready, tiny_config
+from otgan.loop import train
+from otgan.runs import RunFolder
+from pathlib import Path
+devices = int(sys.argv[1])
+assert len(jax.devices()) == 8
+out = {{}}
+for i, (name, (base, changes)) in enumerate(FAMILIES.items()):
+    config = tiny_config(base, **{{**changes, "train.steps": 12}})
+    path = Path(sys.argv[2]) / f"{{devices}}-{{i}}"
+    path.mkdir()
+    folder = RunFolder(path)
+    together = ready(config, devices)
+    batch = jax.jit(together.system.family.solve)
+    start = together.system.stepper.init()
+    held = batch(start.dual, start.players, together.clouds, jax.random.key(0))[1]
+    out[name] = {{"spread": max(len(leaf.sharding.device_set) for leaf in jax.tree.leaves(held))}}
+    train(together, folder, Silent())
+    out[name]["values"] = [json.loads(line)["dual_value"] for line in folder.metrics.read_text().splitlines()]
+print(json.dumps(out))
+"""
+
+
+def test_one_device_and_eight_give_the_same_numbers(tmp_path):
+    """The transport problem is the whole batch's, so only the order of sums differs."""
+    code = PARITY.format(here=os.path.dirname(__file__))  # noqa: PTH120
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    found = []
+    for devices in (1, 8):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(devices), str(tmp_path)], capture_output=True, text=True, env=environment, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        found.append(json.loads(done.stdout.splitlines()[-1]))
+    for name in FAMILIES:
+        one, eight = (result[name] for result in found)
+        assert (one["spread"], eight["spread"]) == (1, 8)
+        np.testing.assert_allclose(eight["values"], one["values"], rtol=1e-3)
