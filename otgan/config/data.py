@@ -50,23 +50,24 @@ class Own(Section):
 
 
 class Gaussian(Section):
-    """A Gaussian whose mean and covariance are drawn from `seed`."""
+    """A Gaussian whose mean and covariance are drawn from `seed`: the map between two of them is known."""
 
     kind: Literal["gaussian"] = "gaussian"
     dim: int = Field(default=2, ge=1)
     seed: int = Field(default=0, ge=0)
-    size: int = Field(default=20_000, ge=2_000)
+    size: int = Field(default=20_000, ge=2)
 
 
 class Mixture(Section):
-    """Equal Gaussians at random places."""
+    """Equal Gaussians at places drawn from `seed`. `warped`, they are pushed through the gradient of a convex function: a known map."""
 
     kind: Literal["mixture"] = "mixture"
     dim: int = Field(default=2, ge=1)
     modes: int = Field(default=5, ge=1)
-    sd: float = Field(default=0.2, gt=0)
+    sd: float = Field(default=0.5, gt=0)
+    warped: bool = False
     seed: int = Field(default=0, ge=0)
-    size: int = Field(default=20_000, ge=2_000)
+    size: int = Field(default=20_000, ge=2)
 
 
 class Run(Section):
