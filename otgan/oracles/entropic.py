@@ -23,7 +23,7 @@ stage's kernel, a power of it, cannot empty any.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -146,7 +146,7 @@ class _Absorbed(Geometry):
     Masses end at `FLOOR`, as the relaxed marginal does, so that where both have vanished the potential rests.
     """
 
-    def apply_kernel(self, vec: Array, eps: float | None = None, axis: int = 0) -> Array:
+    def apply_kernel(self, vec: Array, eps: Any = None, axis: int = 0) -> Array:
         del eps
         return jnp.maximum(self.kernel_matrix @ vec if axis == 1 else vec @ self.kernel_matrix, FLOOR)
 
