@@ -104,8 +104,8 @@ def make_neural(config: Config, form: Form, networks: Players, mesh: Mesh | None
         x, _, y = draw(players, clouds, key, batches)
         C = cost(x, y)
         lam, epsilon = (jnp.asarray(amount.times(jnp.mean(C))) for amount in (oracle.lam, oracle.epsilon))
-        solve_batch = {"kl": solve_entropic, "l2": solve_quadratic}[oracle.regularizer]
-        best = solve_batch(C, lam, epsilon / STRICTER, max_iterations=oracle.max_iterations)
+        per_check, solve_batch = {"kl": (10, solve_entropic), "l2": (2, solve_quadratic)}[oracle.regularizer]
+        best = solve_batch(C, lam, epsilon / STRICTER, iterations_per_check=per_check, max_iterations=oracle.max_iterations)
         return jnp.maximum(best.value + best.gap - dual_value(*transformed(state, x, C, lam), C, lam, oracle.regularizer), 0.0)
 
     def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
