@@ -118,7 +118,7 @@ def _icnn(dim: int, width: int, depth: int, eta: float) -> Potential:
             "biases": jax.random.normal(keys[1], (depth, width)),
             "inner": jax.random.uniform(keys[2], (depth - 1, width, width)) * 2 / width,  # rows of mean 1: activations keep their size
             "output": jnp.full(width, 5 * ROUGHNESS / width),
-            "curvature": jnp.full(dim, max(0.6 - eta, 0.0)),
+            "curvature": jnp.full(dim, max(1 - 0.8 / dim - eta, 0.0)),  # the network's own is about the rest
             "slope": jnp.zeros(dim),
         }
 

@@ -6,7 +6,7 @@ Taghvaei and Jalali (2019), the inner problem of their algorithm. With f convex 
 
     0 <= f*(y) - (<x, y> - f(x)) <= |r(x)|^2 / (2 m)            certified: no optimum is needed to know it
 
-The solver is Newton's, its direction by conjugate gradients on products with the Hessian (exact after d of them). Where a whole step goes
+The solver is Newton's, its direction by conjugate gradients on products with the Hessian. Where a whole step goes
 past the lowest point of its line, the line is bisected down to a near-zero slope. That is what finds kinks: a step that ends on one sees
 its curvature, and the next runs along it. f need only be once differentiable, its gradient piecewise smooth.
 """
@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Int
 FLATTER = 0.5  # slope at the end of a step, as a share of that at its beginning
 BISECTIONS = 30  # of one line
 ROUNDING = 1e-6  # relative rounding of a value in float32, below which a decrease cannot be seen
+FORCING = 0.05  # residual of a direction, as a share of the gradient
 MOST_PRODUCTS = 16  # with the Hessian, for one direction
 SMALLEST_MODULUS = 1e-6  # of strong convexity: below it there is no certificate to speak of
 FLOOR = 1e-30
@@ -90,25 +91,29 @@ def solve_conjugate(
 def _newton(gradient: Callable[[Array], Array], x: Array, g: Float[Array, "n d"]) -> Float[Array, "n d"]:
     """Minus the inverse Hessian times g, point by point, by conjugate gradients; a direction of descent after any number of them."""
     _, product = jax.linearize(gradient, x)
+    enough = FORCING**2 * jnp.sum(g * g)
 
-    def improve(_: Array, s: tuple) -> tuple:
-        p, r, q, square = s
+    def unfinished(s: tuple) -> Array:
+        return (jnp.sum(s[3]) > enough) & (s[4] < min(x.shape[1], MOST_PRODUCTS))
+
+    def improve(s: tuple) -> tuple:
+        p, r, q, square, count = s
         hq = product(q)
         length = square / jnp.maximum(jnp.sum(q * hq, axis=1), FLOOR)
         p, r = p + length[:, None] * q, r - length[:, None] * hq
         new = jnp.sum(r * r, axis=1)
-        return p, r, r + (new / jnp.maximum(square, FLOOR))[:, None] * q, new
+        return p, r, r + (new / jnp.maximum(square, FLOOR))[:, None] * q, new, count + 1
 
-    count = min(x.shape[1], MOST_PRODUCTS)
-    return lax.fori_loop(0, count, improve, (jnp.zeros_like(x), -g, -g, jnp.sum(g * g, axis=1)), unroll=count <= 4)[0]
+    return lax.while_loop(unfinished, improve, (jnp.zeros_like(x), -g, -g, jnp.sum(g * g, axis=1), jnp.zeros((), jnp.int32)))[0]
 
 
 class _Line(NamedTuple):
     near: Float[Array, " n"]  # a share of the step at which the objective still falls
-    share: Float[Array, " n"]
     far: Float[Array, " n"]  # one at which it rises again
+    share: Float[Array, " n"]  # the one to look at next; once accepted it stays
     accepted: Bool[Array, " n"]
-    looked: Int[Array, ""]
+    seen: _Search  # at the share that was looked at last
+    looks: Int[Array, ""]
 
 
 def _descend(look: Callable[[Array], tuple[Array, Array]], s: _Search, direction: Float[Array, "n d"]) -> _Search:
@@ -117,18 +122,19 @@ def _descend(look: Callable[[Array], tuple[Array, Array]], s: _Search, direction
     slack = ROUNDING * (1 + jnp.abs(s.objective))
 
     def bisect(line: _Line) -> _Line:
-        value, gradient = look(s.x + line.share[:, None] * direction)
-        here = jnp.sum(direction * gradient, axis=1)
+        x = s.x + line.share[:, None] * direction
+        seen = _Search(x, *look(x), s.iterations)
+        here = jnp.sum(direction * seen.gradient, axis=1)
         flat = (here <= -FLATTER * slope) & ((here >= FLATTER * slope) | (line.share == 1))
-        accepted = line.accepted | (flat & (value <= s.objective + slack)) | (-slope <= slack)
+        accepted = line.accepted | (flat & (seen.objective <= s.objective + slack)) | (-slope <= slack)
         near, far = jnp.where(here < 0, line.share, line.near), jnp.where(here < 0, line.far, line.share)
-        return _Line(near, jnp.where(accepted, line.share, (near + far) / 2), far, accepted, line.looked + 1)
+        return _Line(near, far, jnp.where(accepted, line.share, (near + far) / 2), accepted, seen, line.looks + 1)
 
     def unfinished(line: _Line) -> Array:
-        return ~jnp.all(line.accepted) & (line.looked < BISECTIONS)
+        return ~jnp.all(line.accepted) & (line.looks < BISECTIONS)
 
     one = jnp.ones_like(slope)
-    line = lax.while_loop(unfinished, bisect, _Line(0 * one, one, one, one < 0, jnp.zeros((), jnp.int32)))
-    share = jnp.where(line.accepted, line.share, line.near)
-    x = s.x + share[:, None] * direction
-    return _Search(x, *look(x), s.iterations + 1)
+    line = lax.while_loop(unfinished, bisect, _Line(0 * one, one, one, one < 0, s, jnp.zeros((), jnp.int32)))
+    seen, moved = line.seen, line.accepted | (line.seen.objective <= s.objective)
+    x, gradient = (jnp.where(moved[:, None], new, old) for new, old in ((seen.x, s.x), (seen.gradient, s.gradient)))
+    return _Search(x, jnp.where(moved, seen.objective, s.objective), gradient, s.iterations + 1)

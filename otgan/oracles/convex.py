@@ -105,18 +105,22 @@ class Dual:
         length = rate(optimizer, solves / self.steps, solves)
         return self.potential.project(jax.tree.map(lambda p, d: p - length * d, params, direction)), moments
 
-    def climb(self, state: State, reals: Float[Array, "k n d"], y: Float[Array, "n d"], epsilon: Array) -> tuple[State, Conjugate]:
-        """A step for each batch of reals, then the inner problems at the potential so found. Each solve starts where the last ended."""
+    def climb(self, state: State, reals: Float[Array, "k n d"], y: Float[Array, "n d"], epsilon: Array) -> tuple[State, Params, Conjugate]:
+        """Inner problems and a step for each batch of reals; every search starts where the last ended.
 
-        def step(carry: tuple, x: Array) -> tuple[tuple, Array]:
-            params, moments, x_hat = carry
-            inner = self.conjugate(params, y, x_hat, epsilon)
-            return (*self.ascend(params, moments, state.solves, x, inner.x), inner.x), inner.iterations
+        Returns the state, and the last potential whose inner problems were solved, with their solutions.
+        """
 
-        (params, moments, x_hat), iterations = lax.scan(step, (state.potential, state.moments, y), reals)
-        inner = self.conjugate(params, y, x_hat, epsilon)
-        average = _averaged(state.average, params, state.solves, self.oracle.ema)
-        return State(params, average, moments, state.solves + 1), inner._replace(iterations=inner.iterations + jnp.sum(iterations))
+        def step(carry: tuple, x: Array) -> tuple[tuple, None]:
+            params, moments, _, last = carry
+            inner = self.conjugate(params, y, last.x, epsilon)
+            after, moments = self.ascend(params, moments, state.solves, x, inner.x)
+            return (after, moments, params, inner._replace(iterations=last.iterations + inner.iterations)), None
+
+        nothing = jnp.zeros_like(y[:, 0])
+        unsolved = Conjugate(y, nothing, nothing, nothing, jnp.zeros((), jnp.int32))
+        (params, moments, solved, inner), _ = lax.scan(step, (state.potential, state.moments, state.potential, unsolved), reals)
+        return State(params, _averaged(state.average, params, state.solves, self.oracle.ema), moments, state.solves + 1), solved, inner
 
     def report(self, params: Params, inner: Conjugate, x: Array, y: Array, mean_cost: Array) -> Info:
         """J between x and y in units of the data's cost, how exact it is, and whether the potential is what it should be."""
@@ -177,8 +181,8 @@ def make_convex(config: Config, form: Form, networks: Players, mesh: Mesh | None
         generated = generator.apply(players.generator, z)
         y = within.inward(generated)
         mean_cost = within.scale**2 * _mean_cost(x, y)
-        state, inner = dual.climb(state, jnp.stack(reals), y, dual.inner_epsilon(mean_cost))
-        info = dual.report(state.potential, inner, x, y, mean_cost)
+        state, potential, inner = dual.climb(state, jnp.stack(reals), y, dual.inner_epsilon(mean_cost))
+        info = dual.report(potential, inner, x, y, mean_cost)
         target = within.outward(inner.x)
         held = Held(z, target, info["dual_value"] - _mean_squares(generated - target))
         held = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (oracle.generator_updates, *leaf.shape)), held)

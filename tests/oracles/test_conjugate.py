@@ -41,7 +41,7 @@ def test_a_quadratic_has_the_closed_form(x64):
     x = np.linalg.solve(A, (Y - b).T).T
     np.testing.assert_allclose(inner.x, x, atol=1e-9)
     np.testing.assert_allclose(inner.value, 0.5 * ((Y - b) * x).sum(1), atol=1e-9)
-    assert int(inner.iterations) == 1  # two products with the Hessian are exact in the plane
+    assert int(inner.iterations) <= 2  # two products with the Hessian are exact in the plane; a direction may do with one
 
 
 @pytest.mark.parametrize("name", ["max_affine", "plq", "icnn"])
