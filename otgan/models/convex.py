@@ -117,8 +117,8 @@ def _icnn(dim: int, width: int, depth: int, eta: float) -> Potential:
             "passing": jax.random.normal(keys[0], (depth, dim, width)) / math.sqrt(dim),
             "biases": jax.random.normal(keys[1], (depth, width)),
             "inner": jax.random.uniform(keys[2], (depth - 1, width, width)) * 2 / width,  # rows of mean 1: activations keep their size
-            "output": jnp.full(width, 5 * ROUGHNESS / width),
-            "curvature": jnp.full(dim, max(1 - 0.8 / dim - eta, 0.0)),  # the network's own is about the rest
+            "output": 5 * ROUGHNESS / width * jnp.ones(width),
+            "curvature": max(1 - 0.8 / dim - eta, 0.0) * jnp.ones(dim),  # the network's own is about the rest
             "slope": jnp.zeros(dim),
         }
 

@@ -45,9 +45,8 @@ def test_a_quadratic_has_the_closed_form(x64):
 
 
 @pytest.mark.parametrize("name", ["max_affine", "plq", "icnn"])
-@pytest.mark.parametrize("sharpness", [1.0, 4.0])
-def test_it_finds_the_maximum_that_scipy_finds(name, sharpness, x64):
-    f, modulus = _potential(name, sharpness)
+def test_it_finds_the_maximum_that_scipy_finds(name, x64):
+    f, modulus = _potential(name, 4.0)
     inner = _solve(f, modulus)
     assert float(inner.bound.mean()) <= 1e-12
     np.testing.assert_allclose(inner.value[:12], _by_scipy(f, Y[:12]), atol=1e-8)

@@ -1,3 +1,5 @@
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,8 @@ from otgan.oracles.convex import make_convex, make_coordinates, w2_squared_brack
 IDENTITY = Network(lambda key: {}, lambda params, z: z)
 SHIFT = Network(lambda key: {"by": jnp.zeros(2)}, lambda params, z: 3 * z + params["by"][None])
 CLASSES = ("quadratic", "max_affine", "plq", "icnn")
-SMALL = {"width": 16, "depth": 2, "pieces": 8, "temperature": 0.05}
+SMALL: dict = {"width": 16, "depth": 2, "pieces": 8, "temperature": 0.05}
+SHARED = Convex(strong_convexity=0.0, epsilon=1e-6, dual_steps=1, generator_updates=2, **SMALL)
 
 
 def _form(points):
@@ -45,9 +48,16 @@ def _points(size=500, seed=0):
     return (np.array([4.0, -1.0]) + rng.standard_normal((size, 2)) @ np.array([[2.0, 0.4], [0.0, 0.7]])).astype(np.float32)
 
 
+@cache
+def _compiled():
+    """A family shared by tests, since compiling takes longer than running; without a strong convexity of its own."""
+    family = _family(_points(), SHARED)
+    return family._replace(**{name: jax.jit(getattr(family, name)) for name in ("init", "solve", "push", "assess")})
+
+
 def _after(family, clouds, solves, players, seed=0):
-    solve = jax.jit(family.solve)
-    state = family.init(jax.random.key(seed))
+    solve = family.solve if family is _compiled() else jax.jit(family.solve)
+    state = jax.jit(family.init)(jax.random.key(seed))
     held, info = None, None
     for key in jax.random.split(jax.random.key(seed + 1), solves):
         state, held, info = solve(state, players, clouds, key)
@@ -66,10 +76,10 @@ def test_quadratics_reproduce_the_gaussians_w2_and_map():
     middle = sqrtm(root @ R @ root).real
     bures = ((m - n) ** 2).sum() + np.trace(S + R - 2 * middle)
     truth = m + (y - n) @ (root @ np.linalg.inv(middle) @ root)
-    pushed = np.asarray(family.push(state, jnp.asarray(y)))
+    pushed = np.asarray(jax.jit(family.push)(state, jnp.asarray(y)))
     assert np.sqrt(((pushed - truth) ** 2).sum(1).mean()) <= 0.01 * np.sqrt(np.trace(S))
     assert ((pushed - y) ** 2).sum(1).mean() == pytest.approx(bures, rel=0.01)
-    scores = family.assess(state, Players({}), _clouds(x, y), jax.random.key(9))
+    scores = jax.jit(family.assess)(state, Players({}), _clouds(x, y), jax.random.key(9))
     assert float(scores["potential_w2_squared_at_least"]) == pytest.approx(bures, rel=0.1)  # 1,024 points stand for 4,000
 
 
@@ -78,39 +88,45 @@ def test_the_bound_is_never_above_the_exact_w2_of_the_same_points(name, iteratio
     """Data of exactly one batch, each point once, so that J is that of the clouds which SciPy is given."""
     x = _points(48)
     adam = {"learning_rate": 0.02, "b1": 0.5}
-    family = _family(x, Convex(potential=name, max_conjugate_iterations=iterations, optimizer=adam, **SMALL), size=48)
+    oracle = Convex(potential=name, max_conjugate_iterations=iterations, optimizer=adam, epsilon="1e-6x", **SMALL)
+    family = _family(x, oracle, size=48)
     players = Players({"by": jnp.array([1.0, 2.0])})
     z = np.random.default_rng(2).standard_normal((48, 2)).astype(np.float32)
     clouds = Clouds(jnp.asarray(x), jnp.arange(49), None, jnp.asarray(z))  # stratified: every real once
     solve, exact, value = jax.jit(family.solve), 0.0, 0.0
     for seed in range(3):
-        state = family.init(jax.random.key(seed))
+        state = jax.jit(family.init)(jax.random.key(seed))
         for key in jax.random.split(jax.random.key(seed), 20):
             state, held, info = solve(state, players, clouds, key)
             exact = _exact_w2_squared(x, np.asarray(SHIFT.apply(players.generator, held.z[0])))
             value = float(info["dual_value"] - info["dual_gap"])
             assert value <= exact + 1e-4
-        assert iterations == 1 or name == "max_affine" or value > 0.5 * exact  # eight planes are far from tight
+        if iterations == 1:  # flagged
+            assert not info["dual_converged"]
+            assert float(info["dual_gap"]) > float(info["epsilon"])
+            assert float(info["conjugate_converged_share"]) < 1
+        elif name != "max_affine":  # eight planes are far from tight
+            assert value > 0.5 * exact
+            assert bool(info["dual_converged"])
 
 
 def test_the_generator_descends_what_the_solve_reported():
     """Finite differences of J with the inner problems solved anew: the envelope theorem in the generator's parameters."""
     x, by = _points(), jnp.array([1.0, 2.0])
-    oracle = Convex(epsilon=1e-6, dual_steps=1, generator_updates=2, **SMALL)
-    family, within = _family(x, oracle), make_coordinates(_form(x))
+    family, within = _compiled(), make_coordinates(_form(x))
     state, _, _ = _after(family, _clouds(x), 3, Players({"by": by}))
     _, held, info = family.solve(state, Players({"by": by}), _clouds(x), jax.random.key(9))
     part = jax.tree.map(lambda leaf: leaf[1], held)
     value, gradient = jax.value_and_grad(lambda by: family.loss(part, Players({"by": by}), _clouds(x)))(by)
     assert float(value) == pytest.approx(float(info["dual_value"]), rel=1e-4)
 
-    push = jax.jit(lambda y: family.push(state._replace(average=state.potential), y))
+    solved = state._replace(average=state.potential)
 
     def of_generator(by):
         """E|y|^2 - 2 E f*(y), in units of the data: what of J depends on the generator."""
         y = SHIFT.apply({"by": by}, part.z)
-        u, t = (np.asarray(within.inward(points), np.float64) for points in (y, push(y)))
-        f = np.asarray(make_potential(oracle, 2).value(state.potential, jnp.asarray(t, jnp.float32)), np.float64)
+        u, t = (np.asarray(within.inward(points), np.float64) for points in (y, family.push(solved, y)))
+        f = np.asarray(make_potential(SHARED, 2).value(state.potential, jnp.asarray(t, jnp.float32)), np.float64)
         return within.scale**2 * np.mean((u**2).sum(1) - 2 * ((u * t).sum(1) - f))
 
     for axis in range(2):
@@ -120,58 +136,46 @@ def test_the_generator_descends_what_the_solve_reported():
 
 def test_the_bracket_holds_the_exact_w2():
     x, y = _points(200), 2 * _points(200, seed=5)
-    lowest, highest = w2_squared_bracket(jnp.asarray(x), jnp.asarray(y))
+    lowest, highest = jax.jit(w2_squared_bracket)(jnp.asarray(x), jnp.asarray(y))
     exact = _exact_w2_squared(x, y)
     assert float(lowest) <= exact <= float(highest)
     assert float(highest) - float(lowest) < 0.05 * exact
 
 
-def test_a_budget_that_is_too_small_is_flagged():
-    x = _points()
-    family = _family(x, Convex(max_conjugate_iterations=1, epsilon="1e-7x", **SMALL))
-    _, _, info = _after(family, _clouds(x), 2, Players({"by": jnp.zeros(2)}))
-    assert not info["dual_converged"]
-    assert float(info["dual_gap"]) > float(info["epsilon"])
-    assert float(info["conjugate_converged_share"]) < 1
-    assert bool(info["convex"])
-
-
 @pytest.mark.parametrize("damage", [-1.0, jnp.nan])
 def test_a_potential_that_is_not_convex_is_flagged(damage):
-    x = _points()
-    family = _family(x, Convex(optimizer={"learning_rate": 1e-30}, **SMALL))
+    family, players, clouds = _compiled(), Players({"by": jnp.zeros(2)}), _clouds(_points())
     state = family.init(jax.random.key(0))
     broken = {**state.average, "output": state.average["output"].at[3].set(damage)}
-    clouds = _clouds(x)
-    sound = family.assess(state, Players({"by": jnp.zeros(2)}), clouds, jax.random.key(0))
-    flagged = family.assess(state._replace(average=broken), Players({"by": jnp.zeros(2)}), clouds, jax.random.key(0))
-    assert bool(sound["convex"])
-    assert not bool(flagged["convex"])
+    assert bool(family.assess(state, players, clouds, jax.random.key(0))["convex"])
+    assert not bool(family.assess(state._replace(average=broken), players, clouds, jax.random.key(0))["convex"])
+    _, _, info = family.solve(state._replace(potential=broken), players, clouds, jax.random.key(0))
+    assert not info["convex"]
+    assert not info["dual_converged"]
 
 
 def test_without_strong_convexity_there_is_no_certificate():
-    x, players = _points(), Players({"by": jnp.zeros(2)})
-    family = _family(x, Convex(strong_convexity=0.0, dual_steps=1, **SMALL))
-    solve, state = jax.jit(family.solve), family.init(jax.random.key(0))
+    family, players, clouds = _compiled(), Players({"by": jnp.zeros(2)}), _clouds(_points())
+    state = family.init(jax.random.key(0))
+    _, _, info = family.solve(state, players, clouds, jax.random.key(0))
+    assert float(info["strong_convexity"]) > 0.5
+    assert bool(info["dual_converged"])
     flat = {**state.potential, "curvature": jnp.zeros(2)}
-    _, _, info = solve(state._replace(potential=flat), players, _clouds(x), jax.random.key(0))
+    _, _, info = family.solve(state._replace(potential=flat), players, clouds, jax.random.key(0))
     assert not info["convex"]
     assert not info["dual_converged"]
     assert jnp.isfinite(info["dual_gap"])
-    _, _, info = solve(state, players, _clouds(x), jax.random.key(0))
-    assert float(info["strong_convexity"]) > 0.5
-    assert bool(info["dual_converged"])
 
 
 def test_the_composite_generator_is_the_map_after_the_generator():
-    x = _points()
-    plain, composite = (_family(x, Convex(composite=flag, **SMALL)) for flag in (False, True))
-    state, _, _ = _after(plain, _clouds(x), 3, Players({"by": jnp.ones(2)}))
+    plain, players = _compiled(), Players({"by": jnp.ones(2)})
+    composite = _family(_points(), SHARED.model_copy(update={"composite": True}))
+    state, _, _ = _after(plain, _clouds(_points()), 3, players)
     z = jax.random.normal(jax.random.key(0), (20, 2))
-    y = plain.generate(state, {"by": jnp.ones(2)}, z)
-    pushed = composite.generate(state, {"by": jnp.ones(2)}, z)
+    y = plain.generate(state, players.generator, z)
+    pushed = jax.jit(composite.generate)(state, players.generator, z)
     np.testing.assert_allclose(y, 3 * z + 1, rtol=1e-6)
-    np.testing.assert_allclose(pushed, plain.push(state, y), atol=1e-5)
+    np.testing.assert_allclose(pushed, plain.push(state, y), atol=1e-4)
     assert float(jnp.abs(pushed - y).mean()) > 0.1
 
 
