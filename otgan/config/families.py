@@ -53,20 +53,51 @@ class Regularized(Oracle):
 
 
 class Semidiscrete(Oracle):
-    """Chen et al. 2019: one potential per training point (OTS), then regression of the generator on what it assigns (FIT)."""
+    """Chen et al. 2019: one potential per training point (OTS), then regression of the generator on what it assigns (FIT).
+
+    A step of a run is a chunk of OTS steps. A round ends when the stop rule is met by the last `memory` assignments, or with its budget.
+    The rule is looked at every `check_every` steps: `band`, the authors', asks every bin of the histogram over the training points'
+    indices to lie between `band_low` and `band_high` of the mean bin; `chi_square` asks the points' masses to be that even; `budget`
+    asks nothing. Then come `fit_updates` updates of the generator on batches out of the memory.
+
+    The `feedback` schedule makes every point dearer by `increment` when it is hit, less and less during a round. Before that come
+    `smoothing_steps` steps on the semi-dual smoothed by an entropy that falls from `smoothing` to `smoothing_end`. All three are divided by
+    the number of the round. `adam` is the authors' schedule.
+    """
 
     COSTS = ("l1", "squared_l2")
 
     family: Literal["semidiscrete"] = "semidiscrete"
     regression: Literal["l1", "squared_l2"] | None = None
-    chunk: int = Field(default=100, ge=1)
-    memory: int = Field(default=4_000, ge=1)
-    check_every: int = Field(default=1_000, ge=1)
-    max_ots_steps: int = Field(default=20_000, ge=1)
-    stop: Literal["band", "chi_square", "budget"] = "chi_square"
-    epsilon: float = Field(default=0.1, gt=0)
-    fit_updates: int = Field(default=500, ge=1)
+    start: Literal["nearest", "inner_product"] = "nearest"
+    schedule: Literal["feedback", "adam"] = "feedback"
+    smoothing_steps: int = Field(default=64, ge=0)
+    smoothing: FiniteAmount = Amount(0.12, relative=True)
+    smoothing_end: FiniteAmount = Amount(0.01, relative=True)
+    increment: FiniteAmount = Amount(0.01, relative=True)
     optimizer: Optimizer = Optimizer(learning_rate=0.1, b1=0.9, b2=0.999)
+    ots_batch: int = Field(default=64, ge=1)
+    chunk: int = Field(default=64, ge=1)
+    memory: int = Field(default=1_024, ge=1)
+    check_every: int = Field(default=256, ge=1)
+    max_ots_steps: int = Field(default=20_480, ge=1)
+    stop: Literal["band", "chi_square", "budget"] = "band"
+    band_low: float = Field(default=200 / 256, ge=0, lt=1)
+    band_high: float = Field(default=320 / 256, gt=1)
+    bins: int = Field(default=1_000, ge=1)
+    epsilon: float = Field(default=0.1, gt=0)
+    fit_updates: int = Field(default=1_000, ge=1)
+
+    @model_validator(mode="after")
+    def _whole_chunks(self) -> Semidiscrete:
+        smoothing = self.smoothing_steps if self.schedule == "feedback" else 0
+        steps = {"check_every": self.check_every, "max_ots_steps": self.max_ots_steps, "smoothing_steps": smoothing, "memory": self.memory}
+        broken = [f"{name} = {count}" for name, count in steps.items() if count % self.chunk]
+        if broken:
+            raise ValueError(f"steps go by chunks of {self.chunk}, which must divide {' and '.join(broken)}")
+        if self.max_ots_steps < self.memory:
+            raise ValueError(f"max_ots_steps = {self.max_ots_steps} must fill the memory of {self.memory} batches")
+        return self
 
 
 class Convex(Oracle):
