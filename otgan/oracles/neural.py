@@ -36,6 +36,7 @@ from otgan.clouds import Clouds, draw_latents, draw_reals, spread_out
 from otgan.config import Config, Neural
 from otgan.costs import make_cost
 from otgan.data import Form
+from otgan.models import Network
 from otgan.models.potentials import make_potential
 from otgan.oracles.ascent import Climber, climb, start
 from otgan.oracles.contract import Family, Info, Players, hold
@@ -77,16 +78,10 @@ def make_neural(config: Config, form: Form, networks: Players, mesh: Mesh | None
     cost = make_cost(config.cost.name)
     potential = make_potential(oracle.potential, form, "oracle.potential")
 
-    def draw(players: Players, clouds: Clouds, key: Array, batches: int = 1) -> tuple[Array, Array, Array]:
-        """Real examples, latents, and what is generated from them."""
-        keys = jax.random.split(key, (batches, 2))
-        x = spread_out(jnp.concatenate([draw_reals(clouds, k, size) for k in keys[:, 0]]), mesh)
-        z = spread_out(jnp.concatenate([draw_latents(clouds, k, size, config.generator.latent_dim) for k in keys[:, 1]]), mesh)
-        return x, z, generator.apply(players.generator, z)
-
     def ascend(state: State, players: Players, clouds: Clouds, keys: Array, lam: Array) -> Climber:
         def objective(parameters: tuple, key: Array) -> Array:
-            x, _, y = draw(players, clouds, key)
+            x, z = _draw(config, clouds, key, mesh)
+            y = generator.apply(players.generator, z)
             f = state.unit * potential.apply(parameters[0], x)
             g = state.unit * potential.apply(parameters[1], y) if oracle.psi == "network" else jnp.zeros_like(f)
             C = cost(x, y)
@@ -101,17 +96,16 @@ def make_neural(config: Config, form: Form, networks: Players, mesh: Mesh | None
 
     def estimate(state: State, players: Players, clouds: Clouds, key: Array, batches: int = 1) -> Array:
         """The gap on a fresh batch, or on one as large as several."""
-        x, _, y = draw(players, clouds, key, batches)
-        C = cost(x, y)
+        x, z = _draw(config, clouds, key, mesh, batches)
+        C = cost(x, generator.apply(players.generator, z))
         lam, epsilon = (jnp.asarray(amount.times(jnp.mean(C))) for amount in (oracle.lam, oracle.epsilon))
-        per_check, solve_batch = {"kl": (10, solve_entropic), "l2": (2, solve_quadratic)}[oracle.regularizer]
-        best = solve_batch(C, lam, epsilon / STRICTER, iterations_per_check=per_check, max_iterations=oracle.max_iterations)
-        return jnp.maximum(best.value + best.gap - dual_value(*transformed(state, x, C, lam), C, lam, oracle.regularizer), 0.0)
+        value = dual_value(*transformed(state, x, C, lam), C, lam, oracle.regularizer)
+        return jnp.maximum(_at_least_the_optimum(oracle, C, lam, epsilon) - value, 0.0)
 
     def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
         key_held_out, *keys = jax.random.split(key, oracle.dual_steps + 2)
-        x, z, y = draw(players, clouds, keys[0])
-        C = cost(x, y)
+        x, z = _draw(config, clouds, keys[0], mesh)
+        C = cost(x, generator.apply(players.generator, z))
         mean_cost = jnp.mean(C)
         lam = jnp.asarray(oracle.lam.times(mean_cost))
         state = state._replace(unit=jnp.where(state.unit > 0, state.unit, mean_cost))
@@ -128,13 +122,8 @@ def make_neural(config: Config, form: Form, networks: Players, mesh: Mesh | None
         del clouds
         return jnp.sum(held.plan * cost(held.x, generator.apply(players.generator, held.z))) + held.offset
 
-    def init(key: Array) -> State:
-        keys = jax.random.split(key)[: 2 if oracle.psi == "network" else 1]
-        climber = start(oracle.optimizer, tuple(potential.init(k) for k in keys))
-        return State(climber, jnp.zeros(()), jnp.full((), jnp.inf), jnp.zeros((), jnp.int32))
-
     return Family(
-        init=init,
+        init=lambda key: _begin(oracle, potential, key),
         solve=solve,
         loss=loss,
         generate=lambda state, parameters, z: generator.apply(parameters, z),
@@ -195,6 +184,27 @@ def _root(V: Float[Array, "n m"], lam: Float[Array, ""]) -> Float[Array, " m"]:
 
     s = lam - jnp.mean(V, axis=0)  # above the root, by Jensen's inequality
     return lax.while_loop(unfinished, step, (s, excess(s), jnp.zeros((), jnp.int32)))[0]
+
+
+def _begin(oracle: Neural, potential: Network, key: Array) -> State:
+    keys = jax.random.split(key)[: 2 if oracle.psi == "network" else 1]
+    climber = start(oracle.optimizer, tuple(potential.init(k) for k in keys))
+    return State(climber, jnp.zeros(()), jnp.full((), jnp.inf), jnp.zeros((), jnp.int32))
+
+
+def _draw(config: Config, clouds: Clouds, key: Array, mesh: Mesh | None, batches: int = 1) -> tuple[Array, Array]:
+    """Real examples and latents: a batch, or several in one."""
+    keys, size, dim = jax.random.split(key, (batches, 2)), config.batch.size, config.generator.latent_dim
+    x = jnp.concatenate([draw_reals(clouds, k, size) for k in keys[:, 0]])
+    z = jnp.concatenate([draw_latents(clouds, k, size, dim) for k in keys[:, 1]])
+    return spread_out(x, mesh), spread_out(z, mesh)
+
+
+def _at_least_the_optimum(oracle: Neural, C: Array, lam: Array, epsilon: Array) -> Array:
+    """The optimum of a batch's own dual, or little more: the value that its solver reached, plus the certified gap."""
+    per_check, solve_batch = {"kl": (10, solve_entropic), "l2": (2, solve_quadratic)}[oracle.regularizer]
+    best = solve_batch(C, lam, epsilon / STRICTER, iterations_per_check=per_check, max_iterations=oracle.max_iterations)
+    return best.value + best.gap
 
 
 def _info(oracle: Neural, value: Array, gap: Array, mean_cost: Array, examples: Array) -> Info:
