@@ -60,9 +60,9 @@ class Semidiscrete(Oracle):
     indices to lie between `band_low` and `band_high` of the mean bin; `chi_square` asks the points' masses to be that even; `budget`
     asks nothing. Then come `fit_updates` updates of the generator on batches out of the memory.
 
-    The `feedback` schedule makes every point dearer by `increment` when it is hit, less and less during a round. Before that come
-    `smoothing_steps` steps on the semi-dual smoothed by an entropy that falls from `smoothing` to `smoothing_end`. All three are divided by
-    the number of the round. `adam` is the authors' schedule.
+    The `feedback` schedule makes every point dearer by `increment` when it is hit, less and less during a round and, by the root of their
+    number, from round to round. Before that come `smoothing_steps` steps on the semi-dual smoothed by an entropy that falls from
+    `smoothing` to `smoothing_end`, both divided by the number of the round. `adam` is the authors' schedule.
     """
 
     COSTS = ("l1", "squared_l2")

@@ -30,6 +30,7 @@ from otgan.clouds import Clouds, as_floats, draw_latents, draw_reals, spread_out
 from otgan.config import Amount, Config, Semidiscrete
 from otgan.costs import make_cost
 from otgan.data import Form
+from otgan.errors import UserError
 from otgan.optim import adam
 from otgan.oracles.contract import Family, Info, Players, hold
 from otgan.oracles.semidual import (
@@ -83,11 +84,17 @@ class Seen(NamedTuple):
 
 
 def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
-    """The family of a config whose `oracle.family` is "semidiscrete"."""
+    """The family of a config whose `oracle.family` is "semidiscrete".
+
+    Raises:
+        UserError: OTS's batches cannot be cut into FIT's.
+    """
     oracle, batch = config.oracle, config.batch
     assert isinstance(oracle, Semidiscrete)
+    if oracle.ots_batch % batch.size:
+        raise UserError(f"FIT cuts OTS's batches into its own: batch.size = {batch.size} must divide oracle.ots_batch = {oracle.ots_batch}")
     generator, cost = networks.generator, config.cost.name
-    center = jnp.asarray(form.center or 0.0, jnp.float32)
+    center = jnp.asarray(form.center or (0.0,), jnp.float32)[None]
     parts = oracle.ots_batch // batch.size
     bins = min(oracle.bins, form.size)
 
@@ -174,13 +181,12 @@ def make_climb(oracle: Semidiscrete, cost: str, targets: Targets, generated: Cal
     fixed = _fixed_offset(cost, targets)
     warm = _warm_steps(oracle)
 
-    def in_scores(amount: Amount, state: State) -> Array:
-        """In units of the score; finer from round to round, as the generator comes nearer."""
-        return jnp.asarray(amount.times(mean_cost) / COST_PER_SCORE[cost]) / (1 + state.rounds)
+    def in_scores(amount: Amount) -> Array:
+        return jnp.asarray(amount.times(mean_cost) / COST_PER_SCORE[cost])
 
     def smooth(state: State, key: Array) -> tuple[State, Seen]:
-        first, last = in_scores(oracle.smoothing, state), in_scores(oracle.smoothing_end, state)
-        lam = first * (last / first) ** (state.taken / oracle.smoothing_steps)
+        first, last = in_scores(oracle.smoothing), in_scores(oracle.smoothing_end)
+        lam = first * (last / first) ** (state.taken / oracle.smoothing_steps) / (1 + state.rounds)
         x = generated(key)
         masses, found = assign_softly(targets, x, fixed + state.psi, lam, cost)
         psi = entropic_step(state.psi, masses, lam, SMOOTHING_RATE)
@@ -189,7 +195,7 @@ def make_climb(oracle: Semidiscrete, cost: str, targets: Targets, generated: Cal
     def move(state: State, index: Array) -> tuple[Array, Any]:
         if oracle.schedule == "feedback":
             seen = (state.taken - warm) * len(index) / targets.size  # samples of this round for each training point
-            return feedback(state.psi, index, in_scores(oracle.increment, state) / jnp.sqrt(1 + seen)), state.moments
+            return feedback(state.psi, index, in_scores(oracle.increment) / jnp.sqrt((1 + state.rounds) * (1 + seen))), state.moments
         share = hits(index, targets.size) / len(index)  # the authors' gradient, without the constant 1/N
         direction, moments = adam(oracle.optimizer).update(share, state.moments)
         return state.psi + oracle.optimizer.learning_rate * jnp.asarray(direction), moments

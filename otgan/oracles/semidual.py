@@ -35,7 +35,7 @@ class Targets(NamedTuple):
     """The training points, as they lie on the device."""
 
     examples: Array  # (N, ...) float32, or bytes, which become floats block by block
-    center: Array  # (d,): taken off x and y, so that a common offset does not cost digits of inner products
+    center: Array  # (1, d) or (1, 1): taken off x and y, so that a common offset does not cost digits of inner products
 
     @property
     def size(self) -> int:
@@ -97,13 +97,13 @@ def assign_softly(
         (best, total), (start, scores, repeated) = carry, _scores(targets, x, offset, cost, rows, k)
         scores = jnp.where(repeated[:, None], -jnp.inf, scores)
         new = _better(best, scores, start, targets.size)
-        total = total * jnp.exp((best.score - new.score) / lam) + jnp.sum(jnp.exp((scores - new.score) / lam), axis=0)
+        total = total * jnp.exp((best.score - new.score) / lam) + jnp.sum(jnp.exp((scores - new.score[None]) / lam), axis=0)
         return (new, total), (start, scores)
 
     (best, total), (starts, scores) = lax.scan(look, (_nowhere(x), jnp.zeros(len(x), x.dtype)), _blocks(targets, rows))
     share = 1 / (len(x) * total)
-    masses = lax.map(lambda block: jnp.exp((block - best.score) / lam) @ share, scores)
-    return jnp.zeros(targets.size, x.dtype).at[starts[:, None] + jnp.arange(rows)].add(masses), best
+    masses = lax.map(lambda block: jnp.exp((block - best.score[None]) / lam) @ share, scores)
+    return jnp.zeros(targets.size, x.dtype).at[starts[:, None] + jnp.arange(rows)[None]].add(masses), best
 
 
 def _nowhere(x: Array) -> Assignment:
@@ -114,7 +114,7 @@ def _better(best: Assignment, scores: Array, start: Array, size: int) -> Assignm
     """The best so far, and of a block of scores (rows, n) whose first row is the training point `start`."""
     top = jnp.max(scores, axis=0)
     place = start + jnp.arange(len(scores))[:, None]
-    index = jnp.min(jnp.where(scores >= top, place, size), axis=0)  # an argmax, several times faster on a CPU
+    index = jnp.min(jnp.where(scores >= top[None], place, size), axis=0)  # an argmax, several times faster on a CPU
     wins = ~(top <= best.score)  # a score that is not a number wins, and is seen
     return Assignment(jnp.where(wins, index, best.index), jnp.where(wins, top, best.score))
 
@@ -152,7 +152,7 @@ def _negative_l1(y: Array, x: Array) -> Array:
 
     def add(total: Array, group: tuple[Array, Array]) -> tuple[Array, None]:
         ys, xs = group
-        return total - sum(jnp.abs(ys[j][:, None] - xs[j]) for j in range(stride)), None
+        return total - sum(jnp.abs(ys[j][:, None] - xs[j][None]) for j in range(stride)), None
 
     return lax.scan(add, jnp.zeros((len(y), len(x)), x.dtype), groups)[0]
 

@@ -37,7 +37,7 @@ def test_the_search_in_blocks_is_that_over_all(monkeypatch, cost, rows):
     monkeypatch.setitem(semidual.BLOCK_ROWS, cost, rows)
     examples, x = pictures(192, 6), rng.uniform(-1, 1, (11, 36)).astype(np.float32)
     psi = 2 * rng.normal(size=192).astype(np.float32)
-    targets = Targets(jnp.asarray(examples), jnp.zeros(()))
+    targets = Targets(jnp.asarray(examples), jnp.zeros((1, 1)))
     found = assign(targets, jnp.asarray(x), offset_of(cost, targets, psi), cost)
     total = costs_and(cost, x, floats(examples), psi)
     assert (found.index == total.argmin(1)).all()
@@ -50,13 +50,13 @@ def test_a_common_offset_costs_no_digits():
     y = rng.normal(size=(500, 2)).astype(np.float32)
     x = rng.normal(size=(40, 2)).astype(np.float32)
     center = np.full(2, 4_096, np.float32)
-    targets = Targets(jnp.asarray(y + center), jnp.asarray(center))
+    targets = Targets(jnp.asarray(y + center), jnp.asarray(center)[None])
     near = cdist(x, (y + center) - center, "sqeuclidean").argmin(1)
     assert (assign(targets, jnp.asarray(x), half_squares(targets), "squared_l2").index == near).all()
 
 
 def test_of_equal_scores_the_first_wins_and_nan_is_seen():
-    targets = Targets(jnp.ones((300, 2)), jnp.zeros(2))
+    targets = Targets(jnp.ones((300, 2)), jnp.zeros((1, 2)))
     assert (assign(targets, jnp.zeros((5, 2)), jnp.zeros(300), "l1").index == 0).all()
     broken = assign(targets, jnp.full((1, 2), jnp.nan), jnp.zeros(300), "squared_l2")
     assert jnp.isnan(broken.score).all()
@@ -68,7 +68,7 @@ def test_soft_masses_are_a_softmax(monkeypatch, cost, rows):
     monkeypatch.setitem(semidual.BLOCK_ROWS, cost, rows)
     y, x = rng.normal(size=(100, 3)), rng.normal(size=(9, 3))
     psi, lam = rng.normal(size=100), 0.7
-    targets = Targets(jnp.asarray(y, jnp.float32), jnp.zeros(3))
+    targets = Targets(jnp.asarray(y, jnp.float32), jnp.zeros((1, 3)))
     masses, found = assign_softly(targets, jnp.asarray(x, jnp.float32), offset_of(cost, targets, psi), jnp.asarray(lam), cost)
     total = costs_and(cost, x, y, psi)
     weights = np.exp(-(total - total.min(1, keepdims=True)) / (lam * COST_PER_SCORE[cost]))
@@ -81,7 +81,7 @@ def test_the_value_reached_is_that_of_exact_transport(cost):
     """2,000 against 2,000 points, by the network simplex; the source is visited in batches, as a generator's samples are."""
     x, y = rng.normal(size=(2_000, 2)).astype(np.float32), (rng.normal(size=(2_000, 2)) @ [[1, 0.8], [0, 0.5]] + 1).astype(np.float32)
     exact = ot.emd2([], [], cdist(x.astype(float), y.astype(float), METRIC[cost]), numItermax=2_000_000)
-    targets, X = Targets(jnp.asarray(y), jnp.asarray(y.mean(0))), jnp.asarray(x - y.mean(0))
+    targets, X = Targets(jnp.asarray(y), jnp.asarray(y.mean(0))[None]), jnp.asarray(x - y.mean(0))
     offset = offset_of(cost, targets, 0.0)
 
     def smooth(psi, lam_and_key):
@@ -117,7 +117,7 @@ def test_a_point_that_is_hit_grows_dearer_and_the_mean_stays():
 def test_entropic_steps_rest_at_sinkhorns_potentials(x64):
     """With the exact soft assignment of a whole cloud they reach POT's entropic dual."""
     x, y, lam = rng.normal(size=(60, 2)), rng.normal(size=(40, 2)) + 1, 0.5
-    targets, psi = Targets(jnp.asarray(y), jnp.zeros(2)), jnp.zeros(40)
+    targets, psi = Targets(jnp.asarray(y), jnp.zeros((1, 2))), jnp.zeros(40)
     for _ in range(200):
         masses, _ = assign_softly(targets, jnp.asarray(x), half_squares(targets) + psi, jnp.asarray(lam), "squared_l2")
         psi = entropic_step(psi, masses, jnp.asarray(lam), 1.0)

@@ -1,0 +1,112 @@
+"""Compare schedules of OTS by the processor time that they need to spread the mass evenly, and by the semi-dual value that they reach.
+
+Every schedule starts from its own zero, on the same fixed generator and data, and stops when the authors' band holds over its memory:
+every bin of the histogram (1,000 bins over the training points' indices) between 200/256 and 320/256 of the mean bin. Balance alone can
+be had with coarse potentials, so the value of the semi-dual on fresh batches is reported beside it: the larger, the nearer to the optimum.
+
+    python scripts/ots_schedules.py grid --seeds 3
+    python scripts/ots_schedules.py mnist --generator runs/00007-sinkhorn-mnist --max-samples 640000
+
+The time is that of the process, without compilation: run it with the machine to itself, or pinned to a core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from otgan import data, experiments
+from otgan.checkpoints import Checkpoints
+from otgan.clouds import make_clouds
+from otgan.data import Form
+from otgan.oracles import Players
+from otgan.runs import RunFolder
+from otgan.system import build
+
+PAPER = {
+    "oracle.schedule": "adam",
+    "oracle.start": "inner_product",
+    "oracle.ots_batch": 64,
+    "batch.size": 64,
+    "oracle.memory": 4_000,
+    "oracle.chunk": 250,
+    "oracle.check_every": 1_000,
+}
+SCHEDULES: dict[str, dict[str, dict[str, Any]]] = {
+    "grid": {
+        "the authors'": PAPER,
+        "ours": {
+            "oracle.ots_batch": 128,
+            "oracle.chunk": 32,
+            "oracle.smoothing_steps": 96,
+            "oracle.memory": 512,
+            "oracle.check_every": 128,
+        },
+    },
+    "mnist": {
+        "the authors'": PAPER,
+        "ours": {"oracle.chunk": 16, "oracle.smoothing_steps": 64, "oracle.memory": 512, "oracle.check_every": 64},
+    },
+}
+SHARED = {"oracle.stop": "band", "oracle.max_ots_steps": 64_000, "oracle.fit_updates": 1}
+
+
+def main() -> None:
+    """Run every schedule on every seed, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("problem", choices=SCHEDULES)
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--generator", type=Path, help="folder of a run whose generator is taken; by default a fresh one")
+    parser.add_argument("--max-samples", type=int, default=1_280_000, help="generated points at most: the authors' 20,000 batches of 64")
+    options = parser.parse_args()
+    print("schedule       seed   met  seconds   samples     value plan cost  least  worst   chi2")
+    for seed in range(options.seeds):
+        for name, changes in SCHEDULES[options.problem].items():
+            base = experiments.resolve(f"semidiscrete-{options.problem}", {**SHARED, **changes, "train.seed": seed})
+            met, seconds, samples, info, value = ascend(base, options.generator, options.max_samples)
+            numbers = [info[key] for key in ("plan_cost", "least_bin", "worst_bin", "chi_square")]
+            columns = f"{value:9.3f} {numbers[0]:9.3f} {numbers[1]:6.2f} {numbers[2]:6.2f} {numbers[3]:6.2f}"
+            print(f"{name:14} {seed:4} {met!s:>5} {seconds:8.1f} {samples:9,} {columns}", flush=True)
+
+
+def ascend(config: Any, generator: Path | None, most: int) -> tuple[bool, float, int, dict[str, float], float]:
+    """One round: whether the band was met, the seconds and samples that it took, the last chunk's numbers, the value on fresh batches."""
+    given = None
+    if generator is not None:
+        config, given = taken_from(config, generator)
+    dataset = data.load(config.data)
+    clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, config.batch, config.generator.latent_dim))
+    system = build(config, Form.of(dataset))
+    train = system.stepper.init() if given is None else system.stepper.init(given)
+    solve = jax.jit(lambda state, key: system.family.solve(state, train.players, clouds, key)[::2])
+    state, key = train.dual, jax.random.key(config.train.seed)
+    solve = solve.lower(state, key).compile()
+    seconds, samples, info = 0.0, 0, {}
+    while samples < most:
+        began = time.process_time()
+        after, info = jax.block_until_ready(solve(state, jax.random.fold_in(key, samples)))
+        seconds += time.process_time() - began
+        state, samples = after, samples + config.oracle.chunk * config.oracle.ots_batch
+        if info["ready"]:
+            break
+    judged = jax.jit(lambda s: system.family.assess(s, train.players, clouds, jax.random.key(2_019)))(state)
+    return bool(info["ready"]), seconds, samples, {k: float(v) for k, v in info.items()}, float(judged["semidual_value"])
+
+
+def taken_from(config: Any, path: Path) -> tuple[Any, Players]:
+    """The config with the generator of a run in place of its own, and that generator's averaged parameters."""
+    folder = RunFolder(path)
+    other = experiments.resolve(str(folder.config_path))
+    system = build(other, Form.of(data.load(other.data)))
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        state, _ = checkpoints.restore(jax.jit(system.stepper.init)())
+    return config.model_copy(update={"generator": other.generator}), Players(state.average)
+
+
+if __name__ == "__main__":
+    main()
