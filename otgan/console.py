@@ -22,7 +22,7 @@ LINE_SECONDS = 10.0  # between two plain lines
 
 FORMATS = {
     "high_quality": "{:.1%}",
-    "certified_share": "{:.1%}",
+    "converged_share": "{:.1%}",
     "steps_per_second": "{:.1f}",
     "dual_iterations_per_step": "{:.1f}",
     "mode_kl": "{:.4f}",
@@ -44,7 +44,7 @@ MEANINGS = {
     "mean_cost": "last window's mean cost of a real and a generated point",
     "lam": "weight of the regularizer, units of the cost",
     "lam_over_mean_cost": "the same in multiples of the mean cost",
-    "epsilon": "accuracy asked of the dual, units of the cost",
+    "epsilon": "accuracy asked of the dual, in units of its gap",
     "epsilon_over_mean_cost": "the same in multiples of the mean cost",
     "potential_w2_squared_at_least": "what the averaged potential certifies of W2 squared, on 1,024 fresh points of each side",
     "w2_squared_at_least": "W2 squared of the same points lies between this",
@@ -58,7 +58,7 @@ MEANINGS = {
     "chi_square_of_memory": "of the training points' masses in the last round, net of the noise of counting",
     "without_mass_of_memory": "training points that no generated point was assigned to in the last round",
     "chi_square_of_fresh": "of the masses of fresh points at the last potentials",
-    "certified_share": "steps whose dual reached epsilon",
+    "converged_share": "steps whose dual reached epsilon by its {gap_kind} gap",
     "seconds": "of training, without compilation",
     "generator_steps": "updates of the generator",
     "dual_iterations": "iterations of the dual's solver",
@@ -103,9 +103,10 @@ class Ticker:
     def _line(self, progress: Progress) -> str:
         share = _share(self._config, progress)
         left = progress.seconds * (1 - share) / share if share else 0.0
-        seen = "  ".join(f"{word} {progress.last.get(name, math.nan):.4g}" for word, name in (("loss", "loss"), ("gap", "dual_gap")))
+        shown = {"loss": "loss", "gap": "dual_gap"}
+        seen = "  ".join(f"{word} {progress.last[name]:.4g}" for word, name in shown.items() if name in progress.last)
         pace = f"{progress.steps_per_second:.1f}/s  {clock(left)} left"
-        return f"step {progress.step:,}/{self._config.train.steps:,}  {pace}  {seen}  certified {progress.certified_share:.1%}"
+        return f"step {progress.step:,}/{self._config.train.steps:,}  {pace}  {seen}  within epsilon {progress.converged_share:.1%}"
 
 
 def _share(config: Config, progress: Progress) -> float:

@@ -60,7 +60,7 @@ class Progress:
         return self.step / self.seconds if self.seconds else 0.0
 
     @property
-    def certified_share(self) -> float:
+    def converged_share(self) -> float:
         """The share of steps whose dual was certified to epsilon."""
         return self.certified / self.step if self.step else 0.0
 
@@ -307,7 +307,7 @@ def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progres
 def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress, verdict: Verdict) -> Outcome:
     """Draw and judge the end, and write the last status."""
     draw(ready, state, folder, progress.step)
-    summary = {**judge(ready, state), **assess(ready, state), **summarize(progress)}
+    summary = {**judge(ready, state), **assess(ready, state), **summarize(progress), "gap_kind": ready.system.family.gap_kind}
     folder.write_status(verdict.state, progress.step, progress.seconds, summary, verdict.reason)
     return Outcome(verdict.state, progress, summary, str(folder.picture(progress.step)), verdict.reason)
 
@@ -332,7 +332,7 @@ def summarize(progress: Progress) -> dict[str, Any]:
     last = {name: progress.last.get(name) for name in LAST}
     return {
         **{name: value for name, value in last.items() if value is not None},
-        "certified_share": progress.certified_share,
+        "converged_share": progress.converged_share,
         "seconds": progress.seconds,
         **{total: getattr(progress, total) for total in TOTALS},
         "dual_iterations_per_step": progress.dual_iterations / progress.step if progress.step else 0.0,

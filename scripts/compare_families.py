@@ -74,7 +74,7 @@ def judge_grid(folder: RunFolder) -> dict[str, float]:
         "modes": summary["modes"],
         "within 3 sd, %": 100 * summary["high_quality"],
         "W2 / floor": summary["w2"] / summary["w2_floor"],
-        "dual reached epsilon, %": 100 * summary["certified_share"],
+        "dual reached epsilon, %": 100 * summary["converged_share"],
         **_budget(status),
     }
 
@@ -85,7 +85,7 @@ def judge_mnist(folder: RunFolder) -> dict[str, float]:
 
     digits = data.load(experiments.resolve(str(folder.config_path)).data)
     status = folder.read_status()
-    share = 100 * status["summary"]["certified_share"]
+    share = 100 * status["summary"]["converged_share"]
     return {**_distances(sample(folder, JUDGED, 0), digits.test), "dual reached epsilon, %": share, **_budget(status)}
 
 

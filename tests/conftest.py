@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # zoo, helpers
 COMPILED = tempfile.TemporaryDirectory(prefix="otgan-tests-")  # most tests compile programs that others, or they themselves, compiled
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)  # set by the first process, inherited by workers and commands
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -138,7 +138,7 @@ def test_run_resume_sample(tmp_path):
     (folder,) = run_folders()
     assert folder.name.startswith("00001-sinkhorn-grid-")
     assert "summary of sinkhorn-grid" in done.output
-    for words in ("modes", "high_quality", "w2_floor", "mode_kl", "certified_share", "samples", str(folder)):
+    for words in ("modes", "high_quality", "w2_floor", "mode_kl", "converged_share", "samples", str(folder)):
         assert words in done.output
     picture = re.search(r"samples\s+(\S+\.png)", done.output)[1]
     assert picture_size(picture) == (600, 600)

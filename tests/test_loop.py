@@ -121,7 +121,7 @@ def test_a_run_folder_holds_all_that_is_promised(tmp_path):
     assert status["step"] == 40
     assert status["seconds"] > 0
     grid = {"modes", "modes_total", "high_quality", "w2", "w2_floor", "mode_kl"}
-    assert grid | {"certified_share", "steps_per_second", "peak_memory_bytes"} <= status["summary"].keys()
+    assert grid | {"converged_share", "steps_per_second", "peak_memory_bytes"} <= status["summary"].keys()
     assert status["summary"]["modes_total"] == 4
     assert status["summary"]["peak_memory_bytes"] > 50e6
     windows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
@@ -175,7 +175,7 @@ HARD = {"oracle.lam": 1e-3, "oracle.epsilon": 1e-6, "oracle.max_iterations": 20,
 def test_steps_that_miss_epsilon_are_counted(tmp_path):
     folder, outcome = run(tiny_config(**HARD), tmp_path / "run")
     assert outcome.state == "finished"
-    assert folder.read_status()["summary"]["certified_share"] == 0
+    assert folder.read_status()["summary"]["converged_share"] == 0
     assert all(json.loads(line)["dual_converged"] == 0 for line in folder.metrics.read_text().splitlines())
 
 

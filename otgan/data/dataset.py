@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from otgan import config
-from otgan.data import digits, own, prepared
+from otgan.data import digits, own, points, prepared
 
 HELD_OUT_PER_MODE = 80
 """Held-out points of every mode of the grid."""
@@ -77,6 +77,10 @@ def load(data: config.Data, data_dir: Path | None = None) -> Dataset:
             return Dataset(data.kind, *digits.stack(train, test, data.size))
         case config.Own():
             return Dataset(data.kind, *own.load(Path(data.path).expanduser(), data.held_out))
+        case config.Gaussian():
+            return Dataset(data.kind, *points.sample(data))
+        case config.Mixture():
+            return Dataset(data.kind, *points.sample(data), sd=None if data.warped else data.sd)
 
 
 def load_source(run: config.Config) -> Dataset | None:

@@ -54,11 +54,11 @@ def make_generator(config: config.Generator, shape: tuple[int, ...], center: Any
         case "mlp":
             net = MLPGenerator(math.prod(shape), config.width, config.depth, config.normalization, variance)
         case "conv":
-            _check_halvings("generator", shape, config.depth)
+            check_halvings("generator", shape, config.depth)
             net = ConvGenerator(shape, config.width, config.depth, config.normalization, variance)
 
     def apply(params: Params, z: Float[Array, "n latent_dim"]) -> Float[Array, "n ..."]:
-        out = _apply(net, params, z).reshape(-1, *shape)
+        out = apply_net(net, params, z).reshape(-1, *shape)
         return jnp.tanh(out) if image else jnp.asarray(center, out.dtype).reshape(1, -1) + scale * out
 
     return Network(init=lambda key: net.init(key, jnp.zeros((1, config.latent_dim))), apply=apply)
@@ -78,22 +78,27 @@ def make_encoder(config: config.Encoder, shape: tuple[int, ...]) -> Network:
         case "mlp":
             net = MLPEncoder(config.features, config.width, config.depth, config.normalization)
         case "conv":
-            _check_halvings("cost.encoder", shape, config.depth)
+            check_halvings("cost.encoder", shape, config.depth)
             net = ConvEncoder(config.features, config.width, config.depth, config.normalization)
 
     def apply(params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n features"]:
-        return unit(_apply(net, params, x))
+        return unit(apply_net(net, params, x))
 
     return Network(init=lambda key: net.init(key, jnp.zeros((1, *shape))), apply=apply)
 
 
-def _apply(net: nn.Module, params: Params, x: Array) -> Array:
+def apply_net(net: nn.Module, params: Params, x: Array) -> Array:
     """Flax's `apply`, which is typed to return an array or a pair."""
     out: Any = net.apply(params, x)
     return out
 
 
-def _check_halvings(section: str, shape: tuple[int, ...], depth: int) -> None:
+def check_halvings(section: str, shape: tuple[int, ...], depth: int) -> None:
+    """See that a convolutional network of a depth can serve examples of a shape.
+
+    Raises:
+        UserError: it cannot.
+    """
     if len(shape) != 3:
         raise UserError(f"{section}.kind = 'conv' needs images, and the data are points of {shape[0]} coordinates: use 'mlp'")
     if min(shape[:2]) < 2**depth:

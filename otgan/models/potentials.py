@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from otgan.config import Potential
 from otgan.data import Form
-from otgan.models.networks import ConvEncoder, MLPEncoder, Network, Params, _apply, _check_halvings
+from otgan.models.networks import ConvEncoder, MLPEncoder, Network, Params, apply_net, check_halvings
 
 
 def make_potential(config: Potential, form: Form, section: str) -> Network:
@@ -30,11 +30,11 @@ def make_potential(config: Potential, form: Form, section: str) -> Network:
         case "mlp":
             net = MLPEncoder(1, config.width, config.depth, "none")
         case "conv":
-            _check_halvings(section, form.shape, config.depth)
+            check_halvings(section, form.shape, config.depth)
             net = ConvEncoder(1, config.width, config.depth, "none")
     center = 0.0 if form.images else jnp.asarray(form.center, jnp.float32).reshape(1, -1)
 
     def apply(params: Params, x: Float[Array, "n ..."]) -> Float[Array, " n"]:
-        return _apply(net, params, (x - center) / form.scale)[:, 0]
+        return apply_net(net, params, (x - center) / form.scale)[:, 0]
 
     return Network(init=lambda key: net.init(key, jnp.zeros((1, *form.shape))), apply=apply)

@@ -18,7 +18,7 @@ Info = dict[str, Any]  # scalars by name: those of INFO, and a family's own
 
 INFO = {  # of every solve, whatever the family
     "dual_value": "what the dual reached, in units of the cost",
-    "dual_gap": "how far from its optimum it may be; for families whose gap is a residual, in the family's own units",
+    "dual_gap": "how far from its optimum it may be, in units of the cost; of families whose gap is a residual, that",
     "dual_iterations": "of its solver",
     "dual_converged": "whether the gap is at most epsilon",
     "epsilon": "the accuracy asked for, in units of the gap",
@@ -38,6 +38,9 @@ NOBODY = Players(None)
 
 class Family(NamedTuple):
     """One way of solving the dual.
+
+    Its gap is `certified`, a bound on the distance from the dual's optimum; `estimated`, one that holds in the mean, on held-out data; or a
+    `residual`: how far the solver's own condition is from being met, which says nothing of that distance. The module says which.
 
     `solve(state, players, clouds, key)` returns the new state, what is held, and an info. The players move only where `ready`, so that a
     long solve can be cut into chunks. `loss(held_j, players, clouds)` is the whole objective at the j-th held part, with the dual fixed

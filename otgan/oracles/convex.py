@@ -206,7 +206,7 @@ def make_convex(config: Config, form: Form, networks: Players, mesh: Mesh | None
         y = generator.apply(players.generator, draw_latents(iid, key_z, JUDGED, latent_dim))
         return dual.assess(state, within.inward(draw_reals(iid, key_x, JUDGED)), within.inward(y))
 
-    return Family(dual.init, solve, loss, generate, "certified", push=push, assess=assess)
+    return Family(dual.init, solve, loss, generate, "residual", push=push, assess=assess)
 
 
 def w2_squared_bracket(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> tuple[Float[Array, ""], Float[Array, ""]]:

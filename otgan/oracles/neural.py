@@ -172,11 +172,11 @@ def _root(V: Float[Array, "n m"], lam: Float[Array, ""]) -> Float[Array, " m"]:
     """The s_j with mean_i (V_ij + s_j)_+ = lam, by Newton's method, which on a convex function falls to the root from above."""
 
     def excess(s: Array) -> Array:
-        return jnp.mean(jnp.maximum(V + s, 0), axis=0) - lam
+        return jnp.mean(jnp.maximum(V + s[None], 0), axis=0) - lam
 
     def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         s, h, k = state
-        s = s - h / jnp.maximum(jnp.mean(V + s > 0, axis=0), 1 / len(V))
+        s = s - h / jnp.maximum(jnp.mean(V + s[None] > 0, axis=0), 1 / len(V))
         return s, excess(s), k + 1
 
     def unfinished(state: tuple[Array, Array, Array]) -> Array:
