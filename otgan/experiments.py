@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from otgan.config import Config
+from otgan.config import Config, Cost
 from otgan.errors import UserError
 
 _PACKAGE = Path(__file__).parent
@@ -44,9 +44,8 @@ def resolve(target: str, overrides: Mapping[str, Any] | None = None, source: str
         raw["data"] = _data_from(raw.get("data", {}), source)
     for key, value in (overrides or {}).items():
         _put(raw, key, value)
-    config = _validated(raw)
     recorded = Path(target).suffix == ".json"  # then it has its encoder's description, and the donor may be gone
-    return config if recorded or not config.cost.donor else _with_donated_encoder(config)
+    return _validated(raw if recorded else _with_donated_encoder(raw))
 
 
 def compose(path: Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -74,18 +73,19 @@ def _validated(raw: Raw) -> Config:
         raise UserError(_explain(error)) from None
 
 
-def _with_donated_encoder(config: Config) -> Config:
-    """The config with the encoder of the run whose features it takes."""
-    path = Path(str(config.cost.donor)).expanduser().resolve()
+def _with_donated_encoder(raw: Raw) -> Raw:
+    """The tables with the encoder of the run whose features they take, if they do."""
+    cost = raw.get("cost")
+    features = cost.get("features") if isinstance(cost, dict) else None
+    if not isinstance(features, str) or features in Cost.FEATURES:
+        return raw
+    path = Path(features).expanduser().resolve()
     if not (path / "config.json").is_file():
-        raise UserError(
-            f"cost.features: 'pixels', 'learned', 'random', or the folder of a run with an encoder; {config.cost.donor!r} is none"
-        )
+        raise UserError(f"cost.features: {', '.join(Cost.FEATURES)}, or the folder of a run with an encoder; {features!r} is none")
     donor = resolve(str(path / "config.json")).cost
     if not donor.encoded:
         raise UserError(f"cost.features: the run in {path} has no encoder: its cost is measured on pixels")
-    cost = config.cost.model_copy(update={"features": str(path), "encoder": donor.encoder})
-    return config.model_copy(update={"cost": cost})
+    return {**raw, "cost": {**raw["cost"], "features": str(path), "encoder": donor.encoder.model_dump(mode="json")}}
 
 
 def read(target: str) -> Raw:

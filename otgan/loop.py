@@ -235,7 +235,9 @@ def _count(config: Config, progress: Progress) -> int:
     paced = int(PACE * progress.steps_per_second) // every * every
     due = min(step for step in picture_steps(config) if step > progress.step)
     whole = every - progress.step % every  # after a halt inside a window, first to its end
-    return min(max(paced - progress.step % every, whole), ROOM, due - progress.step)
+    budget = config.train.generator_steps
+    left = ROOM if budget is None else budget - progress.generator_steps  # a step updates the generator about once, or more often
+    return min(max(paced - progress.step % every, whole), ROOM, due - progress.step, left)
 
 
 def _spent(config: Config, progress: Progress) -> bool:

@@ -29,6 +29,23 @@ EXPERIMENTS = [
     "sinkhorn-stacked-mnist",
     "sinkhorn-cifar10",
     "regot-cifar10",
+    "semidiscrete-grid",
+    "semidiscrete-mnist",
+    "semidiscrete-mnist-paper",
+    "semidiscrete-cifar10",
+    "convex-gaussians",
+    "convex-mixture",
+    "convex-map",
+    "convex-grid",
+    "convex-mnist",
+    "neural-grid",
+    "neural-mnist",
+    "ot-gan-grid",
+    "ot-gan-mnist",
+    "ot-gan-cifar10",
+    "wgan-gp-grid",
+    "wgan-gp-mnist",
+    "wgan-gp-cifar10",
 ]
 TINY = ["--steps", "6", "--batch-size", "32", "--set", "generator.width=8", "--set", "train.pictures=1", "--quiet"]
 SMALL = ["--set", "data.side=2", "--set", "data.size=2000"]  # 320 points to judge by
@@ -75,12 +92,17 @@ def test_list_shows_every_experiment_once():
 def test_every_experiment_resolves_and_says_what_it_is(name):
     done = otgan("show", name)
     assert done.exit_code == 0
-    for words in ("  paper", "  expect", "  cost", f"otgan run {name}", "[oracle]", "POT", "GeomLoss", "ott-jax"):
+    for words in ("  paper", "  expect", "  cost", f"otgan run {name}", "[oracle]"):
         assert words in done.output
-    config = experiments.resolve(name)
-    assert config.oracle.loss == ("regot" if name.startswith("regot") else "sinkhorn")
-    assert config.oracle.tau.finite == name.startswith("relaxed")
-    assert config.oracle.regularizer == ("l2" if "-l2-" in name else "kl")
+    oracle = experiments.resolve(name).oracle
+    assert all((words in done.output) == hasattr(oracle, "lam") for words in ("POT", "GeomLoss", "ott-jax"))
+    family = name.split("-")[0]
+    if family in ("regot", "sinkhorn", "relaxed", "ot"):
+        assert oracle.loss == {"regot": "regot", "ot": "energy"}.get(family, "sinkhorn")
+        assert oracle.tau.finite == (family == "relaxed")
+        assert oracle.regularizer == ("l2" if "-l2-" in name else "kl")
+    else:
+        assert oracle.family == {"wgan": "critic"}.get(family, family)
 
 
 def test_show_translates_lam():
@@ -109,8 +131,11 @@ def test_every_option_of_run_has_a_sentence_and_a_default():
         "epsilon",
         "tau",
         "regularizer",
+        "loss",
         "cost",
+        "features",
         "steps",
+        "generator-steps",
         "seconds",
         "batch-size",
         "seed",
@@ -213,6 +238,85 @@ def test_divergence_is_exit_code_1_and_a_sentence():
     assert json.loads(Path("out/status.json").read_text())["state"] == "diverged"
 
 
+def test_a_map_between_two_files_is_learned_and_pushes_points():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(1_500, 2)), rng.normal(size=(1_500, 2)) * [2, 0.5] + [5, 0]
+    np.savez("X.npz", x=x)
+    np.savez("Y.npz", x=y)
+    words = ["--data", "Y.npz", "--set", "source=X.npz", "--set", "oracle.potential=quadratic", "--steps", 150, "--quiet", "--out", "map"]
+    done = otgan("run", "convex-map", *words)
+    assert done.exit_code == 0, done.output
+    np.savez("X2.npz", x=x[:300])
+    assert otgan("sample", "map", "--push", "X2.npz", "-o", "Y2.npz").exit_code == 0
+    pushed = np.load("Y2.npz")["samples"]
+    np.testing.assert_allclose(pushed, x[:300] * [2, 0.5] + [5, 0], atol=0.4)
+    assert otgan("sample", "map", "-n", 50, "-o", "drawn.npz").exit_code == 0
+    assert abs(np.load("drawn.npz")["samples"][:, 0].mean() - 5) < 1.5  # drawn from the source, and pushed
+    np.savez("three.npz", x=rng.normal(size=(200, 3)))
+    for words, sentence in {
+        ("run", "convex-map", "--data", "Y.npz", "--set", "source=three.npz"): "the source's examples are of shape (3,)",
+        ("sample", "map", "--push", "three.npz", "-o", "out.npz"): "the run maps points of shape (2,)",
+        ("compose", "map"): "has no generator of its own to compose with",
+    }.items():
+        refused = otgan(*words)
+        assert refused.exit_code == 2
+        assert sentence in refused.output
+
+
+def test_a_map_follows_the_generator_of_a_run():
+    assert otgan("run", "sinkhorn-grid", *SMALL, *TINY, "--out", "run").exit_code == 0
+    words = ["--steps", 10, "--batch-size", 64, "--set", "oracle.width=8", "--set", "train.pictures=1", "--quiet", "--out", "composed"]
+    done = otgan("compose", "run", *words)
+    assert done.exit_code == 0, done.output
+    summary = json.loads(Path("composed/status.json").read_text())["summary"]
+    assert summary["generator_steps"] == 0
+    samples = {}
+    for folder in ("run", "composed"):
+        assert otgan("sample", folder, "-n", 200, "-o", f"{folder}.npz").exit_code == 0
+        samples[folder] = np.load(f"{folder}.npz")["samples"]
+    assert otgan("sample", "composed", "--push", "run.npz", "-o", "pushed.npz").exit_code == 0
+    np.testing.assert_allclose(np.load("pushed.npz")["samples"], samples["composed"], atol=1e-3)  # T after the run's own G
+    assert np.abs(samples["composed"] - samples["run"]).max() > 0.01
+    os.rename("run", "elsewhere")  # noqa: PTH104
+    assert otgan("run", "composed", "--quiet").exit_code == 0  # a composed run has its own copy of G
+    assert otgan("sample", "composed", "-n", 5, "-o", "again.npz").exit_code == 0
+    refused = otgan("compose", "elsewhere", "--set", "data.side=3", "--out", "other")
+    assert refused.exit_code == 2
+    assert "was trained on other data" in refused.output
+    assert not Path("other").exists()
+    assert "learned no map" in otgan("sample", "elsewhere", "--push", "run.npz", "-o", "p.npz").output
+
+
+def test_features_are_pixels_random_learned_or_another_runs():
+    encoder = ["--set", "cost.encoder.kind=mlp", "--set", "cost.encoder.width=8", "--set", "cost.encoder.features=4"]
+    for features in ("learned", "random"):
+        done = otgan("run", "sinkhorn-grid", *SMALL, *TINY, *encoder, "--features", features, "--lam", "0.1", "--out", features)
+        assert done.exit_code == 0, done.output
+    done = otgan("run", "sinkhorn-grid", *SMALL, *TINY, "--features", "learned", "--lam", "0.1", "--epsilon", 0.1, "--out", "taken")
+    assert done.exit_code == 2
+    assert "a conv network needs images" in done.output
+    done = otgan("run", "sinkhorn-grid", *SMALL, *TINY, "--features", "learned/", "--lam", "0.1", "--out", "taken")
+    assert done.exit_code == 0, done.output
+    taken = json.loads(Path("taken/config.json").read_text())["cost"]
+    assert taken["features"] == str(Path("learned").resolve())
+    assert taken["encoder"]["features"] == 4
+    assert "has no encoder" in otgan("run", "sinkhorn-grid", "--features", run_of_pixels(), "--dry-run").output
+    assert "'nowhere' is none" in otgan("run", "sinkhorn-grid", "--features", "nowhere", "--dry-run").output
+
+
+def run_of_pixels():
+    assert otgan("run", "sinkhorn-grid", *SMALL, *TINY, "--out", "pixels-run").exit_code == 0
+    return "pixels-run"
+
+
+def test_a_budget_of_generator_steps_ends_a_run():
+    done = otgan("run", "sinkhorn-grid", *SMALL, *TINY[2:], "--steps", 400, "--generator-steps", 25, "--out", "run")
+    assert done.exit_code == 0, done.output
+    status = json.loads(Path("run/status.json").read_text())
+    assert status["state"] == "finished"
+    assert status["summary"]["generator_steps"] == 25
+
+
 @pytest.mark.tfds
 def test_real_data_train_and_resume(tfds_dir):
     for name, encoder in (("sinkhorn-mnist", []), ("sinkhorn-cifar10", ["--set", "cost.encoder.width=4"])):
@@ -225,6 +329,14 @@ def test_real_data_train_and_resume(tfds_dir):
 # --- what bad input gets --------------------------------------------------------------------------------------------------------------
 
 BAD = {
+    "icnn with l1": (["convex-grid", "--cost", "l1"], "family 'convex' serves the cost 'squared_l2'; the cost 'l1' is served by"),
+    "critic with squared": (["wgan-gp-grid", "--cost", "squared_l2"], "family 'critic' serves the cost 'l2'"),
+    "neural on features": (["neural-grid", "--features", "random"], "family 'neural' serves pixels only"),
+    "lam of a family without": (["convex-grid", "--lam", "1"], "unknown key oracle.lam"),
+    "identity without source": (["convex-grid", "--set", "generator.kind=identity"], "give --set source=FILE.npz"),
+    "source without map": (["sinkhorn-grid", "--set", "source.kind=grid"], "which family 'regularized' does not yield; 'convex' does"),
+    "odd energy": (["ot-gan-grid", "--batch-size", "33"], "batch.size must be even, not 33"),
+    "unknown family": (["sinkhorn-grid", "--set", "oracle.family=magic"], "'magic'"),
     "unknown experiment": (["sinkhorn-gird"], "no experiment called 'sinkhorn-gird'; did you mean sinkhorn-grid"),
     "unknown key": (["sinkhorn-grid", "--set", "oracle.lamm=1"], "unknown key oracle.lamm; did you mean oracle.lam"),
     "unknown table": (["sinkhorn-grid", "--set", "orcle.lam=1"], "unknown key orcle; did you mean oracle"),
@@ -373,7 +485,7 @@ def test_what_is_not_there_is_one_sentence(words, sentence):
     for name in ("half", "begun"):
         Path(name).mkdir()
         Path(name, "config.json").write_text(config)
-    form = {"shape": [2], "images": False, "center": [0.0, 0.0], "scale": 1.0}
+    form = {"shape": [2], "images": False, "center": [0.0, 0.0], "scale": 1.0, "size": 2000}
     Path("begun/environment.json").write_text(json.dumps({"data": {"form": form}}))
     done = otgan(*words)
     assert done.exit_code == 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -61,6 +61,8 @@ class Cost(Section):
     every run; or the folder of a run, whose encoder is taken as it was when this run began.
     """
 
+    FEATURES: ClassVar = ("pixels", "learned", "random")  # those that have a name
+
     name: Literal["l1", "l2", "squared_l2", "cosine"] = "squared_l2"
     features: str = "pixels"
     encoder: Encoder = Encoder()
@@ -78,4 +80,4 @@ class Cost(Section):
     @property
     def donor(self) -> str | None:
         """The run folder whose encoder is taken, if one is."""
-        return None if self.features in ("pixels", "learned", "random") else self.features
+        return None if self.features in self.FEATURES else self.features

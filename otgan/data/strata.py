@@ -8,7 +8,7 @@ from otgan.errors import UserError
 
 
 def strata(points: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cut points into cells of equal count by recursive medians along the widest axis.
+    """Cut points into cells of equal count by recursive medians along the axis of largest variance.
 
     The cut is a fixed function of the points: sorting is stable, so ties and machines do not change it.
 
@@ -38,7 +38,7 @@ def _cut(points: np.ndarray, order: np.ndarray, bounds: np.ndarray, first: int, 
         return
     part = order[bounds[first] : bounds[last]]  # a view: assigning to it rearranges `order`
     members = points[part]
-    widest = np.argmax(members.max(axis=0) - members.min(axis=0))
+    widest = np.argmax(members.var(axis=0))
     part[:] = part[np.argsort(members[:, widest], kind="stable")]
     middle = (first + last) // 2
     _cut(points, order, bounds, first, middle)

@@ -74,7 +74,7 @@ def _quadratic(dim: int, eta: float) -> Potential:
 
     def project(params: Params) -> Params:
         eigenvalues, basis = jnp.linalg.eigh((params["matrix"] + params["matrix"].T) / 2)
-        return {**params, "matrix": (basis * jnp.maximum(eigenvalues, eta)) @ basis.T}
+        return {**params, "matrix": (basis * jnp.maximum(eigenvalues, eta)[None]) @ basis.T}
 
     def smallest(params: Params) -> Array:
         return jnp.linalg.eigvalsh((params["matrix"] + params["matrix"].T) / 2)[0]

@@ -9,9 +9,11 @@ with r the cost c or another (the authors' hybrid: assigned by squared_l2, regre
 batches: each one's key, from which the latents are drawn again, and the indices of the points it was assigned to. Every batch was assigned
 by the potentials of its own time. That is as it must be: the potentials that balance a window as it moves do not balance fresh mass alone.
 
-A solve is a chunk of OTS steps, and `ready` at the end of a round. Its numbers are of the memory: `dual_gap` is the chi-square of
-the points' masses net of the noise of counting. `dual_value` is V on the chunk's own batches, each fresh to the potentials that met it;
-`plan_cost` is what their assignment costs. Were the assignment balanced exactly, the optimum would lie between the two.
+A solve is a chunk of OTS steps, and `ready` at the end of a round. Its numbers are of the memory: `dual_gap` is the chi-square of the
+masses of points, or of the histogram's bins, net of the noise of counting. Bins are of consecutive points: neighbourhoods, where
+`batch.reals` is "stratified", and mixtures of everything where the data are shuffled. `dual_value` is V on the chunk's own batches, each
+fresh to the potentials that met it; `plan_cost` is what their assignment costs. Were the assignment balanced exactly, the optimum would lie
+between the two.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from otgan.config import Amount, Config, Semidiscrete
 from otgan.costs import make_cost
 from otgan.data import Form
 from otgan.errors import UserError
-from otgan.optim import adam
+from otgan.optim import adam, rate
 from otgan.oracles.contract import Family, Info, Players, hold
 from otgan.oracles.semidual import (
     COST_PER_SCORE,
@@ -66,6 +68,7 @@ class State(NamedTuple):
     memory: Memory
     taken: Int[Array, ""]  # OTS steps of this round so far, entropic ones included
     rounds: Int[Array, ""]  # that have ended
+    solves: Int[Array, ""]  # of the run, by which Adam's learning rate goes
 
 
 class Held(NamedTuple):
@@ -111,20 +114,20 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
         words = jax.random.key_data(jax.random.key(0)).shape
         memory = Memory(jnp.zeros((oracle.memory, *words), jnp.uint32), jnp.full((oracle.memory, oracle.ots_batch), -1, jnp.int32))
         moments = adam(oracle.optimizer).init(psi) if oracle.schedule == "adam" else ()
-        return State(psi, moments, memory, *(jnp.zeros((), jnp.int32) for _ in range(2)))
+        return State(psi, moments, memory, *(jnp.zeros((), jnp.int32) for _ in range(3)))
 
     def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
         key_scale, key_chunk, key_fit = jax.random.split(key, 3)
         targets = Targets(jnp.asarray(clouds.examples), center)
         mean_cost = _mean_cost(cost, generated(players, clouds, key_scale), draw_reals(clouds, key_scale, oracle.ots_batch), center)
-        climb = make_climb(oracle, cost, targets, partial(generated, players, clouds), mean_cost)
+        climb = make_climb(oracle, config.train.steps, cost, targets, partial(generated, players, clouds), mean_cost)
         state, seen = climb(_begun(oracle, cost, state, targets), jax.random.split(key_chunk, oracle.chunk))
         certificate = certify(hits(state.memory.index.ravel(), form.size), bins)
         converged, ready = _verdict(oracle, certificate, state.taken)
         held = _regrouped(state.memory, key_fit, parts, batch.size, oracle.fit_updates)
         info = {
             "dual_value": seen.value,
-            "dual_gap": jnp.maximum(certificate.chi_square, 0.0),
+            "dual_gap": unevenness(certificate),
             "dual_iterations": jnp.asarray(oracle.chunk, jnp.int32),
             "dual_converged": converged,
             "epsilon": jnp.asarray(oracle.epsilon, jnp.float32),
@@ -135,7 +138,7 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
             "rounds": state.rounds,
             **certificate._asdict(),
         }
-        after = state._replace(taken=jnp.where(ready, 0, state.taken), rounds=state.rounds + ready)
+        after = state._replace(taken=jnp.where(ready, 0, state.taken), rounds=state.rounds + ready, solves=state.solves + 1)
         return after, hold(held), info
 
     def loss(held: Held, players: Players, clouds: Clouds) -> Array:
@@ -157,9 +160,9 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
         fresh, kept = (certify(hits(i.ravel(), form.size), bins) for i in (index, state.memory.index))
         return {
             "semidual_value": jnp.mean(seen.value),
-            "chi_square_of_memory": kept.chi_square,
+            "unevenness_of_memory": unevenness(kept),
             "without_mass_of_memory": kept.without_mass,
-            "chi_square_of_fresh": fresh.chi_square,
+            "unevenness_of_fresh": unevenness(fresh),
         }
 
     return Family(
@@ -176,8 +179,8 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
 # --- OTS ------------------------------------------------------------------------------------------------------------------------------
 
 
-def make_climb(oracle: Semidiscrete, cost: str, targets: Targets, generated: Callable, mean_cost: Array) -> Callable:
-    """A chunk of ascent: (state, keys of its batches) -> (state, what its steps saw)."""
+def make_climb(oracle: Semidiscrete, steps: int, cost: str, targets: Targets, generated: Callable, mean_cost: Array) -> Callable:
+    """A chunk of ascent, one of `steps` in the run: (state, keys of its batches) -> (state, what its steps saw)."""
     fixed = _fixed_offset(cost, targets)
     warm = _warm_steps(oracle)
 
@@ -198,7 +201,7 @@ def make_climb(oracle: Semidiscrete, cost: str, targets: Targets, generated: Cal
             return feedback(state.psi, index, in_scores(oracle.increment) / jnp.sqrt((1 + state.rounds) * (1 + seen))), state.moments
         share = hits(index, targets.size) / len(index)  # the authors' gradient, without the constant 1/N
         direction, moments = adam(oracle.optimizer).update(share, state.moments)
-        return state.psi + oracle.optimizer.learning_rate * jnp.asarray(direction), moments
+        return state.psi + rate(oracle.optimizer, state.solves / steps, state.solves) * jnp.asarray(direction), moments
 
     def step(state: State, key: Array) -> tuple[State, Seen]:
         x = generated(key)
@@ -243,10 +246,19 @@ def _begun(oracle: Semidiscrete, cost: str, state: State, targets: Targets) -> S
     return state._replace(psi=jnp.where(first, -half_squares(targets), state.psi))
 
 
+def unevenness(certificate: Certificate) -> Float[Array, ""]:
+    """The larger chi-square, of points or of bins.
+
+    Potentials that make a point dearer when it is hit spread a mode's mass over its points more evenly than chance would; that can outweigh
+    modes with too much mass in the points' chi-square. The bins' sees those, where bins are neighbourhoods.
+    """
+    return jnp.maximum(jnp.maximum(certificate.chi_square, certificate.chi_square_of_bins), 0.0)
+
+
 def _verdict(oracle: Semidiscrete, certificate: Certificate, taken: Int[Array, ""]) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
     """Whether the stop rule holds, and whether the round is over: the rule counts where it is due and this round has filled the memory."""
     balancing = taken - _warm_steps(oracle)
-    even = certificate.chi_square <= oracle.epsilon
+    even = unevenness(certificate) <= oracle.epsilon
     met = (certificate.least_bin >= oracle.band_low) & (certificate.worst_bin <= oracle.band_high) if oracle.stop == "band" else even
     met &= balancing >= oracle.memory
     due = (balancing % oracle.check_every == 0) & (oracle.stop != "budget")

@@ -56,6 +56,7 @@ class Certificate(NamedTuple):
     least_bin: Float[Array, ""]  # of the authors' histogram over the points' indices, over the mean bin
     worst_bin: Float[Array, ""]
     chi_square: Float[Array, ""]  # variance of the points' masses over their squared mean, less what counting alone brings about
+    chi_square_of_bins: Float[Array, ""]  # the same of the histogram's bins
     without_mass: Float[Array, ""]  # share of the points that received none
 
 
@@ -185,9 +186,17 @@ def entropic_step(psi: Float[Array, " N"], masses: Float[Array, " N"], lam: Floa
 
 
 def certify(counts: Float[Array, " N"], bins: int) -> Certificate:
-    """How even counts of assignments are. Where there are none, every point is without mass and the rest is infinite or zero."""
+    """How even counts of assignments are. Where there are none at all, as uneven as can be."""
+    size = len(counts)
     mean = jnp.maximum(jnp.mean(counts), 1e-30)
-    share = jnp.arange(len(counts)) * bins // len(counts)
-    histogram = jnp.zeros(bins).at[share].add(counts) / jnp.zeros(bins).at[share].add(1.0) / mean
-    chi_square = jnp.mean((counts / mean - 1) ** 2) - 1 / mean
-    return Certificate(jnp.min(histogram), jnp.max(histogram), chi_square, jnp.mean(counts == 0))
+    share = jnp.arange(size) * bins // size
+    per_bin = jnp.zeros(bins).at[share].add(1.0)
+    histogram = jnp.zeros(bins).at[share].add(counts) / per_bin / mean
+    any_mass = jnp.sum(counts) > 0
+
+    def net(masses: Array, points: Array) -> Array:
+        return jnp.where(any_mass, jnp.mean((masses - 1) ** 2 - 1 / (points * mean)), size)
+
+    return Certificate(
+        jnp.min(histogram), jnp.max(histogram), net(counts / mean, jnp.ones(size)), net(histogram, per_bin), jnp.mean(counts == 0)
+    )

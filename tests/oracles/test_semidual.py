@@ -156,6 +156,15 @@ def test_points_without_mass_hide_in_bins_but_not_from_the_certificate():
     assert certificate.without_mass == 0.5
 
 
+def test_uneven_neighbourhoods_show_in_bins_where_points_are_more_even_than_chance():
+    """Potentials that answer every hit make it so: within a mode all points receive the same, and modes do not."""
+    counts = jnp.repeat(jnp.asarray([2.0, 1.0, 3.0, 2.0]), 2_500)
+    certificate = certify(counts, 4)
+    assert certificate.chi_square < 0
+    np.testing.assert_allclose(certificate.chi_square_of_bins, 0.125, atol=1e-3)
+    assert certify(jnp.zeros(100), 4).chi_square_of_bins == 100  # no mass is not even mass
+
+
 def test_bins_of_unequal_size_are_compared_by_their_mean():
     certificate = certify(jnp.full(1_003, 4.0), 10)
     np.testing.assert_allclose([certificate.least_bin, certificate.worst_bin], 1, rtol=1e-6)
