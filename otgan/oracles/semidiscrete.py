@@ -119,7 +119,7 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
     def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
         key_scale, key_chunk, key_fit = jax.random.split(key, 3)
         targets = Targets(jnp.asarray(clouds.examples), center)
-        mean_cost = _mean_cost(cost, generated(players, clouds, key_scale), draw_reals(clouds, key_scale, oracle.ots_batch), center)
+        mean_cost = _mean_cost(cost, generated(players, clouds, key_scale), draw_reals(clouds, key_scale, batch.size), center)
         climb = make_climb(oracle, config.train.steps, cost, targets, partial(generated, players, clouds), mean_cost)
         state, seen = climb(_begun(oracle, cost, state, targets), jax.random.split(key_chunk, oracle.chunk))
         certificate = certify(hits(state.memory.index.ravel(), form.size), bins)
