@@ -26,6 +26,7 @@ class Optimizer(Section):
 class Generator(Section):
     """An MLP of `width` x `depth`, or a DCGAN whose last hidden layer has `width` channels; latents are standard normal.
 
+    Kernels start normal, with standard deviation `initial_sd`, or with He's where that is not given.
     `identity` hands on the points of `source` as they are: nothing is trained but the dual.
     """
 
@@ -34,6 +35,7 @@ class Generator(Section):
     width: int = Field(default=256, ge=1)
     depth: int = Field(default=3, ge=1)
     normalization: Literal["none", "layer"] = "none"
+    initial_sd: float | None = Field(default=None, gt=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     optimizer: Optimizer = Optimizer()
 

@@ -82,6 +82,9 @@ def _unfit_networks(config: Config) -> list[str]:
         mistakes.append("batch.latents = 'sobol' needs a latent_dim of at most 64")
     if config.oracle.family == "regularized" and config.oracle.loss == "energy" and config.batch.size % 2:
         mistakes.append(f"oracle.loss = 'energy' halves the batch: batch.size must be even, not {config.batch.size}")
+    if config.oracle.family == "semidiscrete" and config.oracle.ots_batch % config.batch.size:
+        given = f"batch.size = {config.batch.size} must divide oracle.ots_batch = {config.oracle.ots_batch}"
+        mistakes.append(f"FIT cuts the batches of OTS into its own: {given}")
     return mistakes
 
 

@@ -52,10 +52,10 @@ def make_generator(config: config.Generator, shape: tuple[int, ...], center: Any
     variance = IMAGE_VARIANCE if image else 1.0
     match config.kind:
         case "mlp":
-            net = MLPGenerator(math.prod(shape), config.width, config.depth, config.normalization, variance)
+            net = MLPGenerator(math.prod(shape), config.width, config.depth, config.normalization, variance, config.initial_sd)
         case "conv":
             check_halvings("generator", shape, config.depth)
-            net = ConvGenerator(shape, config.width, config.depth, config.normalization, variance)
+            net = ConvGenerator(shape, config.width, config.depth, config.normalization, variance, config.initial_sd)
 
     def apply(params: Params, z: Float[Array, "n latent_dim"]) -> Float[Array, "n ..."]:
         out = apply_net(net, params, z).reshape(-1, *shape)
@@ -117,14 +117,15 @@ class MLPGenerator(nn.Module):
     depth: int
     normalization: Literal["none", "layer"]
     variance: float  # of the output at the start
+    initial_sd: float | None  # of all kernels, in place of what the variance asks for
 
     @nn.compact
     def __call__(self, z):
         """N latent_dim -> n size."""
         x = z
         for _ in range(self.depth):
-            x = nn.relu(_normalized(self.normalization, nn.Dense(self.width, kernel_init=_variance(2.0))(x)))
-        return nn.Dense(self.size, kernel_init=_variance(self.variance))(x)
+            x = nn.relu(_normalized(self.normalization, nn.Dense(self.width, kernel_init=_kernel(self.initial_sd, 2.0))(x)))
+        return nn.Dense(self.size, kernel_init=_kernel(self.initial_sd, self.variance))(x)
 
 
 class ConvGenerator(nn.Module):
@@ -135,6 +136,7 @@ class ConvGenerator(nn.Module):
     depth: int
     normalization: Literal["none", "layer"]
     variance: float  # of the output at the start
+    initial_sd: float | None  # of all kernels, in place of what the variance asks for
 
     @nn.compact
     def __call__(self, z):
@@ -142,11 +144,12 @@ class ConvGenerator(nn.Module):
         h, w, colours = self.shape
         base = [-(-side // 2**self.depth) for side in (h, w)]
         channels = [self.width * 2**k for k in reversed(range(self.depth))]
-        x = nn.Dense(math.prod(base) * channels[0], kernel_init=_variance(1.0))(z).reshape(-1, *base, channels[0])
+        x = nn.Dense(math.prod(base) * channels[0], kernel_init=_kernel(self.initial_sd, 1.0))(z)
+        x = x.reshape(-1, *base, channels[0])
         for k, features in enumerate([*channels[1:], colours]):
             # An output pixel of an UpConv sees 4 of the 16 taps that the initialiser counts.
             gain = 4 * 2.0 * (self.variance if k == self.depth - 1 else 1.0)
-            x = UpConv(features, _variance(gain))(nn.relu(_normalized(self.normalization, x)))
+            x = UpConv(features, _kernel(self.initial_sd, gain))(nn.relu(_normalized(self.normalization, x)))
         return x[:, :h, :w]
 
 
@@ -202,6 +205,11 @@ def _normalized(normalization: str, x: Array) -> Array:
 def _with_weight_norm(normalization: str, layer: nn.Module) -> Callable[[Array], Array]:
     """The layer with a kernel whose columns are `scale` long (Salimans and Kingma 2016), where the config asks for it."""
     return nn.WeightNorm(layer) if normalization == "weight" else layer  # pyright: ignore[reportReturnType]
+
+
+def _kernel(sd: float | None, scale: float) -> Initializer:
+    """Normal, of a given standard deviation, or of the variance `scale / fan_in`."""
+    return _variance(scale) if sd is None else nn.initializers.normal(sd)
 
 
 def _variance(scale: float) -> Initializer:

@@ -36,6 +36,7 @@ class Players(NamedTuple):
 
 NOBODY = Players(None)
 
+
 class Family(NamedTuple):
     """One way of solving the dual.
 

@@ -32,7 +32,6 @@ from otgan.clouds import Clouds, as_floats, draw_latents, draw_reals, spread_out
 from otgan.config import Amount, Config, Semidiscrete
 from otgan.costs import make_cost
 from otgan.data import Form
-from otgan.errors import UserError
 from otgan.optim import adam, rate
 from otgan.oracles.contract import Family, Info, Players, hold
 from otgan.oracles.semidual import (
@@ -87,15 +86,9 @@ class Seen(NamedTuple):
 
 
 def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
-    """The family of a config whose `oracle.family` is "semidiscrete".
-
-    Raises:
-        UserError: OTS's batches cannot be cut into FIT's.
-    """
+    """The family of a config whose `oracle.family` is "semidiscrete"."""
     oracle, batch = config.oracle, config.batch
     assert isinstance(oracle, Semidiscrete)
-    if oracle.ots_batch % batch.size:
-        raise UserError(f"FIT cuts OTS's batches into its own: batch.size = {batch.size} must divide oracle.ots_batch = {oracle.ots_batch}")
     generator, cost = networks.generator, config.cost.name
     center = jnp.asarray(form.center or (0.0,), jnp.float32)[None]
     parts = oracle.ots_batch // batch.size
