@@ -243,7 +243,7 @@ def test_a_map_between_two_files_is_learned_and_pushes_points():
     x, y = rng.normal(size=(1_500, 2)), rng.normal(size=(1_500, 2)) * [2, 0.5] + [5, 0]
     np.savez("X.npz", x=x)
     np.savez("Y.npz", x=y)
-    words = ["--data", "Y.npz", "--set", "source=X.npz", "--set", "oracle.potential=quadratic", "--steps", 150, "--quiet", "--out", "map"]
+    words = ["--data", "Y.npz", "--set", "source=X.npz", "--set", "oracle.potential=quadratic", "--steps", 800, "--quiet", "--out", "map"]
     done = otgan("run", "convex-map", *words)
     assert done.exit_code == 0, done.output
     np.savez("X2.npz", x=x[:300])

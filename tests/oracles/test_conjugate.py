@@ -79,7 +79,7 @@ def test_a_rounded_maximum_has_nearly_the_conjugate_of_the_maximum(x64):
     """The maximum's own conjugate is a quadratic programme over the slopes' hull, here solved as such."""
     rng = np.random.default_rng(2)
     a, c, eta, temperature = rng.standard_normal((5, 2)), 0.3 * rng.standard_normal(5), 0.1, 1e-3
-    inner = _solve(lambda x: temperature * jax.nn.logsumexp((x @ a.T + c) / temperature, axis=1) + eta / 2 * (x**2).sum(1), eta, 1e-8)
+    inner = _solve(lambda x: temperature * jax.nn.logsumexp((x @ a.T + c[None]) / temperature, axis=1) + eta / 2 * (x**2).sum(1), eta, 1e-8)
 
     def programme(y):
         def dual(w):
@@ -112,7 +112,7 @@ def test_few_products_do_in_many_dimensions():
     y = jax.random.normal(jax.random.key(0), (7, 200))
     inner = solve_conjugate(f, y, y, scales[0], 1e-6, 50)
     assert float(inner.bound.mean()) <= 1e-6
-    np.testing.assert_allclose(scales * inner.x + jax.nn.sigmoid(inner.x), y, atol=2e-3)
+    np.testing.assert_allclose(scales[None] * inner.x + jax.nn.sigmoid(inner.x), y, atol=2e-3)
 
 
 def test_numbers_that_are_none_are_not_done():

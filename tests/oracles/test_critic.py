@@ -61,7 +61,7 @@ def test_the_unit_of_the_data_is_the_unit_of_the_value():
 
 def test_slopes_are_those_of_finite_differences(x64):
     weights = np.random.default_rng(0).normal(size=(2, 3, 3, 1))
-    network = Network(lambda key: None, lambda params, x: jnp.sin(x * weights[0]).sum((1, 2, 3)) + (x * weights[1]).sum((1, 2, 3)) ** 2)
+    network = Network(lambda key: None, lambda params, x: jnp.sin(x * weights[:1]).sum((1, 2, 3)) + (x * weights[1:]).sum((1, 2, 3)) ** 2)
     x, step = np.random.default_rng(1).normal(size=(5, 3, 3, 1)), 1e-6
     moved = x[:, None] + step * np.array([1, -1])[:, None, None, None, None, None] * np.eye(9).reshape(9, 3, 3, 1)
     up, down = (np.stack([network.apply(None, side[i]) for i in range(5)]) for side in moved)
