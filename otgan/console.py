@@ -58,7 +58,7 @@ MEANINGS = {
     "unevenness_of_memory": "chi-square of the training points' masses in the last round, net of the noise of counting",
     "without_mass_of_memory": "training points that no generated point was assigned to in the last round",
     "unevenness_of_fresh": "the same of fresh points at the last potentials",
-    "converged_share": "steps whose dual reached epsilon by its {gap_kind} gap",
+    "converged_share": "solved duals that reached epsilon, by their {gap_kind} gap",
     "seconds": "of training, without compilation",
     "generator_steps": "updates of the generator",
     "dual_iterations": "iterations of the dual's solver",
@@ -168,13 +168,14 @@ def describe(config: Config) -> str:
     head = [f"{config.name}: {card.title}", *(f"  {name:7} {text}" for name, text in facts if text)]
     unused = {} if config.cost.encoded else {"cost": {"encoder"}}
     tables = config.model_dump(mode="json", exclude={"card": True, "name": True, **unused}, exclude_none=True)
-    elsewhere = ["", "lam elsewhere", *(f"  {line}" for line in translations(config))] if hasattr(config.oracle, "lam") else []
-    return "\n".join([*head, "", *_toml(tables), *elsewhere])
+    elsewhere = [f"  {line}" for line in translations(config)]
+    return "\n".join([*head, "", *_toml(tables), *(["", "lam elsewhere", *elsewhere] if elsewhere else [])])
 
 
 def translations(config: Config) -> list[str]:
-    """What the lam of a config is in POT, GeomLoss and ott-jax."""
-    assert isinstance(config.oracle, Regularized | Neural)
+    """What the lam of a config is in POT, GeomLoss and ott-jax, if its family has one that they know."""
+    if not isinstance(config.oracle, Regularized | Neural):
+        return []
     lam = config.oracle.lam
     if lam.relative:
         return [f"{lam} is in multiples of the batch's mean cost; with the absolute lam that a run prints,", *_elsewhere(config, None)]

@@ -23,7 +23,7 @@ from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from otgan.checkpoints import Checkpoints
-from otgan.clouds import Clouds, as_bytes, as_floats, make_clouds
+from otgan.clouds import Clouds, as_bytes, make_clouds
 from otgan.config import Config
 from otgan.data import Dataset, Form
 from otgan.errors import UserError
@@ -48,7 +48,8 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0  # of training: without compilation, pictures, checkpoints
-    certified: int = 0  # steps whose dual reached epsilon
+    solved: int = 0  # duals solved: as many as steps, where a solve is not cut into chunks
+    converged: int = 0  # those that reached epsilon
     dual_iterations: int = 0
     generator_steps: int = 0  # updates of the generator
     examples: int = 0  # real and generated ones that the solves looked at
@@ -61,8 +62,8 @@ class Progress:
 
     @property
     def converged_share(self) -> float:
-        """The share of steps whose dual was certified to epsilon."""
-        return self.certified / self.step if self.step else 0.0
+        """The share of solved duals that reached epsilon."""
+        return self.converged / self.solved if self.solved else 0.0
 
 
 class Show(Protocol):
@@ -139,7 +140,7 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
             while not verdict and not _spent(config, progress) and not interrupted:
                 state, verdict = advance(config, dispatch, state, clouds, progress, recorder)
                 show.advance(progress)
-                if progress.step in picture_steps(config):
+                if progress.step in picture_steps(config) and progress.step < config.train.steps:  # the end is drawn by finish
                     draw(ready, state, folder, progress.step)
                 if time.monotonic() - saved > config.train.checkpoint_seconds:
                     keep(checkpoints, folder, state, progress)
@@ -176,7 +177,7 @@ def compile_dispatch(stepper: Stepper, state: TrainState, clouds: Clouds, mesh: 
             state, room, taken, _ = carry
             state, record = stepper.step(state, clouds)
             room = {name: values.at[taken].set(record[name]) for name, values in room.items()}
-            halted = ~healthy(record) | (strict & ~record["dual_converged"])
+            halted = ~healthy(record) | (strict & record["ready"] & ~record["dual_converged"])
             return state, room, taken + 1, halted
 
         start = (state, room, jnp.zeros((), jnp.int32), jnp.asarray(False))
@@ -204,7 +205,8 @@ def advance(
         recorder.write({**window, **{total: getattr(progress, total) for total in TOTALS}, "seconds": round(progress.seconds, 3)})
         progress.last = {**progress.last, **window}
     progress.step += sound
-    progress.certified += int(records["dual_converged"].sum())
+    progress.solved += int(records["ready"].sum())
+    progress.converged += int((records["ready"] & records["dual_converged"]).sum())
     return steps.state, verdict
 
 
@@ -222,7 +224,7 @@ def _verdict(records: dict[str, np.ndarray], before: int, strict: bool) -> tuple
     broken = [f"{name} became {records[name][-1]}" for name in MUST_BE_FINITE if not np.isfinite(records[name][-1])]
     if broken:
         return Verdict("diverged", f"{' and '.join(broken)} {at}; the last good state is kept"), taken - 1
-    if strict and not records["dual_converged"][-1]:
+    if strict and records["ready"][-1] and not records["dual_converged"][-1]:
         gap, epsilon = records["dual_gap"][-1], records["epsilon"][-1]
         reason = f"the dual {at} has a gap of {gap:.3g}, above epsilon {epsilon:.3g}, after all its iterations (on_budget = stop)"
         return Verdict("stopped", reason), taken
@@ -285,19 +287,20 @@ def draw(ready: Ready, state: TrainState, folder: RunFolder, step: int) -> None:
     for name, mask in ready.system.family.exhibits(state.dual).items():
         shown = np.asarray(ready.clouds.examples)[np.asarray(mask)]
         if len(shown):
-            _picture(as_floats(jnp.asarray(shown)), reference, dataset, folder.exhibit(name, step))
+            _picture(shown, reference, dataset, folder.exhibit(name, step))
 
 
-def _picture(examples: Array, reference: np.ndarray, dataset: Dataset, path: Path) -> None:
+def _picture(examples: np.ndarray, reference: np.ndarray, dataset: Dataset, path: Path) -> None:
     if dataset.is_images:
-        save_sheet(as_bytes(examples[:SHOWN]), path)
+        save_sheet(examples[:SHOWN], path)
     else:
-        save_scatter(np.asarray(examples), reference, path, dataset.centers, WITHIN * (dataset.sd or 0.0))
+        save_scatter(examples, reference, path, dataset.centers, WITHIN * (dataset.sd or 0.0))
 
 
-def generate(ready: Ready, state: TrainState, size: int, seed: int = JUDGE_SEED) -> Array:
-    """`size` samples of the averaged generator."""
-    return ready.system.sample(state.dual, state.average, jax.random.key(seed), size, ready.clouds.source)
+def generate(ready: Ready, state: TrainState, size: int) -> np.ndarray:
+    """`size` samples of the averaged generator: points, or pictures as bytes."""
+    samples = ready.system.sample(state.dual, state.average, jax.random.key(JUDGE_SEED), size, ready.clouds.source)
+    return as_bytes(samples) if ready.dataset.is_images else np.asarray(samples)
 
 
 def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progress: Progress) -> None:
@@ -318,7 +321,7 @@ def judge(ready: Ready, state: TrainState) -> dict[str, Any]:
     """The scores of points; none of images, and none where a generator that diverged overflows."""
     if ready.dataset.is_images:
         return {}
-    samples = np.asarray(generate(ready, state, COUNTED))
+    samples = generate(ready, state, COUNTED)
     return judge_points(samples, ready.dataset) if np.isfinite(samples).all() else {}
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
+import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
 from otgan.config import Optimizer
+
+Tree = TypeVar("Tree")
 
 
 def adam(optimizer: Optimizer) -> optax.GradientTransformation:
@@ -19,3 +24,18 @@ def rate(optimizer: Optimizer, progress: Array, updates: Array) -> Array:
     """The learning rate: its rise goes by updates, its fall by the run's progress from 0 to 1."""
     shape = 0.5 * (1 + jnp.cos(jnp.pi * jnp.minimum(progress, 1.0))) if optimizer.schedule == "cosine" else jnp.ones_like(progress)
     return optimizer.learning_rate * shape * jnp.minimum((updates + 1) / (optimizer.warmup + 1), 1.0)
+
+
+def descend(
+    optimizer: Optimizer, gradient: Tree, parameters: Tree, moments: optax.OptState, progress: Array, updates: Array
+) -> tuple[Tree, optax.OptState]:
+    """One step against a gradient, at the rate of the run's progress and of the updates so far."""
+    direction, moments = adam(optimizer).update(gradient, moments)  # pyright: ignore[reportArgumentType]
+    length = rate(optimizer, progress, updates)
+    return jax.tree.map(lambda p, d: p - length * d, parameters, direction), moments
+
+
+def averaged(average: Tree, parameters: Tree, updates: Array, decay: float) -> Tree:
+    """The exponential moving average with the newest parameters in it; young averages forget faster."""
+    kept = jnp.minimum(decay, (1 + updates) / (10 + updates))
+    return jax.tree.map(lambda mean, p: mean + (1 - kept) * (p - mean), average, parameters)

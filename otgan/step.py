@@ -13,7 +13,8 @@ from jaxtyping import Int
 
 from otgan.clouds import Clouds
 from otgan.config import Config, Optimizer
-from otgan.optim import adam, rate
+from otgan.optim import adam, averaged
+from otgan.optim import descend as step_down
 from otgan.oracles import NOBODY, Family, Players
 
 Record = dict[str, Array]  # scalars of one step
@@ -128,22 +129,16 @@ def _make_descent(config: Config, family: Family, player: str, sign: float) -> C
 
         parameters = getattr(state.players, player)
         value, gradient = jax.value_and_grad(objective)(parameters)
-        direction, moments = adam(optimizer).update(gradient, getattr(state.moments, player))
-        pace = rate(optimizer, state.solves / config.train.steps, state.updates)
-        parameters = jax.tree.map(lambda p, d: p - pace * d, parameters, direction)
+        moments, progress = getattr(state.moments, player), state.solves / config.train.steps
+        parameters, moments = step_down(optimizer, gradient, parameters, moments, progress, state.updates)
         state = state._replace(
             players=state.players._replace(**{player: parameters}),
             moments=state.moments._replace(**{player: moments}),
-            average=_averaged(config, state, parameters) if generates else state.average,
+            average=averaged(state.average, parameters, state.updates, config.generator.ema) if generates else state.average,
         )
         return state, {**_norms(sign * value, gradient, parameters), "generator_steps": jnp.asarray(int(generates), jnp.int32)}
 
     return descend
-
-
-def _averaged(config: Config, state: TrainState, parameters: Any) -> Any:
-    decay = jnp.minimum(config.generator.ema, (1 + state.updates) / (10 + state.updates))  # young averages forget faster
-    return jax.tree.map(lambda mean, p: mean + (1 - decay) * (p - mean), state.average, parameters)
 
 
 def _norms(loss: Array, gradient: Any, parameters: Any) -> Record:

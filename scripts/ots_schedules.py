@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 
 from otgan import data, experiments
-from otgan.checkpoints import Checkpoints
 from otgan.clouds import make_clouds
 from otgan.data import Form
-from otgan.oracles import Players
+from otgan.oracles import NOBODY, Players
+from otgan.restore import restore
 from otgan.runs import RunFolder
 from otgan.system import build
 
@@ -32,7 +32,6 @@ PAPER = {
     "oracle.schedule": "adam",
     "oracle.start": "inner_product",
     "oracle.ots_batch": 64,
-    "batch.size": 64,
     "oracle.memory": 4_000,
     "oracle.chunk": 250,
     "oracle.check_every": 1_000,
@@ -53,7 +52,15 @@ SCHEDULES: dict[str, dict[str, dict[str, Any]]] = {
         "ours": {"oracle.chunk": 16, "oracle.smoothing_steps": 64, "oracle.memory": 512, "oracle.check_every": 64},
     },
 }
-SHARED = {"oracle.stop": "band", "oracle.max_ots_steps": 64_000, "oracle.fit_updates": 1}
+SHARED = {  # the problem: shuffled data and the authors' histogram, whatever the experiments have by now
+    "batch.reals": "iid",
+    "batch.size": 64,
+    "oracle.bins": 1_000,
+    "oracle.increment": "0.01x",
+    "oracle.stop": "band",
+    "oracle.max_ots_steps": 64_000,
+    "oracle.fit_updates": 1,
+}
 
 
 def main() -> None:
@@ -76,13 +83,14 @@ def main() -> None:
 
 def ascend(config: Any, generator: Path | None, most: int) -> tuple[bool, float, int, dict[str, float], float]:
     """One round: whether the band was met, the seconds and samples that it took, the last chunk's numbers, the value on fresh batches."""
-    given = None
+    given = NOBODY
     if generator is not None:
-        config, given = taken_from(config, generator)
+        run = restore(RunFolder(generator))
+        config, given = config.model_copy(update={"generator": run.config.generator}), Players(run.state.average)
     dataset = data.load(config.data)
     clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, config.batch, config.generator.latent_dim))
     system = build(config, Form.of(dataset))
-    train = system.stepper.init() if given is None else system.stepper.init(given)
+    train = system.stepper.init(given)
     solve = jax.jit(lambda state, key: system.family.solve(state, train.players, clouds, key)[::2])
     state, key = train.dual, jax.random.key(config.train.seed)
     solve = solve.lower(state, key).compile()
@@ -96,16 +104,6 @@ def ascend(config: Any, generator: Path | None, most: int) -> tuple[bool, float,
             break
     judged = jax.jit(lambda s: system.family.assess(s, train.players, clouds, jax.random.key(2_019)))(state)
     return bool(info["ready"]), seconds, samples, {k: float(v) for k, v in info.items()}, float(judged["semidual_value"])
-
-
-def taken_from(config: Any, path: Path) -> tuple[Any, Players]:
-    """The config with the generator of a run in place of its own, and that generator's averaged parameters."""
-    folder = RunFolder(path)
-    other = experiments.resolve(str(folder.config_path))
-    system = build(other, Form.of(data.load(other.data)))
-    with Checkpoints(folder.checkpoints) as checkpoints:
-        state, _ = checkpoints.restore(jax.jit(system.stepper.init)())
-    return config.model_copy(update={"generator": other.generator}), Players(state.average)
 
 
 if __name__ == "__main__":

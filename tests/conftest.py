@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # zoo, helpers
+sys.path.insert(0, str(Path(__file__).parent))  # zoo, helpers, commands
 
-COMPILED = tempfile.TemporaryDirectory(prefix="otgan-tests-")  # most tests compile programs that others, or they themselves, compiled
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", COMPILED.name)  # set by the first process, inherited by workers and commands
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # most tests compile programs that were compiled before; workers and commands inherit it
+    COMPILED = tempfile.TemporaryDirectory(prefix="otgan-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
@@ -37,3 +38,11 @@ def x64():
 
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """An empty folder to work in, with no data prepared."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "nothing"))
+    monkeypatch.setenv("OTGAN_CACHE", str(tmp_path / "cache"))

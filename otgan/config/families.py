@@ -20,6 +20,11 @@ class Oracle(Section):
 
     on_budget: Literal["accept", "stop"] = "accept"
 
+    def unfit(self, batch_size: int) -> list[str]:
+        """What the family cannot do with batches of that size, in sentences."""
+        del batch_size
+        return []
+
 
 class Regularized(Oracle):
     """Sanjabi et al. 2018: regularised optimal transport of a batch, solved until its certified gap is at most `epsilon`.
@@ -46,6 +51,11 @@ class Regularized(Oracle):
         if self.regularizer == "l2" and self.tau.finite:
             raise ValueError("a finite tau relaxes the marginals of the kl regularizer only; with l2 leave tau at inf")
         return self
+
+    def unfit(self, batch_size: int) -> list[str]:
+        """The energy distance needs two halves."""
+        odd = self.loss == "energy" and batch_size % 2
+        return [f"oracle.loss = 'energy' halves the batch: batch.size must be even, not {batch_size}"] if odd else []
 
     def check_every(self) -> int:
         """Iterations between two certificates: 10 of Sinkhorn's, 2 of Newton's, unless stated."""
@@ -98,6 +108,11 @@ class Semidiscrete(Oracle):
         if self.max_ots_steps < self.memory:
             raise ValueError(f"max_ots_steps = {self.max_ots_steps} must fill the memory of {self.memory} batches")
         return self
+
+    def unfit(self, batch_size: int) -> list[str]:
+        """FIT's batches are parts of those of OTS."""
+        sentence = f"batch.size = {batch_size}, of FIT, must divide oracle.ots_batch = {self.ots_batch}, which it cuts into its own"
+        return [sentence] if self.ots_batch % batch_size else []
 
 
 class Convex(Oracle):

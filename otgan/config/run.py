@@ -80,18 +80,13 @@ def _unfit_networks(config: Config) -> list[str]:
     mistakes = ["a conv network needs images; the data are points: use kind = 'mlp'"] if points and conv else []
     if config.batch.latents == "sobol" and config.generator.latent_dim > 64:
         mistakes.append("batch.latents = 'sobol' needs a latent_dim of at most 64")
-    if config.oracle.family == "regularized" and config.oracle.loss == "energy" and config.batch.size % 2:
-        mistakes.append(f"oracle.loss = 'energy' halves the batch: batch.size must be even, not {config.batch.size}")
-    if config.oracle.family == "semidiscrete" and config.oracle.ots_batch % config.batch.size:
-        given = f"batch.size = {config.batch.size} must divide oracle.ots_batch = {config.oracle.ots_batch}"
-        mistakes.append(f"FIT cuts the batches of OTS into its own: {given}")
     return mistakes
 
 
 def _unfit_family(config: Config) -> list[str]:
     """A cost that the family cannot serve, and which pairs can be had."""
     oracle, cost = config.oracle, config.cost
-    mistakes = []
+    mistakes = oracle.unfit(config.batch.size)
     if cost.name not in oracle.COSTS:
         others = [family for family, model in _families().items() if cost.name in model.COSTS]
         mistakes.append(f"family {oracle.family!r} serves the cost {_or(oracle.COSTS)}; the cost {cost.name!r} is served by {_or(others)}")
@@ -126,4 +121,5 @@ def _or(words: Iterable[str]) -> str:
     return " or ".join(map(repr, words))
 
 
-CADENCE = {"seconds", "log_every", "pictures", "checkpoint_seconds"}  # keys of [train] that change what is seen, not what is computed
+# Keys of [train] that change how far a run goes and what is seen of it, not what is computed.
+CADENCE = {"seconds", "generator_steps", "log_every", "pictures", "checkpoint_seconds"}

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array, lax
 from jaxtyping import Float, Int, Key
 
 from otgan.config import Optimizer
-from otgan.optim import adam, rate
+from otgan.optim import adam, descend
 
 
 class Climber(NamedTuple):
@@ -47,9 +46,6 @@ def climb(
 
     def step(climber: Climber, key: Array) -> tuple[Climber, None]:
         gradient = jax.grad(lambda parameters: -objective(parameters, key))(climber.parameters)
-        direction, moments = adam(optimizer).update(gradient, climber.moments)
-        speed = rate(optimizer, progress, climber.steps)
-        parameters = optax.tree.add_scale(climber.parameters, -speed, direction)
-        return Climber(parameters, moments, climber.steps + 1), None
+        return Climber(*descend(optimizer, gradient, climber.parameters, climber.moments, progress, climber.steps), climber.steps + 1), None
 
     return lax.scan(step, climber, keys)[0]

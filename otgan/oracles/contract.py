@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeVar
 
+import jax.numpy as jnp
 from jax import Array, lax
 
 from otgan.clouds import Clouds
+from otgan.config import Amount
 
 State = Any  # a family's own pytree of arrays: potentials, networks, memories: whatever outlives a solve
 Held = Any  # what the fixed dual says, each leaf with a leading axis of updates
@@ -59,6 +61,12 @@ class Family(NamedTuple):
     push: Callable[[State, Array], Array] | None = None
     exhibits: Callable[[State], dict[str, Array]] = lambda state: {}
     assess: Callable[[State, Players, Clouds, Array], dict[str, Array]] = lambda state, players, clouds, key: {}
+
+
+def in_units_of_cost(mean_cost: Array, **amounts: Amount) -> Info:
+    """The mean cost, and each amount in units of the cost and in multiples of its mean."""
+    values = {name: jnp.asarray(amount.times(mean_cost), mean_cost.dtype) for name, amount in amounts.items()}
+    return {"mean_cost": mean_cost, **values, **{f"{name}_over_mean_cost": value / mean_cost for name, value in values.items()}}
 
 
 T = TypeVar("T")

@@ -33,9 +33,9 @@ from otgan.costs import squared_l2
 from otgan.data import Form
 from otgan.models import Network
 from otgan.models.convex import Params, Potential, make_potential
-from otgan.optim import adam, rate
+from otgan.optim import adam, averaged, descend
 from otgan.oracles.conjugate import SMALLEST_MODULUS, Conjugate, solve_conjugate
-from otgan.oracles.contract import Family, Info, Players, hold
+from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
 
 PUSH_EPSILON = 1e-8  # conjugate error of the map that users see, in potential's units: points are off by a few thousandths of a sd at most
@@ -101,9 +101,8 @@ class Dual:
         """One projected step up J, at a batch of reals and one of solved inner problems."""
         value, optimizer = self.potential.value, self.oracle.optimizer
         gradient = jax.grad(lambda p: jnp.mean(value(p, x)) - jnp.mean(value(p, x_hat)))(params)
-        direction, moments = adam(optimizer).update(gradient, moments)
-        length = rate(optimizer, solves / self.steps, solves)
-        return self.potential.project(jax.tree.map(lambda p, d: p - length * d, params, direction)), moments
+        params, moments = descend(optimizer, gradient, params, moments, solves / self.steps, solves)
+        return self.potential.project(params), moments
 
     def climb(self, state: State, reals: Float[Array, "k n d"], y: Float[Array, "n d"], epsilon: Array) -> tuple[State, Params, Conjugate]:
         """Inner problems and a step for each batch of reals; every search starts where the last ended.
@@ -120,7 +119,7 @@ class Dual:
         nothing = jnp.zeros_like(y[:, 0])
         unsolved = Conjugate(y, nothing, nothing, nothing, jnp.zeros((), jnp.int32))
         (params, moments, solved, inner), _ = lax.scan(step, (state.potential, state.moments, state.potential, unsolved), reals)
-        return State(params, _averaged(state.average, params, state.solves, self.oracle.ema), moments, state.solves + 1), solved, inner
+        return State(params, averaged(state.average, params, state.solves, self.oracle.ema), moments, state.solves + 1), solved, inner
 
     def report(self, params: Params, inner: Conjugate, x: Array, y: Array, mean_cost: Array) -> Info:
         """J between x and y in units of the data's cost, how exact it is, and whether the potential is what it should be."""
@@ -128,7 +127,8 @@ class Dual:
         at_y = jnp.mean(jnp.sum(y * y, axis=1) - 2 * inner.value)
         modulus = self.potential.modulus(params)
         convex = (self.potential.margin(params) >= 0) & (modulus >= SMALLEST_MODULUS)  # a NaN is not convex
-        bounds, epsilon = 2 * self.scale**2 * inner.bound, jnp.asarray(self.oracle.epsilon.times(mean_cost))
+        scales = in_units_of_cost(mean_cost, epsilon=self.oracle.epsilon)
+        bounds, epsilon = 2 * self.scale**2 * inner.bound, scales["epsilon"]
         return {
             "dual_value": self.scale**2 * (at_x + at_y),
             "dual_gap": jnp.mean(bounds),
@@ -138,9 +138,7 @@ class Dual:
             "strong_convexity": modulus,
             "conjugate_residual_worst": self.scale * jnp.max(inner.residual),
             "conjugate_converged_share": jnp.mean(bounds <= epsilon),
-            "epsilon": epsilon,
-            "epsilon_over_mean_cost": epsilon / mean_cost,
-            "mean_cost": mean_cost,
+            **scales,
         }
 
     def inner_epsilon(self, mean_cost: Array) -> Array:
@@ -230,8 +228,3 @@ def _mean_cost(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "
 
 def _mean_squares(difference: Float[Array, "n ..."]) -> Float[Array, ""]:
     return jnp.mean(jnp.sum(difference.reshape(len(difference), -1) ** 2, axis=1))
-
-
-def _averaged(average: Params, params: Params, solves: Array, decay: float) -> Params:
-    kept = jnp.minimum(decay, (1 + solves) / (10 + solves))  # young averages forget faster
-    return jax.tree.map(lambda mean, p: mean + (1 - kept) * (p - mean), average, params)

@@ -30,13 +30,6 @@ from otgan.oracles.contract import Family, Info, Players, hold
 SMALLEST_SQUARE = 1e-12  # keeps the gradient of a slope finite where it is 0
 
 
-class State(NamedTuple):
-    """What outlives a solve."""
-
-    critic: Climber
-    solves: Array  # ()
-
-
 class Held(NamedTuple):
     """A critic and a batch; leaves carry the contract's leading axis, here of one update."""
 
@@ -61,7 +54,7 @@ def make_critic(config: Config, form: Form, networks: Players, mesh: Mesh | None
         u = jax.random.uniform(key_u, (size, *[1] * (x.ndim - 1)))
         return spread_out(x, mesh), spread_out(z, mesh), spread_out(u, mesh)
 
-    def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
+    def solve(state: Climber, players: Players, clouds: Clouds, key: Array) -> tuple[Climber, Held, Info]:
         def objective(parameters: Any, key: Array) -> Array:
             x, z, u = draw(clouds, key)
             y = generator.apply(players.generator, z)
@@ -69,20 +62,20 @@ def make_critic(config: Config, form: Form, networks: Players, mesh: Mesh | None
             return difference - oracle.penalty * jnp.mean((slopes(critic, parameters, u * x + (1 - u) * y) - 1) ** 2)
 
         keys = jax.random.split(key, oracle.critic_steps + 1)
-        climber = climb(oracle.optimizer, objective, state.critic, keys[1:], state.solves / config.train.steps)
+        climber = climb(oracle.optimizer, objective, state, keys[1:], state.steps / (oracle.critic_steps * config.train.steps))
         x, z, u = draw(clouds, keys[0])
         y = generator.apply(players.generator, z)
         real, fake = (jnp.mean(critic.apply(climber.parameters, cloud)) for cloud in (x, y))
         residual = jnp.sqrt(jnp.mean((slopes(critic, climber.parameters, u * x + (1 - u) * y) - 1) ** 2))
         held = jax.tree.map(lambda leaf: leaf[None], hold(Held(z, climber.parameters, real)))
-        return State(climber, state.solves + 1), held, _info(oracle, size, real - fake, residual)
+        return climber, held, _info(oracle, size, real - fake, residual)
 
     def loss(held: Held, players: Players, clouds: Clouds) -> Array:
         del clouds
         return held.real - jnp.mean(critic.apply(held.critic, generator.apply(players.generator, held.z)))
 
     return Family(
-        init=lambda key: State(start(oracle.optimizer, critic.init(key)), jnp.zeros((), jnp.int32)),
+        init=lambda key: start(oracle.optimizer, critic.init(key)),
         solve=solve,
         loss=loss,
         generate=lambda state, parameters, z: generator.apply(parameters, z),

@@ -39,7 +39,7 @@ from otgan.data import Form
 from otgan.models import Network
 from otgan.models.potentials import make_potential
 from otgan.oracles.ascent import Climber, climb, start
-from otgan.oracles.contract import Family, Info, Players, hold
+from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 
@@ -55,7 +55,6 @@ class State(NamedTuple):
     potentials: Climber  # parameters: (phi,) or (phi, psi)
     unit: Float[Array, ""]  # of the networks' outputs: the mean cost of the first batch; 0 before it
     gap: Float[Array, ""]  # the last estimate, units of the cost; inf before it
-    solves: Array  # ()
 
 
 class Held(NamedTuple):
@@ -88,18 +87,15 @@ def make_neural(config: Config, form: Form, networks: Players, mesh: Mesh | None
             s = best_shift(hold(f), hold(g), C, lam, oracle.regularizer, together=oracle.psi == "network")
             return dual_value(f, g + s, C, lam, oracle.regularizer) / state.unit
 
-        return climb(oracle.optimizer, objective, state.potentials, keys, state.solves / config.train.steps)
-
-    def transformed(state: State, x: Array, C: Array, lam: Array) -> tuple[Array, Array]:
-        f = state.unit * potential.apply(state.potentials.parameters[0], x)
-        return f, best_shift(f, jnp.zeros_like(C[0]), C, lam, oracle.regularizer)
+        progress = state.potentials.steps / (oracle.dual_steps * config.train.steps)
+        return climb(oracle.optimizer, objective, state.potentials, keys, progress)
 
     def estimate(state: State, players: Players, clouds: Clouds, key: Array, batches: int = 1) -> Array:
         """The gap on a fresh batch, or on one as large as several."""
         x, z = _draw(config, clouds, key, mesh, batches)
         C = cost(x, generator.apply(players.generator, z))
         lam, epsilon = (jnp.asarray(amount.times(jnp.mean(C))) for amount in (oracle.lam, oracle.epsilon))
-        value = dual_value(*transformed(state, x, C, lam), C, lam, oracle.regularizer)
+        value = dual_value(*_transformed(oracle, potential, state, x, C, lam), C, lam, oracle.regularizer)
         return jnp.maximum(_at_least_the_optimum(oracle, C, lam, epsilon) - value, 0.0)
 
     def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
@@ -109,14 +105,13 @@ def make_neural(config: Config, form: Form, networks: Players, mesh: Mesh | None
         mean_cost = jnp.mean(C)
         lam = jnp.asarray(oracle.lam.times(mean_cost))
         state = state._replace(unit=jnp.where(state.unit > 0, state.unit, mean_cost))
+        due = state.potentials.steps % (oracle.dual_steps * oracle.estimate_every) == 0
         state = state._replace(potentials=ascend(state, players, clouds, jnp.stack(keys[1:]), lam))
-        due = state.solves % oracle.estimate_every == 0
         gap = lax.cond(due, lambda: estimate(state, players, clouds, key_held_out), lambda: state.gap)
-        f, g = transformed(state, x, C, lam)
+        f, g = _transformed(oracle, potential, state, x, C, lam)
         value, plan = dual_value(f, g, C, lam, oracle.regularizer), density(f, g, C, lam, oracle.regularizer) / C.size
         held = jax.tree.map(lambda leaf: leaf[None], hold(Held(x, z, plan, value - jnp.sum(plan * C))))
-        examples = 2 * size * (oracle.dual_steps + 1 + due)
-        return state._replace(gap=gap, solves=state.solves + 1), held, _info(oracle, value, gap, mean_cost, examples)
+        return state._replace(gap=gap), held, _info(oracle, value, gap, mean_cost, 2 * size * (oracle.dual_steps + 1 + due))
 
     def loss(held: Held, players: Players, clouds: Clouds) -> Array:
         del clouds
@@ -189,7 +184,13 @@ def _root(V: Float[Array, "n m"], lam: Float[Array, ""]) -> Float[Array, " m"]:
 def _begin(oracle: Neural, potential: Network, key: Array) -> State:
     keys = jax.random.split(key)[: 2 if oracle.psi == "network" else 1]
     climber = start(oracle.optimizer, tuple(potential.init(k) for k in keys))
-    return State(climber, jnp.zeros(()), jnp.full((), jnp.inf), jnp.zeros((), jnp.int32))
+    return State(climber, jnp.zeros(()), jnp.full((), jnp.inf))
+
+
+def _transformed(oracle: Neural, potential: Network, state: State, x: Array, C: Array, lam: Array) -> tuple[Array, Array]:
+    """The network's potential of the real points, and its transform over the batch."""
+    f = state.unit * potential.apply(state.potentials.parameters[0], x)
+    return f, best_shift(f, jnp.zeros_like(C[0]), C, lam, oracle.regularizer)
 
 
 def _draw(config: Config, clouds: Clouds, key: Array, mesh: Mesh | None, batches: int = 1) -> tuple[Array, Array]:
@@ -208,17 +209,13 @@ def _at_least_the_optimum(oracle: Neural, C: Array, lam: Array, epsilon: Array) 
 
 
 def _info(oracle: Neural, value: Array, gap: Array, mean_cost: Array, examples: Array) -> Info:
-    lam, epsilon = (jnp.asarray(amount.times(mean_cost), mean_cost.dtype) for amount in (oracle.lam, oracle.epsilon))
+    scales = in_units_of_cost(mean_cost, lam=oracle.lam, epsilon=oracle.epsilon)
     return {
         "dual_value": value,
         "dual_gap": gap,
         "dual_iterations": jnp.asarray(oracle.dual_steps),
-        "dual_converged": gap <= epsilon,
+        "dual_converged": gap <= scales["epsilon"],
         "examples": examples,
         "ready": True,
-        "mean_cost": mean_cost,
-        "lam": lam,
-        "lam_over_mean_cost": lam / mean_cost,
-        "epsilon": epsilon,
-        "epsilon_over_mean_cost": epsilon / mean_cost,
+        **scales,
     }

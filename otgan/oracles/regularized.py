@@ -26,7 +26,7 @@ from otgan.clouds import Clouds, draw_latents, draw_reals, spread_out
 from otgan.config import Config, Regularized
 from otgan.costs import make_cost
 from otgan.data import Form
-from otgan.oracles.contract import Family, Info, Players, hold
+from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
@@ -118,16 +118,11 @@ def _weighted(terms: list[Term], values: list[Array]) -> Array:
 
 def _info(oracle: Regularized, terms: list[Term], solutions: list[Solution], mean_cost: Array) -> Info:
     """`dual_value` is the loss's; `dual_gap` the largest of its terms' (each is held to epsilon), `dual_iterations` their sum."""
-    lam, epsilon = (jnp.asarray(amount.times(mean_cost), mean_cost.dtype) for amount in (oracle.lam, oracle.epsilon))
     return {
         "dual_value": _weighted(terms, [s.value for s in solutions]),
         "dual_gap": jnp.max(jnp.stack([s.gap for s in solutions])),
         "dual_iterations": jnp.sum(jnp.stack([s.iterations for s in solutions])),
         "dual_converged": jnp.all(jnp.stack([s.converged for s in solutions])),
         "ready": True,
-        "mean_cost": mean_cost,
-        "lam": lam,
-        "lam_over_mean_cost": lam / mean_cost,
-        "epsilon": epsilon,
-        "epsilon_over_mean_cost": epsilon / mean_cost,
+        **in_units_of_cost(mean_cost, lam=oracle.lam, epsilon=oracle.epsilon),
     }

@@ -32,7 +32,7 @@ from otgan.clouds import Clouds, as_floats, draw_latents, draw_reals, spread_out
 from otgan.config import Amount, Config, Semidiscrete
 from otgan.costs import make_cost
 from otgan.data import Form
-from otgan.optim import adam, rate
+from otgan.optim import adam, descend
 from otgan.oracles.contract import Family, Info, Players, hold
 from otgan.oracles.semidual import (
     COST_PER_SCORE,
@@ -91,7 +91,6 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
     assert isinstance(oracle, Semidiscrete)
     generator, cost = networks.generator, config.cost.name
     center = jnp.asarray(form.center or (0.0,), jnp.float32)[None]
-    parts = oracle.ots_batch // batch.size
     bins = min(oracle.bins, form.size)
 
     def draw(clouds: Clouds, key: Array) -> Array:
@@ -101,14 +100,6 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
         y = generator.apply(players.generator, draw(clouds, key))
         return y.reshape(len(y), -1) - center
 
-    def init(key: Array) -> State:
-        del key
-        psi = jnp.zeros(form.size)
-        words = jax.random.key_data(jax.random.key(0)).shape
-        memory = Memory(jnp.zeros((oracle.memory, *words), jnp.uint32), jnp.full((oracle.memory, oracle.ots_batch), -1, jnp.int32))
-        moments = adam(oracle.optimizer).init(psi) if oracle.schedule == "adam" else ()
-        return State(psi, moments, memory, *(jnp.zeros((), jnp.int32) for _ in range(3)))
-
     def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
         key_scale, key_chunk, key_fit = jax.random.split(key, 3)
         targets = Targets(jnp.asarray(clouds.examples), center)
@@ -116,23 +107,9 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
         climb = make_climb(oracle, config.train.steps, cost, targets, partial(generated, players, clouds), mean_cost)
         state, seen = climb(_begun(oracle, cost, state, targets), jax.random.split(key_chunk, oracle.chunk))
         certificate = certify(hits(state.memory.index.ravel(), form.size), bins)
-        converged, ready = _verdict(oracle, certificate, state.taken)
-        held = _regrouped(state.memory, key_fit, parts, batch.size, oracle.fit_updates)
-        info = {
-            "dual_value": seen.value,
-            "dual_gap": unevenness(certificate),
-            "dual_iterations": jnp.asarray(oracle.chunk, jnp.int32),
-            "dual_converged": converged,
-            "epsilon": jnp.asarray(oracle.epsilon, jnp.float32),
-            "examples": jnp.asarray(oracle.chunk * (oracle.ots_batch + form.size), jnp.int32),
-            "ready": ready,
-            "mean_cost": mean_cost,
-            "plan_cost": seen.plan_cost,
-            "rounds": state.rounds,
-            **certificate._asdict(),
-        }
-        after = state._replace(taken=jnp.where(ready, 0, state.taken), rounds=state.rounds + ready, solves=state.solves + 1)
-        return after, hold(held), info
+        info = {**_info(oracle, state, seen, certificate), "mean_cost": mean_cost}
+        held = _regrouped(state.memory, key_fit, oracle.ots_batch // batch.size, batch.size, oracle.fit_updates)
+        return _after(state, info["ready"]), hold(held), info
 
     def loss(held: Held, players: Players, clouds: Clouds) -> Array:
         z = draw(clouds, jax.random.wrap_key_data(held.keys))
@@ -159,7 +136,7 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
         }
 
     return Family(
-        init=init,
+        init=lambda key: _begin(oracle, form.size),
         solve=solve,
         loss=loss,
         generate=lambda state, parameters, z: generator.apply(parameters, z),
@@ -167,6 +144,34 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
         exhibits=lambda state: {"without-mass": hits(state.memory.index.ravel(), form.size) == 0},
         assess=assess,
     )
+
+
+def _begin(oracle: Semidiscrete, size: int) -> State:
+    psi = jnp.zeros(size)
+    words = jax.random.key_data(jax.random.key(0)).shape
+    memory = Memory(jnp.zeros((oracle.memory, *words), jnp.uint32), jnp.full((oracle.memory, oracle.ots_batch), -1, jnp.int32))
+    moments = adam(oracle.optimizer).init(psi) if oracle.schedule == "adam" else ()
+    return State(psi, moments, memory, *(jnp.zeros((), jnp.int32) for _ in range(3)))
+
+
+def _after(state: State, ready: Bool[Array, ""]) -> State:
+    return state._replace(taken=jnp.where(ready, 0, state.taken), rounds=state.rounds + ready, solves=state.solves + 1)
+
+
+def _info(oracle: Semidiscrete, state: State, seen: Seen, certificate: Certificate) -> Info:
+    converged, ready = _verdict(oracle, certificate, state.taken)
+    return {
+        "dual_value": seen.value,
+        "dual_gap": unevenness(certificate),
+        "dual_iterations": jnp.asarray(oracle.chunk, jnp.int32),
+        "dual_converged": converged,
+        "epsilon": jnp.asarray(oracle.epsilon, jnp.float32),
+        "examples": jnp.asarray(oracle.chunk * (oracle.ots_batch + len(state.psi)), jnp.int32),
+        "ready": ready,
+        "plan_cost": seen.plan_cost,
+        "rounds": state.rounds,
+        **certificate._asdict(),
+    }
 
 
 # --- OTS ------------------------------------------------------------------------------------------------------------------------------
@@ -193,8 +198,7 @@ def make_climb(oracle: Semidiscrete, steps: int, cost: str, targets: Targets, ge
             seen = (state.taken - warm) * len(index) / targets.size  # samples of this round for each training point
             return feedback(state.psi, index, in_scores(oracle.increment) / jnp.sqrt((1 + state.rounds) * (1 + seen))), state.moments
         share = hits(index, targets.size) / len(index)  # the authors' gradient, without the constant 1/N
-        direction, moments = adam(oracle.optimizer).update(share, state.moments)
-        return state.psi + rate(oracle.optimizer, state.solves / steps, state.solves) * jnp.asarray(direction), moments
+        return descend(oracle.optimizer, -share, state.psi, state.moments, state.solves / steps, state.solves)
 
     def step(state: State, key: Array) -> tuple[State, Seen]:
         x = generated(key)

@@ -1,11 +1,13 @@
 """OTS and FIT as a family: what a round leaves behind, when it ends, and that regression on it brings the generator nearer."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import ot
 import pytest
-from helpers import dataset, tiny_config
+from helpers import dataset, run, tiny_config
 from scipy.spatial.distance import cdist
 
 from otgan.clouds import as_floats, draw_latents, make_clouds
@@ -153,3 +155,14 @@ def test_batches_that_do_not_fit_are_refused():
     for changes in ({"oracle.check_every": 12}, {"oracle.max_ots_steps": 16}, {"batch.size": 48}):
         with pytest.raises(Exception, match=r"chunks of 8|memory|batch"):
             together(**changes)
+
+
+@pytest.mark.parametrize(("highest", "state"), [(1e3, "finished"), (1.001, "stopped")])
+def test_only_a_round_that_ends_uneven_has_missed_its_rule(highest, state, tmp_path):
+    """Not the chunks before its end, in which the rule cannot hold yet."""
+    strict = {"oracle.on_budget": "stop", "oracle.stop": "band", "oracle.band_low": 0.0, "oracle.band_high": highest, "train.steps": 40}
+    folder, outcome = run(tiny_config("semidiscrete-grid", **{**SMALL, **strict}), tmp_path / "run")
+    assert outcome.state == state
+    assert outcome.summary["converged_share"] == (state == "finished")
+    lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert any(line["ready"] < 1 for line in lines)

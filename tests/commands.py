@@ -1,0 +1,34 @@
+"""Commands as users type them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+from PIL import Image
+
+from otgan.cli import main
+
+TINY = ["--steps", "6", "--batch-size", "32", "--set", "generator.width=8", "--set", "train.pictures=1", "--quiet"]
+SMALL = ["--set", "data.side=2", "--set", "data.size=2000"]  # 320 points to judge by
+
+
+def otgan(*words):
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def otgan_alone(*words, **environment):
+    """In a process of its own, as a user runs it."""
+    return subprocess.run(
+        [sys.executable, "-m", "otgan", *map(str, words)], capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
+
+
+def picture_size(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def run_folders():
+    return sorted(Path("runs").iterdir()) if Path("runs").is_dir() else []
