@@ -54,6 +54,8 @@ def test_list_shows_every_experiment_once():
     assert done.exit_code == 0
     assert all(re.search(rf"^  {name} ", done.output, re.M) for name in EXPERIMENTS)
     assert experiments.names() == sorted(EXPERIMENTS)
+    lines = [line for line in done.output.splitlines() if line.startswith(" ")]
+    assert len(lines) == len(EXPERIMENTS)  # a line each, none broken
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
