@@ -1,0 +1,81 @@
+"""A network's parameters as one safetensors file: named arrays, a few facts about them, and the hash that names both."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from otgan.errors import UserError
+
+SEPARATOR = "/"  # between the names of nested modules
+
+
+class Weights(NamedTuple):
+    """A network's parameters.
+
+    Attributes:
+        parameters: nested as Flax nests them, float32 whatever the file's type.
+        facts: what the file says of itself: `network` (its architecture), and for trained networks recipe and accuracy.
+        digest: SHA-256 of the file.
+    """
+
+    parameters: dict[str, Any]
+    facts: dict[str, str]
+    digest: str
+
+
+def write(path: Path, parameters: Mapping[str, Any], facts: Mapping[str, str]) -> None:
+    """Save parameters, in the types that they have; the file appears whole or not at all."""
+    flat = {name: np.ascontiguousarray(value) for name, value in _flat(parameters)}
+    temporary = path.with_name(path.name + ".new")
+    save_file(flat, temporary, metadata=dict(facts))
+    temporary.replace(path)
+
+
+def read(path: Path) -> Weights:
+    """Read a file of parameters.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    try:
+        digest = sha256(path)
+        with safe_open(path, framework="numpy") as file:
+            facts = file.metadata() or {}
+            flat = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118 - not a dict
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist: give a .safetensors file of weights") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        raise UserError(f"{path} holds no weights that can be read ({error})".splitlines()[0]) from None
+    return Weights(_nested(flat), facts, digest)
+
+
+def sha256(path: Path) -> str:
+    """The hash of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}{SEPARATOR}")
+        else:
+            yield f"{prefix}{name}", np.asarray(value)
+
+
+def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, last = name.split(SEPARATOR)
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = value
+    return tree
