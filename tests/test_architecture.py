@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parent.parent / "otgan"
 
 # Lowest first. A module may import modules of its own layer's folder and of lower layers.
 LAYERS = [
-    ("errors",),
+    ("errors", "cache"),
     ("config",),
     ("experiments", "runs"),
-    ("data",),
+    ("data", "weights"),
     ("clouds", "costs", "models", "optim"),
     ("oracles",),
     ("step",),

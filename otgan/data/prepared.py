@@ -11,8 +11,6 @@ import io
 import json
 import os
 import re
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from otgan import cache
 from otgan.errors import UserError
 
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
@@ -82,13 +81,12 @@ def load(name: str, data_dir: Path | None = None) -> Prepared:
         UserError: it is not prepared, or its files are damaged.
     """
     path = require(name, data_dir)
-    cached = _cache_dir() / f"{name}-{path.name}-{_key(path)}.npz"
-    # An unusable cache, whatever the reason, is no reason to stop: the files themselves are the truth.
-    with suppress(OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
-        return _cached(cached)
+    kept = cache.folder() / f"{name}-{path.name}-{_key(path)}.npz"
+    cached = cache.read(kept)
+    if cached and set(cached) == set(Prepared.__dataclass_fields__):
+        return Prepared(**cached)
     read = decode(path)
-    with suppress(OSError):
-        _store(read, cached)
+    cache.write(kept, vars(read))
     return read
 
 
@@ -197,29 +195,7 @@ def _tfrecords(shard: Path) -> Iterator[bytes]:
             yield body[:length]
 
 
-def _cache_dir() -> Path:
-    return Path(os.environ.get("OTGAN_CACHE") or "~/.cache/otgan").expanduser()
-
-
 def _key(path: Path) -> str:
     """Changes whenever a file of the folder does."""
     files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(path.iterdir())]
     return hashlib.sha256(repr((str(path.resolve()), files)).encode()).hexdigest()[:16]
-
-
-def _cached(file: Path) -> Prepared:
-    # Opened here because numpy leaves a damaged file open.
-    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as arrays:
-        return Prepared(**{field: arrays[field] for field in Prepared.__dataclass_fields__})
-
-
-def _store(read: Prepared, cached: Path) -> None:
-    """Write uncompressed, and whole or not at all: another process may be reading."""
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=cached.parent, suffix=".tmp", delete=False) as file:
-        try:
-            np.savez(file, **vars(read))
-            Path(file.name).replace(cached)
-        except OSError:
-            Path(file.name).unlink(missing_ok=True)
-            raise

@@ -1,0 +1,38 @@
+"""Where what was computed or fetched once is kept, for every run: arrays by name, written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+
+def folder() -> Path:
+    """`OTGAN_CACHE`, else `~/.cache/otgan`; it may not be there yet."""
+    return Path(os.environ.get("OTGAN_CACHE") or "~/.cache/otgan").expanduser()
+
+
+def read(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a file; None if it is not there or cannot be used, whatever the reason: a cache is never the truth."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # opened here: numpy leaves a damaged file open
+            return {name: arrays[name] for name in arrays.files}
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Keep arrays, uncompressed; another process may be reading. Where nothing can be written nothing is."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+            try:
+                np.savez(file, **arrays)
+                Path(file.name).replace(path)
+            except OSError:
+                Path(file.name).unlink(missing_ok=True)
+    except OSError:
+        return
