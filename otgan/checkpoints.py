@@ -31,6 +31,11 @@ class Checkpoints:
         """The step of the newest whole checkpoint, if there is one."""
         return self._manager.latest_step()
 
+    @property
+    def steps(self) -> list[int]:
+        """The steps of all whole checkpoints, oldest first."""
+        return sorted(self._manager.all_steps())
+
     def save(self, step: int, state: Any, numbers: dict[str, Any]) -> None:
         """Keep a state and the loop's numbers under a step; a step that is kept already is left alone."""
         if self.newest != step:

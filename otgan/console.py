@@ -142,6 +142,72 @@ def _shown(key: str, value: Any) -> str:
     return FORMATS.get(key, "{:.4g}").format(value)
 
 
+class Steps:
+    """Shows what a long command is at, on a terminal; nothing elsewhere."""
+
+    def __init__(self, console: Console, quiet: bool):
+        self._status = None if quiet or not console.is_terminal else console.status("")
+
+    def __enter__(self) -> Steps:
+        if self._status:
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status:
+            self._status.stop()
+
+    def __call__(self, text: str) -> None:
+        """Say what is done now."""
+        if self._status:
+            self._status.update(text)
+
+
+def scores_table(records: list[dict[str, Any]]) -> Table:
+    """Scores of one subject beside their floors, and the protocols that they share."""
+    first = records[0]
+    where = "" if first["step"] is None else f", step {first['step']:,}"
+    table = Table(title=f"scores of {first['subject']}{where}", title_justify="left", caption_justify="left", box=None, pad_edge=False)
+    for name in ("metric", "score", "sd", "floor", "better", "of"):
+        table.add_column(name, justify="right" if name in ("score", "sd", "floor") else "left", header_style="bold")
+    table.add_column("fingerprint", header_style="bold")
+    for record in records:
+        protocol = record["protocol"]
+        compared = f"{protocol['samples']:,} with {protocol['references']:,} {protocol['split']}"
+        marked = " *" if record["marks"] else ""
+        numbers = ("" if record[key] is None else f"{record[key]:.4g}" for key in ("mean", "sd", "floor"))
+        table.add_row(record["metric"] + marked, *numbers, record["better"], compared, record["fingerprint"])
+    table.caption = "\n".join([*_looks(records), *sorted({f"* {mark}" for record in records for mark in record["marks"]})])
+    return table
+
+
+def _looks(records: list[dict[str, Any]]) -> list[str]:
+    """How the examples were looked at, said once."""
+    protocols = [record["protocol"] for record in records]
+    first = protocols[0]
+    looks = dict.fromkeys((p["features"], p["weights"], p["preparation"]) for p in protocols)
+    words = [f"{name}{'' if digest == 'none' else f' ({digest})'}: {preparation}" for name, digest, preparation in looks]
+    seeds = " ".join(map(str, first["seeds"]))
+    kept = "rounded to bytes" if first["quantisation"] == "bytes" else "as they are"
+    real = f"real: {first['reference']} ({first['reference_hash']}); generated: seeds {seeds}, {kept}; otgan {first['version']}"
+    return [*words, real, "floor: the same of as many real examples of the other part"]
+
+
+def compared_table(table: Mapping[str, Mapping[str, Mapping[str, Any]]], subjects: list[str]) -> Table:
+    """One metric a row, one subject a column."""
+    shown = Table("metric", *subjects, "floor", "better", "fingerprint", box=None, pad_edge=False, header_style="bold")
+    for metric, row in table.items():
+        any_ = next(iter(row.values()))
+        cells = [_cell(row[subject]) if subject in row else "" for subject in subjects]
+        floor = "" if any_["floor"] is None else f"{any_['floor']:.4g}"
+        shown.add_row(metric, *cells, floor, any_["better"], any_["fingerprint"])
+    return shown
+
+
+def _cell(record: Mapping[str, Any]) -> str:
+    return f"{record['mean']:.4g}" + ("" if record["sd"] is None else f" ± {record['sd']:.2g}")
+
+
 def plain_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     """A table without lines."""
     table = Table(*header, box=None, pad_edge=False, header_style="bold")

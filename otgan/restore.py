@@ -17,28 +17,43 @@ from otgan.system import System, build
 
 
 class Restored(NamedTuple):
-    """A run as its newest checkpoint has it."""
+    """A run as a checkpoint has it."""
 
     config: Config
     form: Form
     system: System
     state: TrainState
+    step: int
 
 
-def restore(folder: RunFolder) -> Restored:
-    """Read a run.
+def restore(folder: RunFolder, step: int | None = None) -> Restored:
+    """Read a run, as it was after a step whose checkpoint is kept; by default the newest.
 
     Raises:
-        UserError: the folder holds no run, or no checkpoint.
+        UserError: the folder holds no run, or no such checkpoint.
     """
     form = read_form(folder)
     config = experiments.resolve(str(folder.config_path))
     system = build(config, form)
-    if not folder.checkpoints.is_dir():
-        raise UserError(f"no checkpoint in {folder.path}: the run has not got that far")
+    kept = kept_steps(folder)
+    if step is not None and step not in kept:
+        raise UserError(f"{folder.path} keeps no checkpoint of step {step}; it has those of {', '.join(map(str, kept))}")
     with Checkpoints(folder.checkpoints) as checkpoints:
-        state, _ = checkpoints.restore(jax.jit(system.stepper.init)())
-    return Restored(config, form, system, state)
+        state, _ = checkpoints.restore(jax.jit(system.stepper.init)(), step)
+    return Restored(config, form, system, state, kept[-1] if step is None else step)
+
+
+def kept_steps(folder: RunFolder) -> list[int]:
+    """The steps whose checkpoints a run keeps, oldest first; at least one.
+
+    Raises:
+        UserError: there is none.
+    """
+    if folder.checkpoints.is_dir():
+        with Checkpoints(folder.checkpoints) as checkpoints:
+            if steps := checkpoints.steps:
+                return steps
+    raise UserError(f"no checkpoint in {folder.path}: the run has not got that far")
 
 
 def read_form(folder: RunFolder) -> Form:

@@ -7,6 +7,7 @@ metrics.jsonl       one line per `log_every` steps
 events.out.tfevents.*   the same for TensorBoard
 checkpoints/        the newest few states
 samples/            pictures on fixed latents while training
+eval/               scores.jsonl, a score a line with its protocol; nearest training neighbours as pictures
 """
 
 from __future__ import annotations
@@ -60,6 +61,21 @@ class RunFolder:
         """Where the training examples that a family exhibits after a step are drawn."""
         return self.path / "samples" / f"{name}-{step:07d}.png"
 
+    @property
+    def eval(self) -> Path:
+        """The folder of scores."""
+        return self.path / "eval"
+
+    @property
+    def scores(self) -> Path:
+        """All scores so far, a JSON object a line."""
+        return self.eval / "scores.jsonl"
+
+    @property
+    def last_touched(self) -> float:
+        """When the run was at work last, or begun, in seconds of the clock."""
+        return max(path.stat().st_mtime for path in (self.config_path, self.path / STATUS) if path.is_file())
+
     def require_free(self) -> None:
         """See that a run can be begun here, touching nothing.
 
@@ -105,9 +121,10 @@ class RunFolder:
 
     def truncate_metrics(self, step: int) -> None:
         """Forget the lines after a step, which a resumed run is going to write again."""
-        if self.metrics.is_file():
-            kept = [line for line in self.metrics.read_text().splitlines() if _step_of(line) <= step]
-            _write(self.metrics, "".join(line + "\n" for line in kept))
+        for lines in (self.metrics, self.scores):
+            if lines.is_file():
+                kept = [line for line in lines.read_text().splitlines() if _step_of(line) <= step]
+                _write(lines, "".join(line + "\n" for line in kept))
 
     @contextmanager
     def locked(self) -> Iterator[None]:

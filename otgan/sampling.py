@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count, islice
 from pathlib import Path
 
 import jax
@@ -14,6 +16,8 @@ from otgan.errors import UserError
 from otgan.pictures import save_scatter, save_sheet
 from otgan.restore import read_form, restore
 from otgan.runs import RunFolder
+from otgan.step import TrainState
+from otgan.system import System
 
 CHUNK = 1_000  # samples generated at once: bounds the memory
 SHEET = 1_024  # images on one sheet at most
@@ -28,14 +32,33 @@ def sample(folder: RunFolder, size: int, seed: int) -> np.ndarray:
     Raises:
         UserError: the folder holds no run, or no checkpoint.
     """
-    config, form, system, state = restore(folder)
-    source = load_source(config)
-    examples = jnp.asarray(source.train) if source else None
-    out = []
-    for i in range(0, size, CHUNK):
-        samples = system.sample(state.dual, state.average, jax.random.fold_in(jax.random.key(seed), i), CHUNK, examples)
-        out.append(as_bytes(samples) if form.images else np.asarray(samples))
-    return np.concatenate(out)[:size]
+    run = restore(folder)
+    source = load_source(run.config)
+    chunks = draw(run.system, run.state, seed, jnp.asarray(source.train) if source else None)
+    return np.concatenate(list(islice(chunks, -(-size // CHUNK))))[:size]
+
+
+def draw(system: System, state: TrainState, seed: int, source: jax.Array | None = None, rounded: bool = True) -> Iterator[np.ndarray]:
+    """Samples of the averaged generator, without end, in chunks of 1,000.
+
+    Args:
+        system: what computes.
+        state: its state.
+        seed: of the latents.
+        source: the examples that take the place of latents.
+        rounded: images as bytes; otherwise as float32 levels in [0, 255].
+
+    Raises:
+        UserError: samples are not finite.
+    """
+    for i in count(0, CHUNK):
+        samples = system.sample(state.dual, state.average, jax.random.fold_in(jax.random.key(seed), i), CHUNK, source)
+        if not bool(jnp.isfinite(samples).all()):
+            raise UserError("the generator's samples are not finite: the run diverged, and there is nothing to judge or to draw")
+        if not system.form.images:
+            yield np.asarray(samples)
+        else:
+            yield as_bytes(samples) if rounded else np.asarray(samples.clip(-1, 1) + 1) * np.float32(127.5)
 
 
 def push(folder: RunFolder, path: Path) -> np.ndarray:
@@ -44,7 +67,7 @@ def push(folder: RunFolder, path: Path) -> np.ndarray:
     Raises:
         UserError: the run has no map, or the file's examples are not such as it maps.
     """
-    _, form, system, state = restore(folder)
+    _, form, system, state, _ = restore(folder)
     family = system.family
     if family.push is None:
         raise UserError(f"{folder.path} learned no map; the runs of family 'convex' do (convex-map, or `otgan compose`)")

@@ -1,0 +1,74 @@
+"""The command group: mistakes as one sentence, amounts and whole numbers as types, and what several commands share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from otgan import __version__
+from otgan.config import parse_amount
+from otgan.errors import UserError
+
+WIDTH = 200  # columns of what is not a terminal: wide enough not to break a path
+
+
+class Commands(click.Group):
+    """A group whose commands end a `UserError` as one sentence and exit code 2."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"Error: {error}", err=True)
+            ctx.exit(2)
+
+
+class AmountType(click.ParamType):
+    """`1.0`, in units of the cost, or `0.03x`, in multiples of the batch's mean cost."""
+
+    name = "amount"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse; what is wrong goes on to the config, which tells all mistakes at once."""
+        try:
+            return parse_amount(value)
+        except ValueError:
+            return value
+
+
+class Whole(click.IntRange):
+    """A whole number whose range help shows and the config checks, with all other mistakes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse."""
+        return click.INT.convert(value, param, ctx)
+
+
+def terminal() -> Console:
+    """Where tables are printed."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+DIR = click.Path(path_type=Path, file_okay=False)
+PATH = click.Path(path_type=Path)
+
+
+def with_data_dir(command: Callable) -> Callable:
+    """The option that says where prepared data sets are."""
+    default = "TFDS_DATA_DIR, else ~/tensorflow_datasets"
+    return click.option("--data-dir", type=DIR, metavar="DIR", show_default=default, help="Folder of prepared TFDS data sets.")(command)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120})
+@click.version_option(__version__)
+def main() -> None:
+    """Train generative networks by explicit optimal transport, with a certified accuracy at every step.
+
+    Begin with `otgan list`, then `otgan run sinkhorn-grid`.
+    """

@@ -1,0 +1,113 @@
+"""Commands that judge: scores of a run or of somebody's images, scores side by side, the weights of feature networks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.console import Steps, compared_table, scores_table
+
+SENTENCES = {  # of `eval`'s flags
+    "fid": "Frechet distance, and its value extrapolated to infinitely many samples.",
+    "kid": "Kernel distance: unbiased squared MMD with a cubic kernel.",
+    "is": "Inception score, on the classes of the feature network.",
+    "pr": "Improved precision and recall; density and coverage.",
+    "wasserstein": "Exact W1 and W2, sliced W2, Sinkhorn divergence, W2 to the whole training set.",
+    "modes": "Modes hit, their masses and the share of good samples: on the grid and on digits.",
+    "nearest": "Nearest training examples as a picture, and the share of memorised samples.",
+}
+
+
+def _measures(command: Callable) -> Callable:
+    for flag in reversed(SENTENCES):
+        command = click.option(f"--{flag}", f"flag_{flag}", is_flag=True, help=SENTENCES[flag])(command)
+    return command
+
+
+@main.command("eval")
+@click.argument("subject", metavar="[RUN]", required=False, type=PATH)
+@_measures
+@click.option("--all", "everything", is_flag=True, help="All of these that suit the data.")
+@click.option(
+    "--features",
+    metavar="NAME|FILE",
+    show_default="the network trained on these data, else random; points are their own",
+    help="inception, mnist-lenet, cifar10-resnet, random, pixels, points, or a .safetensors file.",
+)
+@click.option("--samples", type=click.IntRange(2), metavar="N", show_default="10,000", help="Generated examples, for each seed.")
+@click.option("--split", type=click.Choice(["test", "train"]), default="test", help="The real examples to compare with.")
+@click.option("--seeds", type=click.IntRange(1), metavar="K", default=1, help="Sets of samples, whose spread is shown.")
+@click.option("--checkpoint", metavar="N|all", show_default="the newest", help="The step, or all steps, of a run to judge.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", default=200, help="Examples at once through the network.")
+@click.option("--reference", metavar="mnist|cifar10|NAME|FILE", show_default="the run's own data", help="The real data; files need it.")
+@click.option(
+    "--resize", type=click.Choice(["tf1", "half_pixel"]), default="tf1", help="Of inception's images, as TensorFlow 1 or PyTorch."
+)
+@click.option("--quantize/--no-quantize", default=True, help="Round generated images to bytes, as a file would.")
+@click.option("--allow-few", is_flag=True, help="Compute with fewer examples than a measure needs, and mark it.")
+@click.option("--out", type=PATH, metavar="DIR", show_default="RUN/eval; none for files", help="Folder of scores.jsonl and pictures.")
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON lines, with their protocols.")
+@with_data_dir
+def eval_(subject: Path | None, as_json: bool, **options: Any) -> None:
+    """Judge a run, an .npz of images or a folder of images.
+
+    RUN is the run at work last, by default. Without a measure: --fid for images, --wasserstein and --modes for points. Every score carries
+    its protocol, and beside it stands its floor: the same of as many real examples.
+    """
+    from otgan.evaluation.command import Order, evaluate
+
+    flags: Any = tuple(flag for flag in SENTENCES if options.pop(f"flag_{flag}"))
+    quantize, checkpoint = options.pop("quantize"), options.pop("checkpoint")
+    with Steps(terminal(), quiet=as_json) as steps:
+        reports = evaluate(Order(subject=subject, flags=flags, rounded=quantize, checkpoint=checkpoint, **options), steps)
+    for report in reports:
+        if as_json:
+            for record in report.records:
+                click.echo(json.dumps(record))
+        else:
+            terminal().print(scores_table(report.records))
+            for note in report.notes:
+                click.echo(note)
+            for place in report.places:
+                click.echo(f"in {place}")
+
+
+@main.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
+def scores(runs: tuple[Path, ...]) -> None:
+    """Stored scores of runs, side by side. Scores that were measured differently are refused, and the difference is named."""
+    from otgan.evaluation.protocol import read_scores, side_by_side
+    from otgan.runs import RunFolder
+
+    table = side_by_side((str(run), read_scores(RunFolder(run).scores)) for run in runs)
+    terminal().print(compared_table(table, [str(run) for run in runs]))
+
+
+@main.group()
+def weights() -> None:
+    """The weights of feature networks: what there is, and how to bring the Inception's where there is no network."""
+
+
+@weights.command("list")
+def weights_list() -> None:
+    """The feature networks, where their weights are, and their hashes."""
+    from otgan.console import plain_table
+    from otgan.weights.catalog import listing
+
+    terminal().print(plain_table(("name", "there", "hash", "test accuracy", "where"), listing()))
+
+
+@weights.command("import")
+@click.argument("file", metavar="FILE", type=PATH)
+@click.option("-o", "--output", type=PATH, metavar="FILE", show_default="the cache", help="Where to write the .safetensors file.")
+def weights_import(file: Path, output: Path | None) -> None:
+    """Convert pytorch-fid's published Inception weights (pt_inception-2015-12-05-6726825d.pth). Nothing in FILE is run."""
+    from otgan.weights.catalog import import_inception
+
+    place, digest = import_inception(file, output)
+    click.echo(f"inception, {digest[:12]}, in {place}")

@@ -1,0 +1,169 @@
+"""Commands that choose, train and sample experiments."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from otgan import experiments
+from otgan.cli.group import PATH, AmountType, Whole, main, terminal, with_data_dir
+from otgan.config import Config
+from otgan.console import Ticker, describe, grouped_table, summary_table
+from otgan.runs import RunFolder
+
+
+@main.command("list")
+def list_() -> None:
+    """The named experiments, one line each, grouped by data."""
+    groups: dict[str, list[tuple[str, str, str]]] = {}
+    for name in experiments.names():
+        config = experiments.resolve(name)
+        groups.setdefault(config.data.kind, []).append((name, config.card.title, config.card.cost))
+    terminal().print(grouped_table(groups))
+
+
+@main.command()
+@click.argument("name_or_file")
+def show(name_or_file: str) -> None:
+    """An experiment's card and resolved config, and what its lam is called elsewhere."""
+    click.echo(describe(experiments.resolve(name_or_file)))
+
+
+AMOUNT = AmountType()
+SEED = Whole(0, 2**31 - 1)
+
+FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag's type, metavar and sentence
+    "--lam": ("oracle.lam", AMOUNT, "F|Fx", "Weight of the regularizer: 1.0 in units of the cost, 0.03x times the batch's mean cost."),
+    "--epsilon": ("oracle.epsilon", AMOUNT, "F|Fx", "Certified accuracy of every step's dual, in the same two units."),
+    "--tau": ("oracle.tau", AMOUNT, "F|Fx|inf", "Weight of the generated side's marginal; inf keeps it exactly, as in the paper."),
+    "--regularizer": ("oracle.regularizer", click.Choice(["kl", "l2"]), None, "Entropy (kl) or squared density (l2) of the plan."),
+    "--on-budget": ("oracle.on_budget", click.Choice(["accept", "stop"]), None, "What a step does that runs out of iterations."),
+    "--loss": ("oracle.loss", click.Choice(["regot", "sinkhorn", "energy"]), None, "What regularized transport is made into."),
+    "--cost": ("cost.name", click.Choice(["l1", "l2", "squared_l2", "cosine"]), None, "Between two points, on pixels or features."),
+    "--features": ("cost.features", str, "pixels|learned|random|RUN", "On what the cost is measured; RUN is a folder, for its encoder."),
+    "--steps": ("train.steps", Whole(1), "N", "Alternations of a solve of the dual and an update."),
+    "--generator-steps": ("train.generator_steps", Whole(1), "N", "End after so many updates of the generator."),
+    "--seconds": ("train.seconds", click.FloatRange(0, min_open=True), "S", "End after so much training in all, compilation left out."),
+    "--batch-size": ("batch.size", Whole(2), "N", "Examples on each side of a step's transport problem."),
+    "--seed": ("train.seed", SEED, "N", "Seed of everything random in the run."),
+}
+
+
+def _flags(*chosen: str) -> Callable[[Callable], Callable]:
+    def decorate(command: Callable) -> Callable:
+        for flag in reversed(chosen):
+            _, kind, metavar, sentence = FLAGS[flag]
+            command = click.option(flag, type=kind, metavar=metavar, show_default="the experiment's", help=sentence)(command)
+        return command
+
+    return decorate
+
+
+def _running(command: Callable) -> Callable:
+    """The options of every command that trains."""
+    new = "a new numbered folder in runs/"
+    change = "Change any key of the config, such as generator.width=512; may be repeated."
+    for option in reversed(
+        [
+            with_data_dir,
+            click.option("--out", type=PATH, metavar="DIR", show_default=new, help="Folder; its own run is resumed."),
+            click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", show_default="nothing", help=change),
+            click.option("--devices", type=click.IntRange(1), metavar="N", show_default="all", help="Devices to spread every batch over."),
+            click.option("--dry-run", is_flag=True, help="Print the resolved config and stop."),
+            click.option("--quiet", is_flag=True, help="Print the summary alone."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("name_or_file", metavar="NAME_OR_FILE")
+@_flags(*FLAGS)
+@click.option(
+    "--data",
+    "source",
+    metavar="tfds|sample|FILE|FOLDER",
+    show_default="the experiment's",
+    help="Where the examples come from: prepared by TFDS, the 5,000 digits in the package, your .npz, or your folder of pictures.",
+)
+@_running
+def run(name_or_file: str, source: str | None, out: Path | None, assignments: tuple[str, ...], **options: Any) -> None:
+    """Train an experiment: a name of `otgan list`, a TOML file, or a stored config.json.
+
+    A run folder in its place is resumed.
+    """
+    if name_or_file not in experiments.names() and RunFolder(Path(name_or_file)).exists:
+        out = out or Path(name_or_file)
+        name_or_file = str(RunFolder(Path(name_or_file)).config_path)
+    overrides = _overrides(options, assignments)
+    _train(experiments.resolve(name_or_file, overrides, source), overrides, out, options)
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=PATH)
+@_flags("--epsilon", "--steps", "--seconds", "--batch-size", "--seed")
+@_running
+def compose(run_folder: Path, out: Path | None, assignments: tuple[str, ...], **options: Any) -> None:
+    """Fit a map T from a run's generator G to its data; samples of the new run are T(G(z)).
+
+    Taghvaei and Jalali (2019), section 4.3. G is copied and does not move; RUN stays as it is.
+    """
+    overrides = _overrides(options, assignments)
+    RunFolder(run_folder).read_config()
+    _train(experiments.compose(RunFolder(run_folder).config_path, overrides), overrides, out, options)
+
+
+def _train(config: Config, overrides: dict[str, Any], out: Path | None, options: dict[str, Any]) -> None:
+    if options["dry_run"]:
+        click.echo(config.json(), nl=False)
+        return
+    from otgan.launch import launch
+
+    marks = [f"{key.rpartition('.')[2]}{value}" for key, value in overrides.items()]
+    with Ticker(config, terminal(), options["quiet"]) as ticker:
+        ended = launch(config, out, marks, options["data_dir"], options["devices"], ticker)
+    terminal().print(summary_table(config.name, ended.summary))
+    click.echo(f"samples   {ended.picture}\nrun       {ended.folder}")
+    if ended.reason:
+        click.echo(f"{ended.state}: {ended.reason}", err=True)
+    sys.exit(ended.exit_code)
+
+
+def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
+    given = {key: options.get(flag[2:].replace("-", "_")) for flag, (key, *_) in FLAGS.items()}
+    return {**{key: value for key, value in given.items() if value is not None}, **dict(map(experiments.parse_set, assignments))}
+
+
+@main.command()
+@click.argument("run_folder", metavar="RUN", type=PATH)
+@click.option("-n", "--number", type=click.IntRange(1), default=64, metavar="N", help="How many samples.")
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    default=Path("samples.png"),
+    metavar="FILE",
+    help="A .png or an .npz.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Seed of the latents.")
+@click.option(
+    "--push",
+    type=PATH,
+    metavar="FILE",
+    show_default="draw",
+    help="Send the examples of this .npz through the map that the run has learned, instead of drawing any.",
+)
+def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | None) -> None:
+    """Draw samples from a run's averaged generator, or push given examples through its map."""
+    from otgan import sampling
+
+    folder = RunFolder(run_folder)
+    sampling.check(output, number, folder)
+    samples = sampling.push(folder, push) if push else sampling.sample(folder, number, seed)
+    sampling.write(samples, output)
+    click.echo(f"{len(samples):,} samples in {output}")

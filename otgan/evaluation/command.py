@@ -1,0 +1,147 @@
+"""`otgan eval`: from what was typed to subjects, data and features, judged one by one, and kept."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from otgan import experiments
+from otgan.config.data import Data, Grid, Images, Own, Stacked
+from otgan.data import Dataset, load
+from otgan.errors import UserError
+from otgan.evaluation.judge import Judged, Plan, judge, records
+from otgan.evaluation.measures import FLAGS, Flag
+from otgan.evaluation.protocol import read_scores
+from otgan.evaluation.subjects import Subject, newest_run, of_files, of_run
+from otgan.features import Resize, default_name, make_features
+from otgan.pictures import save_sheet
+from otgan.restore import kept_steps
+from otgan.runs import RunFolder
+
+RUNS = Path("runs")
+NAMED: dict[str, Data] = {
+    "mnist": Images(kind="mnist"),
+    "sample": Images(kind="mnist", source="sample"),
+    "cifar10": Images(kind="cifar10"),
+    "stacked-mnist": Stacked(),
+    "grid": Grid(),
+}
+"""Real data that `--reference` knows by name."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What was typed; see `otgan eval --help`."""
+
+    subject: Path | None = None
+    flags: tuple[Flag, ...] = ()
+    everything: bool = False
+    features: str | None = None
+    samples: int | None = None
+    split: Literal["test", "train"] = "test"
+    seeds: int = 1
+    checkpoint: str | None = None
+    batch_size: int = 200
+    reference: str | None = None
+    resize: Resize = "tf1"
+    rounded: bool = True
+    allow_few: bool = False
+    out: Path | None = None
+    data_dir: Path | None = None
+
+
+class Report(NamedTuple):
+    """One subject's scores."""
+
+    records: list[dict[str, Any]]
+    notes: list[str]
+    places: list[str]  # where they were written
+
+
+def evaluate(order: Order, show: Callable[[str], None]) -> Iterator[Report]:
+    """Judge a subject, or every kept checkpoint of a run, one after the other; all is checked before the first."""
+    path = order.subject or newest_run(RUNS).path
+    folder = RunFolder(path) if RunFolder(path).exists else None
+    data = reference_data(order.reference, folder, path)
+    show("reading data")
+    dataset = load(data, order.data_dir)
+    features = make_features(order.features or default_name(data.kind, dataset.shape), dataset.shape, order.resize, show)
+    plan = plan_of(order, dataset)
+    for subject in subjects(order, folder, path):
+        judged = judge(plan, subject, dataset, features, show)
+        out = order.out or (folder.eval if folder else None)
+        yield Report(records(judged, subject), judged.notes, keep(judged, subject, out) if out else [])
+
+
+def plan_of(order: Order, dataset: Dataset) -> Plan:
+    """The measures that are asked for, or those that are quick and suit the data."""
+    quick: tuple[Flag, ...] = ("fid",) if dataset.is_images else ("wasserstein", "modes")
+    flags = FLAGS if order.everything else order.flags or quick
+    lenient = order.everything or not order.flags
+    return Plan(flags, order.samples, order.split, order.seeds, order.rounded, order.batch_size, order.allow_few, lenient)
+
+
+def reference_data(name: str | None, folder: RunFolder | None, path: Path) -> Data:
+    """The data that a subject is compared with: those that are named, else the run's own.
+
+    Raises:
+        UserError: neither is known.
+    """
+    if name is None and folder is None:
+        known = ", ".join(NAMED)
+        raise UserError(f"{path} is no run, so say what to compare it with: --reference {known}, or an .npz or a folder of images")
+    if name is None:
+        assert folder is not None
+        return experiments.resolve(str(folder.config_path)).data
+    if name not in NAMED and not Path(name).exists():
+        raise UserError(f"there are no data {name!r} to compare with: choose {', '.join(NAMED)}, or an .npz or a folder of images")
+    return NAMED.get(name) or Own(path=str(Path(name).resolve()))
+
+
+def subjects(order: Order, folder: RunFolder | None, path: Path) -> Iterator[Subject]:
+    """What is to be judged.
+
+    Raises:
+        UserError: there is nothing, or no such checkpoint.
+    """
+    if folder is None:
+        if order.checkpoint is not None:
+            raise UserError(f"--checkpoint is for runs, and {path} is none")
+        return iter([of_files(path, order.seeds)])
+    if order.checkpoint == "all":
+        steps: list[int | None] = [*kept_steps(folder)]
+    else:
+        steps = [_step(order.checkpoint)]
+    return (of_run(folder, step, order.rounded) for step in steps)
+
+
+def _step(word: str | None) -> int | None:
+    if word is None or word.isdecimal():
+        return None if word is None else int(word)
+    raise UserError(f"--checkpoint {word}: give a step, or all")
+
+
+def keep(judged: Judged, subject: Subject, out: Path) -> list[str]:
+    """Append scores that are not there yet, and draw the neighbours. Returns where.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = out / "scores.jsonl"
+    known = {(line["subject"], line["step"], line["metric"], line["fingerprint"]) for line in read_scores(path)}
+    new = [r for r in records(judged, subject) if (r["subject"], r["step"], r["metric"], r["fingerprint"]) not in known]
+    places = [str(path)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as lines:
+            lines.writelines(json.dumps(record) + "\n" for record in new)
+        if judged.neighbours is not None:
+            picture = out / (f"nearest-{subject.step:07d}.png" if subject.step is not None else "nearest.png")
+            save_sheet(judged.neighbours.reshape(-1, *judged.neighbours.shape[2:]), picture)
+            places.append(str(picture))
+    except OSError as error:
+        raise UserError(f"cannot write to {out} ({error.strerror}); give --out a folder that can be written") from None
+    return places

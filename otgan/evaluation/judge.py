@@ -1,0 +1,209 @@
+"""Judge a subject: look at its examples and at real ones, compute the measures asked for, and their floors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from otgan import __version__, cache
+from otgan.data import Dataset
+from otgan.errors import UserError
+from otgan.evaluation.evidence import Evidence, gather, gather_real
+from otgan.evaluation.measures import FLAGS, MEASURES, Flag, Measure, Real, values
+from otgan.evaluation.protocol import Protocol, Score
+from otgan.evaluation.subjects import Subject
+from otgan.features import Features, Show
+from otgan.metrics.neighbours import nearest
+
+SAMPLES = 10_000
+ROWS, COLUMNS = 8, 8  # of the picture of neighbours: a sample, then its nearest training examples
+
+Marked = tuple[Measure, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure, and how.
+
+    Attributes:
+        flags: the kinds of measures; a kind that is named and cannot be had is refused.
+        samples: how many generated examples a seed; None takes 10,000, or all that there are.
+        split: the real examples to compare with.
+        seeds: sets of samples, whose spread is shown.
+        rounded: whether generated images are rounded to bytes first.
+        batch_size: examples in one go through the network; changes no score beyond rounding.
+        allow_few: whether a measure may have fewer examples than it needs; its scores are marked.
+        everything: whether the flags stand for whatever can be had.
+    """
+
+    flags: tuple[Flag, ...] = FLAGS
+    samples: int | None = None
+    split: Literal["test", "train"] = "test"
+    seeds: int = 1
+    rounded: bool = True
+    batch_size: int = 200
+    allow_few: bool = False
+    everything: bool = False
+
+
+class Judged(NamedTuple):
+    """What came of it."""
+
+    scores: list[Score]
+    notes: list[str]  # what was left out, and why
+    neighbours: np.ndarray | None  # (8, 8, h, w, c): a sample, then its nearest training examples, row by row
+
+
+def judge(plan: Plan, subject: Subject, dataset: Dataset, features: Features, show: Show = lambda text: None) -> Judged:
+    """All scores of a subject under a plan.
+
+    Raises:
+        UserError: a measure cannot be had, examples are too few, or they are not finite, all the same, or of another shape.
+    """
+    size = _size(plan, subject)
+    parts = {"test": dataset.test, "train": dataset.train}
+    other = "train" if plan.split == "test" else "test"
+    chosen, notes = _choose(plan, size, len(parts[plan.split]), dataset, features)
+    show(f"real examples through {features.name}")
+    real = Real(dataset, features, gather_real(features, dataset, plan.split, len(parts[plan.split]), plan.batch_size))
+    found: list[Evidence] = []
+    for seed in range(plan.seeds):
+        show(f"generated examples through {features.name}, seed {seed}")
+        chunks = _checked(_take(subject.draw(seed), size), dataset.shape, subject.name)
+        found.append(_not_constant(gather(features, chunks, plan.batch_size), subject.name))
+    scores = []
+    for measure, marks in chosen:
+        protocols = _protocols(plan, measure, size, dataset, features)
+        show(", ".join(protocols))
+        numbers = [measure.compute(evidence.first(measure.most), _limited(real, measure)) for evidence in found]
+        floors = _floors(plan, measure, real, "test" if measure.whole else other, min(size, len(parts[other])), protocols)
+        scores += [
+            Score(protocol, tuple(float(n[name]) for n in numbers), floors.get(name), measure.better[name], marks)
+            for name, protocol in protocols.items()
+        ]
+    wanted = "nearest" in plan.flags and dataset.is_images
+    return Judged(scores, notes, _neighbours(found[0], dataset) if wanted else None)
+
+
+# --- what is measured -----------------------------------------------------------------------------------------------------------------
+
+
+def _size(plan: Plan, subject: Subject) -> int:
+    if subject.available is None:
+        return plan.samples or SAMPLES
+    each = subject.available // plan.seeds
+    if plan.samples and plan.samples > each:
+        raise UserError(f"{subject.name} holds {subject.available:,} examples; {plan.seeds} x {plan.samples:,} are asked for")
+    return plan.samples or min(SAMPLES, each)
+
+
+def _choose(plan: Plan, size: int, references: int, dataset: Dataset, features: Features) -> tuple[list[Marked], list[str]]:
+    """The measures that can be had, with their marks; and why others cannot."""
+    chosen, notes = [], []
+    for flag in plan.flags:
+        group = [measure for measure in MEASURES if measure.flag == flag]
+        lacks = [measure.lacks(dataset, features) for measure in group]
+        if all(lacks):
+            if not plan.everything:
+                raise UserError(f"--{flag}: {lacks[-1]}")
+            notes.append(f"{flag} left out: {lacks[-1]}")
+        for measure in (measure for measure, lack in zip(group, lacks, strict=True) if not lack):
+            few = _few(measure, size, references, features)
+            if few and measure.companion and not plan.allow_few:
+                notes.append(f"left out: {few}")
+            elif few and not plan.allow_few:
+                raise UserError(f"{few}; --allow-few computes it all the same, and marks it")
+            else:
+                chosen.append((measure, (few,) if few else ()))
+    return chosen, notes
+
+
+def _few(measure: Measure, size: int, references: int, features: Features) -> str:
+    needed, there = measure.needed(features), size if measure.whole else min(size, references)
+    if there >= needed:
+        return ""
+    which = "generated" if there == size else "real"
+    return f"{features.names(next(iter(measure.better)))} needs {needed:,} examples, and there are {there:,} {which} ones"
+
+
+def _protocols(plan: Plan, measure: Measure, size: int, dataset: Dataset, features: Features) -> dict[str, Protocol]:
+    """Of each number of a measure."""
+    kind = "pixels" if dataset.is_images else "points"
+    looks = (features.name, features.digest, features.preparation) if measure.of == "features" else (kind, "none", "x / 127.5 - 1")
+    split = "train" if measure.whole else plan.split
+    references = len(dataset.train) if measure.whole else min(len(dataset.test if split == "test" else dataset.train), measure.most)
+    return {
+        name: Protocol(
+            metric=features.names(name) if measure.of == "features" else name,
+            settings=dict(measure.settings),
+            features=looks[0],
+            weights=looks[1],
+            preparation=looks[2],
+            quantisation="bytes" if plan.rounded and dataset.is_images else "none",
+            samples=min(size, measure.most),
+            reference=dataset.name,
+            reference_hash=dataset.fingerprint,
+            split=split,
+            references=references,
+            seeds=tuple(range(plan.seeds)),
+            version=__version__,
+        )
+        for name in measure.better
+    }
+
+
+def _limited(real: Real, measure: Measure) -> Real:
+    return replace(real, reference=real.reference.first(measure.most))
+
+
+def _floors(plan: Plan, measure: Measure, real: Real, other: str, size: int, protocols: dict[str, Protocol]) -> dict[str, float]:
+    """The same numbers of as many real examples of the other part; computed once, and read from the cache from then on."""
+    key = replace(next(iter(protocols.values())), seeds=(), quantisation="bytes").fingerprint
+    path = cache.folder() / "floors" / f"{key}-{size}.npz"
+    if (cached := cache.read(path)) and set(cached) == set(measure.better):
+        return {name: float(value) for name, value in cached.items()}
+    evidence = gather_real(real.features, real.dataset, other, size, plan.batch_size)
+    floors = measure.compute(evidence.first(measure.most), _limited(real, measure))
+    cache.write(path, {name: np.asarray(value, np.float64) for name, value in floors.items()})
+    return floors
+
+
+# --- examples -------------------------------------------------------------------------------------------------------------------------
+
+
+def _take(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
+    left = size
+    for chunk in chunks:
+        yield chunk[:left]
+        left -= len(chunk)
+        if left <= 0:
+            return
+
+
+def _checked(chunks: Iterator[np.ndarray], shape: tuple[int, ...], name: str) -> Iterator[np.ndarray]:
+    for chunk in chunks:
+        if chunk.shape[1:] != shape:
+            raise UserError(f"{name} holds examples of shape {chunk.shape[1:]}, the reference of shape {shape}: they must agree")
+        if not np.isfinite(chunk).all():
+            raise UserError(f"{name} holds examples that are not finite")
+        yield chunk
+
+
+def _not_constant(evidence: Evidence, name: str) -> Evidence:
+    if (evidence.examples == evidence.examples[:1]).all():
+        raise UserError(f"all examples of {name} are the same: there is nothing to judge")
+    return evidence
+
+
+def _neighbours(evidence: Evidence, dataset: Dataset) -> np.ndarray:
+    shown = evidence.examples[:ROWS]
+    index, _ = nearest(values(shown), values(dataset.train), k=COLUMNS - 1)
+    return np.concatenate([np.rint(shown).astype(np.uint8)[:, None], dataset.train[index]], axis=1)
+
+
+def records(judged: Judged, subject: Subject) -> list[dict[str, Any]]:
+    """The scores as plain data, a line each."""
+    return [score.record(subject.name, subject.step) for score in judged.scores]

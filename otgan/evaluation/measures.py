@@ -1,0 +1,222 @@
+"""The table of measures: what each computes from two sets of examples, on what, how many it needs, which direction is better.
+
+A measure compares generated examples with real ones: those of the protocol's split or, where memory of the training set is the point,
+the whole training set. Applied to the real examples of the other part it gives its own floor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import reduce
+from typing import Any, Literal
+
+import numpy as np
+
+from otgan.data import Dataset
+from otgan.evaluation.evidence import KEPT, Evidence
+from otgan.features import Features
+from otgan.metrics.classes import inception_score
+from otgan.metrics.frechet import frechet_distance, frechet_infinity
+from otgan.metrics.kernel import kernel_distance
+from otgan.metrics.manifold import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOURS, manifold_scores
+from otgan.metrics.modes import mode_index, modes
+from otgan.metrics.neighbours import memorisation
+from otgan.metrics.points import judge_modes
+from otgan.metrics.transport import Bounds, sinkhorn_divergence, sliced_wasserstein, transport_to_all
+from otgan.metrics.wasserstein import exact_wasserstein
+
+Flag = Literal["fid", "kid", "is", "pr", "wasserstein", "modes", "nearest"]
+FLAGS: tuple[Flag, ...] = ("fid", "kid", "is", "pr", "wasserstein", "modes", "nearest")
+SEED = 2022  # of subsets and projections
+LOWER, HIGHER, NEITHER = "lower", "higher", ""
+
+
+@dataclass(frozen=True)
+class Real:
+    """What generated examples are compared with."""
+
+    dataset: Dataset
+    features: Features
+    reference: Evidence  # of the protocol's split
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table.
+
+    Attributes:
+        flag: the option that asks for it.
+        better: which direction is better, by the name of each number that it computes.
+        compute: generated examples, real ones -> numbers by name.
+        of: whether it looks at features, which then name its numbers, or at the values of pixels and coordinates.
+        needed: how many examples of a kind it needs at least.
+        most: how many of a kind it looks at.
+        settings: its own part of the protocol.
+        whole: whether it compares with the whole training set.
+        companion: whether it only goes with another measure of its flag, and is left out where examples are too few for it.
+        lacks: why it cannot be had for these data and features; empty where it can.
+    """
+
+    flag: Flag
+    better: Mapping[str, str]
+    compute: Callable[[Evidence, Real], dict[str, float]]
+    of: Literal["features", "values"] = "features"
+    needed: Callable[[Features], int] = lambda features: 2
+    most: int = KEPT
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    whole: bool = False
+    companion: bool = False
+    lacks: Callable[[Dataset, Features], str] = lambda dataset, features: ""
+
+
+def values(examples: np.ndarray) -> np.ndarray:
+    """Points as they are, pixels in [-1, 1], flattened: n d."""
+    flat = examples.reshape(len(examples), -1).astype(np.float32)
+    return flat / np.float32(127.5) - 1 if examples.ndim > 2 else flat
+
+
+# --- what they compute ----------------------------------------------------------------------------------------------------------------
+
+
+def _fid(generated: Evidence, real: Real) -> dict[str, float]:
+    return {"fid": frechet_distance(generated.moments, real.reference.moments)}
+
+
+def _fid_infinity(generated: Evidence, real: Real) -> dict[str, float]:
+    return {"fid_infinity": frechet_infinity(generated.features, real.reference.moments, SEED)}
+
+
+def _kid(generated: Evidence, real: Real) -> dict[str, float]:
+    size = min(KID["size"], len(generated.features), len(real.reference.features))
+    mean, sd = kernel_distance(generated.features, real.reference.features, subsets=KID["subsets"], size=size, seed=SEED)
+    return {"kid": mean, "kid_subset_sd": sd}
+
+
+def _is(generated: Evidence, real: Real) -> dict[str, float]:
+    del real
+    assert generated.probabilities is not None
+    mean, sd = inception_score(generated.probabilities[:, 0], IS["splits"])
+    return {"is": mean, "is_split_sd": sd}
+
+
+def _pr(generated: Evidence, real: Real) -> dict[str, float]:
+    return {name: float(value) for name, value in manifold_scores(generated.features, real.reference.features)._asdict().items()}
+
+
+def _exact(generated: Evidence, real: Real) -> dict[str, float]:
+    x, y = values(generated.examples), values(real.reference.examples)
+    size = min(len(x), len(y), EXACT)
+    return {"w1": exact_wasserstein(x[:size], y[:size], 1), "w2": exact_wasserstein(x[:size], y[:size], 2)}
+
+
+def _sliced(generated: Evidence, real: Real) -> dict[str, float]:
+    x, y = values(generated.examples), values(real.reference.examples)
+    return {"sliced_w2": sliced_wasserstein(x, y, projections=SLICED["projections"], seed=SEED)}
+
+
+def _sinkhorn(generated: Evidence, real: Real) -> dict[str, float]:
+    found = sinkhorn_divergence(generated.features, real.reference.features, **SINKHORN)
+    return _bounded("sinkhorn_divergence", found)
+
+
+def _to_all(generated: Evidence, real: Real) -> dict[str, float]:
+    return _bounded("w2_train", transport_to_all(generated.examples, real.dataset.train))
+
+
+def _bounded(name: str, found: Bounds) -> dict[str, float]:
+    return {name: found.value, f"{name}_at_least": found.lower, f"{name}_at_most": found.upper}
+
+
+def _memory(generated: Evidence, real: Real) -> dict[str, float]:
+    return {"memorised": memorisation(generated.examples, real.dataset.train)}
+
+
+def _grid_modes(generated: Evidence, real: Real) -> dict[str, float]:
+    assert real.dataset.centers is not None
+    assert real.dataset.sd is not None
+    return judge_modes(generated.examples, real.dataset.centers, real.dataset.sd)
+
+
+def _digit_modes(generated: Evidence, real: Real) -> dict[str, float]:
+    assert generated.probabilities is not None
+    found = modes(generated.probabilities, _mode_shares(real.reference))
+    return {"modes": found.hit, "mode_kl": found.kl, "high_quality": found.high_quality}
+
+
+def _mode_shares(real: Evidence) -> np.ndarray:
+    """How probable each mode is: the classes of a channel as often as in the real ones, the channels independent of each other."""
+    assert real.probabilities is not None
+    k = real.probabilities.shape[2]
+    shares = [np.bincount(mode_index(channel[:, None]), minlength=k) for channel in np.moveaxis(real.probabilities, 1, 0)]
+    return reduce(np.multiply.outer, shares).reshape(-1).astype(np.float64)
+
+
+# --- what they need -------------------------------------------------------------------------------------------------------------------
+
+
+def _dimension(features: Features) -> int:
+    """As many examples as features, or the covariance has not full rank."""
+    return features.dimension
+
+
+def _no_classes(dataset: Dataset, features: Features) -> str:
+    return "" if features.classifies else f"the features {features.name} know no classes: choose those of a classifier"
+
+
+def _no_centers(dataset: Dataset, features: Features) -> str:
+    return "" if dataset.centers is not None else "these data have no known modes"
+
+
+def _no_digits(dataset: Dataset, features: Features) -> str:
+    return "" if features.name == "mnist-lenet" else "modes are counted on the grid, and by mnist-lenet on digits and stacked digits"
+
+
+EXACT = 2_000  # the assignment problem takes seconds at this size, and grows with its cube
+TO_ALL = 1_000
+KID = {"subsets": 100, "size": 1_000}
+IS = {"splits": 10}
+PR = {"precision_neighbours": PRECISION_NEIGHBOURS, "density_neighbours": DENSITY_NEIGHBOURS}
+SLICED = {"projections": 512}
+SINKHORN = {"lam": 0.05, "epsilon": 1e-4}  # both in multiples of the mean cost
+
+
+def _bounds(name: str) -> dict[str, str]:
+    return {name: LOWER, f"{name}_at_least": NEITHER, f"{name}_at_most": NEITHER}
+
+
+MEASURES: tuple[Measure, ...] = (
+    Measure("fid", {"fid": LOWER}, _fid, needed=_dimension),
+    Measure("fid", {"fid_infinity": LOWER}, _fid_infinity, needed=lambda features: 4 * features.dimension, companion=True),
+    Measure("kid", {"kid": LOWER, "kid_subset_sd": NEITHER}, _kid, needed=lambda features: KID["size"], settings=KID),
+    Measure("is", {"is": HIGHER, "is_split_sd": NEITHER}, _is, needed=lambda features: 1_000, settings=IS, lacks=_no_classes),
+    Measure(
+        "pr",
+        {"precision": HIGHER, "recall": HIGHER, "density": HIGHER, "coverage": HIGHER},
+        _pr,
+        needed=lambda features: 1_000,
+        settings=PR,
+    ),
+    Measure("wasserstein", {"w1": LOWER, "w2": LOWER}, _exact, of="values", needed=lambda features: EXACT, most=EXACT),
+    Measure("wasserstein", {"sliced_w2": LOWER}, _sliced, of="values", settings=SLICED),
+    Measure(
+        "wasserstein",
+        _bounds("sinkhorn_divergence"),
+        _sinkhorn,
+        needed=lambda features: EXACT,
+        most=EXACT,
+        settings=SINKHORN,
+    ),
+    Measure(
+        "wasserstein",
+        _bounds("w2_train"),
+        _to_all,
+        of="values",
+        needed=lambda features: TO_ALL,
+        most=TO_ALL,
+        whole=True,
+    ),
+    Measure("modes", {"modes": HIGHER, "mode_kl": LOWER, "high_quality": HIGHER}, _grid_modes, of="values", lacks=_no_centers),
+    Measure("modes", {"modes": HIGHER, "mode_kl": LOWER, "high_quality": HIGHER}, _digit_modes, lacks=_no_digits),
+    Measure("nearest", {"memorised": LOWER}, _memory, of="values", needed=lambda features: 1_000, most=1_000, whole=True),
+)

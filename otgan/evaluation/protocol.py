@@ -1,0 +1,137 @@
+"""How a score was measured: its protocol, the fingerprint that names it, and the refusal to compare across protocols. No JAX."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from otgan.errors import UserError
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that a number depends on beside the generator.
+
+    Attributes:
+        metric: its full name.
+        settings: the metric's own: subsets, neighbours, projections.
+        features: what examples are compared by.
+        weights: the first digits of the hash of its weights.
+        preparation: what is done to examples before: resizing, range.
+        quantisation: of generated images: `bytes` or `none`.
+        samples: how many generated examples.
+        reference: the name of the data that they are compared with.
+        reference_hash: its fingerprint.
+        split: which of its parts.
+        references: how many of that part.
+        seeds: of the latents, a set of samples each.
+        version: of otgan.
+    """
+
+    metric: str
+    settings: dict[str, Any]
+    features: str
+    weights: str
+    preparation: str
+    quantisation: str
+    samples: int
+    reference: str
+    reference_hash: str
+    split: str
+    references: int
+    seeds: tuple[int, ...]
+    version: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal exactly if every field is."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric of one subject.
+
+    Attributes:
+        protocol: how it was measured.
+        values: one for every seed.
+        floor: the same metric of as many real examples of the other part; None where that has no meaning.
+        better: `lower`, `higher`, or empty where neither is.
+        marks: what a reader must know: too few examples, a bound that is loose.
+    """
+
+    protocol: Protocol
+    values: tuple[float, ...]
+    floor: float | None = None
+    better: str = ""
+    marks: tuple[str, ...] = field(default=())
+
+    @property
+    def mean(self) -> float:
+        """Over the seeds."""
+        return sum(self.values) / len(self.values)
+
+    @property
+    def sd(self) -> float | None:
+        """Over the seeds, of a sample; None for one."""
+        if len(self.values) < 2:
+            return None
+        return math.sqrt(sum((value - self.mean) ** 2 for value in self.values) / (len(self.values) - 1))
+
+    def record(self, subject: str, step: int | None) -> dict[str, Any]:
+        """As plain data, a line of `scores.jsonl`."""
+        body = {"mean": self.mean, "sd": self.sd, "values": list(self.values), "floor": self.floor, "better": self.better}
+        return {
+            "subject": subject,
+            "step": step,
+            "metric": self.protocol.metric,
+            **body,
+            "marks": list(self.marks),
+            "fingerprint": self.protocol.fingerprint,
+            "protocol": {**asdict(self.protocol), "seeds": list(self.protocol.seeds)},
+        }
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """The fields in which two protocols, as plain data, differ: `samples (10000 against 2000)`."""
+    names = [name for name in {**one, **other} if one.get(name) != other.get(name)]
+    return [f"{name} ({one.get(name)} against {other.get(name)})" for name in names]
+
+
+def side_by_side(records: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Scores of several subjects, for a table: by metric, then by subject. The newest of a subject counts.
+
+    Args:
+        records: a subject's name, and its lines of `scores.jsonl`, oldest first.
+
+    Raises:
+        UserError: two scores of one metric were measured by different protocols; the sentence names the fields.
+    """
+    table: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for subject, lines in records:
+        newest = {line["metric"]: line for line in lines}
+        for metric, line in newest.items():
+            row = table.setdefault(metric, {})
+            if row:
+                first, there = next(iter(row.items()))
+                if there["fingerprint"] != line["fingerprint"]:
+                    fields = ", ".join(differing(there["protocol"], line["protocol"]))
+                    raise UserError(f"{metric} of {first} and of {subject} cannot be compared: they differ in {fields}. Judge both alike")
+            row[subject] = line
+    return table
+
+
+def read_scores(path: Path) -> list[dict[str, Any]]:
+    """The lines of a `scores.jsonl`; half a line, of a process that was killed, is left out."""
+    lines = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            continue
+    return lines

@@ -1,0 +1,71 @@
+"""What can be judged: a run at a checkpoint, or somebody's images in an `.npz` or a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from otgan.data import load_source, read_examples
+from otgan.errors import UserError
+from otgan.restore import restore
+from otgan.runs import RunFolder
+from otgan.sampling import CHUNK, draw
+
+ORDER_SEED = 2021  # of the order in which a file's examples are taken: files are often sorted by class
+
+
+class Subject(NamedTuple):
+    """Examples to be judged."""
+
+    name: str
+    step: int | None  # of the checkpoint
+    draw: Callable[[int], Iterable[np.ndarray]]  # chunks of the examples of a seed
+    available: int | None  # in all; None without end
+
+
+def of_run(folder: RunFolder, step: int | None, rounded: bool) -> Subject:
+    """A run's averaged generator at a checkpoint, the newest by default.
+
+    Raises:
+        UserError: there is no such run or checkpoint.
+    """
+    run = restore(folder, step)
+    source = load_source(run.config)
+    examples = jnp.asarray(source.train) if source else None
+    return Subject(str(folder.path), run.step, lambda seed: draw(run.system, run.state, seed, examples, rounded), None)
+
+
+def of_files(path: Path, seeds: int) -> Subject:
+    """Images of an `.npz` or a folder, shuffled once and dealt to the seeds.
+
+    Raises:
+        UserError: there are none, or they cannot be read.
+    """
+    examples = read_examples(path)
+    if not len(examples):
+        raise UserError(f"{path} holds no examples")
+    order = np.random.default_rng(ORDER_SEED).permutation(len(examples))
+    each = len(examples) // seeds
+
+    def deal(seed: int) -> Iterator[np.ndarray]:
+        mine = order[seed * each : (seed + 1) * each]
+        yield from (examples[mine[i : i + CHUNK]] for i in range(0, each, CHUNK))
+
+    return Subject(str(path), None, deal, len(examples))
+
+
+def newest_run(root: Path) -> RunFolder:
+    """The run in a folder of runs that was at work last.
+
+    Raises:
+        UserError: there is none.
+    """
+    runs = [RunFolder(path) for path in root.iterdir()] if root.is_dir() else []
+    begun = [run for run in runs if run.exists]
+    if not begun:
+        raise UserError(f"there is no run in {root}: name a run folder, an .npz or a folder of images")
+    return max(begun, key=lambda run: run.last_touched)
