@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from safetensors.numpy import save_file
 from otgan.errors import UserError
 
 SEPARATOR = "/"  # between the names of nested modules
+FACTS = "facts"  # the metadata's one entry, in JSON; files of other programs have entries of their own
 
 
 class Weights(NamedTuple):
@@ -31,10 +33,11 @@ class Weights(NamedTuple):
 
 
 def write(path: Path, parameters: Mapping[str, Any], facts: Mapping[str, str]) -> None:
-    """Save parameters, in the types that they have; the file appears whole or not at all."""
+    """Save parameters, in the types that they have; the file appears whole or not at all, and equal contents give equal files."""
     flat = {name: np.ascontiguousarray(value) for name, value in _flat(parameters)}
     temporary = path.with_name(path.name + ".new")
-    save_file(flat, temporary, metadata=dict(facts))
+    # As one entry, because safetensors writes several in an order that changes from process to process.
+    save_file(flat, temporary, metadata={FACTS: json.dumps(dict(facts), sort_keys=True)})
     temporary.replace(path)
 
 
@@ -47,7 +50,8 @@ def read(path: Path) -> Weights:
     try:
         digest = sha256(path)
         with safe_open(path, framework="numpy") as file:
-            facts = file.metadata() or {}
+            metadata = file.metadata() or {}
+            facts = json.loads(metadata[FACTS]) if FACTS in metadata else metadata
             flat = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a .safetensors file of weights") from None
