@@ -31,7 +31,8 @@ def judge_points(samples: np.ndarray, dataset: Dataset) -> dict[str, float]:
     scores = {"w2": _mean_w2(samples, reference), "w2_floor": _mean_w2(dataset.train, reference)}
     if dataset.centers is None or dataset.sd is None:
         return scores
-    return {**scores, **_judge_modes(samples, dataset.train, dataset.centers, dataset.sd)}
+    own = {"modes_total": len(dataset.centers), "mode_kl_floor": mode_kl(dataset.train, dataset.centers)}
+    return {**scores, **judge_modes(samples, dataset.centers, dataset.sd), **own}
 
 
 def judged(dataset: Dataset) -> np.ndarray:
@@ -46,15 +47,14 @@ def _mean_w2(points: np.ndarray, reference: np.ndarray) -> float:
     return float(np.mean([exact_wasserstein(part, reference, 2) for part in sets if len(part) == size]))
 
 
-def _judge_modes(samples: np.ndarray, train: np.ndarray, centers: np.ndarray, sd: float) -> dict[str, float]:
+def judge_modes(samples: np.ndarray, centers: np.ndarray, sd: float) -> dict[str, float]:
+    """`modes` and `high_quality` of the first 2,000 samples, (n, d), and `mode_kl` of all; see `judge_points`."""
     distances = cdist(samples[:JUDGED], centers)
     near = distances.min(axis=1) <= WITHIN * sd
     return {
         "modes": len(np.unique(distances.argmin(axis=1)[near])),
-        "modes_total": len(centers),
         "high_quality": float(near.mean()),
         "mode_kl": mode_kl(samples, centers),
-        "mode_kl_floor": mode_kl(train, centers),
     }
 
 

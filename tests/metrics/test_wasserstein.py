@@ -1,0 +1,27 @@
+import numpy as np
+import ot
+import pytest
+
+from otgan.errors import UserError
+from otgan.metrics.wasserstein import exact_wasserstein
+
+
+def test_w2_agrees_with_pot_and_a_shift_moves_it_by_its_length():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(200, 3)), rng.normal(size=(200, 3)) * 2
+    weights = np.full(200, 1 / 200)
+    assert exact_wasserstein(x, y, 2) == pytest.approx(np.sqrt(ot.emd2(weights, weights, ot.dist(x, y))))
+    assert exact_wasserstein(x, x + np.array([3, 0, 4]), 2) == pytest.approx(5)
+    assert exact_wasserstein(x, y, 1) == pytest.approx(ot.emd2(weights, weights, ot.dist(x, y, "euclidean")))
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_a_set_in_another_order_is_at_distance_zero(p):
+    x = 100 + np.random.default_rng(1).normal(size=(60, 40))
+    assert exact_wasserstein(x, x[::-1], p) == 0
+
+
+def test_values_that_are_not_finite_are_refused():
+    x = np.ones((3, 2))
+    with pytest.raises(UserError, match="not finite"):
+        exact_wasserstein(x, np.where(np.arange(3)[:, None] == 1, np.nan, x), 2)
