@@ -133,6 +133,8 @@ def summary_table(name: str, summary: dict[str, Any]) -> Table:
             table.add_row(key, _shown(key, value), MEANINGS[key].format(**summary), style=None)
     if summary.get("w2_floor"):
         table.add_row("w2 / w2_floor", f"{summary['w2'] / summary['w2_floor']:.3f}", "1 is what real points get")
+    for metric, value in summary.get("scores", {}).items():
+        table.add_row(metric, f"{value:.4g}", "at the end; its protocol and floor are in eval/scores.jsonl")
     return table
 
 

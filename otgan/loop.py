@@ -27,6 +27,7 @@ from otgan.clouds import Clouds, as_bytes, make_clouds
 from otgan.config import Config
 from otgan.data import Dataset, Form
 from otgan.errors import UserError
+from otgan.evaluation.training import Scorer, make_scorer
 from otgan.metrics.points import COUNTED, WITHIN, judge_points, judged
 from otgan.oracles import NOBODY, Players
 from otgan.pictures import save_scatter, save_sheet
@@ -54,6 +55,7 @@ class Progress:
     generator_steps: int = 0  # updates of the generator
     examples: int = 0  # real and generated ones that the solves looked at
     last: dict[str, Any] = field(default_factory=dict)  # the newest window
+    scores: dict[str, float] = field(default_factory=dict)  # the newest, by metric
 
     @property
     def steps_per_second(self) -> float:
@@ -95,6 +97,7 @@ class Ready(NamedTuple):
     system: System
     clouds: Clouds
     given: Players  # parameters of players that do not start anew
+    scorer: Scorer | None = None  # judges the generator while it trains
 
 
 def prepare(config: Config, dataset: Dataset, devices: int | None = None, source: Dataset | None = None, given: Players = NOBODY) -> Ready:
@@ -114,7 +117,8 @@ def prepare(config: Config, dataset: Dataset, devices: int | None = None, source
         raise UserError(f"the source's examples are of shape {source.shape}, the data's of shape {dataset.shape}: they must agree")
     mesh = make_mesh(devices)
     clouds = make_clouds(dataset, config.batch, config.generator.latent_dim, source)
-    return Ready(config, dataset, mesh, build(config, Form.of(dataset), mesh), clouds, given)
+    system = build(config, Form.of(dataset), mesh)
+    return Ready(config, dataset, mesh, system, clouds, given, make_scorer(config, dataset, system, source))
 
 
 def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
@@ -123,7 +127,7 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
     Raises:
         UserError: the checkpoint does not fit.
     """
-    config, _, mesh, system, clouds, given = ready
+    config, _, mesh, system, clouds, given, _ = ready
     everywhere = NamedSharding(mesh, PartitionSpec())
     clouds = jax.device_put(clouds, everywhere)
     state = jax.jit(system.stepper.init, out_shardings=everywhere)(given)
@@ -142,6 +146,8 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
                 show.advance(progress)
                 if progress.step in picture_steps(config) and progress.step < config.train.steps:  # the end is drawn by finish
                     draw(ready, state, folder, progress.step)
+                if progress.step % (config.train.eval_every or progress.step + 1) == 0 and progress.step < config.train.steps:
+                    score(ready, state, folder, progress)
                 if time.monotonic() - saved > config.train.checkpoint_seconds:
                     keep(checkpoints, folder, state, progress)
                     saved = time.monotonic()
@@ -235,7 +241,9 @@ def _count(config: Config, progress: Progress) -> int:
     """Steps in the next dispatch: what the pace allows, in whole windows, and no further than the next picture or the end."""
     every = config.train.log_every
     paced = int(PACE * progress.steps_per_second) // every * every
-    due = min(step for step in picture_steps(config) if step > progress.step)
+    picture = min(step for step in picture_steps(config) if step > progress.step)
+    judged = config.train.eval_every or picture
+    due = min(picture, (progress.step // judged + 1) * judged)
     whole = every - progress.step % every  # after a halt inside a window, first to its end
     budget = config.train.generator_steps
     left = ROOM if budget is None else budget - progress.generator_steps  # a step updates the generator about once, or more often
@@ -278,6 +286,12 @@ def picture_steps(config: Config) -> set[int]:
     return {max(1, round(steps * (i + 1) / pictures)) for i in range(pictures)}
 
 
+def score(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress) -> None:
+    """Judge the averaged generator, if the config asks for it."""
+    if ready.scorer:
+        progress.scores = ready.scorer(state, progress.step, folder.eval)
+
+
 def draw(ready: Ready, state: TrainState, folder: RunFolder, step: int) -> None:
     """Draw samples of the averaged generator on latents that are the same at every step and in every run, and what the family exhibits."""
     dataset, path = ready.dataset, folder.picture(step)
@@ -312,7 +326,10 @@ def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progres
 def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress, verdict: Verdict) -> Outcome:
     """Draw and judge the end, and write the last status."""
     draw(ready, state, folder, progress.step)
+    if verdict.state != "diverged":
+        score(ready, state, folder, progress)
     summary = {**judge(ready, state), **assess(ready, state), **summarize(progress), "gap_kind": ready.system.family.gap_kind}
+    summary |= {"scores": progress.scores} if progress.scores else {}
     folder.write_status(verdict.state, progress.step, progress.seconds, summary, verdict.reason)
     return Outcome(verdict.state, progress, summary, str(folder.picture(progress.step)), verdict.reason)
 

@@ -48,6 +48,7 @@ FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag
     "--steps": ("train.steps", Whole(1), "N", "Alternations of a solve of the dual and an update."),
     "--generator-steps": ("train.generator_steps", Whole(1), "N", "End after so many updates of the generator."),
     "--seconds": ("train.seconds", click.FloatRange(0, min_open=True), "S", "End after so much training in all, compilation left out."),
+    "--eval-every": ("train.eval_every", Whole(1), "N", "Judge the generator every N steps and at the end, as `otgan eval` does."),
     "--batch-size": ("batch.size", Whole(2), "N", "Examples on each side of a step's transport problem."),
     "--seed": ("train.seed", SEED, "N", "Seed of everything random in the run."),
 }
@@ -106,7 +107,7 @@ def run(name_or_file: str, source: str | None, out: Path | None, assignments: tu
 
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=PATH)
-@_flags("--epsilon", "--steps", "--seconds", "--batch-size", "--seed")
+@_flags("--epsilon", "--steps", "--seconds", "--eval-every", "--batch-size", "--seed")
 @_running
 def compose(run_folder: Path, out: Path | None, assignments: tuple[str, ...], **options: Any) -> None:
     """Fit a map T from a run's generator G to its data; samples of the new run are T(G(z)).

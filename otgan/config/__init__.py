@@ -7,7 +7,7 @@ that a run folder keeps, and either form repeats the run. Nothing here imports J
 from otgan.config.data import Data, Gaussian, Grid, Images, Mixture, Own, Run, Source, Stacked
 from otgan.config.families import Convex, Critic, Family, Neural, Oracle, Potential, Regularized, Semidiscrete
 from otgan.config.players import Cost, Encoder, Generator, Optimizer
-from otgan.config.run import CADENCE, Batch, Card, Config, Train
+from otgan.config.run import CADENCE, Batch, Card, Config, Measures, Train
 from otgan.config.values import Amount, Section, parse_amount
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "Generator",
     "Grid",
     "Images",
+    "Measures",
     "Mixture",
     "Neural",
     "Optimizer",

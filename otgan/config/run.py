@@ -32,6 +32,10 @@ class Batch(Section):
     latents: Literal["iid", "sobol"] = "iid"
 
 
+Measures = Literal["fid", "kid", "is", "pr", "wasserstein", "modes", "nearest"]
+"""Kinds of scores; see `otgan eval --help`."""
+
+
 class Train(Section):
     """How long, from which seed, and how often to look. A step is one solve of the dual and one update of a player."""
 
@@ -42,6 +46,9 @@ class Train(Section):
     log_every: int = Field(default=10, ge=1, le=500)
     pictures: int = Field(default=10, ge=1)
     checkpoint_seconds: float = Field(default=60.0, gt=0)
+    eval_every: int | None = Field(default=None, ge=1)
+    eval_samples: int | None = Field(default=None, ge=2)
+    eval_measures: tuple[Measures, ...] = Field(default=(), strict=False)
 
 
 class Config(Section):
@@ -122,4 +129,4 @@ def _or(words: Iterable[str]) -> str:
 
 
 # Keys of [train] that change how far a run goes and what is seen of it, not what is computed.
-CADENCE = {"seconds", "generator_steps", "log_every", "pictures", "checkpoint_seconds"}
+CADENCE = {"seconds", "generator_steps", "log_every", "pictures", "checkpoint_seconds", "eval_every", "eval_samples", "eval_measures"}

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from otgan import experiments
+from otgan.config import Measures
 from otgan.config.data import Data, Grid, Images, Own, Stacked
 from otgan.data import Dataset, load
 from otgan.errors import UserError
 from otgan.evaluation.judge import Judged, Plan, judge, records
-from otgan.evaluation.measures import FLAGS, Flag
+from otgan.evaluation.measures import FLAGS
 from otgan.evaluation.protocol import read_scores
 from otgan.evaluation.subjects import Subject, newest_run, of_files, of_run
 from otgan.features import Resize, default_name, make_features
@@ -37,7 +38,7 @@ class Order:
     """What was typed; see `otgan eval --help`."""
 
     subject: Path | None = None
-    flags: tuple[Flag, ...] = ()
+    flags: tuple[Measures, ...] = ()
     everything: bool = False
     features: str | None = None
     samples: int | None = None
@@ -78,7 +79,7 @@ def evaluate(order: Order, show: Callable[[str], None]) -> Iterator[Report]:
 
 def plan_of(order: Order, dataset: Dataset) -> Plan:
     """The measures that are asked for, or those that are quick and suit the data."""
-    quick: tuple[Flag, ...] = ("fid",) if dataset.is_images else ("wasserstein", "modes")
+    quick: tuple[Measures, ...] = ("fid",) if dataset.is_images else ("wasserstein", "modes")
     flags = FLAGS if order.everything else order.flags or quick
     lenient = order.everything or not order.flags
     return Plan(flags, order.samples, order.split, order.seeds, order.rounded, order.batch_size, order.allow_few, lenient)

@@ -27,9 +27,9 @@ class Evidence(NamedTuple):
     moments: Moments  # of all features
     probabilities: Float[np.ndarray, "n channels classes"] | None  # of all, from classifiers
 
-    def first(self, size: int) -> Evidence:
-        """The first so many of those that are kept; the moments stay those of all."""
-        return self._replace(examples=self.examples[:size], features=self.features[:size])
+    def some(self, size: int) -> Evidence:
+        """So many of those that are kept, evenly spaced; moments and classes stay those of all."""
+        return self._replace(examples=evenly(self.examples, size), features=evenly(self.features, size))
 
 
 def gather(features: Features, chunks: Iterable[np.ndarray], batch_size: int) -> Evidence:
@@ -65,11 +65,20 @@ def _look(features: Features, batch: np.ndarray, size: int) -> tuple[np.ndarray,
     return np.asarray(found)[: len(batch)], None if probabilities is None else np.asarray(probabilities)[: len(batch)]
 
 
-def gather_real(features: Features, dataset: Dataset, split: str, size: int, batch_size: int) -> Evidence:
-    """Of `size` examples of a part of the data, evenly spaced; looked at once, and read from the cache from then on."""
+def gather_real(features: Features, dataset: Dataset, split: str, size: int, batch_size: int, which: int = 0) -> Evidence:
+    """Of `size` examples of a part of the data, evenly spaced; looked at once, and read from the cache from then on.
+
+    Args:
+        features: how.
+        dataset: the data.
+        split: `train` or `test`.
+        size: how many.
+        batch_size: at a time.
+        which: of the disjoint sets of so many that the part holds.
+    """
     part = dataset.train if split == "train" else dataset.test
-    examples = evenly(part, size)
-    key = repr((LAYOUT, dataset.fingerprint, split, size, features.name, features.digest, features.preparation))
+    examples = evenly(part[which :: max(1, len(part) // size)], size)
+    key = repr((LAYOUT, dataset.fingerprint, split, size, which, features.name, features.digest, features.preparation))
     path = cache.folder() / "features" / f"{dataset.name}-{split}-{features.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if (cached := cache.read(path)) and {"features", "count", "mean", "scatter"} <= set(cached):
         moments = Moments(int(cached["count"]), cached["mean"], cached["scatter"])

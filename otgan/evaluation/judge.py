@@ -9,10 +9,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from otgan import __version__, cache
+from otgan.config import Measures
 from otgan.data import Dataset
 from otgan.errors import UserError
 from otgan.evaluation.evidence import Evidence, gather, gather_real
-from otgan.evaluation.measures import FLAGS, MEASURES, Flag, Measure, Real, values
+from otgan.evaluation.measures import FLAGS, MEASURES, Measure, Real, values
 from otgan.evaluation.protocol import Protocol, Score
 from otgan.evaluation.subjects import Subject
 from otgan.features import Features, Show
@@ -39,7 +40,7 @@ class Plan:
         everything: whether the flags stand for whatever can be had.
     """
 
-    flags: tuple[Flag, ...] = FLAGS
+    flags: tuple[Measures, ...] = FLAGS
     samples: int | None = None
     split: Literal["test", "train"] = "test"
     seeds: int = 1
@@ -78,7 +79,7 @@ def judge(plan: Plan, subject: Subject, dataset: Dataset, features: Features, sh
     for measure, marks in chosen:
         protocols = _protocols(plan, measure, size, dataset, features)
         show(", ".join(protocols))
-        numbers = [measure.compute(evidence.first(measure.most), _limited(real, measure)) for evidence in found]
+        numbers = [measure.compute(evidence.some(measure.most), _limited(real, measure)) for evidence in found]
         floors = _floors(plan, measure, real, "test" if measure.whole else other, min(size, len(parts[other])), protocols)
         scores += [
             Score(protocol, tuple(float(n[name]) for n in numbers), floors.get(name), measure.better[name], marks)
@@ -86,6 +87,15 @@ def judge(plan: Plan, subject: Subject, dataset: Dataset, features: Features, sh
         ]
     wanted = "nearest" in plan.flags and dataset.is_images
     return Judged(scores, notes, _neighbours(found[0], dataset) if wanted else None)
+
+
+def require(plan: Plan, dataset: Dataset, features: Features) -> None:
+    """See, before anything is drawn, that a plan's measures can be had.
+
+    Raises:
+        UserError: one of them cannot.
+    """
+    _choose(plan, plan.samples or SAMPLES, len({"test": dataset.test, "train": dataset.train}[plan.split]), dataset, features)
 
 
 # --- what is measured -----------------------------------------------------------------------------------------------------------------
@@ -131,8 +141,8 @@ def _few(measure: Measure, size: int, references: int, features: Features) -> st
 
 def _protocols(plan: Plan, measure: Measure, size: int, dataset: Dataset, features: Features) -> dict[str, Protocol]:
     """Of each number of a measure."""
-    kind = "pixels" if dataset.is_images else "points"
-    looks = (features.name, features.digest, features.preparation) if measure.of == "features" else (kind, "none", "x / 127.5 - 1")
+    raw = ("pixels", "none", "x / 127.5 - 1") if dataset.is_images else ("points", "none", "as they are")
+    looks = (features.name, features.digest, features.preparation) if measure.of == "features" else raw
     split = "train" if measure.whole else plan.split
     references = len(dataset.train) if measure.whole else min(len(dataset.test if split == "test" else dataset.train), measure.most)
     return {
@@ -156,18 +166,21 @@ def _protocols(plan: Plan, measure: Measure, size: int, dataset: Dataset, featur
 
 
 def _limited(real: Real, measure: Measure) -> Real:
-    return replace(real, reference=real.reference.first(measure.most))
+    return replace(real, reference=real.reference.some(measure.most))
 
 
 def _floors(plan: Plan, measure: Measure, real: Real, other: str, size: int, protocols: dict[str, Protocol]) -> dict[str, float]:
-    """The same numbers of as many real examples of the other part; computed once, and read from the cache from then on."""
+    """The same numbers of as many real examples of the other part, a set for each seed as far as it goes; from the cache if they are there."""
+    part = real.dataset.train if other == "train" else real.dataset.test
+    sets = min(plan.seeds, len(part) // size)
     key = replace(next(iter(protocols.values())), seeds=(), quantisation="bytes").fingerprint
-    path = cache.folder() / "floors" / f"{key}-{size}.npz"
+    path = cache.folder() / "floors" / f"{key}-{sets}x{size}.npz"
     if (cached := cache.read(path)) and set(cached) == set(measure.better):
         return {name: float(value) for name, value in cached.items()}
-    evidence = gather_real(real.features, real.dataset, other, size, plan.batch_size)
-    floors = measure.compute(evidence.first(measure.most), _limited(real, measure))
-    cache.write(path, {name: np.asarray(value, np.float64) for name, value in floors.items()})
+    found = [gather_real(real.features, real.dataset, other, size, plan.batch_size, which) for which in range(sets)]
+    each = [measure.compute(evidence.some(measure.most), _limited(real, measure)) for evidence in found]
+    floors = {name: float(np.mean([numbers[name] for numbers in each])) for name in measure.better}
+    cache.write(path, {name: np.asarray(value) for name, value in floors.items()})
     return floors
 
 

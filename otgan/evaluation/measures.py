@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from otgan.config import Measures
 from otgan.data import Dataset
 from otgan.evaluation.evidence import KEPT, Evidence
 from otgan.features import Features
@@ -26,8 +27,7 @@ from otgan.metrics.points import judge_modes
 from otgan.metrics.transport import Bounds, sinkhorn_divergence, sliced_wasserstein, transport_to_all
 from otgan.metrics.wasserstein import exact_wasserstein
 
-Flag = Literal["fid", "kid", "is", "pr", "wasserstein", "modes", "nearest"]
-FLAGS: tuple[Flag, ...] = ("fid", "kid", "is", "pr", "wasserstein", "modes", "nearest")
+FLAGS: tuple[Measures, ...] = get_args(Measures)
 SEED = 2022  # of subsets and projections
 LOWER, HIGHER, NEITHER = "lower", "higher", ""
 
@@ -58,7 +58,7 @@ class Measure:
         lacks: why it cannot be had for these data and features; empty where it can.
     """
 
-    flag: Flag
+    flag: Measures
     better: Mapping[str, str]
     compute: Callable[[Evidence, Real], dict[str, float]]
     of: Literal["features", "values"] = "features"
