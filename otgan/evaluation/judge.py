@@ -122,7 +122,7 @@ def _choose(plan: Plan, size: int, references: int, dataset: Dataset, features: 
             notes.append(f"{flag} left out: {lacks[-1]}")
         for measure in (measure for measure, lack in zip(group, lacks, strict=True) if not lack):
             few = _few(measure, size, references, features)
-            if few and measure.companion and not plan.allow_few:
+            if few and measure.companion:
                 notes.append(f"left out: {few}")
             elif few and not plan.allow_few:
                 raise UserError(f"{few}; --allow-few computes it all the same, and marks it")
@@ -170,7 +170,7 @@ def _limited(real: Real, measure: Measure) -> Real:
 
 
 def _floors(plan: Plan, measure: Measure, real: Real, other: str, size: int, protocols: dict[str, Protocol]) -> dict[str, float]:
-    """The same numbers of as many real examples of the other part, a set for each seed as far as it goes; from the cache if they are there."""
+    """The same numbers of as many real examples of the other part, a set for each seed as far as it goes; computed once."""
     part = real.dataset.train if other == "train" else real.dataset.test
     sets = min(plan.seeds, len(part) // size)
     key = replace(next(iter(protocols.values())), seeds=(), quantisation="bytes").fingerprint

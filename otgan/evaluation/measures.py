@@ -18,7 +18,7 @@ from otgan.data import Dataset
 from otgan.evaluation.evidence import KEPT, Evidence
 from otgan.features import Features
 from otgan.metrics.classes import inception_score
-from otgan.metrics.frechet import frechet_distance, frechet_infinity
+from otgan.metrics.frechet import frechet_distance, frechet_infinity, needed_infinity
 from otgan.metrics.kernel import kernel_distance
 from otgan.metrics.manifold import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOURS, manifold_scores
 from otgan.metrics.modes import mode_index, modes
@@ -187,7 +187,7 @@ def _bounds(name: str) -> dict[str, str]:
 
 MEASURES: tuple[Measure, ...] = (
     Measure("fid", {"fid": LOWER}, _fid, needed=_dimension),
-    Measure("fid", {"fid_infinity": LOWER}, _fid_infinity, needed=lambda features: 4 * features.dimension, companion=True),
+    Measure("fid", {"fid_infinity": LOWER}, _fid_infinity, needed=lambda features: needed_infinity(features.dimension), companion=True),
     Measure("kid", {"kid": LOWER, "kid_subset_sd": NEITHER}, _kid, needed=lambda features: KID["size"], settings=KID),
     Measure("is", {"is": HIGHER, "is_split_sd": NEITHER}, _is, needed=lambda features: 1_000, settings=IS, lacks=_no_classes),
     Measure(

@@ -1,0 +1,162 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from otgan.data import Dataset
+from otgan.errors import UserError
+from otgan.evaluation import evidence
+from otgan.evaluation.evidence import evenly, gather, gather_real
+from otgan.evaluation.judge import Plan, judge
+from otgan.evaluation.subjects import Subject, of_files
+from otgan.features import make_features
+
+SHAPE = (8, 8, 1)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("OTGAN_CACHE", str(tmp_path / "cache"))
+
+
+def pictures(n, seed):
+    """Random ones with a few degrees of freedom, so that neighbours are near."""
+    rng = np.random.default_rng(seed)
+    basis = np.random.default_rng(0).standard_normal((4, 64))
+    values = rng.standard_normal((n, 4)) @ basis / 2
+    return (127.5 * (1 + np.tanh(values))).astype(np.uint8).reshape(n, *SHAPE)
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    return Dataset("own", pictures(600, 1), pictures(200, 2))
+
+
+def subject(examples):
+    return Subject("somebody's", None, lambda seed: iter([examples[:120], examples[120:]]), None)
+
+
+PIXELS = make_features("pixels", SHAPE)
+FEW = Plan(samples=200, allow_few=True, everything=True)
+
+
+def scores(plan, examples, dataset, features=PIXELS):
+    return {score.protocol.metric: score for score in judge(plan, subject(examples), dataset, features).scores}
+
+
+def test_the_reference_itself_is_perfect(dataset):
+    found = {name: score.mean for name, score in scores(FEW, dataset.test, dataset).items()}
+    assert found["fid[pixels]"] == pytest.approx(0, abs=1e-6)
+    assert found["w1"] == pytest.approx(0, abs=1e-6)
+    assert found["w2"] == pytest.approx(0, abs=1e-6)
+    assert found["precision[pixels]"] == found["recall[pixels]"] == found["coverage[pixels]"] == 1
+    assert found["sinkhorn_divergence[pixels]"] == pytest.approx(0, abs=0.02)
+
+
+def test_training_examples_are_memorised_and_get_the_floor(dataset):
+    plan = replace(FEW, flags=("wasserstein", "nearest"))
+    found = scores(plan, evenly(dataset.train[::3], 200), dataset)
+    assert found["memorised"].mean == 1
+    assert found["memorised"].floor < 0.9
+    assert found["w2"].mean == pytest.approx(found["w2"].floor)
+
+
+def test_neighbours_of_training_examples_are_themselves(dataset):
+    found = judge(replace(FEW, flags=("nearest",)), subject(dataset.train[:200]), dataset, PIXELS).neighbours
+    assert found.shape == (8, 8, *SHAPE)
+    np.testing.assert_array_equal(found[:, 0], found[:, 1])
+
+
+def test_batches_change_no_moments_and_only_the_first_features_are_kept(dataset, monkeypatch):
+    monkeypatch.setattr(evidence, "KEPT", 50)
+    one, other = gather(PIXELS, [dataset.train], 64), gather(PIXELS, [dataset.train[:7], dataset.train[7:]], 33)
+    values = dataset.train.reshape(600, -1) / 127.5 - 1
+    assert one.features.shape == (50, 64)
+    for found in (one, other):
+        np.testing.assert_allclose(found.moments.covariance, np.cov(values, rowvar=False), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(found.features, values[:50], atol=1e-6)
+
+
+def test_real_examples_are_looked_at_once(dataset):
+    looked = []
+
+    def look(x):
+        looked.append(len(x))
+        return PIXELS.look(x)
+
+    features = replace(PIXELS, look=look)
+    one = gather_real(features, dataset, "test", 100, 50)
+    assert looked == [50, 50]
+    other = gather_real(features, dataset, "test", 100, 50)
+    assert looked == [50, 50]
+    np.testing.assert_array_equal(one.features, other.features)
+    np.testing.assert_array_equal(one.moments.scatter, other.moments.scatter)
+    gather_real(features, dataset, "test", 100, 50, which=1)
+    gather_real(replace(features, preparation="other"), dataset, "test", 100, 50)
+    assert len(looked) == 6
+
+
+def test_sets_of_real_examples_are_disjoint(dataset):
+    sets = [gather_real(PIXELS, dataset, "train", 200, 200, which).examples for which in range(3)]
+    rows = np.concatenate(sets).reshape(600, -1)
+    assert sorted(map(bytes, rows)) == sorted(map(bytes, dataset.train.reshape(600, -1)))
+
+
+def test_every_seed_has_its_own_samples_and_the_floor_as_many_sets(dataset):
+    drawn = {seed: pictures(200, 10 + seed) for seed in range(3)}
+    several = Subject("three", None, lambda seed: [drawn[seed]], None)
+    found = judge(replace(FEW, flags=("fid",), seeds=3), several, dataset, PIXELS).scores[0]
+    alone = [scores(replace(FEW, flags=("fid",)), drawn[seed], dataset)["fid[pixels]"].mean for seed in range(3)]
+    assert found.values == pytest.approx(alone)
+    assert found.protocol.seeds == (0, 1, 2)
+
+
+def test_the_protocol_says_what_was_done(dataset):
+    found = scores(replace(FEW, flags=("fid", "wasserstein", "nearest")), pictures(200, 3), dataset)
+    fid, w2, memory = found["fid[pixels]"].protocol, found["w2"].protocol, found["memorised"].protocol
+    assert (fid.features, fid.samples, fid.references, fid.split, fid.reference_hash) == ("pixels", 200, 200, "test", dataset.fingerprint)
+    assert (w2.features, w2.samples, w2.quantisation) == ("pixels", 200, "bytes")
+    assert (memory.split, memory.references) == ("train", 600)
+
+
+@pytest.mark.parametrize(
+    ("examples", "sentence"),
+    [
+        (np.full((200, *SHAPE), 7, np.uint8), "all examples of somebody's are the same"),
+        (np.full((200, *SHAPE), np.nan, np.float32), "not finite"),
+        (np.zeros((200, 8, 8, 3), np.uint8), r"shape \(8, 8, 3\), the reference of shape \(8, 8, 1\)"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(dataset, examples, sentence):
+    with pytest.raises(UserError, match=sentence):
+        judge(FEW, subject(examples), dataset, PIXELS)
+
+
+def test_too_few_are_refused_with_the_number_needed_or_marked(dataset):
+    strict = replace(FEW, flags=("kid",), allow_few=False)
+    with pytest.raises(UserError, match=r"kid\[pixels\] needs 1,000 examples, and there are 200 .*--allow-few"):
+        judge(strict, subject(pictures(200, 3)), dataset, PIXELS)
+    marked = scores(replace(strict, allow_few=True), pictures(200, 3), dataset)["kid[pixels]"]
+    assert marked.marks == ("kid[pixels] needs 1,000 examples, and there are 200 generated ones",)
+    assert np.isfinite(marked.mean)
+
+
+def test_a_measure_that_cannot_be_had_is_refused_by_name_and_left_out_of_all(dataset):
+    with pytest.raises(UserError, match="--modes: modes are counted on the grid"):
+        judge(replace(FEW, flags=("modes",), everything=False), subject(pictures(200, 3)), dataset, PIXELS)
+    judged = judge(FEW, subject(pictures(200, 3)), dataset, PIXELS)
+    assert [note.split(":")[0] for note in judged.notes] == ["left out", "is left out", "modes left out"]
+
+
+def test_files_are_dealt_to_the_seeds(tmp_path):
+    examples = pictures(90, 5)
+    np.savez(tmp_path / "x.npz", x=examples)
+    dealt = [np.concatenate(list(of_files(tmp_path / "x.npz", 3).draw(seed))) for seed in range(3)]
+    assert [len(part) for part in dealt] == [30, 30, 30]
+    assert sorted(map(bytes, np.concatenate(dealt))) == sorted(map(bytes, examples))
+
+
+def test_more_samples_than_a_file_holds_are_refused(dataset, tmp_path):
+    np.savez(tmp_path / "x.npz", x=pictures(90, 5))
+    with pytest.raises(UserError, match="holds 90 examples; 2 x 60 are asked for"):
+        judge(replace(FEW, samples=60, seeds=2), of_files(tmp_path / "x.npz", 2), dataset, PIXELS)

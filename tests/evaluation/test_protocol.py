@@ -1,0 +1,51 @@
+import json
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+
+from otgan.errors import UserError
+from otgan.evaluation.protocol import Protocol, Score, read_scores, side_by_side
+
+PROTOCOL = Protocol("fid[random]", {}, "random", "12ab", "x", "bytes", 1_000, "mnist", "ff00", "test", 500, (0, 1), "0.1.0")
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Protocol)])
+def test_every_field_changes_the_fingerprint(name):
+    other = {"settings": {"k": 3}, "seeds": (0, 2), "samples": 1_001, "references": 501}.get(name, "other")
+    assert replace(PROTOCOL, **{name: other}).fingerprint != PROTOCOL.fingerprint
+
+
+def test_the_fingerprint_is_the_same_for_the_same_protocol():
+    assert replace(PROTOCOL).fingerprint == PROTOCOL.fingerprint
+
+
+def test_mean_and_spread_are_over_the_seeds():
+    values = (1.0, 2.5, 4.0)
+    score = Score(PROTOCOL, values)
+    assert score.mean == pytest.approx(np.mean(values))
+    assert score.sd == pytest.approx(np.std(values, ddof=1))
+    assert Score(PROTOCOL, (1.0,)).sd is None
+
+
+def line(value, **changes):
+    return Score(replace(PROTOCOL, **changes), (value,)).record("run", 10)
+
+
+def test_scores_of_one_protocol_stand_side_by_side_and_the_newest_counts():
+    table = side_by_side([("a", [line(3.0), line(2.0)]), ("b", [line(1.0)])])
+    assert {subject: record["mean"] for subject, record in table["fid[random]"].items()} == {"a": 2.0, "b": 1.0}
+
+
+def test_scores_of_different_protocols_are_refused_and_the_fields_named():
+    with pytest.raises(
+        UserError, match=r"fid\[random\] of a and of b cannot be compared.*samples \(1000 against 50\).*split \(test against train\)"
+    ):
+        side_by_side([("a", [line(3.0)]), ("b", [line(1.0, samples=50, split="train")])])
+
+
+def test_half_a_line_is_left_out(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    path.write_text(json.dumps(line(3.0)) + "\n" + json.dumps(line(4.0))[:40])
+    assert [record["mean"] for record in read_scores(path)] == [3.0]
+    assert read_scores(tmp_path / "nothing.jsonl") == []
