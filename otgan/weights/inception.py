@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache as remembered
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
+from safetensors import SafetensorError
 
 from otgan.errors import UserError
 from otgan.models.inception import SIDE, Inception
@@ -82,7 +84,7 @@ def import_file(path: Path, out: Path, *, digest: str | None = DIGEST) -> Weight
         digest: the SHA-256 that it must have; None takes any file of the network's weights, whose scores are then nobody else's.
 
     Raises:
-        UserError: the file is not there, is another one, or does not hold the network's weights.
+        UserError: the file is not there, is another one, or does not hold the network's weights; or the result cannot be kept.
     """
     try:
         found = sha256(path)
@@ -91,8 +93,11 @@ def import_file(path: Path, out: Path, *, digest: str | None = DIGEST) -> Weight
     if digest is not None and found != digest:
         raise UserError(f"{path} is not the published {NAME}, or is damaged: its SHA-256 begins with {found[:8]}, not {digest[:8]}")
     parameters = convert(torch_file.read(path))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write(out, parameters, {"network": NETWORK, "source": NAME if found == DIGEST else path.name, "source_sha256": found})
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write(out, parameters, {"network": NETWORK, "source_sha256": found})
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{out} cannot be written ({error}): choose another place") from error
     return read(out)
 
 
@@ -137,6 +142,7 @@ def _fold(
     return {"kernel": folded.astype(np.float32), "bias": (shift - mean * factor).astype(np.float32)}
 
 
+@remembered
 def expected_shapes() -> dict[str, tuple[int, ...]]:
     """Names and shapes of the published file's arrays, but for the counters."""
     image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)

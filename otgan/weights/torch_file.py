@@ -62,7 +62,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """
     try:
         with path.open("rb") as file:
-            return _read_zip(file) if zipfile.is_zipfile(file) else _read_legacy(file)
+            return _read_zip(file) if file.peek(4).startswith(b"PK") else _read_legacy(file)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a file of PyTorch's weights") from None
     except Exception as error:  # a damaged pickle may raise nearly anything
@@ -128,7 +128,6 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
-    file.seek(0)
     if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != LEGACY_VERSION:
         raise ValueError("it is neither of PyTorch's forms")
     _Unpickler(file).load()  # sizes of C's types on the machine that wrote it, which the elements do not depend on

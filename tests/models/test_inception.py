@@ -1,0 +1,33 @@
+"""Agreement with pytorch-fid's network on seeded random weights; `scripts/compare_inception.py --fixture` wrote its outputs."""
+
+import numpy as np
+import pytest
+from compared import REPOSITORY, script
+
+from otgan.weights import inception as weights
+
+
+@pytest.fixture(scope="module")
+def parameters():
+    return weights.convert(script.random_state(script.SEED))
+
+
+def test_outputs_equal_pytorch_fids(parameters):
+    expected = np.load(REPOSITORY / "tests/fixtures/pytorch_fid.npz")
+    pictures = script.random_pictures(script.SEED + 1, len(expected["pool3"]), 32)
+    found = script.our_network(parameters)(pictures)
+    assert expected["pool3"].std(axis=0).mean() > 0.01 * expected["pool3"].mean()  # the pictures do differ
+    for name in expected.files:
+        ours, theirs = np.asarray(getattr(found, name))[:, :: script.EVERY], expected[name]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+    np.testing.assert_allclose(found.logits_unbiased, np.asarray(found.pool3) @ parameters["fc"]["kernel"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.logits - found.logits_unbiased, np.tile(parameters["fc"]["bias"], (len(pictures), 1)), atol=1e-5)
+
+
+def test_every_parameter_is_the_networks():
+    shapes = weights.expected_shapes()
+    assert len(shapes) == 94 * 5 + 2
+    assert shapes["Conv2d_1a_3x3.conv.weight"] == (32, 3, 3, 3)
+    assert shapes["Mixed_6b.branch7x7dbl_5.conv.weight"] == (192, 128, 1, 7)
+    assert shapes["Mixed_7c.branch3x3dbl_3b.bn.running_var"] == (384,)
+    assert shapes["fc.weight"] == (1008, 2048)
