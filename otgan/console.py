@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from otgan.config import Config, Neural, Regularized
 
@@ -134,7 +135,7 @@ def summary_table(name: str, summary: dict[str, Any]) -> Table:
     if summary.get("w2_floor"):
         table.add_row("w2 / w2_floor", f"{summary['w2'] / summary['w2_floor']:.3f}", "1 is what real points get")
     for metric, value in summary.get("scores", {}).items():
-        table.add_row(metric, f"{value:.4g}", "at the end; its protocol and floor are in eval/scores.jsonl")
+        table.add_row(Text(metric), f"{value:.4g}", "at the end; its protocol and floor are in eval/scores.jsonl")
     return table
 
 
@@ -165,22 +166,22 @@ class Steps:
             self._status.update(text)
 
 
-def scores_table(records: list[dict[str, Any]]) -> Table:
-    """Scores of one subject beside their floors, and the protocols that they share."""
+def print_scores(console: Console, records: list[dict[str, Any]]) -> None:
+    """Scores of one subject beside their floors, and below them the protocols that they share."""
     first = records[0]
-    where = "" if first["step"] is None else f", step {first['step']:,}"
-    table = Table(title=f"scores of {first['subject']}{where}", title_justify="left", caption_justify="left", box=None, pad_edge=False)
-    for name in ("metric", "score", "sd", "floor", "better", "of"):
-        table.add_column(name, justify="right" if name in ("score", "sd", "floor") else "left", header_style="bold")
-    table.add_column("fingerprint", header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("metric", "score", "sd", "floor", "better", "of", "fingerprint"):
+        table.add_column(name, justify="right" if name in ("score", "sd", "floor") else "left")
     for record in records:
         protocol = record["protocol"]
         compared = f"{protocol['samples']:,} with {protocol['references']:,} {protocol['split']}"
         marked = " *" if record["marks"] else ""
         numbers = ("" if record[key] is None else f"{record[key]:.4g}" for key in ("mean", "sd", "floor"))
-        table.add_row(record["metric"] + marked, *numbers, record["better"], compared, record["fingerprint"])
-    table.caption = "\n".join([*_looks(records), *sorted({f"* {mark}" for record in records for mark in record["marks"]})])
-    return table
+        table.add_row(Text(record["metric"] + marked), *numbers, record["better"], compared, record["fingerprint"])
+    where = "" if first["step"] is None else f", step {first['step']:,}"
+    marks = sorted({f"* {mark}" for record in records for mark in record["marks"]})
+    for part in (f"scores of {first['subject']}{where}", table, *_looks(records), *marks):
+        console.print(part, markup=False, soft_wrap=isinstance(part, str))
 
 
 def _looks(records: list[dict[str, Any]]) -> list[str]:
@@ -197,12 +198,14 @@ def _looks(records: list[dict[str, Any]]) -> list[str]:
 
 def compared_table(table: Mapping[str, Mapping[str, Mapping[str, Any]]], subjects: list[str]) -> Table:
     """One metric a row, one subject a column."""
-    shown = Table("metric", *subjects, "floor", "better", "fingerprint", box=None, pad_edge=False, header_style="bold")
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("metric", *subjects, "floor", "better", "fingerprint"):
+        shown.add_column(Text(name))
     for metric, row in table.items():
         any_ = next(iter(row.values()))
         cells = [_cell(row[subject]) if subject in row else "" for subject in subjects]
         floor = "" if any_["floor"] is None else f"{any_['floor']:.4g}"
-        shown.add_row(metric, *cells, floor, any_["better"], any_["fingerprint"])
+        shown.add_row(Text(metric), *cells, floor, any_["better"], any_["fingerprint"])
     return shown
 
 

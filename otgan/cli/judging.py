@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from otgan.cli.group import PATH, main, terminal, with_data_dir
-from otgan.console import Steps, compared_table, scores_table
+from otgan.console import Steps, compared_table, print_scores
+from otgan.errors import UserError
 
 SENTENCES = {  # of `eval`'s flags
     "fid": "Frechet distance, and its value extrapolated to infinitely many samples.",
@@ -70,7 +71,7 @@ def eval_(subject: Path | None, as_json: bool, **options: Any) -> None:
             for record in report.records:
                 click.echo(json.dumps(record))
         else:
-            terminal().print(scores_table(report.records))
+            print_scores(terminal(), report.records)
             for note in report.notes:
                 click.echo(note)
             for place in report.places:
@@ -84,7 +85,10 @@ def scores(runs: tuple[Path, ...]) -> None:
     from otgan.evaluation.protocol import read_scores, side_by_side
     from otgan.runs import RunFolder
 
-    table = side_by_side((str(run), read_scores(RunFolder(run).scores)) for run in runs)
+    found = {str(run): read_scores(RunFolder(run).scores) for run in runs}
+    if lacking := [run for run, lines in found.items() if not lines]:
+        raise UserError(f"{' and '.join(lacking)} keeps no scores: judge it with `otgan eval {lacking[0]}`")
+    table = side_by_side(found.items())
     terminal().print(compared_table(table, [str(run) for run in runs]))
 
 

@@ -80,7 +80,7 @@ def judge(plan: Plan, subject: Subject, dataset: Dataset, features: Features, sh
         protocols = _protocols(plan, measure, size, dataset, features)
         show(", ".join(protocols))
         numbers = [measure.compute(evidence.some(measure.most), _limited(real, measure)) for evidence in found]
-        floors = _floors(plan, measure, real, "test" if measure.whole else other, min(size, len(parts[other])), protocols)
+        floors = _floors(plan, measure, real, "test" if measure.whole else other, size, protocols)
         scores += [
             Score(protocol, tuple(float(n[name]) for n in numbers), floors.get(name), measure.better[name], marks)
             for name, protocol in protocols.items()
@@ -136,7 +136,11 @@ def _few(measure: Measure, size: int, references: int, features: Features) -> st
     if there >= needed:
         return ""
     which = "generated" if there == size else "real"
-    return f"{features.names(next(iter(measure.better)))} needs {needed:,} examples, and there are {there:,} {which} ones"
+    return f"{_named(next(iter(measure.better)), measure, features)} needs {needed:,} examples, and there are {there:,} {which} ones"
+
+
+def _named(number: str, measure: Measure, features: Features) -> str:
+    return features.names(number) if measure.of == "features" else number
 
 
 def _protocols(plan: Plan, measure: Measure, size: int, dataset: Dataset, features: Features) -> dict[str, Protocol]:
@@ -147,7 +151,7 @@ def _protocols(plan: Plan, measure: Measure, size: int, dataset: Dataset, featur
     references = len(dataset.train) if measure.whole else min(len(dataset.test if split == "test" else dataset.train), measure.most)
     return {
         name: Protocol(
-            metric=features.names(name) if measure.of == "features" else name,
+            metric=_named(name, measure, features),
             settings=dict(measure.settings),
             features=looks[0],
             weights=looks[1],
@@ -172,6 +176,7 @@ def _limited(real: Real, measure: Measure) -> Real:
 def _floors(plan: Plan, measure: Measure, real: Real, other: str, size: int, protocols: dict[str, Protocol]) -> dict[str, float]:
     """The same numbers of as many real examples of the other part, a set for each seed as far as it goes; computed once."""
     part = real.dataset.train if other == "train" else real.dataset.test
+    size = min(size, len(part))
     sets = min(plan.seeds, len(part) // size)
     key = replace(next(iter(protocols.values())), seeds=(), quantisation="bytes").fingerprint
     path = cache.folder() / "floors" / f"{key}-{sets}x{size}.npz"

@@ -1,0 +1,221 @@
+"""`otgan eval`, `otgan scores`, `otgan weights`, as users type them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import SMALL, TINY, otgan, picture_size, run_folders
+from PIL import Image
+
+from otgan.data import digits
+
+QUICK = ["--fid", "--samples", "300"]
+
+
+@pytest.fixture(scope="module")
+def grid_run(tmp_path_factory):
+    """A run on points, judged as it trained."""
+    path = tmp_path_factory.mktemp("runs") / "grid"
+    done = otgan("run", "sinkhorn-grid", *TINY, *SMALL, "--eval-every", 2, "--set", 'train.eval_measures=["fid"]', "--out", path)
+    assert done.exit_code == 0, done.output
+    return path
+
+
+@pytest.fixture(scope="module")
+def digit_run(tmp_path_factory):
+    """A run on the digits in the package."""
+    path = tmp_path_factory.mktemp("runs") / "digits"
+    done = otgan("run", "sinkhorn-mnist", "--data", "sample", *TINY, "--out", path)
+    assert done.exit_code == 0, done.output
+    return path
+
+
+def stored(path):
+    return [json.loads(line) for line in (path / "scores.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """An `.npz` and a folder of the same 300 digits."""
+    examples = digits.sample()[0][:300]
+    np.savez(tmp_path / "x.npz", x=examples)
+    (tmp_path / "folder").mkdir()
+    for i, example in enumerate(examples):
+        Image.fromarray(example[..., 0]).save(tmp_path / "folder" / f"{i:04}.png")
+    return tmp_path / "x.npz", tmp_path / "folder"
+
+
+def test_scores_while_training_are_those_of_eval(elsewhere, grid_run):
+    trained = {(line["step"], line["metric"]): line for line in stored(grid_run / "eval")}
+    assert [step for step, metric in trained if metric == "fid[points]"] == [2, 4, 6]
+    judged = otgan("eval", grid_run, "--fid", "--json", "--out", "judged")
+    lines = [json.loads(line) for line in judged.output.splitlines()]
+    assert {line["step"] for line in lines} == {6}
+    for line in lines:
+        there = trained[6, line["metric"]]
+        assert line["mean"] == pytest.approx(there["mean"], rel=1e-6)
+        assert line["fingerprint"] == there["fingerprint"]
+    assert json.loads((grid_run / "status.json").read_text())["summary"]["scores"]["fid[points]"] == trained[6, "fid[points]"]["mean"]
+
+
+def test_a_resumed_run_has_its_scores_once(elsewhere, tmp_path):
+    words = ["run", "sinkhorn-grid", *TINY, *SMALL, "--set", 'train.eval_measures=["modes"]', "--out", tmp_path / "run"]
+    otgan(*words, "--eval-every", 3)
+    otgan(*words, "--eval-every", 2)
+    assert [line["step"] for line in stored(tmp_path / "run/eval") if line["metric"] == "modes"] == [3, 6]
+
+
+def test_without_a_name_the_newest_run_is_judged(elsewhere):
+    for seed in (0, 1):
+        otgan("run", "sinkhorn-grid", *TINY, *SMALL, "--seed", seed)
+    done = otgan("eval", "--fid")
+    assert done.exit_code == 0, done.output
+    older, newer = run_folders()
+    assert f"scores of {newer}" in done.output
+    assert (newer / "eval/scores.jsonl").is_file()
+    assert not (older / "eval").exists()
+
+
+def test_points_get_everything_that_suits_them(elsewhere, grid_run):
+    done = otgan("eval", grid_run, "--all", "--allow-few", "--samples", 400, "--out", "judged")
+    assert done.exit_code == 0, done.output
+    for metric in (
+        "fid[points]",
+        "kid[points]",
+        "precision[points]",
+        "w1",
+        "sinkhorn_divergence[points]",
+        "w2_train",
+        "modes",
+        "memorised",
+    ):
+        assert metric in done.output
+    assert "is left out: the features points know no classes" in done.output
+    assert "* w1 needs 2,000 examples, and there are 320 real ones" in done.output
+
+
+def test_every_score_is_kept_once(elsewhere, grid_run):
+    for _ in range(2):
+        otgan("eval", grid_run, "--fid", "--out", "judged")
+    assert [line["metric"] for line in stored(Path("judged"))] == ["fid[points]", "fid_infinity[points]"]
+    otgan("eval", grid_run, "--fid", "--samples", 500, "--out", "judged")
+    assert len(stored(Path("judged"))) == 4
+
+
+def test_all_kept_checkpoints_are_judged(elsewhere, grid_run):
+    done = otgan("eval", grid_run, "--modes", "--checkpoint", "all", "--out", "judged")
+    assert done.exit_code == 0, done.output
+    assert {line["step"] for line in stored(Path("judged"))} == {6}
+    assert "keeps no checkpoint of step 5; it has those of 6" in otgan("eval", grid_run, "--checkpoint", 5).output
+    assert "--checkpoint last: give a step, or all" in otgan("eval", grid_run, "--checkpoint", "last").output
+
+
+def test_images_are_judged_by_a_network_that_the_score_names(elsewhere, digit_run):
+    done = otgan("eval", digit_run, *QUICK, "--nearest", "--allow-few", "--seeds", 2, "--out", "judged")
+    assert done.exit_code == 0, done.output
+    line = stored(Path("judged"))[0]
+    assert line["metric"] == "fid[mnist-lenet]"
+    assert len(line["values"]) == 2
+    assert line["sd"] > 0
+    assert 0 < line["floor"] < line["mean"]
+    assert len(line["protocol"]["weights"]) == 12
+    assert min(picture_size(Path("judged/nearest-0000006.png"))) > 8 * 28
+
+
+def test_the_network_is_a_matter_of_choice(elsewhere, digit_run):
+    for name in ("random", "pixels"):
+        done = otgan("eval", digit_run, *QUICK, "--allow-few", "--features", name, "--json", "--out", "judged")
+        assert json.loads(done.output.splitlines()[0])["metric"] == f"fid[{name}]"
+
+
+def test_somebody_elses_images_are_judged(elsewhere, pictures):
+    found = []
+    for path in pictures:
+        done = otgan("eval", path, "--fid", "--reference", "sample", "--json")
+        assert done.exit_code == 0, done.output
+        found.append(json.loads(done.output.splitlines()[0]))
+    npz, folder = found
+    assert npz["mean"] == pytest.approx(folder["mean"])
+    assert npz["mean"] < 2 * npz["floor"] + 1  # they are real digits
+    assert not Path("eval").exists()
+
+
+def test_rounding_is_a_part_of_the_protocol(elsewhere, digit_run):
+    scores = []
+    for flag in ("--quantize", "--no-quantize"):
+        done = otgan("eval", digit_run, *QUICK, "--features", "random", flag, "--json", "--allow-few", "--out", "judged")
+        scores.append(json.loads(done.output.splitlines()[0]))
+    assert [score["protocol"]["quantisation"] for score in scores] == ["bytes", "none"]
+    assert scores[0]["fingerprint"] != scores[1]["fingerprint"]
+    assert scores[0]["mean"] == pytest.approx(scores[1]["mean"], rel=0.05)
+    assert scores[0]["mean"] != scores[1]["mean"]
+
+
+def test_scores_side_by_side_only_if_measured_alike(elsewhere, tmp_path):
+    runs = [tmp_path / "a", tmp_path / "b"]
+    for seed, path in enumerate(runs):
+        otgan("run", "sinkhorn-grid", *TINY, *SMALL, "--seed", seed, "--out", path)
+        otgan("eval", path, "--fid")
+    done = otgan("scores", *runs)
+    assert done.exit_code == 0, done.output
+    means = [stored(path / "eval")[0]["mean"] for path in runs]
+    assert all(f"{mean:.4g}" in done.output for mean in means)
+    otgan("eval", runs[1], "--fid", "--samples", 500)
+    refused = otgan("scores", *runs)
+    assert refused.exit_code == 2
+    assert "samples (10000 against 500)" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["eval"], "there is no run in runs"),
+        (["eval", "nothing", "--reference", "mnist"], "nothing does not exist"),
+        (["eval", "nothing"], "is no run, so say what to compare it with: --reference mnist"),
+        (["eval", "nothing", "--reference", "imagenet"], "there are no data 'imagenet'"),
+        (["scores", "nothing"], "nothing keeps no scores"),
+    ],
+)
+def test_what_is_not_there_is_said(elsewhere, words, sentence):
+    done = otgan(*words)
+    assert done.exit_code == 2
+    assert sentence in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--features", "nothing"], "there are no features 'nothing'"),
+        (["--features", "nothing.safetensors"], "nothing.safetensors does not exist"),
+        (["--features", "cifar10-resnet"], "cifar10-resnet reads 32 x 32 colour images, not images of shape (28, 28, 1)"),
+        (["--fid", "--samples", "20"], "fid[mnist-lenet] needs"),
+        (["--reference", "grid"], "--features mnist-lenet looks at images"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_kept(elsewhere, digit_run, words, sentence):
+    done = otgan("eval", digit_run, "--out", "judged", *(["--features", "mnist-lenet"] if "--reference" in words else []), *words)
+    assert done.exit_code == 2
+    assert sentence in done.output
+    assert not Path("judged").exists()
+
+
+def test_an_empty_folder_is_refused(elsewhere):
+    Path("empty").mkdir()
+    done = otgan("eval", "empty", "--reference", "sample")
+    assert done.exit_code == 2
+    assert "empty holds no pictures" in done.output
+
+
+def test_weights_are_listed_with_their_hashes(elsewhere):
+    done = otgan("weights", "list")
+    assert done.exit_code == 0, done.output
+    assert all(name in done.output for name in ("mnist-lenet", "cifar10-resnet", "inception"))
+
+
+def test_what_is_no_weights_file_is_refused(elsewhere):
+    Path("w.pth").write_bytes(b"nothing of the kind")
+    done = otgan("weights", "import", "w.pth")
+    assert done.exit_code == 2
+    assert "w.pth" in done.output
+    assert not list(Path("cache").rglob("*.safetensors"))
