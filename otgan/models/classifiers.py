@@ -1,0 +1,136 @@
+"""Small networks whose inner layer serves as features: a LeNet for digits, a ResNet for small colour pictures, an untrained network.
+
+The two classifiers descend from LeNet-5 (LeCun, Bottou, Bengio and Haffner 1998) and from residual networks (He, Zhang, Ren and Sun 2016).
+They are trained by `scripts/train_features.py` with batch normalisation, without a learned scale. What stands here is what is left of it
+once that is multiplied into the kernels: convolutions, biases, and nothing that looks at the batch.
+
+The untrained network's features tell apart what the form of a convolutional network does by itself, and owe nothing to any data (Naeem, Oh,
+Uh, Choi and Yoo 2020 embed pictures by a network of random weights where no trained one is in place).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Float
+
+from otgan.errors import UserError
+
+SMALLEST_SIDE = 8  # of a picture, for the untrained network's quarters to be of at least one pixel
+RANDOM_WIDTHS = (16, 32, 32)
+
+he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+def convolution(x: Float[Array, "n h w c"], kernel: Float[Array, "k l c d"], stride: int = 1) -> Float[Array, "n h_out w_out d"]:
+    """A convolution with "SAME" padding."""
+    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h/2 w/2 c"]:
+    """The largest of every 2 x 2 pixels; height and width are even."""
+    n, h, w, c = x.shape
+    return x.reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+
+
+class Conv(nn.Module):
+    """A convolution, perhaps a 2 x 2 max-pool, and a bias."""
+
+    features: int
+    window: int
+    pool: bool = False
+
+    @nn.compact
+    def __call__(self, x):
+        """Apply to n h w c."""
+        kernel = self.param("kernel", he_normal, (self.window, self.window, x.shape[-1], self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        y = convolution(x, kernel)
+        return (max_pool(y) if self.pool else y) + bias.reshape(1, 1, 1, -1)
+
+
+class LeNet(nn.Module):
+    """Features (n, 128) and logits (n, 10) of 28 x 28 x 1 pictures in [-1, 1].
+
+    Attributes:
+        layer: makes a layer from (features, window, pool, name); in training one with batch normalisation instead of a bias.
+    """
+
+    layer: Callable[..., nn.Module] = Conv
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n 28 28 1"]) -> tuple[Float[Array, "n 128"], Float[Array, "n 10"]]:
+        """Two convolutions and a dense layer, which is a convolution of one pixel with many channels."""
+        x = nn.relu(self.layer(16, 5, pool=True, name="first")(x))
+        x = nn.relu(self.layer(32, 5, pool=True, name="second")(x))
+        x = nn.relu(self.layer(128, 1, name="dense")(x.reshape(len(x), 1, 1, -1)))
+        features = x.reshape(len(x), -1)
+        return features, nn.Dense(10, name="logits")(features)
+
+
+class ResNet(nn.Module):
+    """Features (n, 128) and logits (n, 10) of 32 x 32 x 3 pictures in [-1, 1].
+
+    Attributes:
+        widths: channels of the stages; each halves height and width.
+        layer: makes a layer from (features, window, pool, name); in training one with batch normalisation instead of a bias.
+    """
+
+    widths: tuple[int, ...] = (32, 96, 128)
+    layer: Callable[..., nn.Module] = Conv
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n 32 32 3"]) -> tuple[Float[Array, "n 128"], Float[Array, "n 10"]]:
+        """Whitened patches, three stages of a convolution and a residual one, the mean over the picture."""
+        x = nn.relu(Conv(24, 2, name="stem")(x))
+        for stage, width in enumerate(self.widths):
+            x = nn.relu(self.layer(width, 3, pool=True, name=f"down_{stage}")(x))
+            x = x + nn.relu(self.layer(width, 3, name=f"residual_{stage}")(x))
+        features = x.mean(axis=(1, 2))
+        return features, nn.Dense(10, name="logits")(features)
+
+
+CLASSIFIERS: dict[str, type[LeNet | ResNet]] = {"mnist-lenet": LeNet, "cifar10-resnet": ResNet}
+"""The networks whose trained weights the package carries, by the names of the files."""
+
+
+class RandomConv(nn.Module):
+    """Features (n, 128) of pictures of at least 8 x 8 pixels in [-1, 1], with parameters that nobody trained."""
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n 128"]:
+        """Three convolutions, two of them halving height and width; then the mean of each quarter of the picture."""
+        for stage, width in enumerate(RANDOM_WIDTHS):
+            kernel = self.param(f"kernel_{stage}", he_normal, (3, 3, x.shape[-1], width))
+            x = nn.relu(convolution(x, kernel, stride=2 if stage < 2 else 1))
+        return quarters(x)
+
+
+def quarters(x: Float[Array, "n h w c"]) -> Float[Array, "n 4*c"]:
+    """Means of the four quarters; an odd side's middle belongs to both of its halves."""
+    _, h, w, _ = x.shape
+    rows, columns = ([slice(0, (side + 1) // 2), slice(side // 2, side)] for side in (h, w))
+    return jnp.concatenate([x[:, i, j].mean(axis=(1, 2)) for i in rows for j in columns], axis=1)
+
+
+def random_parameters(seed: int, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Parameters of `RandomConv` for pictures of shape (h, w, c): He-normal kernels that depend on the seed and c alone.
+
+    They are drawn by NumPy's `RandomState`, whose stream is frozen: a score computed with them can be repeated in years.
+
+    Raises:
+        UserError: the pictures are smaller than 8 x 8.
+    """
+    h, w, channels = shape
+    if min(h, w) < SMALLEST_SIDE:
+        least = f"{SMALLEST_SIDE} x {SMALLEST_SIDE}"
+        raise UserError(f"the untrained network looks at images of at least {least}, not {h} x {w}: compare their pixels instead")
+    rng = np.random.RandomState(seed)
+    kernels = {}
+    for stage, width in enumerate(RANDOM_WIDTHS):
+        kernel = rng.standard_normal((3, 3, channels, width)) * np.sqrt(2 / (9 * channels))
+        kernels[f"kernel_{stage}"], channels = kernel.astype(np.float32), width
+    return kernels

@@ -1,0 +1,45 @@
+"""The trained networks that the package carries."""
+
+from importlib.resources import files
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from otgan.clouds import as_floats
+from otgan.data import Dataset, prepared
+from otgan.models.classifiers import CLASSIFIERS
+from otgan.weights.catalog import EMBEDDED, embedded
+
+SHAPES = {"mnist-lenet": (28, 28, 1), "cifar10-resnet": (32, 32, 3)}
+EXPECTED = {"mnist-lenet": 0.993, "cifar10-resnet": 0.88}
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_small_file_fits_its_network(name):
+    assert len((files("otgan.weights") / f"{name}.safetensors").read_bytes()) <= 3e6
+    parameters = embedded(name).parameters
+    expected = jax.eval_shape(CLASSIFIERS[name]().init, jax.random.key(0), jnp.zeros((1, *SHAPES[name])))["params"]
+    assert jax.tree.map(np.shape, parameters) == jax.tree.map(np.shape, expected)
+    assert all(np.isfinite(value).all() for value in jax.tree.leaves(parameters))
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_facts_say_how_it_came_to_be(name):
+    facts = embedded(name).facts
+    assert facts["network"] == name
+    assert float(facts["test_accuracy"]) >= EXPECTED[name]
+    assert facts["epochs"].split(" of ")[0] == facts["epochs"].split(" of ")[1]
+    assert {"data", "data_fingerprint", "recipe", "seed", "otgan"} <= set(facts)
+
+
+@pytest.mark.tfds
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_accuracy_is_what_the_facts_say(name, tfds_dir):
+    held = embedded(name)
+    data = prepared.load(held.facts["data"], tfds_dir)
+    assert Dataset("", data.train, data.test).fingerprint == held.facts["data_fingerprint"]
+    _, logits = jax.jit(CLASSIFIERS[name]().apply)({"params": held.parameters}, as_floats(jnp.asarray(data.test[:2000])))
+    right = (np.argmax(logits, axis=1) == data.test_labels[:2000]).mean()
+    assert right == pytest.approx(float(held.facts["test_accuracy"]), abs=0.01)
