@@ -71,7 +71,8 @@ def needed(d: int) -> int:
 def frechet_distance(p: Moments, q: Moments) -> float:
     """The (squared) Frechet distance, units of the features squared.
 
-    Of two equal sets it is zero but for rounding: some 1e-14 of the covariance's trace where that is of full rank, 1e-8 at worst.
+    Of two equal sets it is zero but for rounding, of either sign: some 1e-14 of the covariance's trace where that is of full rank, and
+    at worst 1e-8, where eigenvalues fall off to nothing.
 
     Raises:
         UserError: either has fewer than two samples.

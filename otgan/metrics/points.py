@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from otgan.data import Dataset
+from otgan.metrics.modes import histogram_kl
 from otgan.metrics.wasserstein import exact_wasserstein
 
 JUDGED = 2_000  # points in a W2 and in a share, as in the literature on the grid
@@ -60,6 +61,4 @@ def judge_modes(samples: np.ndarray, centers: np.ndarray, sd: float) -> dict[str
 
 def mode_kl(points: np.ndarray, centers: np.ndarray) -> float:
     """KL of the shares of points nearest to each center from equal shares, in nats."""
-    counts = np.bincount(cdist(points, centers).argmin(axis=1), minlength=len(centers))
-    shares = counts[counts > 0] / counts.sum()
-    return float(np.sum(shares * np.log(shares * len(centers))))
+    return histogram_kl(np.bincount(cdist(points, centers).argmin(axis=1), minlength=len(centers)))

@@ -73,13 +73,15 @@ def _along(x: np.ndarray, y: np.ndarray, directions: np.ndarray, mass: np.ndarra
 # --- entropic -------------------------------------------------------------------------------------------------------------------------
 
 
-def sinkhorn_divergence(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], lam: float = 0.05, epsilon: float = 1e-4) -> Bounds:
+def sinkhorn_divergence(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], lam: float = 1.0, epsilon: float = 1e-5) -> Bounds:
     """The Sinkhorn divergence with cost |x - y|^2, and certified bounds on it.
 
     Args:
         x: features; up to some 2,000 points, for the n x m matrices are kept.
         y: others.
-        lam: weight of the regulariser, in multiples of the mean cost between the sets.
+        lam: weight of the regulariser, in multiples of the mean cost between the sets. With little of it two sets of real features are
+            far apart, for each finds its own points nearer: 2,000 digits against 2,000 others get 84 % of what they get against as many
+            with noise at 0.05, 18 % at 0.3, 4 % at 1.
         epsilon: gap to which each of the three problems is solved, in the same multiples.
 
     Raises:

@@ -40,7 +40,9 @@ def test_streaming_in_batches_changes_nothing():
     np.testing.assert_allclose(sums.scores(), ClassSums.empty(4, 6).add(p, part).scores(), rtol=1e-12)
 
 
-@pytest.mark.parametrize(("rows", "why"), [(np.zeros((20, 3)), "softmax"), (np.full((20, 2), [1.5, -0.5]), "softmax"), (np.eye(3), "at least 10")])
+@pytest.mark.parametrize(
+    ("rows", "why"), [(np.zeros((20, 3)), "softmax"), (np.full((20, 2), [1.5, -0.5]), "softmax"), (np.eye(3), "at least 10")]
+)
 def test_what_is_no_probability_or_too_little_is_refused(rows, why):
     with pytest.raises(UserError, match=why):
         inception_score(rows)

