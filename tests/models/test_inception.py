@@ -24,7 +24,9 @@ def test_outputs_equal_pytorch_fids(parameters):
     np.testing.assert_allclose(found.logits - found.logits_unbiased, np.tile(parameters["fc"]["bias"], (len(pictures), 1)), atol=1e-5)
 
 
-def test_every_parameter_is_the_networks():
+def test_every_parameter_is_the_networks(parameters):
+    """Torchvision's network of 1,008 classes without auxiliary head has as many, with one bias for a batch normalisation's four arrays."""
+    assert sum(array.size for layer in parameters.values() for array in layer.values()) == 23_833_744
     shapes = weights.expected_shapes()
     assert len(shapes) == 94 * 5 + 2
     assert shapes["Conv2d_1a_3x3.conv.weight"] == (32, 3, 3, 3)

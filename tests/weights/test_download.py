@@ -1,5 +1,6 @@
 import hashlib
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -49,7 +50,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     with Server() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -131,5 +133,7 @@ def test_says_that_there_is_no_server(server, target):
 def test_does_not_wait_for_a_silent_server(server, target, monkeypatch):
     monkeypatch.setattr(module, "TIMEOUT", 0.1)
     server.silent.clear()
+    start = time.monotonic()
     with pytest.raises(UserError, match="timed out"):
         download(server.address, target, DIGEST)
+    assert time.monotonic() - start < 4
