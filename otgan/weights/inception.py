@@ -28,6 +28,7 @@ NAME = "pt_inception-2015-12-05-6726825d.pth"
 ADDRESS = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{NAME}"
 DIGEST = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # its SHA-256, as several public projects state it
 NETWORK = "inception"
+BY_HAND = "give it with `otgan weights import FILE`"
 
 EPSILON = 1e-3  # of batch normalisation
 KERNEL, SCALE, SHIFT, MEAN, VARIANCE = "conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"
@@ -55,7 +56,7 @@ def find(cache: Path, *, download: bool = True, show: Show | None = None, addres
     with suppress(UserError):  # an unusable cache is no reason to stop
         return read(cached(cache))
     if not download:
-        raise UserError(f"the weights of Inception are not in {cache}: {_by_hand()}")
+        raise UserError(f"the weights of Inception are not in {cache}: get {ADDRESS} and {BY_HAND}")
     published = _fetch(cache, show, address, digest)
     try:
         return import_file(published, cached(cache), digest=digest)
@@ -68,11 +69,7 @@ def _fetch(cache: Path, show: Show | None, address: str, digest: str) -> Path:
         cache.mkdir(parents=True, exist_ok=True)
         return download(address, cache / NAME, digest, show)
     except (OSError, UserError) as error:
-        raise UserError(f"the weights of Inception cannot be downloaded ({error}): {_by_hand()}") from error
-
-
-def _by_hand() -> str:
-    return f"get {ADDRESS} and give it with `otgan weights import FILE`"
+        raise UserError(f"the weights of Inception cannot be downloaded ({error}): get {NAME} by other means and {BY_HAND}") from error
 
 
 def import_file(path: Path, out: Path, *, digest: str | None = DIGEST) -> Weights:
