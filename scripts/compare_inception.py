@@ -62,7 +62,7 @@ def our_network(parameters: dict[str, Any]) -> Callable[[np.ndarray], Outputs]:
     @jax.jit
     def apply(parameters: dict[str, Any], pictures: jax.Array) -> Outputs:
         x = resize(pictures.astype(jnp.float32) / 127.5 - 1, (SIDE, SIDE), "half_pixel")
-        return Inception().apply({"params": parameters}, x)  # pyright: ignore[reportReturnType] - apply is not typed
+        return Inception(class_bias=True).apply({"params": parameters}, x)  # pyright: ignore[reportReturnType] - apply is not typed
 
     on_device = jax.device_put(parameters)
     return lambda pictures: apply(on_device, jnp.asarray(pictures))

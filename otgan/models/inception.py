@@ -25,17 +25,14 @@ PADDING = {1: "SAME", 2: "VALID"}  # by stride
 
 
 class Outputs(NamedTuple):
-    """What scores are computed from; unpack by name.
+    """What scores are computed from.
 
     Attributes:
-        pool3: the 2,048 features of FID, the mean of the last block over its positions.
-        logits_unbiased: pool3 times the last layer's kernel, without its bias: the Inception Score of the literature takes the softmax of
-            these, since Salimans et al.'s own code multiplied by the kernel alone; torch-fidelity's default, under the same name.
-        logits: the same with the bias, the network's own classification. pytorch-fid's network returns these when it is called as a whole.
+        pool3: the features of FID, the mean of the last block over its positions.
+        logits: of the classes; see `Inception`.
     """
 
     pool3: Float[Array, "n 2048"]
-    logits_unbiased: Float[Array, "n 1008"]
     logits: Float[Array, "n 1008"]
 
 
@@ -149,24 +146,33 @@ class Inception(nn.Module):
     """The network, for inference.
 
     Products are in full float32 on every device: an accelerator's faster formats would give other scores.
+
+    Attributes:
+        class_bias: whether the last layer adds its bias to the logits. Without it (torch-fidelity's `logits_unbiased`) their softmax is
+            that of the literature's Inception Scores, because Salimans et al.'s own code multiplied pool3 by the kernel alone; with it
+            (`logits` there, and in pytorch-fid's network as a whole) they are the network's own classification.
     """
+
+    class_bias: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "n 299 299 3"]) -> Outputs:
         """Apply to pictures in [-1, 1]: byte / 127.5 - 1 with pytorch-fid, (byte - 128) / 128 in TensorFlow's graph."""
         pool3 = jnp.mean(_apply(NETWORK, x), axis=(1, 2))
-        return Outputs(pool3, *_Classifier(name="fc")(pool3))
+        return Outputs(pool3, _Classifier(self.class_bias, name="fc")(pool3))
 
 
 class _Classifier(nn.Module):
-    """The last layer, without and with its bias."""
+    """The last layer; its bias is among the parameters in any case."""
+
+    with_bias: bool
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n d"]) -> tuple[Float[Array, "n 1008"], Float[Array, "n 1008"]]:
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n 1008"]:
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (x.shape[-1], CLASSES))
         bias = self.param("bias", nn.initializers.zeros, (CLASSES,))
         product = jnp.matmul(x, kernel, precision=lax.Precision.HIGHEST)
-        return product, product + bias.reshape(1, -1)
+        return product + bias.reshape(1, -1) if self.with_bias else product
 
 
 def _apply(step: Step, x: Float[Array, "n h w c"], prefix: str = "") -> Float[Array, "n h_out w_out d"]:
