@@ -32,8 +32,11 @@ def listing() -> list[tuple[str, str, str, str, str]]:
         carried = embedded(name)
         rows.append((name, "yes", carried.digest[:12], carried.facts["test_accuracy"], "in the package"))
     path = inception.cached(inception_folder())
-    there = path.is_file()
-    return [*rows, ("inception", "yes" if there else "no", read(path).digest[:12] if there else "", "", str(path))]
+    try:
+        found = ("yes", read(path).digest[:12])
+    except UserError:
+        found = ("damaged" if path.is_file() else "no", "")
+    return [*rows, ("inception", *found, "", str(path))]
 
 
 def import_inception(file: Path, output: Path | None) -> tuple[Path, str]:
