@@ -47,10 +47,9 @@ def slices(count: int, size: int = BLOCK) -> Iterator[slice]:
 
 
 def squared_distances(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> Float[np.ndarray, "n m"]:
-    """|x_i - y_j|^2 by one matrix product, wrong by `rounding(x, y)` at most; below that, zero: identical points are in one place."""
+    """|x_i - y_j|^2 by one matrix product: never negative, but wrong by up to `rounding(x, y)`, also between identical points."""
     squares = np.square(x).sum(axis=1)[:, None] + np.square(y).sum(axis=1)[None, :] - 2 * x @ y.T
-    squares[squares <= rounding(x, y)] = 0
-    return squares
+    return np.maximum(squares, 0, out=squares)
 
 
 def rounding(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:

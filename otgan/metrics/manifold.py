@@ -45,7 +45,7 @@ def manifold_scores(generated: Float[np.ndarray, "n d"], real: Float[np.ndarray,
     y = checked(real, "real samples", NEEDED, METRIC)
     center = y.mean(axis=0, keepdims=True)  # a common offset would cost the distances digits
     x, y = x - center, y - center
-    slack = rounding(x, y)  # an edge's two computations may differ by so much
+    slack = rounding(x, y)  # by which two computations of one distance may differ, and a point be away from itself
     reach_x = _reach(x)[:, PRECISION_NEIGHBOURS - 1] + slack
     reach_y = _reach(y) + slack
     around, near, recalled, covered = np.zeros(len(x)), np.zeros(len(x), bool), 0, 0

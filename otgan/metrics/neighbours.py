@@ -51,8 +51,7 @@ def memorisation(x: Shaped[np.ndarray, "n ..."], train: Shaped[np.ndarray, "N ..
     """
     index, distance = nearest(x, train)
     closest = np.unique(index)
-    neighbours, apart = nearest(train[closest], train, 2)
-    other = np.where(neighbours[:, 0] == closest, apart[:, 1], apart[:, 0])  # a duplicate may come before the example itself
+    other = nearest(train[closest], train, 2)[1][:, 1]  # the first is the example itself, at distance zero
     return float(np.mean(distance[:, 0] <= other[np.searchsorted(closest, index[:, 0])]))
 
 

@@ -63,6 +63,13 @@ def test_covariances_of_low_rank_have_their_distance():
     assert frechet_distance(_moments(np.ones((9, 3))), _moments(np.zeros((9, 3)))) == pytest.approx(3)  # constant: no variance at all
 
 
+def test_low_rank_against_full_rank_by_its_eigenvalues():
+    x = np.random.default_rng(7).normal(size=(10, 40))
+    values = np.linalg.svd(x - x.mean(axis=0), compute_uv=False)[:9] / 3  # roots of the covariance's eigenvalues: 10 - 1 = 9
+    truth = np.sum(x.mean(axis=0) ** 2) + np.sum(values**2) + 40 - 2 * np.sum(values)
+    assert frechet_distance(_moments(x), _exact(np.zeros(40), np.eye(40))) == pytest.approx(truth, rel=1e-7)
+
+
 def test_the_extrapolation_removes_the_bias_of_few_samples():
     d, rng = 40, np.random.default_rng(5)
     reference = _exact(np.zeros(d), np.eye(d))

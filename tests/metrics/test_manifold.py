@@ -15,10 +15,10 @@ def _by_definition(x, y):
 
     d = cdist(x, y)
     return Manifold(
-        precision=np.mean([(d[i] <= radius(y, 3)).any() for i in range(len(x))]),
-        recall=np.mean([(d[:, j] <= radius(x, 3)).any() for j in range(len(y))]),
-        density=np.mean([(d[i] <= radius(y, 5)).sum() / 5 for i in range(len(x))]),
-        coverage=np.mean([(d[:, j] <= radius(y, 5)[j]).any() for j in range(len(y))]),
+        precision=float(np.mean([(d[i] <= radius(y, 3)).any() for i in range(len(x))])),
+        recall=float(np.mean([(d[:, j] <= radius(x, 3)).any() for j in range(len(y))])),
+        density=float(np.mean([(d[i] <= radius(y, 5)).sum() / 5 for i in range(len(x))])),
+        coverage=float(np.mean([(d[:, j] <= radius(y, 5)[j]).any() for j in range(len(y))])),
     )
 
 
@@ -39,10 +39,10 @@ def test_identical_sets_are_perfect():
 
 
 def test_identical_sets_of_copies_are_perfect():
-    x = np.repeat(np.random.default_rng(1).normal(size=(20, 64)), 10, axis=0)  # every ball has radius zero
-    scores = manifold_scores(x, x[np.random.default_rng(2).permutation(200)])
+    x = np.repeat(np.random.default_rng(1).normal(size=(91, 64)), 11, axis=0)  # every ball has radius zero; the last block is one row
+    scores = manifold_scores(x, x[np.random.default_rng(2).permutation(1_001)])
     assert (scores.precision, scores.recall, scores.coverage) == (1, 1, 1)
-    assert scores.density == pytest.approx(2)  # ten copies in each ball of five
+    assert scores.density == pytest.approx(11 / 5)  # eleven copies in each ball of five
 
 
 def test_sets_apart_have_nothing_in_common():

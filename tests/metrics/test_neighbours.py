@@ -19,11 +19,11 @@ def test_nearest_are_those_of_all_distances(block, monkeypatch):
 
 
 def test_what_float32_cannot_tell_apart_is_told():
-    """Ten thousandths apart at a distance of a hundred: float32 squares of 1e4 have steps of 1e-3."""
-    train = np.array([[100.0003, 0.0], [100.0, 0.0], [100.0001, 0.0], [100.0002, 0.0]])
+    """Millionths apart at a hundred, where the steps of float32 are eight of them."""
+    train = np.array([[100.000003, 0.0], [100.0, 0.0], [100.000001, 0.0], [100.000002, 0.0]])
     index, distance = nearest(np.array([[0.0, 0.0], [1.0, 0.0]]), train, 2)
     np.testing.assert_array_equal(index, [[1, 2], [1, 2]])
-    np.testing.assert_allclose(distance, [[100, 100.0001], [99, 99.0001]], rtol=1e-12)
+    np.testing.assert_allclose(distance, [[100, 100.000001], [99, 99.000001]], rtol=1e-12)
 
 
 def test_bytes_are_pictures_on_either_side():
