@@ -26,6 +26,7 @@ LAYERS = [
     ("evaluation",),
     ("loop",),
     ("launch", "console"),
+    ("sweep",),
     ("cli",),
     ("__main__",),
 ]

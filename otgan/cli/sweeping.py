@@ -1,0 +1,206 @@
+"""The command that trains an experiment on a grid of values."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import click
+
+from otgan import experiments
+from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.cli.training import FLAGS, _flags
+from otgan.config import Amount, Measures
+from otgan.console import plain_table
+from otgan.errors import UserError
+from otgan.sweep import ledger as ledgers
+from otgan.sweep.plan import Plan, make_plan
+from otgan.sweep.progress import Board
+from otgan.sweep.table import Tabled, shown, tabulate
+
+if TYPE_CHECKING:
+    from otgan.sweep.engine import Order
+
+AXES = ("--lam", "--epsilon", "--tau", "--regularizer", "--loss")
+SINGLE = tuple(flag for flag in FLAGS if flag not in (*AXES, "--seed"))
+ROOT = Path("sweeps")
+
+
+class Several(click.ParamType):
+    """Values of a kind, separated by commas, as plain data."""
+
+    name = "list"
+
+    def __init__(self, kind: click.ParamType):
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse."""
+        words = [word.strip() for word in str(value).split(",")]
+        if not all(words):
+            self.fail("an empty value: give at least one, and commas between them, such as 0.01,0.1,1", param, ctx)
+        return [_plain(self._kind.convert(word, param, ctx)) for word in words]
+
+
+def _plain(value: Any) -> Any:
+    if not isinstance(value, Amount):
+        return value
+    return str(value) if value.relative or not value.finite else value.value
+
+
+MEASURES = Several(click.Choice(get_args(Measures)))
+SEVERAL = {flag: Several(kind if isinstance(kind := FLAGS[flag][1], click.ParamType) else click.STRING) for flag in AXES}
+
+
+def _axes(command: Callable) -> Callable:
+    for flag in reversed(AXES):
+        _, kind, metavar, sentence = FLAGS[flag]
+        values = metavar or "|".join(kind.choices)
+        command = click.option(flag, type=SEVERAL[flag], metavar=f"{values},...", show_default="the experiment's", help=sentence)(command)
+    return command
+
+
+SET = "Change any key of the config; with several values, such as batch.size=256,512, an axis. May be repeated."
+EVAL = f"Judge every cell at its end, as `otgan eval` does: {', '.join(get_args(Measures))}."
+OUT = "Folder of the sweep; its finished cells are kept."
+JOBS = "Cells at once. On Ray, the cores of the cluster are shared by so many."
+SOURCE = "Where the examples come from, as for `otgan run`."
+
+
+@main.command()
+@click.argument("name_or_file", metavar="NAME_OR_FILE")
+@_axes
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE,...", show_default="nothing", help=SET)
+@click.option("--seeds", type=click.IntRange(1), metavar="K", default=1, help="Train every combination with the seeds 0 to K - 1.")
+@click.option("--eval", "measures", type=MEASURES, metavar="fid,...", show_default="the runs' own summaries", help=EVAL)
+@_flags(*SINGLE)
+@click.option("--data", "source", metavar="tfds|sample|FILE|FOLDER", show_default="the experiment's", help=SOURCE)
+@with_data_dir
+@click.option("--out", type=PATH, metavar="DIR", show_default="sweeps/NAME", help=OUT)
+@click.option("--jobs", type=click.IntRange(1), metavar="N", show_default="one a core, 8 at most, 1 with a GPU; Ray: one a core", help=JOBS)
+@click.option("--max-failures", type=click.IntRange(1), metavar="N", show_default="go on", help="Begin no cell after so many have failed.")
+@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Processes on this machine, or tasks of Ray.")
+@click.option("--address", metavar="HOST:PORT|auto", show_default="a Ray of its own", help="The running Ray cluster to use.")
+@click.option("--dry-run", is_flag=True, help="List the cells and how far each is, and stop.")
+def sweep(
+    name_or_file: str,
+    assignments: tuple[str, ...],
+    seeds: int,
+    measures: list[str] | None,
+    source: str | None,
+    out: Path | None,
+    data_dir: Path | None,
+    dry_run: bool,
+    **options: Any,
+) -> None:
+    """Train an experiment on a grid: every combination of the values given, with every seed.
+
+    A cell is a run in a folder of its own, named by what it computes: the same command again runs only what is missing or failed, more
+    values extend the sweep, and a cell that was interrupted goes on where it was.
+    """
+    overrides, axes = _values(options, assignments)
+    plan = make_plan(name_or_file, overrides, axes, seeds, measures or (), source)
+    ledger = ledgers.Ledger(out or ROOT / plan.sweep.experiment)
+    there = ledger.read()
+    whole = ledgers.extended(there, plan.sweep, ledger.path) if there else plan.sweep
+    waiting = [cell for cell in plan.cells if ledger.state(cell.id, whole.eval) != "finished"]
+    if dry_run:
+        _list(plan, ledger, whole.eval, len(waiting))
+        return
+    interrupted = False
+    if waiting:
+        from otgan.sweep.engine import Order
+
+        order = Order(ledger, tuple(waiting), tuple(whole.eval), data_dir, options["jobs"], options["max_failures"])
+        interrupted = _run(order, plan, whole, options)
+    else:
+        ledger.record(whole, plan.cells)
+    _conclude(plan, ledger, whole.eval, interrupted)
+
+
+def _run(order: Order, plan: Plan, whole: ledgers.Sweep, options: dict[str, Any]) -> bool:
+    """Check everything, record the sweep, work it off. Returns whether it was interrupted."""
+    from otgan.sweep import ray_engine
+    from otgan.sweep.check import check
+    from otgan.sweep.engine import run_local
+
+    check(order.cells, order.measures, order.data_dir)
+    on_ray = options["engine"] == "ray"
+    with ray_engine.connected(options["address"]) if on_ray else nullcontext() as ray:
+        order.ledger.record(whole, plan.cells)
+        click.echo(f"{len(order.cells)} of {len(plan.cells)} cells to run, in {order.ledger.path}")
+        with Board(order.ledger, order.cells, order.measures, terminal()) as board:
+            return ray_engine.run_ray(ray, order, board) if on_ray else run_local(order, board)
+
+
+def _values(options: dict[str, Any], assignments: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+    """What all cells share, and the axes, by dotted key."""
+    given = {flag: options[flag[2:].replace("-", "_")] for flag in (*AXES, *SINGLE)}
+    overrides = {FLAGS[flag][0]: given[flag] for flag in SINGLE if given[flag] is not None}
+    axes = {FLAGS[flag][0]: given[flag] for flag in AXES if given[flag] is not None}
+    for assignment in assignments:
+        key, values = parse_several(assignment)
+        if len(values) > 1:
+            axes[key] = values
+        else:
+            overrides[key] = values[0]
+    return overrides, axes
+
+
+def parse_several(assignment: str) -> tuple[str, list[Any]]:
+    """`key=a,b` of `--set`: commas inside brackets and quotes belong to a value.
+
+    Raises:
+        UserError: there is no `=`, or an empty value.
+    """
+    key, _ = experiments.parse_set(assignment)
+    text = assignment.partition("=")[2].strip()
+    if not all(word.strip() for word in text.split(",")):
+        raise UserError(f"--set {assignment}: an empty value; give at least one, and commas between them, such as --set {key}=1,2")
+    try:
+        return key, tomllib.loads(f"values = [{text}]")["values"]
+    except tomllib.TOMLDecodeError:
+        return key, [experiments.parse_set(f"{key}={word}")[1] for word in text.split(",")]
+
+
+# --- what is printed ------------------------------------------------------------------------------------------------------------------
+
+
+def _list(plan: Plan, ledger: ledgers.Ledger, measures: list[str], waiting: int) -> None:
+    rows = [(cell.id, cell.label, ledger.state(cell.id, measures)) for cell in plan.cells]
+    terminal().print(plain_table(("cell", "values", "state"), rows))
+    click.echo(f"{waiting} of {len(plan.cells)} cells would run, in {ledger.path}")
+
+
+def _conclude(plan: Plan, ledger: ledgers.Ledger, measures: list[str], interrupted: bool) -> None:
+    """The table, what is missing from it, and how to go on."""
+    tabled = tabulate(ledger, plan.cells, measures)
+    finished = sum(row.finished for row in tabled.rows)
+    if finished:
+        _print(tabled, plan.sweep.experiment)
+    for note in tabled.notes:
+        click.echo(note, err=True)
+    others = len(ledger.cells()) - len(plan.cells)
+    click.echo(f"sweep     {ledger.path}" + (f", which holds {others} more cells, of other values" if others else ""))
+    if left := len(plan.cells) - finished:
+        how = "interrupted" if interrupted else "not all finished"
+        click.echo(f"{how}: {left} of {len(plan.cells)} cells are left; go on with the same command", err=True)
+        sys.exit(1)
+
+
+def _print(tabled: Tabled, experiment: str) -> None:
+    header = (*tabled.axes.values(), "cells", *tabled.columns)
+    rows = []
+    for row in tabled.rows:
+        failed = row.asked - row.finished
+        cells = f"{row.finished}" + (f", {failed} not finished" if failed else "")
+        numbers = (shown(name, row.numbers[name]) if name in row.numbers else "" for name in tabled.columns)
+        rows.append((*(str(row.values[key]) for key in tabled.axes), cells, *numbers))
+    terminal().print(plain_table(header, rows))
+    click.echo(
+        f"{experiment}: mean ± standard deviation over seeds; within epsilon: share of solved duals, {' and '.join(tabled.gaps)} gap"
+    )

@@ -1,0 +1,42 @@
+"""What must be in order before a sweep starts: the data, the networks on them, the runs that cells borrow from, the measures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, cast
+
+import jax
+
+from otgan.config import Config
+from otgan.data import load, load_source
+from otgan.evaluation.command import Order, plan_of
+from otgan.evaluation.judge import require
+from otgan.features import default_name, make_features
+from otgan.launch import borrow
+from otgan.loop import prepare
+from otgan.sweep.ledger import Cell
+
+
+def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None) -> None:
+    """Put every cell together as it would start, on the CPU, and train nothing.
+
+    Raises:
+        UserError: a cell cannot start, or cannot be judged.
+    """
+    jax.config.update("jax_platforms", "cpu")  # the accelerators are the workers'
+    datasets, judged = {}, set()
+    for cell in cells:
+        key = cell.config.data.model_dump_json()
+        dataset = datasets[key] = datasets.get(key) or load(cell.config.data, data_dir)
+        prepare(cell.config, dataset, 1, load_source(cell.config), borrow(cell.config, dataset))
+        order = order_of(cell.config, measures)
+        if order.flags and (key, order.samples) not in judged:
+            judged.add((key, order.samples))
+            features = make_features(default_name(cell.config.data.kind, dataset.shape), dataset.shape)
+            require(plan_of(order, dataset), dataset, features)
+
+
+def order_of(config: Config, measures: Iterable[str]) -> Order:
+    """How a cell is judged: as while training, from as many samples."""
+    return Order(flags=cast(Any, tuple(measures)), samples=config.train.eval_samples)

@@ -1,0 +1,276 @@
+"""A sweep's folder, the ledger of its cells, and the only module that knows its file names. No JAX.
+
+sweep.json              which experiment, on which axes, with which seeds and measures
+cells/ID/               a run folder for every cell; ID is the hash of its resolved config
+cells/ID/cell.json      its values on the axes, and its seed
+cells/ID/log.txt        what the processes that ran it printed
+cells/ID/eval/judged.json   which measures have been taken
+
+How far a cell is, is read from its folder alone. Who trains a cell holds its lock, so an abandoned one is told from one at work.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from otgan.config import CADENCE, Config
+from otgan.errors import UserError
+from otgan.runs import LOCK, RunFolder
+
+FORMAT = 1
+SWEEP, CELLS, CELL, LOG, JUDGED = "sweep.json", "cells", "cell.json", "log.txt", "judged.json"
+SEED = "train.seed"
+LOOKS = {f"train.{key}" for key in CADENCE} - {"train.seconds", "train.generator_steps", "train.eval_samples"}
+"""Keys that change what is seen of a cell, but neither what it computes nor what its numbers mean."""
+
+State = Literal["missing", "running", "finished", "failed"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a sweep.
+
+    Attributes:
+        config: resolved.
+        values: its values on the axes, by dotted key.
+        seed: of everything random in it.
+    """
+
+    config: Config
+    values: dict[str, Any]
+    seed: int
+
+    @cached_property
+    def id(self) -> str:
+        """Equal exactly if the cells compute the same."""
+        tables = self.config.model_dump(mode="json", exclude={"name": True, "card": True, "train": set(CADENCE)})
+        return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def label(self) -> str:
+        """For a reader: `lam=0.1 epsilon=0.3x seed=0`."""
+        return f"{described(self.values)} seed={self.seed}"
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep is, as `sweep.json` keeps it.
+
+    Attributes:
+        experiment: its name.
+        base: the config that its cells share, without their values on the axes.
+        axes: all values so far, by dotted key.
+        seeds: all so far.
+        eval: the measures that every cell is judged by.
+    """
+
+    experiment: str
+    base: dict[str, Any]
+    axes: dict[str, list[Any]]
+    seeds: list[int]
+    eval: list[str]
+
+
+class Ledger:
+    """The folder of a sweep, there already or to be made."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def folder(self, cell_id: str) -> RunFolder:
+        """A cell's run folder."""
+        return RunFolder(self.path / CELLS / cell_id)
+
+    def log(self, cell_id: str) -> Path:
+        """What the processes that ran a cell printed."""
+        return self.folder(cell_id).path / LOG
+
+    def last_line(self, cell_id: str) -> str:
+        """The last line of a cell's log; empty where there is none."""
+        path = self.log(cell_id)
+        lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    def cells(self) -> list[str]:
+        """The cells so far, by their hash."""
+        return sorted(path.parent.name for path in (self.path / CELLS).glob(f"*/{CELL}"))
+
+    def read(self) -> Sweep | None:
+        """The sweep that is here, if one is.
+
+        Raises:
+            UserError: the folder holds something else, or a record that cannot be read.
+        """
+        path = self.path / SWEEP
+        if not path.is_file():
+            if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+                raise UserError(f"{self.path} holds something else than a sweep; give --out another folder")
+            return None
+        try:
+            record = json.loads(path.read_text())
+            number = record.pop("format")
+            if number != FORMAT:
+                raise UserError(f"{path} is of format {number}, and this otgan knows {FORMAT}; give --out another folder")
+            return Sweep(**record)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            raise UserError(f"cannot read {path}; mend it, or give --out another folder") from None
+
+    def record(self, sweep: Sweep, cells: Iterable[Cell]) -> None:
+        """Write what the sweep is, and a folder with its config for each of its cells that has none.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            _write(self.path / SWEEP, {"format": FORMAT, **asdict(sweep)})
+            for cell in cells:
+                folder = self.folder(cell.id)
+                folder.path.mkdir(parents=True, exist_ok=True)
+                if not folder.exists:
+                    folder.create(cell.config.json())
+                _write(folder.path / CELL, {"values": cell.values, "seed": cell.seed})
+            for cell_id in self.cells():
+                self._place(cell_id, sweep.axes)
+        except OSError as error:
+            raise UserError(f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be written") from None
+
+    def _place(self, cell_id: str, axes: Iterable[str]) -> None:
+        """Note where a cell lies on axes that the command which asked for it had not."""
+        folder = self.folder(cell_id)
+        path, config = folder.path / CELL, flat(folder.read_config())
+        values = _read(path).get("values", {})
+        if missing := [key for key in axes if key not in values]:
+            _write(path, {"values": {**values, **{key: config.get(key) for key in missing}}, "seed": config[SEED]})
+
+    def state(self, cell_id: str, measures: Iterable[str] = ()) -> State:
+        """How far a cell is; one that lacks measures is not finished."""
+        folder = self.folder(cell_id)
+        if at_work(folder):
+            return "running"
+        said = status(folder).get("state")
+        if said == "finished":
+            return "missing" if set(measures) - set(judged(folder)) else "finished"
+        return "failed" if said or self.log(cell_id).is_file() else "missing"
+
+
+def status(folder: RunFolder) -> dict[str, Any]:
+    """What a run says of itself; nothing where it has not started."""
+    try:
+        return folder.read_status()
+    except UserError:
+        return {}
+
+
+def judged(folder: RunFolder) -> list[str]:
+    """The measures that have been taken of a cell."""
+    return _read(folder.eval / JUDGED).get("measures", [])
+
+
+def note_judged(folder: RunFolder, measures: Iterable[str]) -> None:
+    """Say that measures have been taken."""
+    _write(folder.eval / JUDGED, {"measures": [*dict.fromkeys([*judged(folder), *measures])]})
+
+
+def at_work(folder: RunFolder) -> bool:
+    """Whether a process holds the folder's lock."""
+    try:
+        handle = (folder.path / LOCK).open()
+    except OSError:
+        return False
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+    return False
+
+
+@contextmanager
+def held(folder: RunFolder) -> Iterator[None]:
+    """Keep other processes out of a run folder, after waiting for one that is at work there."""
+    with (folder.path / LOCK).open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+# --- what sweeps share ----------------------------------------------------------------------------------------------------------------
+
+
+def extended(old: Sweep, new: Sweep, path: Path) -> Sweep:
+    """A sweep with the values, axes, seeds and measures of both. A key that is an axis of one alone has one value in the other.
+
+    Raises:
+        UserError: they are of other experiments, or differ in a key that is no axis of either.
+    """
+    if old.experiment != new.experiment:
+        raise UserError(f"{path} holds a sweep of {old.experiment}, not of {new.experiment}; give --out another folder")
+    axes = [*dict.fromkeys([*old.axes, *new.axes])]
+    before, now = flat(old.base), flat(new.base)
+    shared = {key for key in before.keys() & now.keys() if key not in axes}
+    differing = sorted(k for k in shared if before[k] != now[k] and not k.startswith("card.") and k not in LOOKS)
+    if differing:
+        named = "; ".join(f"{key} ({before[key]} there, {now[key]} now)" for key in differing)
+        raise UserError(f"{path} holds a sweep with another base: {named}. Give --out another folder")
+    base = nested({key: now[key] for key in now if key in shared})
+    values = {key: _union(old.axes.get(key, [before.get(key)]), new.axes.get(key, [now.get(key)])) for key in axes}
+    return Sweep(old.experiment, base, values, sorted({*old.seeds, *new.seeds}), _union(old.eval, new.eval))
+
+
+def names(axes: Iterable[str]) -> dict[str, str]:
+    """What a reader calls the axes: the last word of the key, or the whole key where two share their last word."""
+    keys = [*axes]
+    last = [key.rpartition(".")[2] for key in keys]
+    return {key: word if last.count(word) == 1 else key for key, word in zip(keys, last, strict=True)}
+
+
+def described(values: Mapping[str, Any]) -> str:
+    """Values on axes, for a reader: `lam=0.1 epsilon=0.3x`."""
+    return " ".join(f"{name}={values[key]}" for key, name in names(values).items())
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Tables as one, by dotted key."""
+    out: dict[str, Any] = {}
+    for name, inner in tree.items():
+        out |= flat(inner, f"{prefix}{name}.") if isinstance(inner, dict) else {prefix + name: inner}
+    return out
+
+
+def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables that `flat` made one."""
+    tree: dict[str, Any] = {}
+    for key, value in leaves.items():
+        *tables, last = key.split(".")
+        inner = tree
+        for table in tables:
+            inner = inner.setdefault(table, {})
+        inner[last] = value
+    return tree
+
+
+def _union(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
+    return [*first, *(value for value in second if value not in first)]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A record; empty where there is none that can be read."""
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, record: dict[str, Any]) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.write_text(json.dumps(record, indent=2) + "\n")
+    temporary.replace(path)

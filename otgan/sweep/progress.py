@@ -1,0 +1,124 @@
+"""How a sweep goes, from the folders of its cells alone: a live board on a terminal, plain lines elsewhere. No JAX."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from otgan.console import LINE_SECONDS, clock
+from otgan.runs import RunFolder
+from otgan.sweep.ledger import Cell, Ledger, at_work, status
+
+LOOK_SECONDS = 1.0  # between two looks at the folders
+SHOWN = 16  # cells on the board
+TAIL = 4096  # bytes at the end of a file that hold its last line
+
+
+class Seen(NamedTuple):
+    """A cell at work."""
+
+    cell: Cell
+    share: float  # of its training
+    words: str
+
+
+class Board:
+    """Shows a sweep's progress; an `otgan.sweep.engine.Watch`."""
+
+    def __init__(self, ledger: Ledger, cells: Sequence[Cell], measures: Sequence[str], console: Console):
+        self._ledger, self._measures, self._console = ledger, measures, console
+        self._left = {cell.id: cell for cell in cells}
+        self._shares = {cell.id: seen(ledger.folder(cell.id), cell).share for cell in cells}
+        self._total, self._before = len(cells), sum(self._shares.values())
+        self._began = self._looked = self._printed = time.monotonic()
+        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> Board:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def ended(self, cell: Cell, interrupted: bool) -> bool:
+        """Say how a cell ended, and why where it failed."""
+        del self._left[cell.id]
+        self._shares[cell.id] = 1.0
+        finished = self._ledger.state(cell.id, self._measures) == "finished"
+        failed = not finished and not interrupted
+        count = f"{self._total - len(self._left)}/{self._total}"
+        if failed:
+            why = self._ledger.last_line(cell.id) or "its process died without a word"
+            self._say(f"{count}  {cell.label}  failed: {why}\n  its log: {self._ledger.log(cell.id)}")
+        elif finished:
+            self._say(f"{count}  {cell.label}  finished, {clock(status(self._ledger.folder(cell.id)).get('seconds', 0))} of training")
+        return failed
+
+    def tick(self) -> None:
+        """Look at the folders now and then, and show what is seen."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return
+        self._looked = now
+        working = [found for found in map(self._look, self._left.values()) if found]
+        if self._live:
+            self._live.update(self._board(working))
+        elif now - self._printed > LINE_SECONDS:
+            self._printed = now
+            self._say("; ".join([self._headline(len(working)), *(f"{w.cell.label} {w.share:.0%}" for w in working[:SHOWN])]))
+
+    def _look(self, cell: Cell) -> Seen | None:
+        folder = self._ledger.folder(cell.id)
+        if not at_work(folder):
+            return None
+        found = seen(folder, cell)
+        self._shares[cell.id] = found.share
+        return found
+
+    def _headline(self, working: int) -> str:
+        done = self._total - len(self._left)
+        gained, elapsed = sum(self._shares.values()) - self._before, time.monotonic() - self._began
+        left = (self._total - sum(self._shares.values())) / gained * elapsed if gained > 0 else None
+        remaining = "" if left is None else f", about {clock(left)} left"
+        return f"{done}/{self._total} cells, {working} at work, {clock(elapsed)} so far{remaining}"
+
+    def _board(self, working: list[Seen]) -> Group:
+        rows = Table.grid(padding=(0, 2))
+        for found in working[:SHOWN]:
+            rows.add_row(Text(found.cell.label), ProgressBar(1.0, found.share, width=24), Text(found.words))
+        return Group(Text(self._headline(len(working)), style="bold"), rows)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def seen(folder: RunFolder, cell: Cell) -> Seen:
+    """How far a cell's training is, by the newest line of its numbers."""
+    last, train = last_record(folder), cell.config.train
+    if not last:
+        return Seen(cell, 0.0, "starting")
+    budgets = {"step": train.steps, "seconds": train.seconds, "generator_steps": train.generator_steps}
+    share = min(1.0, max(last.get(name, 0) / budget for name, budget in budgets.items() if budget))
+    shown = "  ".join(f"{word} {last[name]:.4g}" for word, name in {"loss": "loss", "gap": "dual_gap"}.items() if name in last)
+    return Seen(cell, share, f"step {last.get('step', 0):,}/{train.steps:,}  {shown}")
+
+
+def last_record(folder: RunFolder) -> dict[str, Any]:
+    """The newest whole line of a run's numbers; nothing where there is none."""
+    try:
+        with folder.metrics.open("rb") as lines:
+            lines.seek(max(0, lines.seek(0, 2) - TAIL))
+            tail = lines.read().split(b"\n")[:-1]  # what follows the last newline is not whole
+        return json.loads(tail[-1]) if tail else {}
+    except (OSError, ValueError):
+        return {}

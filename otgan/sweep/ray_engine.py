@@ -1,0 +1,123 @@
+"""The same cells as tasks of a Ray cluster: Ray places them, counts their cores and accelerators, and retries those whose worker dies.
+
+A task starts the same process as the local engine does, so a cell goes on from its checkpoint wherever it lands. The folder of the sweep
+and the data must be at the same place on every node, and otgan installed there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from otgan.errors import UserError
+from otgan.sweep.engine import POLL, Order, Watch, interruptible, release, start
+
+RETRIES = 3  # of a cell whose worker or process died
+PATIENCE = 5.0  # seconds for a cluster to answer
+
+
+class DiedError(Exception):
+    """A cell's process was killed: no fault of the cell's, so Ray tries again."""
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[Any]:
+    """Ray, connected to a running cluster or, without an address, to one started on this machine for as long as this lasts.
+
+    Raises:
+        UserError: Ray is not installed, or the cluster does not answer.
+    """
+    try:
+        ray = importlib.import_module("ray")
+    except ImportError:
+        raise UserError("--engine ray needs the extra `ray`: pip install 'otgan[ray]'") from None
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address:
+        _answers(address)
+    try:
+        ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise UserError(f"cannot reach a Ray cluster at {address or 'this machine'}: {str(error).splitlines()[0]}") from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def run_ray(ray: Any, order: Order, watch: Watch) -> bool:
+    """Work cells off as Ray's tasks. Returns whether it was interrupted."""
+    task = ray.remote(max_calls=1, max_retries=RETRIES, retry_exceptions=[DiedError], **needs(ray.cluster_resources(), order.jobs))(
+        run_cell
+    )
+    pending = {task.remote(*order.command(cell)): cell for cell in order.cells}
+    failures, cancelled = 0, False
+    with interruptible() as seen:
+        while pending:
+            done, _ = ray.wait([*pending], timeout=POLL)
+            for reference in done:
+                cell = pending.pop(reference)
+                if not _was_cancelled(ray, reference):
+                    failures += watch.ended(cell, bool(seen))
+            if seen and not cancelled:
+                cancelled = _cancel(ray, [*pending])
+            elif order.enough(failures) and not cancelled:
+                cancelled = _cancel(ray, [r for r, cell in pending.items() if order.ledger.state(cell.id) != "running"])
+            watch.tick()
+    return bool(seen)
+
+
+def run_cell(command: list[str], log: Path) -> int:
+    """A cell's process, on whatever node; its exit code.
+
+    Raises:
+        DiedError: it was killed.
+    """
+    process = start(command, log)
+    try:
+        while process.poll() is None:
+            time.sleep(POLL)
+    finally:  # done, or cancelled by Ray with a KeyboardInterrupt
+        release(process)
+    if process.returncode < 0:
+        raise DiedError(f"killed by signal {-process.returncode}")
+    return process.returncode
+
+
+def needs(cluster: dict[str, float], jobs: int | None) -> dict[str, float]:
+    """What a cell asks for: an accelerator where there are any, and a core, or as many as let so many jobs run side by side."""
+    cores = int(cluster.get("CPU", 1)) // jobs if jobs else 1
+    return {"num_cpus": max(1, cores), "num_gpus": 1 if cluster.get("GPU") else 0}
+
+
+def _cancel(ray: Any, references: list[Any]) -> bool:
+    for reference in references:
+        ray.cancel(reference)
+    return True
+
+
+def _was_cancelled(ray: Any, reference: Any) -> bool:
+    try:
+        ray.get(reference)
+    except ray.exceptions.TaskCancelledError:
+        return True
+    except ray.exceptions.RayError:
+        return False
+    return False
+
+
+def _answers(address: str) -> None:
+    host, sign, port = address.removeprefix("ray://").rpartition(":")
+    if not sign or not port.isdecimal():
+        if address == "auto":
+            return
+        raise UserError(f"--address {address}: give HOST:PORT, or auto for the cluster that runs on this machine")
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except OSError as error:
+        raise UserError(f"no Ray cluster answers at {address} ({error}): start one with `ray start --head`, or see its address") from None

@@ -1,0 +1,111 @@
+"""What runs one cell: `python -m otgan.sweep.worker FOLDER`.
+
+It goes on where an earlier process stopped, waits for one that is still at work there, and stops, its state saved, when the process that
+started it is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from otgan import experiments
+from otgan.console import Ticker
+from otgan.data import load, load_source
+from otgan.errors import UserError
+from otgan.evaluation.command import evaluate
+from otgan.launch import borrow, check_data, check_devices, describe
+from otgan.loop import Outcome, Show, prepare, train
+from otgan.oracles import NOBODY
+from otgan.restore import kept_steps
+from otgan.runs import RunFolder
+from otgan.sweep.check import order_of
+from otgan.sweep.ledger import held, judged, note_judged, status
+
+WIDTH = 200  # columns of a log
+
+
+def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
+    """Train a cell to its end and judge it, as far as that is not done. Returns 0, or 1 where it diverged or was stopped.
+
+    Raises:
+        UserError: the cell cannot be trained or judged.
+    """
+    config = experiments.resolve(str(folder.config_path))
+    console = Console(width=WIDTH, highlight=False)
+    with held(folder):
+        if status(folder).get("state") != "finished":
+            with Ticker(config, console, quiet=False) as ticker:
+                outcome = run(folder, data_dir, ticker)
+            if outcome.state != "finished":
+                console.print(f"{outcome.state}: {outcome.reason}", markup=False)
+                return 1
+        if lacking := [measure for measure in measures if measure not in judged(folder)]:
+            order = replace(order_of(config, lacking), subject=folder.path, data_dir=data_dir)
+            for report in evaluate(order, lambda text: console.print(text, markup=False)):
+                console.print(*(f"{line['metric']} {line['mean']:.4g}" for line in report.records), sep="\n", markup=False)
+            note_judged(folder, lacking)
+    return 0
+
+
+def run(folder: RunFolder, data_dir: Path | None, show: Show) -> Outcome:
+    """Train a cell from its newest checkpoint or, where it has none, from the start. The caller holds its lock.
+
+    Raises:
+        UserError: the data are not there or have changed, or the devices do not fit the batch.
+    """
+    config = experiments.resolve(str(folder.config_path))
+    check_devices(config, None)
+    dataset = load(config.data, data_dir)
+    begun = _has_checkpoint(folder)
+    ready = prepare(config, dataset, None, load_source(config), NOBODY if begun else borrow(config, dataset))
+    if begun:
+        check_data(ready.dataset, folder)
+    folder.write_environment(describe(ready))
+    return train(ready, folder, show)
+
+
+def _has_checkpoint(folder: RunFolder) -> bool:
+    try:
+        return bool(kept_steps(folder))
+    except UserError:
+        return False
+
+
+def _stop_when_left_alone() -> None:
+    """End as if terminated when standard input does: its other end is open for as long as the process lives that started this one."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def main() -> int:
+    """Run the cell that the command names. Returns the exit code: 0 finished, 1 diverged or stopped, 2 a mistake."""
+    parser = argparse.ArgumentParser(prog="python -m otgan.sweep.worker", description="Run one cell of a sweep.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--measures", default="", help="separated by commas")
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--with-parent", action="store_true", help="stop when standard input ends")
+    words = parser.parse_args()
+    if words.with_parent:
+        _stop_when_left_alone()
+    try:
+        return work(RunFolder(words.folder), [*filter(None, words.measures.split(","))], words.data_dir)
+    except UserError as error:
+        print(f"Error: {error}", flush=True)  # noqa: T201
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+import fcntl
+import json
+import shutil
+
+import pytest
+from made_sweeps import grid, recorded, say
+
+from otgan import experiments
+from otgan.errors import UserError
+from otgan.sweep.ledger import Cell, Ledger, extended, flat, names, nested, note_judged
+from otgan.sweep.plan import make_plan
+
+
+def cell(target="sinkhorn-grid", **values):
+    return Cell(experiments.resolve(target, values), {}, 0)
+
+
+def test_a_cell_is_what_it_computes(tmp_path):
+    same = {"name": "other", "card.title": "other", "train.seconds": 5.0, "train.pictures": 3, "train.checkpoint_seconds": 1.0}
+    assert cell(**same).id == cell().id
+    changed = [{"oracle.lam": 0.06}, {"train.seed": 1}, {"train.steps": 7}, {"oracle.loss": "regot"}, {"generator.width": 8}]
+    assert len({cell(**change).id for change in [{}, *changed]}) == len(changed) + 1
+    assert cell(**{"oracle.lam": "0.1"}).id == cell(**{"oracle.lam": 0.1}).id
+    (tmp_path / "config.json").write_text(cell().config.json())
+    assert cell(str(tmp_path / "config.json")).id == cell().id  # from the record as from the name
+    assert len(cell().id) == 12
+
+
+def test_the_folder_is_as_agreed(tmp_path):
+    plan = grid(seeds=2, measures=("fid",))
+    ledger = recorded(tmp_path / "s", plan)
+    record = json.loads((tmp_path / "s/sweep.json").read_text())
+    assert (record["format"], record["experiment"], record["seeds"], record["eval"]) == (1, "sinkhorn-grid", [0, 1], ["fid"])
+    assert record["axes"] == {"oracle.lam": [0.1, 1.0]}
+    assert "lam" not in record["base"]["oracle"]
+    assert "seed" not in record["base"]["train"]
+    assert record["base"]["oracle"]["epsilon"] == "0.3x"
+    assert sorted(ledger.cells()) == sorted(cell.id for cell in plan.cells)
+    for each in plan.cells:
+        folder = tmp_path / "s/cells" / each.id
+        assert json.loads((folder / "cell.json").read_text()) == {"values": each.values, "seed": each.seed}
+        assert experiments.resolve(str(folder / "config.json")) == each.config
+    assert ledger.read() == plan.sweep
+
+
+def test_states_are_read_from_the_folder_alone(tmp_path):
+    plan = grid(lams=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
+    ledger = recorded(tmp_path, plan)
+    _, begun, done, diverged, silent, killed = plan.cells
+    say(ledger, begun, "running")
+    say(ledger, done, "finished")
+    say(ledger, diverged, "diverged")
+    ledger.log(silent.id).write_text("Killed\n")
+    say(ledger, killed, "running")
+    with (ledger.folder(begun.id).path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        states = [ledger.state(each.id) for each in plan.cells]
+    assert states == ["missing", "running", "finished", "failed", "failed", "failed"]
+    assert ledger.state(begun.id) == "failed"  # its process is gone
+    assert ledger.last_line(silent.id) == "Killed"
+    assert ledger.state(done.id, ["fid"]) == "missing"
+    ledger.folder(done.id).eval.mkdir()
+    note_judged(ledger.folder(done.id), ["fid"])
+    note_judged(ledger.folder(done.id), ["modes"])
+    assert ledger.state(done.id, ["fid", "modes"]) == "finished"
+    shutil.rmtree(ledger.folder(done.id).path)
+    assert ledger.state(done.id) == "missing"
+
+
+def test_more_values_extend_a_sweep(tmp_path):
+    first, second = grid(lams=(0.1, 1.0)), grid(lams=(1.0, 10.0), seeds=2, measures=("fid",))
+    ledger = recorded(tmp_path, first)
+    whole = extended(first.sweep, second.sweep, tmp_path)
+    assert whole.axes == {"oracle.lam": [0.1, 1.0, 10.0]}
+    assert (whole.seeds, whole.eval) == ([0, 1], ["fid"])
+    assert whole.base == first.sweep.base
+    ledger.record(whole, second.cells)
+    assert len(ledger.cells()) == 2 + 3  # of the four asked for one was there
+    assert ledger.read() == whole
+
+
+def test_an_axis_can_be_added_and_left_out(tmp_path):
+    first = grid(lams=(0.1, 1.0))
+    ledger = recorded(tmp_path, first)
+    second = grid(lams=(0.1,))
+    second = second._replace(sweep=extended(first.sweep, second.sweep, tmp_path))
+    assert second.sweep.axes == first.sweep.axes
+    third = make_plan("sinkhorn-grid", {"train.steps": 10}, {"oracle.epsilon": ["0.1x", "0.5x"]}, 1)  # lam is the experiment's, 0.05
+    whole = extended(first.sweep, third.sweep, tmp_path)
+    assert whole.axes == {"oracle.lam": [0.1, 1.0, 0.05], "oracle.epsilon": ["0.3x", "0.1x", "0.5x"]}
+    assert not {"lam", "epsilon"} & whole.base["oracle"].keys()
+    ledger.record(whole, third.cells)
+    values = [json.loads((ledger.folder(id_).path / "cell.json").read_text())["values"] for id_ in ledger.cells()]
+    pairs = sorted((each["oracle.lam"], each["oracle.epsilon"]) for each in values)
+    assert pairs == [(0.05, "0.1x"), (0.05, "0.5x"), (0.1, "0.3x"), (1.0, "0.3x")]
+    assert all(each["oracle.lam"] in whole.axes["oracle.lam"] for each in values)
+
+
+def test_another_sweeps_folder_is_refused(tmp_path):
+    here = grid().sweep
+    other = grid(**{"batch.size": 64, "train.seconds": 9.0, "train.log_every": 5}).sweep
+    with pytest.raises(UserError, match=r"batch.size \(512 there, 64 now\); train.seconds \(None there, 9.0 now\). Give --out"):
+        extended(here, other, tmp_path)
+    with pytest.raises(UserError, match="holds a sweep of sinkhorn-grid, not of regot-grid"):
+        extended(here, Ledger(tmp_path).read() or grid_of("regot-grid"), tmp_path)
+    extended(here, grid(**{"train.log_every": 5, "train.eval_every": 5}).sweep, tmp_path)  # only how often one looks
+
+
+def grid_of(name):
+    return make_plan(name, {}, {"oracle.lam": [1.0]}, 1).sweep
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("{", "cannot read"), ('{"format": 2}', "is of format 2"), ("[]", "cannot read"), ('{"format": 1, "axes": {}}', "cannot read")],
+)
+def test_a_record_that_cannot_be_read_is_refused(tmp_path, text, sentence):
+    (tmp_path / "sweep.json").write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        Ledger(tmp_path).read()
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    assert Ledger(tmp_path).read() is None
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(UserError, match="holds something else than a sweep"):
+        Ledger(tmp_path).read()
+
+
+def test_axes_are_named_by_their_last_word():
+    assert names(["oracle.lam", "train.steps"]) == {"oracle.lam": "lam", "train.steps": "steps"}
+    assert names(["generator.width", "cost.encoder.width"])["generator.width"] == "generator.width"
+
+
+def test_flat_tables_are_the_tables():
+    tree = experiments.resolve("sinkhorn-grid").model_dump(mode="json")
+    assert nested(flat(tree)) == tree
+    assert flat(tree)["generator.optimizer.b1"] == 0.5
