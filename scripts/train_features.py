@@ -7,8 +7,8 @@ The whole training set, one recipe for each. The test set is looked at after eve
 whatever the figure. Training looks at batch statistics. When it is over they are measured on training pictures and multiplied into the
 kernels, and what is judged is what is read back from the file, which is in float16.
 
-In float32 on a CPU XLA computes a kernel's gradient at a quarter of the speed of the convolution, hence `convolve` with a gradient of its own. The
-ResNet takes 0.8 s of one core a step, 20 minutes in all; the LeNet takes 5.
+On a CPU XLA computes a kernel's gradient at a quarter to a half of the speed of the convolution, hence `convolve` with a gradient of its
+own. The ResNet takes 0.8 s of one core a step, 20 minutes in all; the LeNet takes 5 minutes.
 """
 
 from __future__ import annotations
