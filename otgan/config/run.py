@@ -93,7 +93,7 @@ def _unfit_networks(config: Config) -> list[str]:
 def _unfit_family(config: Config) -> list[str]:
     """A cost that the family cannot serve, and which pairs can be had."""
     oracle, cost = config.oracle, config.cost
-    mistakes = oracle.unfit(config.batch.size)
+    mistakes = [*oracle.unfit(config.batch.size), *_unfit_halves(config)]
     if cost.name not in oracle.COSTS:
         others = [family for family, model in _families().items() if cost.name in model.COSTS]
         mistakes.append(f"family {oracle.family!r} serves the cost {_or(oracle.COSTS)}; the cost {cost.name!r} is served by {_or(others)}")
@@ -101,6 +101,15 @@ def _unfit_family(config: Config) -> list[str]:
         others = [family for family, model in _families().items() if model.FEATURES]
         mistakes.append(f"family {oracle.family!r} serves pixels only; cost.features = {cost.features!r} is served by {_or(others)}")
     return mistakes
+
+
+def _unfit_halves(config: Config) -> list[str]:
+    """Spread batches have no independent halves: a stratified one's are of two parts of the data."""
+    batch, halved = config.batch, isinstance(config.oracle, Regularized) and config.oracle.loss == "energy"
+    spread = [f"batch.{side} = {how!r}" for side, how in (("reals", batch.reals), ("latents", batch.latents)) if how != "iid"]
+    if not (halved and spread):
+        return []
+    return [f"oracle.loss = 'energy' needs independent halves of a batch, not {' and '.join(spread)}: use 'iid'"]
 
 
 def _unfit_source(config: Config) -> list[str]:
