@@ -169,7 +169,7 @@ def _lenet(read: weights.Weights, shape: tuple[int, ...]) -> Features:
 def _random(shape: tuple[int, ...]) -> Features:
     module: Any = RandomConv()
     h, w, c = shape
-    parameters = random_parameters(RANDOM_SEED, (h, w, c))
+    parameters = {"params": random_parameters(RANDOM_SEED, (h, w, c))}
     digest = hashlib.sha256(b"".join(jnp.asarray(leaf).tobytes() for leaf in jax.tree.leaves(parameters))).hexdigest()[:12]
     look = jax.jit(lambda parameters, x: (module.apply(parameters, _unit(x)), None))
     return Features("random", digest, "x / 127.5 - 1", _dimension(look, parameters, shape), False, partial(look, parameters))

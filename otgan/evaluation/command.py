@@ -67,6 +67,8 @@ def evaluate(order: Order, show: Callable[[str], None]) -> Iterator[Report]:
     path = order.subject or newest_run(RUNS).path
     folder = RunFolder(path) if RunFolder(path).exists else None
     data = reference_data(order.reference, folder, path)
+    if not path.exists():
+        raise UserError(f"{path} does not exist: name a run folder, an .npz or a folder of images")
     show("reading data")
     dataset = load(data, order.data_dir)
     features = make_features(order.features or default_name(data.kind, dataset.shape), dataset.shape, order.resize, show)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from otgan.errors import UserError
 
@@ -37,7 +37,7 @@ def write(path: Path, parameters: Mapping[str, Any], facts: Mapping[str, str]) -
     flat = {name: np.ascontiguousarray(value) for name, value in _flat(parameters)}
     temporary = path.with_name(path.name + ".new")
     # As one entry, because safetensors writes several in an order that changes from process to process.
-    save_file(flat, temporary, metadata={FACTS: json.dumps(dict(facts), sort_keys=True)})
+    temporary.write_bytes(save(flat, metadata={FACTS: json.dumps(dict(facts), sort_keys=True)}))
     temporary.replace(path)
 
 
