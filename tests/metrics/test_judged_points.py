@@ -17,6 +17,7 @@ def test_real_points_get_what_the_gaussians_tails_allow():
 
 def test_collapse_and_imbalance_show():
     dataset = data.load(Grid())
+    assert dataset.centers is not None
     one = dataset.centers[3] + 0.1 * np.random.default_rng(2).normal(size=(2_000, 2))  # one set: the hardest of assignments
     scores = judge_points(one, dataset)
     assert scores["modes"] == 1

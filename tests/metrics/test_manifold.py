@@ -45,6 +45,13 @@ def test_identical_sets_of_copies_are_perfect():
     assert scores.density == pytest.approx(11 / 5)  # eleven copies in each ball of five
 
 
+def test_points_lie_in_the_balls_of_their_copies():
+    """In products of other shapes, the same distance rounds otherwise."""
+    x = np.random.default_rng(1).normal(size=(333, 300))
+    scores = manifold_scores(x, np.repeat(x, 6, axis=0))
+    assert (scores.precision, scores.coverage) == (1, 1)
+
+
 def test_sets_apart_have_nothing_in_common():
     x, y = np.random.default_rng(3).normal(size=(2, 100, 3))
     assert manifold_scores(x + 100, y) == (0, 0, 0, 0)

@@ -105,6 +105,18 @@ def test_bytes_are_pictures_and_one_place_to_all_is_known():
     assert bounds.upper - bounds.lower < 1e-4 * truth
 
 
+@pytest.mark.parametrize("judge", [sinkhorn_divergence, transport_to_all])
+def test_where_all_points_are_one_the_distance_is_zero(judge):
+    x = np.full((20, 3), 7, np.float32)
+    assert judge(x, x).upper == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("judge", [sliced_wasserstein, sinkhorn_divergence, transport_to_all])
+def test_no_samples_are_refused(judge):
+    with pytest.raises(UserError, match="at least 1 "):
+        judge(np.zeros((0, 3), np.float32), np.zeros((20, 3), np.float32))
+
+
 @pytest.mark.tfds
 @pytest.mark.slow
 def test_w2_to_all_of_mnist_is_known_to_a_percent(tfds_dir):
