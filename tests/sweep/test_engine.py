@@ -1,0 +1,102 @@
+"""Processes side by side: what they share, how they fail, who stops them."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from made_sweeps import grid, recorded
+from rich.console import Console
+
+from otgan.sweep import engine
+from otgan.sweep.engine import Order, run_local, share
+from otgan.sweep.progress import Board
+
+STAND_IN = (sys.executable, str(Path(__file__).with_name("stand_in.py")))
+
+
+@pytest.fixture(autouse=True)
+def stand_in(monkeypatch):
+    monkeypatch.setattr(engine, "WORKER", STAND_IN)
+    monkeypatch.setattr(engine, "POLL", 0.02)
+
+
+def run(path, lams, **options):
+    plan = grid(lams=lams)
+    ledger, said = recorded(path, plan), io.StringIO()
+    with Board(ledger, plan.cells, (), Console(file=said, width=200)) as board:
+        interrupted = run_local(Order(ledger, tuple(plan.cells), **options), board)
+    return interrupted, [ledger.state(cell.id) for cell in plan.cells], said.getvalue(), [noted(ledger, cell) for cell in plan.cells]
+
+
+def noted(ledger, cell):
+    path = ledger.folder(cell.id).path / "noted.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def test_so_many_at_once_and_no_more(tmp_path):
+    interrupted, states, said, facts = run(tmp_path, (0.1, 0.2, 0.3, 0.4, 0.5), jobs=2)
+    assert not interrupted
+    assert states == ["finished"] * 5
+    edges = sorted([(each["began"], 1) for each in facts] + [(each["ended"], -1) for each in facts])
+    at_once = [sum(step for _, step in edges[: i + 1]) for i in range(len(edges))]
+    assert max(at_once) == 2
+    assert [set(each["cores"]) for each in facts] == [share(i, 2) for i in (0, 1)] + [set(each["cores"]) for each in facts[2:]]
+    assert "5/5" in said
+
+
+def test_cores_are_shared_fairly(monkeypatch):
+    monkeypatch.setattr(engine, "_cores", lambda: [0, 1, 4, 5, 6])
+    shares = [share(place, 2) for place in range(2)]
+    assert shares == [{0, 4, 6}, {1, 5}]
+    assert [share(place, 7) for place in range(7)] == [{0}, {1}, {4}, {5}, {6}, {0}, {1}]
+    assert engine.default_jobs(3) == 3
+    assert engine.default_jobs(100) == 5
+
+
+def test_a_cell_that_fails_stops_no_other(tmp_path):
+    _, states, said, _ = run(tmp_path, (1, 2, 0.1), jobs=1)
+    assert states == ["failed", "failed", "finished"]
+    assert "1/3  lam=1 seed=0  failed: MemoryError: no room for the plan" in said
+    assert "2/3  lam=2 seed=0  failed: at work" in said  # killed: the last that it said
+    assert said.count("its log: ") == 2
+
+
+def test_after_so_many_failures_no_cell_is_begun(tmp_path):
+    _, states, _, _ = run(tmp_path, (1, 0.1, 2, 0.2, 0.3), jobs=1, max_failures=2)
+    assert states == ["failed", "finished", "failed", "missing", "missing"]
+
+
+def test_ctrl_c_stops_every_worker_once(tmp_path):
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    interrupted, states, said, facts = run(tmp_path, (3, 4, 0.1), jobs=2)
+    assert interrupted
+    assert states == ["failed", "failed", "missing"]  # stopped, and not begun
+    assert [each["terminated"] for each in facts[:2]] == [1, 1]
+    assert "failed" not in said  # to be interrupted is no failure
+
+
+def test_workers_stop_when_the_sweep_is_killed(tmp_path):
+    plan = grid(lams=(3,))
+    ledger = recorded(tmp_path, plan)
+    worker = [*STAND_IN, str(ledger.folder(plan.cells[0].id).path)]
+    code = f"from otgan.sweep.engine import start; from pathlib import Path; start({worker}, Path({str(tmp_path / 'log')!r})).wait()"
+    sweep = subprocess.Popen([sys.executable, "-c", code])
+    wait_for(lambda: noted(ledger, plan.cells[0]))
+    sweep.kill()
+    sweep.wait()
+    wait_for(lambda: "terminated" in noted(ledger, plan.cells[0]))
+    assert noted(ledger, plan.cells[0])["terminated"] == 0  # by the end of its input
+
+
+def wait_for(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
