@@ -1,0 +1,48 @@
+"""A local Ray cluster of two nodes' worth of processes, a sweep on it, and one node killed in the middle.
+
+Prints what happened as a line of JSON. A process of its own, since Ray leaves threads, warnings and signal handlers behind.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+from ray.cluster_utils import Cluster
+
+from otgan.sweep.ledger import Ledger, at_work
+
+
+def main():
+    out, *words = sys.argv[1:]
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    cluster.wait_for_nodes()
+    command = [sys.executable, "-m", "otgan", "sweep", *words, "--out", out, "--engine", "ray", "--address", cluster.address]
+    sweep = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    ledger = Ledger(Path(out))
+    reached = wait_for_checkpoints(ledger, sweep, 2)
+    cluster.remove_node(nodes[0], allow_graceful=False)
+    output, _ = sweep.communicate()
+    cluster.shutdown()
+    facts = {"exit_code": sweep.returncode, "nodes": [str(node.node_ip_address) for node in nodes], "interrupted_at": reached}
+    sys.stdout.write("\n" + json.dumps({**facts, "output": output}) + "\n")
+
+
+def wait_for_checkpoints(ledger, sweep, cells):
+    """Until so many cells are at work and have a checkpoint each; the smallest of their steps."""
+    end = time.monotonic() + 600
+    while time.monotonic() < end and sweep.poll() is None:
+        working = [folder for folder in map(ledger.folder, ledger.cells()) if at_work(folder)]
+        kept = [[int(p.name) for p in f.checkpoints.glob("*") if p.name.isdecimal()] for f in working]
+        if len(kept) == cells and all(kept):
+            return min(map(max, kept))
+        time.sleep(0.1)
+    return 0
+
+
+main()

@@ -1,0 +1,279 @@
+"""Sweeps as users type them: grids, what is rerun, how they are interrupted, what bad input gets."""
+
+import importlib.util
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from commands import SMALL, otgan, otgan_alone
+
+from otgan import experiments
+from otgan.sweep.ledger import Ledger, at_work
+from otgan.sweep.plan import make_plan
+from otgan.sweep.table import tabulate
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+TINY = ["sinkhorn-grid", *SMALL, "--steps", "6", "--batch-size", "32", "--set", "generator.width=8", "--set", "train.pictures=1"]
+RAY = importlib.util.find_spec("ray") is not None
+TIMED = {"seconds", "steps_per_second", "peak_memory_bytes"}
+
+
+def cells(path="sweeps/sinkhorn-grid"):
+    ledger = Ledger(Path(path))
+    return {id_: ledger.state(id_) for id_ in ledger.cells()}
+
+
+def summary(folder):
+    found = json.loads((folder / "status.json").read_text())["summary"]
+    return {name: value for name, value in found.items() if name not in TIMED}
+
+
+# --- to the end -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_sweep_trains_judges_and_goes_on():
+    rates = "generator.optimizer.learning_rate=3e-3,1e18"
+    words = ["sweep", *TINY, "--lam", "0.05", "--set", rates, "--eval", "modes", "--set", "train.eval_samples=500"]
+    done = otgan(*words)
+    assert done.exit_code == 1  # a cell diverged, and stopped no other
+    assert "2 of 2 cells to run" in done.output
+    assert "lam=0.05 learning_rate=1e+18 seed=0  failed: diverged: " in done.output
+    header, row, failed = (line.split() for line in done.output.splitlines() if line.split()[:1] in (["lam"], ["0.05"]))
+    assert header[:4] == ["lam", "learning_rate", "cells", "modes"]
+    assert row[:3] == ["0.05", "0.003", "1"]
+    assert failed[1:] == ["1e+18", "0,", "1", "not", "finished"]
+    assert "1 of 2 cells are left; go on with the same command" in done.output
+
+    ledger = Ledger(Path("sweeps/sinkhorn-grid"))
+    (good,) = (ledger.folder(id_).path for id_, state in cells().items() if state == "finished")
+    assert otgan("run", good / "config.json", "--quiet", "--out", "alone").exit_code == 0
+    assert summary(good) == summary(Path("alone"))  # a cell is a run
+    assert json.loads((good / "eval/judged.json").read_text()) == {"measures": ["modes"]}
+    assert "compiled; training" in (good / "log.txt").read_text()
+
+    planned = otgan(*words, "--dry-run")
+    assert "1 of 2 cells would run" in planned.output
+    extended = otgan(*words, "--lam", "0.05,0.5", "--seeds", 2, "--dry-run")
+    assert "7 of 8 cells would run" in extended.output
+    assert len(cells()) == 2
+
+
+def test_a_worker_saves_and_stops_when_it_is_left_alone(tmp_path):
+    plan = make_plan("sinkhorn-grid", {"data.side": 2, "batch.size": 32, "train.steps": 10**6}, {"oracle.lam": [0.05]}, 1)
+    ledger = Ledger(tmp_path / "s")
+    ledger.record(plan.sweep, plan.cells)
+    folder = ledger.folder(plan.cells[0].id)
+    command = [sys.executable, "-m", "otgan.sweep.worker", str(folder.path), "--with-parent"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as worker:
+        wait_for(lambda: folder.metrics.is_file() and folder.metrics.stat().st_size)
+        assert ledger.state(plan.cells[0].id) == "running"
+        worker.stdin.close()
+        assert worker.wait(60) == 1
+    assert folder.read_status()["state"] == "stopped"
+    assert folder.read_status()["step"] in {int(path.name) for path in folder.checkpoints.iterdir()}
+    assert ledger.state(plan.cells[0].id) == "failed"
+
+
+def test_a_cell_at_work_elsewhere_is_waited_for(tmp_path):
+    plan = make_plan("sinkhorn-grid", {"train.steps": 6}, {"oracle.lam": [0.05]}, 1)
+    ledger = Ledger(tmp_path / "s")
+    ledger.record(plan.sweep, plan.cells)
+    folder = ledger.folder(plan.cells[0].id)
+    from otgan.sweep.worker import work
+
+    with folder.locked():
+        folder.write_status("finished", 6, 1.0, {})
+        waiting = otgan_in_background("-m", "otgan.sweep.worker", folder.path)
+        time.sleep(1)
+        assert waiting.poll() is None
+    assert waiting.wait(60) == 0  # and then finds nothing left to do
+    assert work(folder, [], None) == 0
+
+
+def otgan_in_background(*words):
+    return subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+# --- what bad input gets --------------------------------------------------------------------------------------------------------------
+
+BAD = {
+    "no axis": ([], "nothing to sweep"),
+    "empty value": (["--lam", "0.1,,1"], "an empty value"),
+    "empty list": (["--lam", ""], "an empty value"),
+    "empty value of set": (["--set", "batch.size=32,"], "an empty value"),
+    "lam negative": (["--lam", "0.1,-1"], "oracle.lam: must be above 0, not -1"),
+    "loss unknown": (["--loss", "regot,sinkhron"], "'sinkhron' is not one of"),
+    "no such measure": (["--lam", "1", "--eval", "fid,fod"], "'fod' is not one of"),
+    "seed": (["--lam", "1", "--set", "train.seed=1,2"], "--seeds 3 takes 0, 1 and 2"),
+    "no seeds": (["--lam", "1", "--seeds", "0"], "--seeds"),
+    "no data": (["--lam", "1", "--data", "nowhere.npz"], "nowhere.npz"),
+    "networks that do not fit": (["--lam", "1", "--set", "generator.kind=mlp,conv"], "a conv network needs images"),
+    "measure that cannot be had": (["--lam", "1", "--eval", "is"], "know no classes"),
+    "too few samples": (["--lam", "1", "--eval", "kid", "--set", "train.eval_samples=5"], "needs 1,000 examples"),
+    "no cluster": (["--lam", "1", "--engine", "ray", "--address", "127.0.0.1:1"], "Ray"),
+    "address": (
+        ["--lam", "1", "--engine", "ray", "--address", "nonsense"],
+        "Ray" if importlib.util.find_spec("ray") is None else "HOST:PORT",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_mistakes_end_with_code_2_before_anything_starts(case):
+    words, sentence = BAD[case]
+    done = otgan("sweep", "sinkhorn-grid", *words)
+    assert done.exit_code == 2, done.output
+    assert sentence in done.output
+    assert "Traceback" not in done.output
+    assert not Path("sweeps").exists()
+
+
+def test_a_folder_of_another_sweep_is_refused():
+    ledger = Ledger(Path("s"))
+    plan = make_plan("sinkhorn-grid", {"train.steps": 6}, {"oracle.lam": [1.0]}, 1)
+    ledger.record(plan.sweep, plan.cells)
+    for words, sentence in {
+        ("regot-grid",): "s holds a sweep of sinkhorn-grid, not of regot-grid",
+        ("sinkhorn-grid", "--steps", "7"): "train.steps (6 there, 7 now)",
+        ("sinkhorn-grid", "--steps", "6", "--seconds", "5"): "train.seconds (None there, 5.0 now)",
+    }.items():
+        done = otgan("sweep", *words, "--lam", "1", "--out", "s")
+        assert done.exit_code == 2
+        assert sentence in done.output
+    Path("thesis").mkdir()
+    Path("thesis/chapter.tex").touch()
+    assert "holds something else than a sweep" in otgan("sweep", *TINY, "--lam", "1", "--out", "thesis").output
+
+
+def test_without_ray_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    done = otgan("sweep", *TINY, "--lam", "1", "--engine", "ray")
+    assert done.exit_code == 2
+    assert "pip install 'otgan[ray]'" in done.output
+    assert not Path("sweeps").exists()
+
+
+def test_lists_are_read_as_they_are_typed():
+    done = otgan("sweep", "sinkhorn-grid", "--lam", "1e-1, 0.03x", "--loss", "regot,sinkhorn", "--set", "batch.size=64,128", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert "8 of 8 cells would run, in sweeps/sinkhorn-grid" in done.output
+    assert "lam=0.03x loss=regot batch.size=64 seed=0" in done.output.replace(" size=", " batch.size=")
+    lists = otgan("sweep", "sinkhorn-grid", "--lam", "1", "--set", 'train.eval_measures=["fid","kid"]', "--dry-run")
+    assert "1 of 1 cells" in lists.output  # one value, which is a list
+
+
+def test_planning_imports_no_jax():
+    code = (
+        "import sys\n"
+        "from otgan.cli import main\n"
+        "main.main(['sweep', 'sinkhorn-grid', '--lam', '1,2', '--dry-run'], standalone_mode=False)\n"
+        "import otgan.sweep.ledger, otgan.sweep.table\n"
+        "sys.exit(any(name in sys.modules for name in ('jax', 'matplotlib', 'ray')))\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+# --- interrupted ----------------------------------------------------------------------------------------------------------------------
+
+LONG = ["sinkhorn-grid", *SMALL, "--batch-size", 32, "--set", "generator.width=8", "--set", "train.pictures=1"]
+
+
+def begin(words, out):
+    command = [sys.executable, "-m", "otgan", "sweep", *map(str, words), "--out", str(out)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for(condition, seconds=300):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def any_at_work(path):
+    ledger = Ledger(Path(path))
+    return any(at_work(ledger.folder(id_)) for id_ in ledger.cells())
+
+
+def children(pid):
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_the_workers_and_says_how_to_go_on():
+    sweep = begin([*LONG, "--steps", 10**6, "--lam", "0.05,0.5", "--jobs", 1], "s")
+    numbers = [Path("s/cells", id_, "metrics.jsonl") for id_ in Ledger(Path("s")).cells()]
+    wait_for(lambda: any(Path("s").glob("cells/*/metrics.jsonl")))
+    sweep.send_signal(signal.SIGINT)
+    output, _ = sweep.communicate(timeout=120)
+    assert sweep.returncode == 1
+    assert "interrupted: 2 of 2 cells are left; go on with the same command" in output
+    assert not any_at_work("s")
+    assert sorted(cells("s").values()) == ["failed", "missing"]
+    assert not numbers
+
+
+@pytest.mark.slow
+def test_killed_five_times_it_ends_with_the_same_table():
+    words = [*LONG, "--steps", 400, "--set", "train.checkpoint_seconds=0.2", "--lam", "0.05,0.2,1", "--epsilon", "0.1x,0.3x", "--seeds", 2]
+    began = time.monotonic()
+    assert otgan_alone("sweep", *words, "--out", "undisturbed").returncode == 0
+    takes, draw = time.monotonic() - began, random.SystemRandom()
+    for attempt in range(5):
+        sweep = begin(words, "killed")
+        wait_for(lambda: any_at_work("killed"))
+        time.sleep(draw.uniform(0, takes / 6))
+        assert sweep.poll() is None
+        victims = [sweep.pid] if attempt % 2 else [sweep.pid, *children(sweep.pid)]  # the sweep alone, or with its workers
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        sweep.communicate()
+    assert otgan_alone("sweep", *words, "--out", "killed").returncode == 0
+    plan = make_plan(*planned(words))
+    assert rows("killed", plan) == rows("undisturbed", plan)
+    for cell in plan.cells:
+        pair = [Ledger(Path(name)).folder(cell.id) for name in ("undisturbed", "killed")]
+        assert summary(pair[0].path) == summary(pair[1].path)
+
+
+def planned(words):
+    """The plan of a command, from the record of its sweep."""
+    sweep = Ledger(Path("undisturbed")).read()
+    folder = next(Path("undisturbed/cells").iterdir())
+    assert experiments.resolve(str(folder / "config.json")).name == words[0]
+    return str(folder / "config.json"), {}, sweep.axes, len(sweep.seeds)
+
+
+def rows(path, plan):
+    tabled = tabulate(Ledger(Path(path)), plan.cells, [])
+    numbers = [{name: value for name, value in row.numbers.items() if name != "seconds"} for row in tabled.rows]
+    assert all(row.finished == row.asked == 2 for row in tabled.rows)
+    assert len(numbers) == 6
+    assert numbers[0]
+    return numbers
+
+
+# --- on Ray ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
+def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
+    driver = Path(__file__).with_name("sweep") / "ray_cluster.py"
+    words = [*LONG, "--steps", 6000, "--set", "train.checkpoint_seconds=0.5", "--lam", "0.05,0.2", "--seeds", 2]
+    done = subprocess.run([sys.executable, str(driver), "s", *map(str, words)], capture_output=True, text=True, check=False, timeout=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    facts = json.loads(done.stdout.splitlines()[-1])
+    assert facts["exit_code"] == 0, facts
+    assert len(facts["nodes"]) == 2
+    assert facts["interrupted_at"] > 0
+    assert [*cells("s").values()] == ["finished"] * 4
+    logs = [Ledger(Path("s")).log(id_).read_text() for id_ in cells("s")]
+    assert any("resuming after step" in log for log in logs)  # from its checkpoint, on the other node
