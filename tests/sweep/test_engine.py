@@ -37,7 +37,7 @@ def run(path, lams, **options):
 
 def noted(ledger, cell):
     path = ledger.folder(cell.id).path / "noted.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+    return json.loads(path.read_text()) if path.is_file() and path.stat().st_size else None
 
 
 def test_so_many_at_once_and_no_more(tmp_path):
@@ -74,7 +74,7 @@ def test_after_so_many_failures_no_cell_is_begun(tmp_path):
 
 
 def test_ctrl_c_stops_every_worker_once(tmp_path):
-    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    threading.Thread(target=interrupt_when, args=(lambda: len([*tmp_path.glob("cells/*/noted.json")]) == 2,)).start()
     interrupted, states, said, facts = run(tmp_path, (3, 4, 0.1), jobs=2)
     assert interrupted
     assert states == ["failed", "failed", "missing"]  # stopped, and not begun
@@ -91,8 +91,13 @@ def test_workers_stop_when_the_sweep_is_killed(tmp_path):
     wait_for(lambda: noted(ledger, plan.cells[0]))
     sweep.kill()
     sweep.wait()
-    wait_for(lambda: "terminated" in noted(ledger, plan.cells[0]))
+    wait_for(lambda: "terminated" in (noted(ledger, plan.cells[0]) or {}))
     assert noted(ledger, plan.cells[0])["terminated"] == 0  # by the end of its input
+
+
+def interrupt_when(condition):
+    wait_for(condition)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 def wait_for(condition, seconds=20):

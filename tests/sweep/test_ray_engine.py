@@ -1,0 +1,68 @@
+"""Cells as tasks of a Ray of the test's own, with a stand-in for the worker: failures, retries, Ctrl-C. test_sweep.py has a cluster."""
+
+import io
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from made_sweeps import grid, recorded
+from rich.console import Console
+
+from otgan.errors import UserError
+from otgan.sweep import engine
+from otgan.sweep.engine import Order
+from otgan.sweep.progress import Board
+from otgan.sweep.ray_engine import RETRIES, connected, needs, run_ray
+
+
+def test_what_a_cell_asks_for():
+    assert needs({"CPU": 8.0}, None) == {"num_cpus": 1, "num_gpus": 0}
+    assert needs({"CPU": 8.0}, 3) == {"num_cpus": 2, "num_gpus": 0}
+    assert needs({"CPU": 2.0, "GPU": 4.0}, 9) == {"num_cpus": 1, "num_gpus": 1}
+
+
+@pytest.mark.slow
+def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
+    monkeypatch.setattr(engine, "WORKER", (sys.executable, str(Path(__file__).with_name("stand_in.py"))))
+    with pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1"), connected("127.0.0.1:1"):
+        pass
+    plan = grid(lams=(0.1, 1, 2, 0.2))
+    ledger = recorded(tmp_path / "failing", plan)
+    with connected(None) as ray:
+        interrupted, said = run(ray, plan, ledger)
+        assert not interrupted
+        assert [ledger.state(cell.id) for cell in plan.cells] == ["finished", "failed", "failed", "finished"]
+        assert "failed: MemoryError: no room for the plan" in said
+        killed = plan.cells[2]
+        assert ledger.log(killed.id).read_text().count("at work") == 1 + RETRIES
+        assert ledger.log(plan.cells[1].id).read_text().count("at work") == 1  # its own fault: not tried again
+
+        plan = grid(lams=(3, 4, 5))
+        ledger = recorded(tmp_path / "interrupted", plan)
+        jobs = int(ray.cluster_resources()["CPU"])
+        facts = [ledger.folder(cell.id).path / "noted.json" for cell in plan.cells[:jobs]]
+        threading.Thread(target=interrupt_when_there, args=(facts,)).start()
+        interrupted, said = run(ray, plan, ledger)
+        assert interrupted
+        assert all("terminated" in json.loads(path.read_text()) for path in facts)  # they saved
+        assert [ledger.state(cell.id) for cell in plan.cells[jobs:]] == ["missing"] * (3 - min(3, jobs))
+        assert "failed" not in said
+
+
+def interrupt_when_there(paths):
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not all(path.is_file() for path in paths):
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def run(ray, plan, ledger):
+    said = io.StringIO()
+    with Board(ledger, plan.cells, (), Console(file=said, width=200)) as board:
+        return run_ray(ray, Order(ledger, tuple(plan.cells)), board), said.getvalue()
