@@ -27,6 +27,7 @@ LAYERS = [
     ("loop",),
     ("launch", "console"),
     ("sweep",),
+    ("report",),
     ("cli",),
     ("__main__",),
 ]
@@ -93,7 +94,7 @@ def test_the_gradient_is_stopped_in_one_place():
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], ["list"], ["show", "sinkhorn-grid"], ["run", "--help"], ["run", "sinkhorn-grid", "--dry-run"]]
+    "command", [["--help"], ["list"], ["show", "sinkhorn-grid"], ["run", "--help"], ["run", "sinkhorn-grid", "--dry-run"], ["report", "--help"]]
 )
 def test_quick_commands_import_no_jax(command):
     code = (

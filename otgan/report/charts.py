@@ -1,0 +1,207 @@
+"""Runs as plotly's figures, plain data: what a dual's accuracy was at every step, beside what was made of it. No JAX.
+
+A colour is the name of one of the page's, such as `--accent`, which the page replaces by that of its light or dark theme. No curve is told
+from another by its colour alone: each has its own dash and symbol, and steps above epsilon are shaded and crossed.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from otgan.report.read import Plain, Run, dig, number
+
+Figure = dict[str, Any]
+Curve = tuple[list[float], list[float]]
+
+ROOM = 1_000  # points of a curve at most
+MOST = 24_000  # points of a figure at most, whatever the number of its curves
+SPANS = 60  # shaded spans at most
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "triangle-down")
+COLOURS = 8
+TOLD = 16  # curves that a reader can tell apart, with a legend
+CURVES = {  # what is drawn of every run: name in `metrics.jsonl`, title, sentence
+    "loss": ("Loss", "What the generator descends, at the fixed dual; units of the cost."),
+    "dual_gap": ("Gap of the dual", "The largest of each window, on a log scale, with the epsilon that was asked for."),
+    "dual_iterations": ("Dual iterations in a step", "Of the dual's solver."),
+    "gradient_norm": ("Gradient norm", "Of the player that moved."),
+}
+
+
+def text(words: object) -> str:
+    """Words for a figure: plotly reads tags in them, so there are none."""
+    return html.escape(str(words), quote=False)
+
+
+def curve(run: Run, name: str) -> Curve:
+    """A run's numbers by step; of the iterations, which are recorded as a total, those in a step."""
+    points = [(float(line["step"]), value) for line in run.lines if (value := number(line.get(name))) is not None]
+    if name == "dual_iterations":
+        points = [(b[0], (b[1] - a[1]) / (b[0] - a[0])) for a, b in pairwise([(0.0, 0.0), *points]) if b[0] > a[0]]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def thin(points: Curve, room: int = ROOM) -> Curve:
+    """A curve of at most `room` points, in whose stretches the least and the greatest value are kept, so that no spike is lost."""
+    xs, ys = points
+    if len(xs) <= room:
+        return points
+    width = -(-len(xs) // (room // 2))
+    kept: list[int] = []
+    for begin in range(0, len(xs), width):
+        stretch = range(begin, min(begin + width, len(xs)))
+        kept += sorted({min(stretch, key=ys.__getitem__), max(stretch, key=ys.__getitem__)})
+    return [xs[i] for i in kept], [ys[i] for i in kept]
+
+
+def uncertified(run: Run) -> list[tuple[float, float]]:
+    """The spans of steps in which a solved dual did not reach epsilon: (after this step, up to this one), touching ones joined."""
+    spans: list[tuple[float, float]] = []
+    for line in run.lines:
+        reached, solved = number(line.get("dual_converged")), number(line.get("ready"))
+        if reached is None or reached >= (1.0 if solved is None else solved):
+            continue
+        end = float(line["step"])
+        begin = end - (number(line.get("steps")) or 1.0)
+        if spans and begin <= spans[-1][1]:
+            begin = spans.pop()[0]
+        spans.append((begin, end))
+    return spans
+
+
+def of_run(run: Run, room: int = ROOM) -> dict[str, Figure]:
+    """A run's figures by name; those of which nothing is recorded are left out."""
+    spans = uncertified(run)
+    shapes = [_shade(span) for span in _joined(spans, SPANS)]
+    found = {}
+    for name in CURVES:
+        points = curve(run, name)
+        if not points[0]:
+            continue
+        traces = [_line(thin(points, room), CURVES[name][0].lower(), 0)]
+        if name == "dual_gap":
+            traces += _epsilon(run, room)
+        traces += _crosses(points, spans)
+        log = name == "dual_gap" or _wide(points[1])
+        found[name] = {"data": traces, "layout": {**_layout(log), "shapes": shapes, "showlegend": len(traces) > 1}}
+    return found | _scores_by_step(run)
+
+
+def of_runs(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Figure]:
+    """The same curves of several runs, one over the other; which is which, a legend tells of a few, and hovering of many."""
+    room, told = max(60, min(ROOM, MOST // len(runs))), len(runs) <= TOLD
+    found = {}
+    for name in CURVES:
+        points = {i: drawn for i, run in enumerate(runs) if (drawn := curve(run, name))[0]}
+        if points:
+            traces = [_line(thin(drawn, room), labels[i], i, told) for i, drawn in points.items()]
+            log = name == "dual_gap" or _wide([y for _, ys in points.values() for y in ys])
+            found[name] = {"data": traces, "layout": {**_layout(log), "showlegend": told}}
+    return found
+
+
+def look(i: int) -> Plain:
+    """How the i-th curve of a figure is told from the others: by its colour, and by its dash and symbol."""
+    colour = f"--curve-{i % COLOURS}"
+    symbol = SYMBOLS[i % len(SYMBOLS)]
+    return {
+        "line": {"color": colour, "dash": DASHES[i % len(DASHES)], "width": 1.8},
+        "marker": {"symbol": symbol, "color": colour, "size": 8},
+    }
+
+
+def _line(points: Curve, label: str, i: int, symbols: bool = False) -> Plain:
+    """A curve, with or without a handful of symbols on it."""
+    drawn = look(i)
+    hover = "step %{x:,}: %{y:.4g}" + f"<extra>{text(label)}</extra>"
+    line = {"type": "scatter", "mode": "lines", "x": points[0], "y": [_short(y) for y in points[1]], "name": text(label)}
+    more = {"mode": "lines+markers", "marker": {**drawn["marker"], "maxdisplayed": 6}} if symbols else {}
+    return {**line, **more, "line": drawn["line"], "hovertemplate": hover}
+
+
+def _epsilon(run: Run, room: int) -> list[Plain]:
+    points = curve(run, "epsilon")
+    if not points[0]:
+        return []
+    asked = dig(run.config, "oracle.epsilon")
+    label = "epsilon" if asked is None else f"epsilon = {asked}"
+    return [{**_line(thin(points, room), label, 0), "line": {"color": "--muted", "dash": "dash", "width": 1.8}}]
+
+
+def _crosses(points: Curve, spans: list[tuple[float, float]]) -> list[Plain]:
+    """A cross at the values of windows that had a step above epsilon."""
+    ends = iter([*spans, (float("inf"), float("inf"))])
+    begin, end = next(ends)
+    xs, ys = [], []
+    for x, y in zip(*points, strict=True):
+        while x > end:
+            begin, end = next(ends)
+        if begin < x:
+            xs.append(x)
+            ys.append(y)
+    if not xs:
+        return []
+    xs, ys = thin((xs, ys), 400)
+    marker = {"symbol": "x-thin", "size": 7, "color": "--warn", "line": {"color": "--warn", "width": 1.5}}
+    plain = {"type": "scatter", "mode": "markers", "x": xs, "y": [_short(y) for y in ys], "name": "above epsilon", "marker": marker}
+    return [{**plain, "hovertemplate": "step %{x:,}: %{y:.4g}<extra>above epsilon</extra>"}]
+
+
+def _shade(span: tuple[float, float]) -> Plain:
+    edges = {"x0": span[0], "x1": span[1], "y0": 0, "y1": 1}
+    return {"type": "rect", "xref": "x", "yref": "paper", **edges, "fillcolor": "--shade", "line": {"width": 0}, "layer": "below"}
+
+
+def _joined(spans: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most so many spans: those that are nearest to each other are joined."""
+    if len(spans) <= most:
+        return spans
+    widest = sorted((b[0] - a[1] for a, b in pairwise(spans)), reverse=True)[most - 1]
+    joined = [spans[0]]
+    for span in spans[1:]:
+        if span[0] - joined[-1][1] > widest:
+            joined.append(span)
+        else:
+            joined[-1] = (joined[-1][0], span[1])
+    return joined
+
+
+def _scores_by_step(run: Run) -> dict[str, Figure]:
+    """Scores that were taken at several steps, with their floor."""
+    series: dict[tuple[str, str], dict[int, Plain]] = {}
+    for score in run.scores:
+        if isinstance(score.get("step"), int):
+            series.setdefault((score["metric"], score["fingerprint"]), {})[score["step"]] = score
+    found = {}
+    for (metric, print_), by_step in series.items():
+        if len(by_step) < 2:
+            continue
+        steps = sorted(by_step)
+        means = [float(by_step[step]["mean"]) for step in steps]
+        bars = [number(by_step[step].get("sd")) or 0.0 for step in steps]
+        line = {**_line(([float(s) for s in steps], means), metric, 0), "mode": "lines+markers", "marker": look(0)["marker"]}
+        traces = [line | ({"error_y": {"array": bars, "color": "--accent"}} if any(bars) else {})]
+        floor = number(by_step[steps[-1]].get("floor"))
+        if floor is not None:
+            level = _line(([float(steps[0]), float(steps[-1])], [floor, floor]), "floor: real examples", 0)
+            traces.append({**level, "line": {"color": "--muted", "dash": "dash", "width": 1.8}})
+        found[f"score {metric} {print_}"] = {"data": traces, "layout": {**_layout(False), "showlegend": len(traces) > 1}}
+    return found
+
+
+def _layout(log: bool) -> Plain:
+    axis = {"type": "log", "exponentformat": "power"} if log else {"type": "linear"}
+    return {"xaxis": {"title": {"text": "step"}, "rangemode": "tozero"}, "yaxis": axis, "hovermode": "closest"}
+
+
+def _wide(values: Iterable[float]) -> bool:
+    """Whether values span more than two decades, and have a logarithm."""
+    values = list(values)
+    return min(values) > 0 and max(values) > 100 * min(values)
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.5g}")

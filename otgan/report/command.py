@@ -1,0 +1,53 @@
+"""`otgan report`: from folders to a page or to numbers. No JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from otgan.errors import UserError
+from otgan.report.ledger import Sweep, is_sweep, read_sweep
+from otgan.report.numbers import as_csv, as_json, of_runs, of_sweep
+from otgan.report.page import render
+from otgan.report.read import Run, read_run
+
+Target = Sweep | list[Run]
+
+
+def read(paths: Sequence[Path]) -> Target:
+    """What a report is about: one sweep, or runs.
+
+    Raises:
+        UserError: a folder is not there or is neither, or there are several and one is a sweep.
+    """
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"there is no folder {path}: give a run, several runs, or a sweep")
+    sweeps = [path for path in paths if is_sweep(path)]
+    if sweeps and len(paths) > 1:
+        raise UserError(f"{sweeps[0]} is a sweep, which has a page of its own: give it alone, or give runs")
+    if sweeps:
+        return read_sweep(sweeps[0])
+    distinct = {path.resolve(): path for path in reversed(paths)}
+    return [read_run(path) for path in reversed(distinct.values())]
+
+
+def numbers(target: Target, form: Literal["json", "csv"]) -> str:
+    """The numbers, as text."""
+    found = of_sweep(target) if isinstance(target, Sweep) else of_runs(target)
+    return as_json(found) if form == "json" else as_csv(found)
+
+
+def write(target: Target, output: Path) -> Path:
+    """Write the page. Returns where.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
+    page = render(target)
+    try:
+        output.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot write {output} ({error.strerror}); give -o a file in a folder that is there") from None
+    return output

@@ -1,0 +1,156 @@
+"""Sweeps as plotly's figures, plain data: a heat map of a number over two axes, and lines along each axis. No JAX.
+
+Every cell of a heat map carries its number, and lines differ in dash and symbol: nothing is told by colour alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from otgan.report.charts import Figure, look, text
+from otgan.report.ledger import Group, Sweep, amount
+from otgan.report.numbers import SHARE, Spread, deviation, shown, spread
+from otgan.report.read import Plain
+from otgan.sweep.ledger import names
+
+Numbers = Mapping[int, Mapping[str, float]]  # of runs, by identity
+STATES = {"running": ("circle-open", "running"), "failed": ("x-thin-open", "failed"), "missing": ("line-ew-open", "not begun")}
+
+
+class Board(NamedTuple):
+    """What the figures of a sweep are drawn from."""
+
+    sweep: Sweep
+    groups: list[Group]
+    numbers: Numbers
+
+    def spread(self, group: Group, name: str) -> Spread | None:
+        """A number over the finished cells of a combination."""
+        found = [self.numbers[id(cell)] for cell in group.finished]
+        return spread([f[name] for f in found if name in f])
+
+    def within(self, values: Mapping[str, str]) -> list[Group]:
+        """The combinations that have these values."""
+        return [group for group in self.groups if all(group.values[key] == value for key, value in values.items())]
+
+
+def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
+    """A number over the sweep's plane, the other axes held fixed. A click's `customdata` is the combination's place in the board."""
+    across, up = [*board.sweep.plane, "", ""][:2]
+    columns, rows = (board.sweep.axes.get(key, [""]) for key in (across, up))
+    called = names(board.sweep.axes)
+    here = {(group.values.get(across, ""), group.values.get(up, "")): group for group in board.within(fixed)}
+    spreads = {place: board.spread(group, name) for place, group in here.items()}
+    place = {id(group): i for i, group in enumerate(board.groups)}
+
+    def grid(value):
+        return [[value((x, y)) for x in columns] for y in rows]
+
+    z = grid(lambda at: None if (found := spreads[at]) is None else found.mean)
+    heat = {
+        "type": "heatmap",
+        "x": list(map(text, columns)),
+        "y": list(map(text, rows)),
+        "z": _tones(z),
+        "text": grid(lambda at: _cell_text(name, spreads[at], here[at], board)),
+        "hovertext": grid(lambda at: _hover(name, spreads[at], here[at])),
+        "customdata": grid(lambda at: place[id(here[at])]),
+        **{"texttemplate": "%{text}", "hoverinfo": "text", "colorscale": "Cividis", "showscale": False, "xgap": 3, "ygap": 3},
+    }
+    empty = [_empty(state, [at for at in here if spreads[at] is None and _standing(here[at]) == state], here, place) for state in STATES]
+    layout = {"xaxis": _categories(called.get(across)), "yaxis": _categories(called.get(up)), "hovermode": "closest", "showlegend": False}
+    return {"data": [heat, *(trace for trace in empty if trace["x"])], "layout": layout, "rows": len(rows), "columns": len(columns)}
+
+
+def lines(board: Board, name: str, along: str, by: Sequence[str], fixed: Mapping[str, str]) -> Figure:
+    """A number along an axis with its deviation over seeds, a line for each combination of the axes `by`, the others held fixed."""
+    values = board.sweep.axes[along]
+    numeric, called = _numeric(values), names(board.sweep.axes)
+    combinations = list(dict.fromkeys(tuple(group.values[key] for key in by) for group in board.within(fixed)))
+    traces = []
+    for i, combination in enumerate(combinations):
+        groups = board.within({**fixed, **dict(zip(by, combination, strict=True))})
+        points = [(group, s) for group in groups if (s := board.spread(group, name))]
+        if not points:
+            continue
+        label = ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True)) or name
+        drawn = look(i)
+        trace = {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "x": [amount(group.values[along]) if numeric else text(group.values[along]) for group, _ in points],
+            "y": [s.mean for _, s in points],
+            "name": text(label),
+            "hovertext": [_hover(name, s, group) for group, s in points],
+            "hoverinfo": "text",
+            **drawn,
+        }
+        bars = {"error_y": {"array": [s.sd or 0.0 for _, s in points], "color": drawn["line"]["color"], "thickness": 1.2, "width": 4}}
+        traces.append(trace | (bars if any(s.sd for _, s in points) else {}))
+    ticks = {"type": "log", "tickvals": [amount(v) for v in values], "ticktext": values} if numeric else {"type": "category"}
+    log = {"type": "log", "exponentformat": "power"} if _wide([y for trace in traces for y in trace["y"]]) else {}
+    axes = {"xaxis": {"title": {"text": text(called[along])}, **ticks}, "yaxis": {"title": {"text": text(name)}, **log}}
+    return {"data": traces, "layout": {**axes, "showlegend": len(traces) > 1, "hovermode": "closest"}}
+
+
+def _standing(group: Group) -> str:
+    """Why a combination has no number."""
+    return "running" if group.running else "failed" if group.failed else "missing"
+
+
+def _cell_text(name: str, found: Spread | None, group: Group, board: Board) -> str:
+    if found is None:
+        return ""
+    share, seeds = board.spread(group, SHARE), len(group.cells) + group.absent
+    parts = [
+        f"<b>{shown(name, found.mean)}</b>",
+        deviation(name, found).strip(),
+        f"{shown(SHARE, share.mean)} ≤ ε" if share and name != SHARE else "",
+        f"{len(found.values)} of {seeds} seeds" if len(found.values) < seeds else "",
+    ]
+    return "<br>".join(filter(None, parts))
+
+
+def _hover(name: str, found: Spread | None, group: Group) -> str:
+    values = "<br>".join(f"{text(called)} {text(group.values[key])}" for key, called in names(group.values).items())
+    counts = f"{len(group.finished)} finished, {len(group.failed)} failed, {group.missing} not begun"
+    if found is None:
+        return f"{values}<br>{counts}"
+    seeds = ", ".join(shown(name, value) for value in found.values)
+    return f"{values}<br><b>{text(name)} {shown(name, found.mean)}{deviation(name, found)}</b><br>seeds: {seeds}<br>{counts}"
+
+
+def _empty(state: str, places: list[tuple[str, ...]], here: Mapping[tuple[str, ...], Group], place: Mapping[int, int]) -> Plain:
+    """Symbols where a heat map has no number, with the reason."""
+    symbol, word = STATES[state]
+    marker = {"symbol": symbol, "size": 12, "color": "--muted", "line": {"color": "--muted", "width": 2}}
+    return {
+        **{"type": "scatter", "mode": "markers+text", "text": [word] * len(places), "textposition": "bottom center", "hoverinfo": "text"},
+        **{"x": [text(x) for x, _ in places], "y": [text(y) for _, y in places], "marker": marker, "textfont": {"color": "--muted"}},
+        "hovertext": [_hover("", None, here[at]) for at in places],
+        "customdata": [place[id(here[at])] for at in places],
+    }
+
+
+def _tones(z: list[list[float | None]]) -> list[list[float | None]]:
+    """Numbers as colours: by their logarithm where they span more than two decades."""
+    if not _wide([value for row in z for value in row if value is not None]):
+        return z
+    return [[None if value is None else math.log10(value) for value in row] for row in z]
+
+
+def _categories(name: str | None) -> Plain:
+    title = {"title": {"text": text(name)}} if name else {"showticklabels": False}
+    return {"type": "category", "showgrid": False, "zeroline": False, **title}
+
+
+def _numeric(values: list[str]) -> bool:
+    """Whether values have a place on a log scale: amounts of one kind."""
+    found = [amount(value) for value in values]
+    return all(v is not None and math.isfinite(v) for v in found) and len({value.endswith("x") for value in values}) == 1
+
+
+def _wide(values: list[float]) -> bool:
+    return bool(values) and min(values) > 0 and max(values) > 100 * min(values)

@@ -1,0 +1,156 @@
+"""A sweep's folder as plain data: its axes, its cells in whatever state, and the combinations that they are seeds of. No JAX."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from otgan.config import parse_amount
+from otgan.errors import UserError
+from otgan.report.read import Run, read_run, read_table, table
+from otgan.sweep.ledger import CELL, CELLS, FORMAT, SWEEP, Ledger
+
+FIRST = ("oracle.lam", "oracle.epsilon")  # the axes of a heat map, where they are swept
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep, as far as it can be read.
+
+    Attributes:
+        path: its folder.
+        experiment: what it varies.
+        axes: by dotted key, the values in ascending order, as text.
+        seeds: of every combination.
+        cells: those that were begun, with their values as text.
+        problems: what could not be read, in sentences.
+    """
+
+    path: Path
+    experiment: str
+    axes: dict[str, list[str]]
+    seeds: list[int]
+    cells: list[Run]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def plane(self) -> list[str]:
+        """The axes of a heat map: across, then up; lam and epsilon first. One where only one is swept."""
+        return sorted(self.axes, key=lambda key: FIRST.index(key) if key in FIRST else len(FIRST))[:2]
+
+    @property
+    def others(self) -> list[str]:
+        """The axes that a heat map has no room for."""
+        return [key for key in self.axes if key not in self.plane]
+
+
+class Group(NamedTuple):
+    """A combination of values, and its cells."""
+
+    values: dict[str, str]
+    cells: list[Run]
+    absent: int  # seeds without a cell
+
+    @property
+    def finished(self) -> list[Run]:
+        """The cells that count in a mean."""
+        return [cell for cell in self.cells if cell.state == "finished"]
+
+    @property
+    def failed(self) -> list[Run]:
+        """The cells that ended otherwise, or whose process is gone."""
+        return [cell for cell in self.cells if cell.state not in ("finished", "running", "missing")]
+
+    @property
+    def running(self) -> list[Run]:
+        """The cells that a process is at work in."""
+        return [cell for cell in self.cells if cell.state == "running"]
+
+    @property
+    def missing(self) -> int:
+        """Seeds that have not begun."""
+        return self.absent + sum(cell.state == "missing" for cell in self.cells)
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a folder holds a sweep."""
+    return (path / SWEEP).is_file()
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep's folder in any state; a cell that cannot be placed is named and left out."""
+    problems: list[str] = []
+    ledger = read_table(path / SWEEP, problems)
+    if ledger.get("format") != FORMAT:
+        problems.append(f"{SWEEP} is of format {ledger.get('format')!r}, and this version knows {FORMAT}: something may be missing")
+    folders = sorted(folder for folder in (path / CELLS).glob("*") if folder.is_dir())
+    cells = [cell for folder in folders if (cell := _cell(folder, problems))]
+    axes = {key: list(map(text, values)) for key, values in table(ledger.get("axes")).items() if isinstance(values, list)}
+    for key in {key: None for cell in cells for key in cell.values}:
+        axes[key] = ordered([*axes.get(key, []), *(cell.values[key] for cell in cells if key in cell.values)])
+    placed = [cell for cell in cells if cell.values.keys() == axes.keys()]
+    problems += [f"cell {cell.path.name} has no value of every axis and is left out" for cell in cells if cell not in placed]
+    listed = ledger.get("seeds")
+    seeds = {seed for seed in (listed if isinstance(listed, list) else []) if isinstance(seed, int)}
+    seeds |= {cell.seed for cell in placed if cell.seed is not None}
+    name = str(ledger.get("experiment") or path.resolve().name)
+    return Sweep(path, name, {key: ordered(values) for key, values in axes.items()}, sorted(seeds), placed, problems)
+
+
+def groups(sweep: Sweep) -> list[Group]:
+    """Every combination of the axes' values, with its cells by seed."""
+    keys = list(sweep.axes)
+    found = []
+    for combination in product(*sweep.axes.values()):
+        values = dict(zip(keys, combination, strict=True))
+        cells = sorted((cell for cell in sweep.cells if cell.values == values), key=lambda cell: cell.seed or 0)
+        found.append(Group(values, cells, max(0, len(sweep.seeds) - len(cells))))
+    return found
+
+
+def text(value: Any) -> str:
+    """A value in one spelling: 1e-1, 0.1 and "0.10" are the same."""
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        try:
+            return str(parse_amount(value))
+        except ValueError:
+            pass
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def ordered(values: Iterable[str]) -> list[str]:
+    """Distinct values: amounts ascending, absolute ones before those in multiples of the mean cost, words as they come."""
+    return sorted(dict.fromkeys(values), key=_rank)
+
+
+def amount(value: str) -> float | None:
+    """The number of an amount, be it absolute or in multiples; None for a word."""
+    try:
+        return parse_amount(value).value
+    except ValueError:
+        return None
+
+
+def _rank(value: str) -> tuple[int, float]:
+    number = amount(value)
+    return (2, 0.0) if number is None else (int(value.endswith("x")), number)
+
+
+def _cell(folder: Path, problems: list[str]) -> Run | None:
+    told = read_table(folder / CELL, [])
+    seed, values = told.get("seed"), told.get("values")
+    try:
+        cell = read_run(folder)
+    except UserError:
+        cell = None
+    if cell is None or not isinstance(values, dict):
+        problems.append(f"cell {folder.name} is left out: {f'its {CELL} names no values' if cell else 'it holds no run'}")
+        return None
+    last = Ledger(folder.parent.parent).last_line(folder.name)
+    died = [f"its log ends: {last[:300]}"] if last and cell.state not in ("finished", "running") else []
+    placed = {str(key): text(value) for key, value in values.items()}
+    return replace(cell, values=placed, seed=seed if isinstance(seed, int) else None, problems=[*cell.problems, *died])

@@ -1,0 +1,168 @@
+"""The numbers of runs: by name, as means and standard deviations over seeds, as JSON and as CSV. No JAX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterable, Mapping
+from statistics import mean, stdev
+from typing import Any, NamedTuple
+
+from otgan.console import FORMATS, MEANINGS
+from otgan.evaluation.protocol import differing
+from otgan.report.ledger import Sweep, groups
+from otgan.report.read import Plain, Run, number
+from otgan.sweep.ledger import names as axis_names
+
+RATIO = "w2 / w2_floor"
+BESIDE = ("w2_floor", "mode_kl_floor", "lam", "epsilon", "lam_over_mean_cost", "epsilon_over_mean_cost")  # no results by themselves
+BETTER = {RATIO: "lower", "w2": "lower", "mode_kl": "lower", "modes": "higher", "high_quality": "higher", "converged_share": "higher"}
+SHARE = "converged_share"
+
+
+class Spread(NamedTuple):
+    """A number over seeds."""
+
+    mean: float
+    sd: float | None  # of a sample; None for one seed
+    values: list[float]
+
+
+class Protocols(NamedTuple):
+    """By which protocols the scores of several runs were measured."""
+
+    names: dict[tuple[str, str], str]  # by metric and fingerprint: the metric, with its fingerprint where there are several
+    notes: list[str]  # in which fields they differ
+
+
+def protocols(runs: Iterable[Run]) -> Protocols:
+    """The names of the runs' scores: scores of one metric that were measured differently get different names."""
+    seen: dict[str, dict[str, Plain]] = {}
+    for run in runs:
+        for score in run.scores:
+            seen.setdefault(score["metric"], {}).setdefault(score["fingerprint"], score["protocol"])
+    names, notes = {}, []
+    for metric, prints in seen.items():
+        (first, protocol), *rest = prints.items()
+        names |= {(metric, print_): f"{metric} ({print_})" if rest else metric for print_ in prints}
+        for print_, other in rest:
+            fields = ", ".join(differing(protocol, other)) or "nothing that is recorded"
+            notes.append(f"{metric} was measured in different ways, which are not comparable: {first} and {print_} differ in {fields}")
+    return Protocols(names, notes)
+
+
+def newest_scores(run: Run) -> dict[tuple[str, str], Plain]:
+    """The newest score of each metric and protocol."""
+    return {(score["metric"], score["fingerprint"]): score for score in run.scores}
+
+
+def numbers(run: Run, names: Mapping[tuple[str, str], str]) -> dict[str, float]:
+    """What a run came to, by name: its newest scores, W2 in multiples of its floor, then the numbers of its summary."""
+    found = {names[key]: float(score["mean"]) for key, score in newest_scores(run).items()}
+    summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None}
+    if summary.get("w2_floor", 0.0) > 0 and "w2" in summary:
+        found[RATIO] = summary["w2"] / summary["w2_floor"]
+    return found | {key: summary[key] for key in MEANINGS if key in summary and key not in BESIDE}
+
+
+def spread(values: list[float]) -> Spread | None:
+    """Mean and standard deviation of a sample; None of nothing."""
+    return Spread(mean(values), stdev(values) if len(values) > 1 else None, values) if values else None
+
+
+def better(name: str, runs: Iterable[Run], names: Mapping[tuple[str, str], str]) -> str:
+    """Whether lower or higher is better; empty where neither is."""
+    told = (str(score.get("better", "")) for run in runs for key, score in newest_scores(run).items() if names[key] == name)
+    return BETTER.get(name) or next(told, "")
+
+
+def in_order(of_runs: Iterable[Mapping[str, float]]) -> list[str]:
+    """The names of all numbers: scores first, then W2 over its floor, then the summary's."""
+    present = dict.fromkeys(name for found in of_runs for name in found)
+    order = [RATIO, *(key for key in MEANINGS if key not in BESIDE)]
+    return [name for name in present if name not in order] + [name for name in order if name in present]
+
+
+def shown(name: str, value: float | None) -> str:
+    """A number as text; shares are never rounded up to all."""
+    if value is None:
+        return ""
+    if name == "peak_memory_bytes":
+        return f"{value / 2**20:,.0f} MiB"
+    if name.endswith("_share"):
+        return f"{value:.0%}" if value in (0, 1) else f"{math.floor(value * 1000) / 10:.1f}%"
+    pattern = FORMATS.get(name, "{:.4g}")
+    return pattern.format(int(value) if pattern == "{:,}" else value)
+
+
+def deviation(name: str, found: Spread) -> str:
+    """A standard deviation as text, in the number's own unit; empty for one seed."""
+    if found.sd is None:
+        return ""
+    return f" ± {100 * found.sd:.2g}%" if FORMATS.get(name, "").endswith("%}") else f" ± {found.sd:.2g}"
+
+
+def meaning(name: str, run: Run) -> str:
+    """What a number of a summary is, in words."""
+    if name == RATIO:
+        return "1 is what real points get"
+    told = {"modes_total": run.summary.get("modes_total", "all"), "gap_kind": run.gap_kind or "reported"}
+    return MEANINGS[name].format(**told) if name in MEANINGS else ""
+
+
+def of_runs(runs: list[Run]) -> Plain:
+    """The numbers of runs, as plain data."""
+    names, notes = protocols(runs)
+    return {"kind": "runs", "runs": [_record(run, names) for run in runs], "notes": notes}
+
+
+def of_sweep(sweep: Sweep) -> Plain:
+    """The numbers of a sweep, as plain data: its cells, and their means over seeds."""
+    names, notes = protocols(sweep.cells)
+    cells = [{"values": cell.values, "seed": cell.seed, **_record(cell, names)} for cell in sweep.cells]
+    means = []
+    for group in groups(sweep):
+        found = [numbers(cell, names) for cell in group.finished]
+        spreads = {name: spread([f[name] for f in found if name in f]) for name in in_order(found)}
+        told = {name: {"mean": s.mean, "sd": s.sd, "n": len(s.values)} for name, s in spreads.items() if s}
+        counts = {"finished": len(group.finished), "failed": len(group.failed), "running": len(group.running), "missing": group.missing}
+        means.append({"values": group.values, **counts, "numbers": told})
+    head = {"kind": "sweep", "experiment": sweep.experiment, "axes": sweep.axes, "seeds": sweep.seeds}
+    return {**head, "cells": cells, "means": means, "notes": [*sweep.problems, *notes]}
+
+
+def as_json(found: Plain) -> str:
+    """As strict JSON."""
+    return json.dumps(_strict(found), indent=2, allow_nan=False) + "\n"
+
+
+def as_csv(found: Plain) -> str:
+    """A line a run, or a cell: its folder, its values and seed, its state, its numbers. An axis that is called as a number has its whole key."""
+    rows = found.get("cells", found.get("runs", []))
+    axes = list(found.get("axes", {}))
+    columns = in_order(row["numbers"] for row in rows)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    seed = ["seed"] if "cells" in found else []
+    called = [key if name in columns else name for key, name in axis_names(axes).items()]
+    writer.writerow(["folder", *called, *seed, "state", "step", *columns])
+    for row in rows:
+        values = [row["values"][key] for key in axes] + [row["seed"] for _ in seed]
+        writer.writerow([row["folder"], *values, row["state"], row["step"], *(row["numbers"].get(name, "") for name in columns)])
+    return text.getvalue()
+
+
+def _record(run: Run, names: Mapping[tuple[str, str], str]) -> Plain:
+    about = {"folder": str(run.path), "name": run.name, "state": run.state, "step": run.step, "gap_kind": run.gap_kind}
+    return {**about, "numbers": numbers(run, names), "scores": list(newest_scores(run).values()), "problems": run.problems}
+
+
+def _strict(tree: Any) -> Any:
+    """Plain data with null for what JSON has no number for."""
+    if isinstance(tree, dict):
+        return {key: _strict(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_strict(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree

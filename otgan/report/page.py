@@ -1,0 +1,212 @@
+"""The page: one HTML file with its styles, scripts, charts and pictures, that asks nothing of a network. No JAX.
+
+All text goes through the template engine's escaping, the charts' data through its JSON filter, which leaves no `<` in them. A content
+security policy allows the page's own two scripts by their hashes and nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from plotly.offline import get_plotlyjs
+
+from otgan import __version__
+from otgan.report import charts, grids, views
+from otgan.report.ledger import Group, Sweep, groups
+from otgan.report.numbers import Protocols, better, deviation, in_order, newest_scores, numbers, protocols, shown
+from otgan.report.pictures import Film, films
+from otgan.report.read import Plain, Run, card, compared, number
+from otgan.sweep.ledger import names as axis_names
+
+TEMPLATES = Path(__file__).parent / "templates"
+FRAMES = 40  # pictures of a kind in the page of one run
+THUMBNAILS = 200  # in a page of many, a run has its share of these
+SIDE = 320  # pixels of a thumbnail
+
+
+class Shown(NamedTuple):
+    """A run, prepared for its template."""
+
+    id: str
+    run: Run
+    label: str
+    ending: views.Word
+    verdict: views.Word
+    facts: list[tuple[str, str]]
+    headline: list[views.Row]
+    films: list[Film]
+    charts: list[tuple[str, str, str]]  # key, title, sentence
+    problems: list[str]
+
+
+def render(target: Sweep | Sequence[Run]) -> str:
+    """A page of a run, of several runs side by side, or of a sweep."""
+    if isinstance(target, Sweep):
+        return _sweep(target)
+    return _run(target[0]) if len(target) == 1 else _runs(target)
+
+
+def _run(run: Run) -> str:
+    figures: Plain = {}
+    names, notes = protocols([run])
+    shown_run = _shown(run, "run-0", run.name, names, FRAMES, None, figures, charts.ROOM)
+    parts = {"card": card(run), "values": compared(run), "numbers": views.all_numbers(run), "scores": views.scored(run)}
+    return _page("run.html", run.name, figures, shown=shown_run, notes=notes, environment=views.environment(run), **parts)
+
+
+def _runs(runs: Sequence[Run]) -> str:
+    labels = views.labels(runs)
+    figures: Plain = {f"all/{name}": figure for name, figure in charts.of_runs(runs, labels).items()}
+    overlaid = [(f"all/{name}", title, sentence) for name, (title, sentence) in charts.CURVES.items() if f"all/{name}" in figures]
+    judged = protocols(runs)
+    shown_runs = _cells(runs, labels, judged, figures)
+    found = [numbers(run, judged.names) for run in runs]
+    columns = in_order(found)
+    rows = [[shown(name, f.get(name)) for name in columns] for f in found]
+    parts = {"columns": _columns(columns, runs, judged), "rows": rows, "charts": overlaid, "differences": views.differences(runs)}
+    title = f"{len(runs)} runs" if len({run.name for run in runs}) > 1 else f"{len(runs)} runs of {runs[0].name}"
+    return _page("runs.html", title, figures, runs=shown_runs, verdict=views.verdict_of_all(runs), notes=judged.notes, **parts)
+
+
+def _sweep(sweep: Sweep) -> str:
+    judged = protocols(sweep.cells)
+    figures: Plain = {}
+    cells = _cells(sweep.cells, list(map(views.label, sweep.cells)), judged, figures)
+    found = {id(cell): numbers(cell, judged.names) for cell in sweep.cells}
+    board = grids.Board(sweep, groups(sweep), found)
+    finished = [cell for group in board.groups for cell in group.finished]
+    names = in_order(found[id(cell)] for cell in finished)
+    slices = _slices(board)
+    figures |= _grids(board, names, slices)
+    called = axis_names(sweep.axes)
+    counts = [(len(group.finished), len(group.failed), len(group.running), group.missing) for group in board.groups]
+    parts = {
+        "sweep": sweep,
+        "cells": cells,
+        "groups": [_group(board, group, names, cells) for group in board.groups],
+        "chosen": _chosen(board, names, judged),
+        "axes": list(called.values()),
+        "columns": _columns(names, sweep.cells, judged),
+        "slices": [views.group_label(Group(fixed, [], 0)) for fixed in slices],
+        "along": [(i, called[key]) for i, key in enumerate(sweep.plane) if len(sweep.axes[key]) > 1],
+        "panels": [views.group_label(Group(panel, [], 0)) for panel in _panels(sweep)] if sweep.others else [],
+        "others": " and ".join(called[key] for key in sweep.others),
+        "states": dict(zip(("finished", "failed", "running", "not begun"), map(sum, zip(*counts, strict=True)), strict=True)),
+        "verdict": views.verdict_of_all(finished),
+        "notes": [*sweep.problems, *judged.notes],
+    }
+    return _page("sweep.html", f"sweep of {sweep.experiment}", figures, **parts)
+
+
+def _page(template: str, title: str, figures: Plain, **parts: Any) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    plotly = _plotly()
+    hashes = " ".join(f"'sha256-{_digest(text)}'" for text in (plotly, script))
+    common = {"title": title, "figures": figures, "style": style, "script": script, "plotly": plotly, "hashes": hashes}
+    return environment.get_template(template).render(**common, version=__version__, **parts)
+
+
+def _shown(
+    run: Run, id: str, label: str, names: dict[tuple[str, str], str], most: int, side: int | None, figures: Plain, room: int
+) -> Shown:
+    drawn = charts.of_run(run, room)
+    figures |= {f"{id}/{name}": figure for name, figure in drawn.items()}
+    listed = [(f"{id}/{name}", *charts.CURVES.get(name, (name.split(" ")[1] if " " in name else name, "By step."))) for name in drawn]
+    problems = list(run.problems)
+    pictures = films(run.pictures, most, side, problems)
+    facts, headline = views.facts(run), views.headline(run, names)
+    return Shown(id, run, label, views.ending(run), views.verdict(run), facts, headline, pictures, listed, problems)
+
+
+def _cells(runs: Sequence[Run], labels: Sequence[str], judged: Protocols, figures: Plain) -> list[Shown]:
+    """Runs of a page of many, in small."""
+    most = max(1, min(12, THUMBNAILS // max(1, len(runs))))
+    room = max(100, min(charts.ROOM, charts.MOST // max(1, len(runs))))
+    labelled = enumerate(zip(runs, labels, strict=True))
+    return [_shown(run, f"run-{i}", label, judged.names, most, SIDE, figures, room) for i, (run, label) in labelled]
+
+
+def _columns(names: Sequence[str], runs: Sequence[Run], judged: Protocols) -> list[tuple[str, str, str]]:
+    """Numbers as columns: name, which way is better, and the floor of scores."""
+    floors = {
+        judged.names[key]: floor for run in runs for key, s in newest_scores(run).items() if (floor := number(s.get("floor"))) is not None
+    }
+    return [(name, better(name, runs, judged.names), f"{floors[name]:.4g}" if name in floors else "") for name in names]
+
+
+def _slices(board: grids.Board) -> list[dict[str, str]]:
+    """The combinations of the axes that a heat map has no room for."""
+    found = [{key: group.values[key] for key in board.sweep.others} for group in board.groups]
+    return [fixed for i, fixed in enumerate(found) if fixed not in found[:i]]
+
+
+def _panels(sweep: Sweep) -> list[dict[str, str]]:
+    """The values of the heat map's second axis."""
+    return [{sweep.plane[1]: value} for value in sweep.axes[sweep.plane[1]]]
+
+
+def _grids(board: grids.Board, names: Sequence[str], slices: Sequence[dict[str, str]]) -> Plain:
+    """Every figure that the page's choosers can ask for: by number, and by slice or panel."""
+    sweep, found = board.sweep, {}
+    for n, name in enumerate(names):
+        for s, fixed in enumerate(slices):
+            found[f"heat/{n}/{s}"] = grids.heat_map(board, name, fixed)
+            for a, along in enumerate(sweep.plane):
+                found[f"line/{n}/{s}/{a}"] = grids.lines(board, name, along, [key for key in sweep.plane if key != along], fixed)
+        for p, panel in enumerate(_panels(sweep) if sweep.others else []):
+            found[f"panel/{n}/{p}"] = grids.lines(board, name, sweep.plane[0], sweep.others, panel)
+    return found
+
+
+def _group(board: grids.Board, group: Group, names: Sequence[str], cells: Sequence[Shown]) -> Plain:
+    """A combination, prepared for its row and its panel."""
+    numbers_ = []
+    for name in names:
+        found = board.spread(group, name)
+        numbers_.append("" if found is None else f"{shown(name, found.mean)}{deviation(name, found)}")
+    own = [cell for cell in cells if any(cell.run is run for run in group.cells)]
+    counts = [
+        f"{len(group.finished)} ✓",
+        *([f"{len(group.failed)} ✕"] if group.failed else []),
+        *([f"{group.missing} –"] if group.missing else []),
+    ]
+    return {
+        "label": views.group_label(group),
+        "values": list(group.values.values()),
+        "numbers": numbers_,
+        "cells": own,
+        "counts": " ".join(counts),
+    }
+
+
+def _chosen(board: grids.Board, names: Sequence[str], judged: Protocols) -> int:
+    """The combination that is shown first: the best by the first number, where one is better; else the first that has a number."""
+    places = [i for i, group in enumerate(board.groups) if group.finished]
+    if not names or not places:
+        return 0
+    sign = {"lower": 1.0, "higher": -1.0, "": 0.0}.get(better(names[0], board.sweep.cells, judged.names), 0.0)
+
+    def rank(place: int) -> float:
+        found = board.spread(board.groups[place], names[0])
+        return float("inf") if found is None else sign * found.mean
+
+    return min(places, key=rank)
+
+
+@cache
+def _plotly() -> str:
+    return get_plotlyjs()
+
+
+def _digest(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

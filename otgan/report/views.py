@@ -1,0 +1,222 @@
+"""What a page says of a run in words: how it ended, what its duals are worth, its numbers and where they come from. No JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from otgan.console import clock
+from otgan.report.ledger import Group
+from otgan.report.numbers import RATIO, SHARE, meaning, newest_scores, numbers, shown
+from otgan.report.read import Plain, Run, dig, number, table
+from otgan.sweep.ledger import flat
+from otgan.sweep.ledger import names as axis_names
+
+FACTS = {  # of a config, on the first screen
+    "data.kind": "data",
+    "oracle.family": "family",
+    "oracle.loss": "loss",
+    "oracle.regularizer": "regularizer",
+    "oracle.lam": "lambda",
+    "oracle.epsilon": "epsilon",
+    "cost.name": "cost",
+    "cost.features": "features",
+    "batch.size": "batch",
+    "train.seed": "seed",
+}
+FIRST = (RATIO, "modes", "high_quality", SHARE, "loss", "dual_iterations_per_step", "steps_per_second")  # after scores, on the first screen
+KINDS = {
+    "certified": "by a gap certified on its batch",
+    "estimated": "by a gap estimated on held-out batches, which is no certificate",
+    "residual": "by a residual, which is no bound on the gap",
+}
+
+
+class Word(NamedTuple):
+    """A judgement: a symbol, a word, a sentence, and the tone of its colour, which repeats what the symbol says."""
+
+    symbol: str
+    word: str
+    sentence: str
+    tone: str  # good, warn, bad or plain
+
+
+class Row(NamedTuple):
+    """A number in a table."""
+
+    name: str
+    value: str
+    meaning: str
+
+
+class Scored(NamedTuple):
+    """A score in a table."""
+
+    metric: str
+    mean: str
+    sd: str
+    floor: str
+    better: str
+    step: str
+    compared: str
+    fingerprint: str
+    marks: list[str]
+    protocol: list[tuple[str, str]]
+
+
+def ending(run: Run) -> Word:
+    """How a run ended, or where it is."""
+    reason = str(run.status.get("reason") or "")
+    if run.state == "finished":
+        return Word("✓", "finished", "", "good")
+    if run.state == "running":
+        return Word("▸", "running", "", "plain")
+    if run.state == "stopped":
+        return Word("■", "stopped", reason, "warn")
+    if run.state == "diverged":
+        return Word("✕", "diverged", reason, "bad")
+    if run.state == "interrupted":
+        return Word("‖", "interrupted", f"no process is at work in it; go on with: otgan run {run.path}", "warn")
+    if run.state == "missing":
+        return Word("–", "not begun", "", "plain")
+    return Word("✕", "failed", "Its process died before it began.", "bad") if run.state == "failed" else Word("?", "unknown", "", "warn")
+
+
+def verdict(run: Run) -> Word:
+    """What the accuracy of a run's duals lets one say."""
+    share = number(run.summary.get(SHARE))
+    how = KINDS.get(run.gap_kind, "by a gap whose kind is not recorded")
+    if share is None:
+        return Word("?", "duals not recorded", "Nothing says how accurate its duals were.", "plain")
+    if share >= 1:
+        symbol, tone = ("✓", "good") if run.gap_kind == "certified" else ("≈", "plain")
+        return Word(symbol, f"duals {run.gap_kind or 'within epsilon'}", f"Every solved dual reached epsilon, {how}.", tone)
+    reached = f"{shown(SHARE, share)} of its solved duals reached epsilon, {how}"
+    return Word(
+        "△", f"{shown(SHARE, share)} within epsilon", f"{reached}. In the shaded steps the loss is not known to that accuracy.", "warn"
+    )
+
+
+def verdict_of_all(cells: Sequence[Run]) -> Word:
+    """The same of many runs: those that finished."""
+    known = {id(cell): share for cell in cells if (share := number(cell.summary.get(SHARE))) is not None}
+    short_of = [cell for cell in cells if known.get(id(cell), 1.0) < 1]
+    if not known:
+        return Word("?", "duals not recorded", "No run says how accurate its duals were.", "plain")
+    kinds = sorted({cell.gap_kind or "unrecorded" for cell in cells})
+    if not short_of:
+        tone = ("✓", "good") if kinds == ["certified"] else ("≈", "plain")
+        sentence = f"Every solved dual of {len(known)} runs reached epsilon; their gap is {' or '.join(kinds)}."
+        return Word(tone[0], "all within epsilon", sentence, tone[1])
+    worst = min(short_of, key=lambda cell: known[id(cell)])
+    least = (
+        f"the least {shown(SHARE, known[id(worst)])}, at {label(worst)}" if worst.values else f"the least {shown(SHARE, known[id(worst)])}"
+    )
+    sentence = (
+        f"{len(short_of)} of {len(known)} runs have steps whose dual did not reach epsilon; {least}. Their gap is {' or '.join(kinds)}."
+    )
+    return Word("△", f"{len(short_of)} of {len(known)} with steps above epsilon", sentence, "warn")
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """What a run is, in a few pairs."""
+    found = [(word, str(value)) for key, word in FACTS.items() if isinstance(value := dig(run.config, key), str | int | float)]
+    seconds = number(run.status.get("seconds"))
+    asked = number(dig(run.config, "train.steps"))
+    steps = f"{run.step:,}" + (f" of {int(asked):,}" if asked and asked != run.step else "")
+    return [*found, ("steps", steps), *([("trained", clock(seconds))] if seconds is not None else [])]
+
+
+def headline(run: Run, names: Mapping[tuple[str, str], str]) -> list[Row]:
+    """At most four numbers for the first screen: scores with their floors, then what else tells most."""
+    rows = []
+    for key, score in newest_scores(run).items():
+        floor = number(score.get("floor"))
+        rows.append(Row(names[key].replace("_", " "), f"{score['mean']:.4g}", "" if floor is None else f"floor {floor:.4g}"))
+    found = numbers(run, names)
+    told = {RATIO: "1 is real points", "modes": f"of {run.summary.get('modes_total', '?')}", "high_quality": "within 3 sd of a mode"}
+    told |= {
+        SHARE: f"of duals within epsilon, {run.gap_kind}",
+        "loss": "last window",
+        "dual_iterations_per_step": "",
+        "steps_per_second": "",
+    }
+    rows += [Row(name.replace("_", " "), shown(name, found[name]), told[name]) for name in FIRST if name in found]
+    return rows[:4]
+
+
+def all_numbers(run: Run) -> list[Row]:
+    """Every number of a run's summary, with what it means; those that this version does not know too."""
+    summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None}
+    found = {**numbers(run, {key: key[0] for key in newest_scores(run)}), **summary}
+    scored = {metric for metric, _ in newest_scores(run)}
+    return [Row(name, shown(name, value), meaning(name, run)) for name, value in found.items() if name not in scored]
+
+
+def scored(run: Run) -> list[Scored]:
+    """A run's newest scores with all that they depend on."""
+    rows = []
+    for score in newest_scores(run).values():
+        sd, floor = number(score.get("sd")), number(score.get("floor"))
+        marks = score.get("marks")
+        protocol = [(key, str(value)) for key, value in flat(score["protocol"]).items()]
+        counts = [number(dig(score, f"protocol.{key}")) for key in ("samples", "references")]
+        compared = " with ".join("?" if n is None else f"{int(n):,}" for n in counts) + f" {dig(score, 'protocol.split') or ''}"
+        rows.append(
+            Scored(
+                score["metric"],
+                f"{score['mean']:.4g}",
+                "" if sd is None else f"{sd:.2g}",
+                "" if floor is None else f"{floor:.4g}",
+                str(score.get("better") or ""),
+                str(score.get("step", "")),
+                compared,
+                score["fingerprint"],
+                [str(mark) for mark in marks] if isinstance(marks, list) else [],
+                protocol,
+            )
+        )
+    return rows
+
+
+def environment(run: Run) -> list[tuple[str, str]]:
+    """Where a run ran, and on which data."""
+    known = {**table(run.environment.get("data")), **{f"version of {k}": v for k, v in table(run.environment.get("versions")).items()}}
+    plain = {key: run.environment.get(key) for key in ("platform", "python", "devices", "command")}
+    return [(key, _words(value)) for key, value in {**known, **plain}.items() if value is not None and key != "form"]
+
+
+def label(run: Run) -> str:
+    """A cell by its values."""
+    return ", ".join([_by_name(run.values), *([] if run.seed is None else [f"seed {run.seed}"])])
+
+
+def group_label(group: Group) -> str:
+    """A combination by its values."""
+    return _by_name(group.values) or "all seeds"
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Runs by what differs between them: a few values of their configs, else their folders."""
+    configs = [{key: value for key, value in flat(run.config).items() if not key.startswith("card.") and key != "name"} for run in runs]
+    keys = [key for key in dict.fromkeys(k for config in configs for k in config) if len({repr(c.get(key)) for c in configs}) > 1]
+    names = [run.name if len({other.name for other in runs}) > 1 else "" for run in runs]
+    told = [", ".join([*filter(None, [name]), _by_name({k: c.get(k) for k in keys[:3]})]) for name, c in zip(names, configs, strict=True)]
+    if len(set(told)) == len(runs) and len(keys) <= 3:
+        return told
+    return [run.path.resolve().name for run in runs]
+
+
+def _by_name(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {values[key]}" for key, name in axis_names(values).items())
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def differences(runs: Sequence[Run]) -> Plain:
+    """The keys whose values differ between runs, with each run's value."""
+    configs = [{key: value for key, value in flat(run.config).items() if not key.startswith("card.")} for run in runs]
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return {key: [_words(c.get(key, "—")) for c in configs] for key in keys if len({repr(c.get(key)) for c in configs}) > 1}

@@ -1,0 +1,166 @@
+"""A sweep's folder becomes its grid: cells in their places, means over seeds, and nothing averaged that is not comparable."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from reports import SUMMARY, checked, end, run_folder, score, sweep_folder
+
+from otgan.report.command import read
+from otgan.report.grids import Board, heat_map, lines
+from otgan.report.ledger import groups, ordered, read_sweep, text
+from otgan.report.numbers import as_csv, as_json, in_order, numbers, of_sweep, protocols
+from otgan.report.page import render
+from otgan.report.read import read_run
+
+LAM, EPSILON, LOSS = "oracle.lam", "oracle.epsilon", "oracle.loss"
+AXES = {LOSS: ["regot", "sinkhorn"], EPSILON: ["0.3x", "0.02x"], LAM: [5.0, 0.05, 0.5]}
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """A sweep of 12 combinations and two seeds: W2 known, one cell diverged, one died, one combination not begun."""
+    found = sweep_folder(tmp_path / "s", AXES, [0, 1])
+    for i, (place, folder) in enumerate(found.items()):
+        if place[:3] == ("regot", "0.02x", 5.0):
+            continue
+        if place == ("regot", "0.3x", 5.0, 1):
+            end(folder, state="diverged", reason="loss became nan at step 3", summary={"w2": 1e9, "w2_floor": 0.4})
+        elif place == ("sinkhorn", "0.3x", 0.05, 0):
+            (folder.path / "log.txt").write_text("compiling\nMemoryError: out of memory\n")
+        else:
+            end(folder, summary={**SUMMARY, "w2": 0.5 + i / 100, "converged_share": 0.75 if place[2] == 5.0 else 1.0})
+    return found
+
+
+def board_of(path):
+    sweep = read_sweep(path)
+    names, _ = protocols(sweep.cells)
+    return Board(sweep, groups(sweep), {id(cell): numbers(cell, names) for cell in sweep.cells})
+
+
+def test_values_in_any_spelling_are_one_value():
+    assert text("1e-1") == text(0.1) == text("0.10") == "0.1"
+    assert text("0.30x") == "0.3x"
+    assert text("sinkhorn") == "sinkhorn"
+    assert text(True) == "true"
+    assert ordered(["0.3x", "10", "kl", "2", "0.02x", "2"]) == ["2", "10", "0.02x", "0.3x", "kl"]
+
+
+def test_a_sweeps_cells_are_in_their_places(cells, tmp_path):
+    sweep = read_sweep(tmp_path / "s")
+    assert sweep.problems == []
+    assert sweep.plane == [LAM, EPSILON]
+    assert sweep.others == [LOSS]
+    assert sweep.axes == {LOSS: ["regot", "sinkhorn"], EPSILON: ["0.02x", "0.3x"], LAM: ["0.05", "0.5", "5"]}
+    found = {tuple(g.values.values()): (len(g.finished), len(g.failed), g.missing) for g in groups(sweep)}
+    assert len(found) == 12
+    assert found["regot", "0.02x", "5"] == (0, 0, 2)
+    assert found["regot", "0.3x", "5"] == (1, 1, 0)
+    assert found["sinkhorn", "0.3x", "0.05"] == (1, 1, 0)
+    assert found["sinkhorn", "0.3x", "0.5"] == (2, 0, 0)
+
+
+def test_means_are_over_the_seeds_that_finished(cells, tmp_path):
+    told = of_sweep(read_sweep(tmp_path / "s"))
+    means = {tuple(m["values"].values()): m["numbers"].get("w2") for m in told["means"]}
+    place = {key[:3]: [] for key in cells}
+    for i, key in enumerate(cells):
+        place[key[:3]].append(0.5 + i / 100)
+    expected = place["sinkhorn", "0.02x", 0.5]
+    assert means["sinkhorn", "0.02x", "0.5"] == pytest.approx({"mean": np.mean(expected), "sd": np.std(expected, ddof=1), "n": 2})
+    assert means["regot", "0.3x", "5"] == {"mean": pytest.approx(place["regot", "0.3x", 5.0][0]), "sd": None, "n": 1}
+    assert means["regot", "0.02x", "5"] is None
+    json.loads(as_json(told))
+    rows = list(csv.DictReader(io.StringIO(as_csv(told))))
+    assert len(rows) == 24
+    assert {(row[LOSS], row["lam"], row["epsilon"], row["seed"]) for row in rows} == {
+        (loss, text(lam), epsilon, str(seed)) for loss, epsilon, lam, seed in cells
+    }
+    assert sum(float(row["w2"]) for row in rows if row["state"] == "finished") == pytest.approx(
+        sum(sum(values) for key, values in place.items() if key != ("regot", "0.02x", 5.0))
+        - place["regot", "0.3x", 5.0][1]
+        - place["sinkhorn", "0.3x", 0.05][0]
+    )
+
+
+def test_the_heat_map_carries_its_numbers_and_its_gaps(cells, tmp_path):
+    board = board_of(tmp_path / "s")
+    figure = heat_map(board, "w2", {LOSS: "regot"})
+    heat, missing = figure["data"]
+    assert (heat["x"], heat["y"]) == (["0.05", "0.5", "5"], ["0.02x", "0.3x"])
+    for row, epsilon in enumerate(heat["y"]):
+        for column, lam in enumerate(heat["x"]):
+            group = board.groups[heat["customdata"][row][column]]
+            assert group.values == {LOSS: "regot", EPSILON: epsilon, LAM: lam}
+            found = board.spread(group, "w2")
+            assert heat["z"][row][column] == (found.mean if found else None)
+            assert heat["text"][row][column].startswith(f"<b>{found.mean:.4g}</b>" if found else "")
+    assert "75.0% ≤ ε" in heat["text"][1][2]
+    assert "1 of 2 seeds" in heat["text"][1][2]
+    assert (missing["x"], missing["y"], missing["text"]) == (["5"], ["0.02x"], ["not begun"])
+    checked(figure)
+
+
+def test_lines_have_the_spread_of_the_seeds(cells, tmp_path):
+    board = board_of(tmp_path / "s")
+    figure = lines(board, "w2", LAM, [LOSS], {EPSILON: "0.3x"})
+    regot, sinkhorn = figure["data"]
+    assert (regot["name"], sinkhorn["name"]) == ("loss regot", "loss sinkhorn")
+    assert regot["x"] == [0.05, 0.5, 5.0]
+    assert regot["error_y"]["array"] == pytest.approx([np.std([0.0, 0.01], ddof=1)] * 2 + [0.0])
+    assert regot["line"]["dash"] != sinkhorn["line"]["dash"]
+    assert regot["marker"]["symbol"] != sinkhorn["marker"]["symbol"]
+    assert figure["layout"]["xaxis"]["type"] == "log"
+    checked(figure)
+    assert lines(board, "w2", LOSS, [], {EPSILON: "0.3x", LAM: "5"})["layout"]["xaxis"]["type"] == "category"
+
+
+def test_scores_by_different_protocols_are_not_averaged(tmp_path):
+    cells = sweep_folder(tmp_path / "s", {LAM: [1.0]}, [0, 1, 2])
+    for folder, print_ in zip(cells.values(), ("abc", "abc", "other"), strict=True):
+        end(folder, scores=[score(1.0, step=20), score(3.0, fingerprint=print_, samples=100 if print_ == "abc" else 5)])
+    told = of_sweep(read_sweep(tmp_path / "s"))
+    assert told["means"][0]["numbers"]["fid[x] (abc)"] == {"mean": pytest.approx(7 / 3), "sd": pytest.approx(2 / 3**0.5), "n": 3}
+    assert told["means"][0]["numbers"]["fid[x] (other)"] == {"mean": 3.0, "sd": None, "n": 1}
+    (note,) = told["notes"]
+    assert "abc and other differ in samples (100 against 5)" in note
+
+
+def test_what_was_meant_to_be_a_sweep_is_shown_as_far_as_it_goes(cells, tmp_path):
+    one, two, three, *_ = cells.values()
+    (one.path / "cell.json").write_text("{")
+    (two.path / "cell.json").write_text('{"values": {"oracle.lam": 7}, "seed": "x"}')
+    (three.path / "config.json").write_text("[")
+    (tmp_path / "s/cells/stray").mkdir()
+    told = json.loads((tmp_path / "s/sweep.json").read_text())
+    (tmp_path / "s/sweep.json").write_text(json.dumps({**told, "format": 9, "seeds": "three"}))
+    sweep = read([tmp_path / "s"])
+    notes = " ".join(sweep.problems)
+    assert "format 9" in notes
+    assert f"{one.path.name} is left out: its cell.json names no values" in notes
+    assert f"{two.path.name} has no value of every axis" in notes
+    assert "stray is left out: it holds no run" in notes
+    page = render(sweep)
+    assert "config.json could not be read" in page
+    assert "its log ends: MemoryError: out of memory" in page
+    assert "loss became nan at step 3" in page
+    (tmp_path / "s/sweep.json").write_text("half a li")
+    assert "sweep.json could not be read" in render(read([tmp_path / "s"]))
+
+
+def test_a_sweep_that_has_not_begun_has_a_page(tmp_path):
+    sweep_folder(tmp_path / "s", {LAM: [1.0, 2.0]}, [0])
+    page = render(read([tmp_path / "s"]))
+    assert "No cell has finished yet" in page
+    assert "2 not begun" in page
+
+
+def test_numbers_come_with_scores_first(tmp_path):
+    run = read_run(run_folder(tmp_path / "r", scores=[score(9.0, step=20), score(3.0)]).path)
+    found = numbers(run, protocols([run]).names)
+    assert found["fid[x]"] == 3.0
+    assert found["w2 / w2_floor"] == pytest.approx(1.25)
+    assert in_order([found])[:3] == ["fid[x]", "w2 / w2_floor", "modes"]

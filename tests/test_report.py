@@ -1,0 +1,100 @@
+"""`otgan report` as users type it."""
+
+import csv
+import io
+import json
+import time
+import webbrowser
+from pathlib import Path
+
+import pytest
+from commands import SMALL, TINY, otgan, run_folders
+from reports import end, line, picture, run_folder, score, sweep_folder
+
+pytestmark = pytest.mark.usefixtures("elsewhere")
+
+
+def test_a_run_has_a_page(tmp_path):
+    assert otgan("run", "sinkhorn-grid", *SMALL, *TINY, "--lam", "0.5").exit_code == 0
+    (folder,) = run_folders()
+    done = otgan("report", folder)
+    assert done.exit_code == 0, done.output
+    assert "report.html" in done.output
+    page = Path("report.html").read_text()
+    for words in ("sinkhorn-grid", "Every solved dual reached epsilon", "data:image/png;base64,", "● 0.5", "run-0/gradient_norm"):
+        assert words in page
+    assert "What could not be read" not in page
+
+
+def test_json_and_csv_give_the_numbers_and_no_page():
+    folders = [run_folder(Path(f"r{i}"), overrides={"train.seed": i}, scores=[score(i + 1.5)]).path for i in range(2)]
+    told = json.loads(otgan("report", *folders, "--json").output)
+    assert [run["numbers"]["fid[x]"] for run in told["runs"]] == [1.5, 2.5]
+    assert [run["folder"] for run in told["runs"]] == ["r0", "r1"]
+    rows = list(csv.DictReader(io.StringIO(otgan("report", *folders, "--csv").output)))
+    assert [(row["folder"], row["state"], row["w2"], row["fid[x]"]) for row in rows] == [
+        ("r0", "finished", "0.5", "1.5"),
+        ("r1", "finished", "0.5", "2.5"),
+    ]
+    assert not list(Path().glob("*.html"))
+    assert otgan("report", *folders, "--json", "-o", "both.html").exit_code == 0
+    assert "2 runs of sinkhorn-grid" in Path("both.html").read_text()
+
+
+def test_a_sweep_has_a_page():
+    for folder in sweep_folder(Path("s"), {"oracle.lam": [0.1, 1.0], "oracle.epsilon": ["0.3x"]}, [0, 1]).values():
+        end(folder)
+    assert otgan("report", "s", "-o", "s.html").exit_code == 0
+    page = Path("s.html").read_text()
+    assert "sweep of sinkhorn-grid" in page
+    assert "heat/0/0" in page
+    assert "4 finished" in page
+
+
+def test_the_same_run_twice_is_one():
+    folder = run_folder(Path("r")).path
+    assert len(json.loads(otgan("report", folder, folder.resolve(), "--json").output)["runs"]) == 1
+
+
+def test_open_opens_the_page(monkeypatch):
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    assert otgan("report", run_folder(Path("r")).path, "-o", "p.html", "--open").exit_code == 0
+    assert opened == [Path("p.html").resolve().as_uri()]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["nowhere"], "there is no folder nowhere"),
+        (["empty"], "empty is neither a run nor a sweep"),
+        (["r", "empty"], "empty is neither a run nor a sweep"),
+        (["r", "s"], "s is a sweep, which has a page of its own"),
+        (["r", "--json", "--csv"], "--json and --csv both print"),
+        (["r", "-o", "nowhere/p.html"], "cannot write nowhere/p.html"),
+        ([], "Missing argument"),
+    ],
+)
+def test_mistakes_are_one_sentence(words, sentence):
+    run_folder(Path("r"))
+    sweep_folder(Path("s"), {"oracle.lam": [1.0]}, [0])
+    Path("empty").mkdir()
+    done = otgan("report", *words)
+    assert done.exit_code == 2
+    assert sentence in done.output
+    assert not list(Path().glob("*.html"))
+
+
+@pytest.mark.slow
+def test_a_hundred_runs_have_a_page_in_ten_seconds(tmp_path):
+    lines = [line(10 * i, loss=1.0 / i) for i in range(1, 651)]  # as many as a run of sinkhorn-grid
+    folders = []
+    for i in range(100):
+        folder = run_folder(tmp_path / f"r{i:02d}", overrides={"train.seed": i}, lines=lines)
+        for step in range(650, 6501, 650):
+            picture(folder.picture(step), i, (600, 600))
+        folders.append(folder.path)
+    began = time.process_time()
+    assert otgan("report", *folders).exit_code == 0
+    assert time.process_time() - began < 10
+    assert Path("report.html").stat().st_size < 16e6
