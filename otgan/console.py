@@ -213,6 +213,32 @@ def _cell(record: Mapping[str, Any]) -> str:
     return f"{record['mean']:.4g}" + ("" if record["sd"] is None else f" ± {record['sd']:.2g}")
 
 
+def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
+    """The three diagnoses of `otgan.diagnosis.command.diagnose`."""
+    mean = found["mean_cost"]
+    console.print(f"diagnosis of {found['run']}, step {found['step']:,}", markup=False, soft_wrap=True)
+    console.print(f"\nthe gradient's error on a batch of {found['batch']} in float64; mean cost {mean:.4g}, L0 {found['L0']:.4g}")
+    rows = [
+        (f"{r['lam'] / mean:.3g}x", f"{r['epsilon'] / mean:.3g}x", *(f"{r[k]:.3g}" for k in ("suboptimality", "error", "bound", "ratio")))
+        for r in found["gradients"]
+    ]
+    console.print(plain_table(("lam", "epsilon", "true suboptimality", "error", "bound", "error / bound"), rows))
+    lams = dict.fromkeys(r["lam"] for r in found["gradients"])
+    slopes = ", ".join(f"{slope:.2f} at lam {lam / mean:.3g}x" for lam, slope in zip(lams, found["slopes"], strict=True))
+    console.print(f"log-log slope of the error in the true suboptimality: {slopes} (the theory: at least 0.5 in the limit)", soft_wrap=True)
+    console.print("\ncost of exact transport between two batches")
+    costs = [(f"{r['size']:,}", f"{r['mean']:.4g}", f"{r['standard_error']:.2g}", str(r["batches"])) for r in found["batches"]]
+    console.print(plain_table(("batch size", "mean", "standard error", "batches"), costs))
+    whole = found["reference"]
+    bounds = f"between {whole['lower']:.4g} (standard error {whole['lower_standard_error']:.2g}) and {whole['upper']:.4g}"
+    console.print(f"to all {whole['train']:,} training examples: {bounds}")
+    still = found["stationarity"]
+    squared = f"{still['squared_norm']:.3g} (standard error {still['standard_error']:.2g})"
+    console.print(
+        f"\nsquared norm of the expected gradient of the run's loss: {squared}; of one batch's: {still['batch_squared_norm']:.3g}"
+    )
+
+
 def plain_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     """A table without lines."""
     table = Table(*header, box=None, pad_edge=False, header_style="bold")

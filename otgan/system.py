@@ -34,6 +34,7 @@ class System:
     stepper: Stepper
     sample: Callable[[Any, Any, Array, int, Any], Array]
     """(dual, generator's parameters, key, size, source's examples or None) -> size samples."""
+    networks: Players  # generator and encoder, without parameters
 
 
 def build(config: Config, form: Form, mesh: Mesh | None = None) -> System:
@@ -52,7 +53,7 @@ def build(config: Config, form: Form, mesh: Mesh | None = None) -> System:
         z = draw_latents(Clouds(nothing, None, None, source), key, size, config.generator.latent_dim)
         return family.generate(dual, parameters, z)
 
-    return System(form, family, make_stepper(config, family, networks), sample)
+    return System(form, family, make_stepper(config, family, networks), sample, networks)
 
 
 def _encoder(config: Config, form: Form) -> Network | None:

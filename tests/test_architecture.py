@@ -23,7 +23,7 @@ LAYERS = [
     ("metrics", "pictures", "records", "checkpoints", "features"),
     ("restore",),
     ("sampling",),
-    ("evaluation",),
+    ("evaluation", "diagnosis"),
     ("loop",),
     ("launch", "console"),
     ("sweep",),

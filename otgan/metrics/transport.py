@@ -168,11 +168,11 @@ def _c_transform(cost: Array, f: Array) -> Array:
 
 def _rounded_cost(cost: Float[Array, "n N"], plan: Float[Array, "n N"]) -> float:
     """The cost of a plan rounded to the marginals: never below the optimum."""
-    return float(np.sum(np.asarray(_costs_of_rounded(cost, plan), np.float64)))
+    return float(np.sum(np.asarray(costs_of_rounded(cost, plan), np.float64)))
 
 
 @jax.jit
-def _costs_of_rounded(cost: Array, plan: Array) -> Float[Array, " N"]:
+def costs_of_rounded(cost: Array, plan: Array) -> Float[Array, " N"]:
     """Each training example's part. As in Altschuler, Weed, Rigollet (2017, Algorithm 2): scale down, then make up what is lacking."""
     n, m = plan.shape
     x = jnp.minimum(1.0, 1 / n / jnp.maximum(jnp.sum(plan, axis=1), FLOOR))

@@ -1,0 +1,90 @@
+"""What batches of a size do not see: the cost of exact transport between two batches, beside that to the whole training set.
+
+A batch's transport is dearer on average than the transport of what it was drawn from, for its points must go to those few that were drawn
+with them. The reference is the semi-discrete cost from the generator to all N training points, between two bounds:
+
+    E_z min_j (c(G(z), y_j) - g_j) + mean g     at most, whatever g      fresh samples: an estimate without bias of a lower bound
+    E <C, R>                                    at least                 a feasible plan from n samples to all training points
+
+with g and R from one entropic solve between n samples and all training points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
+
+from otgan.metrics.transport import costs_of_rounded
+from otgan.oracles.entropic import solve_entropic
+
+LAM, EPSILON, MOST = 0.005, 0.002, 400  # of the solve to all training points, in multiples of the mean cost; iterations
+BLOCK = 5_000  # training examples at a time
+
+Cost = Callable[[Array, Array], Array]
+
+
+class BatchCost(NamedTuple):
+    """Exact transport between batches of a size."""
+
+    size: int
+    mean: float  # units of the cost
+    standard_error: float
+    batches: int
+
+
+class Reference(NamedTuple):
+    """The cost of transport to the whole training set lies between these, up to the noise of sampling."""
+
+    lower: float
+    lower_standard_error: float
+    upper: float
+
+
+def batch_costs(cost: Cost, pairs: Callable[[int, int], tuple[Array, Array]], sizes: list[int], batches: int) -> list[BatchCost]:
+    """The mean cost of exact transport between batches of each size.
+
+    Args:
+        cost: (n, ...), (m, ...) -> (n, m).
+        pairs: (size, number of the batch) -> real and generated examples.
+        sizes: of batches.
+        batches: of the smallest size; of larger ones fewer, as many examples in all, but four at least.
+    """
+    rows = []
+    for size in sizes:
+        count = max(4, batches * sizes[0] // size)
+        values = [exact_cost(np.asarray(cost(*pairs(size, k)))) for k in range(count)]
+        rows.append(BatchCost(size, float(np.mean(values)), float(np.std(values, ddof=1) / count**0.5), count))
+    return rows
+
+
+def exact_cost(costs: Float[np.ndarray, "n n"]) -> float:
+    """The smallest mean cost of an assignment."""
+    rows, columns = linear_sum_assignment(costs)
+    return float(costs[rows, columns].mean(dtype=np.float64))
+
+
+def reference(cost: Cost, train: Float[Array, "N ..."], samples: Float[Array, "n ..."], fresh: Float[Array, "m ..."]) -> Reference:
+    """Bounds on the cost of transport from the generator to all training examples.
+
+    Args:
+        cost: (n, ...), (m, ...) -> (n, m).
+        train: all training examples.
+        samples: generated examples to solve with.
+        fresh: others, to evaluate on.
+    """
+    blocks = [slice(i, i + BLOCK) for i in range(0, len(train), BLOCK)]
+    matrix = jnp.concatenate([cost(samples, train[block]) for block in blocks], axis=1)
+    mean = jnp.mean(matrix)
+    found = jax.jit(solve_entropic, static_argnames="max_iterations")(matrix, LAM * mean, EPSILON * mean, max_iterations=MOST)
+    g = jnp.min(matrix - found.f[:, None], axis=0)
+    nearest = jnp.min(jnp.stack([jnp.min(cost(fresh, train[block]) - g[None, block], axis=1) for block in blocks]), axis=0)
+    values = np.asarray(nearest, np.float64) + float(np.mean(np.asarray(g, np.float64)))
+    upper = float(np.sum(np.asarray(costs_of_rounded(matrix, found.plan), np.float64)))
+    return Reference(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5), upper)

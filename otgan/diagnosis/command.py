@@ -1,0 +1,147 @@
+"""`otgan diagnose`: a run's checkpoint, its batch, its oracle in float64, and the three diagnoses as plain data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from otgan.clouds import Clouds, as_floats, draw_latents, draw_reals, make_clouds
+from otgan.config import Config, Regularized
+from otgan.costs import make_cost
+from otgan.data import load, load_source
+from otgan.diagnosis.bias import batch_costs, reference
+from otgan.diagnosis.gradients import Solver, gradient_errors, lipschitz, of_mass_one, slope
+from otgan.diagnosis.stationarity import stationarity
+from otgan.errors import UserError
+from otgan.oracles.entropic import solve_entropic
+from otgan.oracles.quadratic import solve_quadratic
+from otgan.oracles.solution import Solution
+from otgan.restore import Restored, restore
+from otgan.runs import RunFolder
+
+SEED = 2023
+PAIRS = 128  # examples of a kind in the batch whose gradient is looked at
+SAMPLES, FRESH = 1_000, 4_000  # for the cost of transport to the whole training set
+MOST = 100_000  # iterations
+Show = Callable[[str], None]
+
+
+def diagnose(
+    folder: RunFolder,
+    epsilons: tuple[float, ...],
+    lams: tuple[float, ...],
+    sizes: tuple[int, ...],
+    batches: int,
+    step: int | None,
+    data_dir: Path | None,
+    show: Show,
+) -> dict[str, Any]:
+    """All three, as plain data; epsilons and lams in multiples of the batch's mean cost.
+
+    Raises:
+        UserError: the run trains no generator, or is not there.
+    """
+    run = restore(folder, step)
+    if not run.config.trains_generator:
+        raise UserError(f"{folder.path} trains no generator: there is no gradient to diagnose")
+    dataset = load(run.config.data, data_dir)
+    clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, run.config.batch, run.config.generator.latent_dim, load_source(run.config)))
+    show("gradients")
+    found: dict[str, Any] = {"run": str(folder.path), "step": run.step, **_gradients(run, clouds, epsilons, lams)}
+    show("stationarity")
+    key = jax.random.key(SEED)
+    players = run.state.players
+    found["stationarity"] = {**stationarity(run.system.family, run.state.dual, players, clouds, key, batches)._asdict(), "batches": batches}
+    show("batches")
+    return {**found, **_bias(run, clouds, sizes, batches)}
+
+
+def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[float, ...], lams: tuple[float, ...]) -> dict[str, Any]:
+    """Errors of the gradient on one batch, in float64."""
+    config, players = run.config, run.state.players
+    size = min(PAIRS, config.batch.size)
+    key_x, key_z = jax.random.split(jax.random.key(SEED))
+    x, z = (
+        draw_reals(clouds._replace(bounds=None), key_x, size),
+        draw_latents(clouds._replace(spread=None), key_z, size, run.config.generator.latent_dim),
+    )
+    with jax.enable_x64(True):
+        x, z, players = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (x, z, players))
+        features, cost = _features(run, players.encoder), make_cost(config.cost.name)
+        generator = run.system.networks.generator
+
+        def matrix(theta: Any) -> Array:
+            return cost(features(x), features(generator.apply(theta, z)))
+
+        def pair(theta: Any, x_i: Array, z_j: Array) -> Array:
+            return cost(features(x_i[None]), features(generator.apply(theta, z_j[None])))[0, 0]
+
+        costs, pull = jax.vjp(matrix, players.generator)
+        mean = float(jnp.mean(costs))
+        constant = lipschitz(pair, players.generator, x, z)
+        absolute = ([lam * mean for lam in lams], [epsilon * mean for epsilon in epsilons])
+        errors = gradient_errors(costs, lambda plan: pull(plan)[0], _solver(config), *absolute, constant)
+    rows = [{**e._asdict(), "ratio": e.error / e.bound} for e in errors]
+    slopes = {lam: slope([e for e in errors if e.lam == lam]) for lam in absolute[0]}
+    return {"batch": size, "mean_cost": mean, "L0": constant, "gradients": rows, "slopes": [slopes[lam] for lam in absolute[0]]}
+
+
+def _features(run: Restored, encoder: Any) -> Callable[[Array], Array]:
+    network = run.system.networks.encoder
+    return (lambda x: x.reshape(len(x), -1)) if network is None else partial(network.apply, encoder)
+
+
+def _solver(config: Config) -> Solver:
+    """The oracle of the run, checked after every iteration so that it stops close to epsilon; KL where the run has none."""
+    oracle = config.oracle if isinstance(config.oracle, Regularized) else Regularized()
+    if oracle.regularizer == "l2":
+        return jax.jit(partial(solve_quadratic, iterations_per_check=1, max_iterations=MOST))
+
+    @jax.jit
+    def solve(costs: Array, lam: Array, epsilon: Array) -> Solution:
+        found = solve_entropic(costs, lam, epsilon, anneal=oracle.anneal, iterations_per_check=1, max_iterations=MOST)
+        return of_mass_one(found, lam)
+
+    return solve
+
+
+def _bias(run: Restored, clouds: Clouds, sizes: tuple[int, ...], batches: int) -> dict[str, Any]:
+    """Costs of batches, and of transport to the whole training set, on the run's own cost."""
+    state, clouds = run.state, clouds._replace(bounds=None, spread=None)
+    features = jax.jit(_features(run, state.players.encoder))
+    cost = jax.jit(make_cost(run.config.cost.name))
+    key, real = jax.random.split(jax.random.key(SEED + 1))
+
+    def generated(size: int, number: int) -> Array:
+        z = draw_latents(clouds, jax.random.fold_in(key, number), size, run.config.generator.latent_dim)
+        return features(run.system.family.generate(state.dual, state.average, z))
+
+    def pairs(size: int, k: int) -> tuple[Array, Array]:
+        number = size * 1_000 + k
+        return features(draw_reals(clouds, jax.random.fold_in(real, number), size)), generated(size, number)
+
+    train = jnp.concatenate(
+        [features(as_floats(jnp.asarray(clouds.examples[i : i + FRESH]))) for i in range(0, len(clouds.examples), FRESH)]
+    )
+    bounds = reference(cost, train, generated(SAMPLES, 1), generated(FRESH, 2))
+    rows = [row._asdict() for row in batch_costs(lambda x, y: cost(y, x), pairs, sorted(sizes), batches)]
+    return {"batches": rows, "reference": {**bounds._asdict(), "train": len(train), "samples": SAMPLES}}
+
+
+def keep(found: dict[str, Any], folder: RunFolder) -> list[str]:
+    """Write the numbers and a picture of them into the run's folder. Returns where."""
+    from otgan.diagnosis.picture import draw
+
+    folder.eval.mkdir(exist_ok=True)
+    numbers, picture = (folder.eval / f"diagnosis-{found['step']:07d}.{ending}" for ending in ("json", "png"))
+    numbers.write_text(json.dumps(found, indent=2) + "\n")
+    draw(found, picture)
+    return [str(numbers), str(picture)]

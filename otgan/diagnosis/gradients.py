@@ -1,0 +1,105 @@
+"""How wrong the generator's gradient is when the dual is not exact, beside what the theory allows.
+
+Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018): with a dual that is eps-suboptimal, the gradient sum_ij P_ij grad c(x_i, G(z_j)) is off by
+
+    |error|  <=  L0 sqrt(2 eps / lam),        L0 = max_ij |grad_theta c(x_i, G_theta(z_j))|
+
+for KL with a plan of mass one (`of_mass_one`) and for L2 as it is. Everything here is of the distance d between one real and one
+generated batch, whatever loss the run is made of, and is computed in float64: the truth is a dual solved to a far smaller gap than any
+that is asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+from jaxtyping import Float
+
+from otgan.oracles.solution import Solution
+
+PairCost = Callable[[Any, Array, Array], Array]
+"""(generator's parameters, one real example, one latent) -> the cost between them."""
+
+Solver = Callable[[Array, Array, Array], Solution]
+"""(costs, lam, epsilon) -> a dual whose certified gap is at most epsilon; of KL, with a plan of mass one."""
+
+EXACT = 1e-3  # of the smallest epsilon: the gap of what counts as the true dual
+ROWS = 16  # real examples whose gradients are held at once
+
+
+class GradientError(NamedTuple):
+    """One lam and one epsilon; units of the cost, gradients in those per unit of a parameter."""
+
+    lam: float
+    epsilon: float  # asked for
+    gap: float  # certified
+    suboptimality: float  # true
+    error: float  # of the gradient
+    bound: float  # at epsilon
+    gradient_norm: float  # of the true gradient
+    iterations: int
+
+
+def gradient_errors(
+    costs: Float[Array, "n m"], pull: Callable[[Array], Any], solve: Solver, lams: list[float], epsilons: list[float], constant: float
+) -> list[GradientError]:
+    """The gradient's error for every lam and epsilon.
+
+    Args:
+        costs: of a batch.
+        pull: a plan -> the gradient, in the generator's parameters, of the costs under that plan.
+        solve: the oracle.
+        lams: weights of the regulariser, units of the cost.
+        epsilons: accuracies, units of the cost.
+        constant: L0, see `lipschitz`.
+    """
+    exact = jnp.asarray(EXACT * min(epsilons))
+    rows = []
+    for lam in lams:
+        truth = solve(costs, jnp.asarray(lam), exact)
+        gradient = pull(truth.plan)
+        for epsilon in epsilons:
+            found = solve(costs, jnp.asarray(lam), jnp.asarray(epsilon))
+            off = pull(found.plan - truth.plan)
+            row = GradientError(
+                lam=lam,
+                epsilon=epsilon,
+                gap=float(found.gap),
+                suboptimality=float(truth.value - found.value),
+                error=float(optax.global_norm(off)),
+                bound=constant * (2 * epsilon / lam) ** 0.5,
+                gradient_norm=float(optax.global_norm(gradient)),
+                iterations=int(found.iterations),
+            )
+            rows.append(row)
+    return rows
+
+
+def of_mass_one(found: Solution, lam: Array) -> Solution:
+    """A KL plan scaled to mass one, which a constant added to f does, and the dual value there: a better one."""
+    mass = jnp.sum(found.plan)
+    return found._replace(plan=found.plan / mass, value=found.value + lam * (mass - 1 - jnp.log(mass)))
+
+
+def lipschitz(pair: PairCost, parameters: Any, x: Float[Array, "n ..."], z: Float[Array, "m ..."]) -> float:
+    """L0: the largest norm of a pair's gradient, over all pairs of the batch. The theory's is over all points and parameters."""
+    norm = lambda x_i, z_j: optax.global_norm(jax.grad(pair)(parameters, x_i, z_j))  # noqa: E731
+
+    def of_latent(z_j: Array) -> Array:
+        return jnp.max(lax.map(lambda x_i: norm(x_i, z_j), x, batch_size=ROWS))
+
+    return float(jnp.max(jax.jit(lambda z: lax.map(of_latent, z))(z)))
+
+
+def slope(errors: list[GradientError]) -> float:
+    """Of log error against log of the true suboptimality, by least squares: one half, says the theory, at most."""
+    points = [(e.suboptimality, e.error) for e in errors if e.suboptimality > 0 and e.error > 0]
+    if len(points) < 2:
+        return float("nan")
+    log = jnp.log(jnp.asarray(points))
+    return float(jnp.polyfit(log[:, 0], log[:, 1], 1)[0])

@@ -1,0 +1,53 @@
+"""How near to stationary a generator is: the squared norm of its expected gradient, without the noise of batches.
+
+Sanjabi et al. (NeurIPS 2018, Theorem 4.2) bound it along the run. The norm of a batch's gradient is mostly noise; of K independent batches'
+gradients g_k,
+
+    ( |sum g_k|^2 - sum |g_k|^2 ) / (K (K - 1))
+
+is without bias for the squared norm of their mean, and may be negative where that is zero.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jaxtyping import Float
+
+from otgan.clouds import Clouds
+from otgan.oracles import Family, Players
+
+
+class Stationarity(NamedTuple):
+    """Of the gradients of K batches."""
+
+    squared_norm: float  # of their mean in expectation, estimated without bias
+    standard_error: float  # of that, by the jackknife
+    batch_squared_norm: float  # of one batch's gradient, on average: signal and noise
+
+
+def stationarity(family: Family, dual: Any, players: Players, clouds: Clouds, key: Array, batches: int) -> Stationarity:
+    """From the gradients of the run's own loss on `batches` independent batches, each with a dual solved as in training."""
+
+    @jax.jit
+    def flat_gradient(key: Array) -> Array:
+        _, held, _ = family.solve(dual, players, clouds, key)
+        part = jax.tree.map(lambda leaf: leaf[0], held)
+        gradient = jax.grad(lambda generator: family.loss(part, players._replace(generator=generator), clouds))(players.generator)
+        return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(gradient)])
+
+    gradients = jnp.stack([flat_gradient(jax.random.fold_in(key, k)) for k in range(batches)])
+    return from_products(jnp.matmul(gradients, gradients.T, precision=lax.Precision.HIGHEST))
+
+
+def from_products(products: Float[Array, "k k"]) -> Stationarity:
+    """From the inner products of the gradients, (K, K)."""
+    k = len(products)
+    off = products - jnp.diag(jnp.diag(products))
+    value = jnp.sum(off) / (k * (k - 1))
+    without = (jnp.sum(off) - 2 * jnp.sum(off, axis=1)) / ((k - 1) * (k - 2))
+    error = jnp.sqrt((k - 1) / k * jnp.sum((without - value) ** 2))
+    return Stationarity(float(value), float(error), float(jnp.mean(jnp.diag(products))))
