@@ -6,6 +6,8 @@ import numpy as np
 
 from otgan.errors import UserError
 
+BLOCK = 1_000  # points that are looked at as float64 at a time
+
 
 def strata(points: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Cut points into cells of equal count by recursive medians along the axis of largest variance.
@@ -37,9 +39,18 @@ def _cut(points: np.ndarray, order: np.ndarray, bounds: np.ndarray, first: int, 
     if last - first < 2:
         return
     part = order[bounds[first] : bounds[last]]  # a view: assigning to it rearranges `order`
-    members = points[part]
-    widest = np.argmax(members.var(axis=0))
-    part[:] = part[np.argsort(members[:, widest], kind="stable")]
+    part[:] = part[np.argsort(points[part, _widest(points, part)], kind="stable")]
     middle = (first + last) // 2
     _cut(points, order, bounds, first, middle)
     _cut(points, order, bounds, middle, last)
+
+
+def _widest(points: np.ndarray, part: np.ndarray) -> int:
+    """The axis along which a part of the points has its largest variance. By blocks: as float64, CIFAR-10 at once is 1.2 GB."""
+    origin = points[part[0]].astype(float)  # near the mean, where sums of squares keep their digits
+    total, squares = np.zeros_like(origin), np.zeros_like(origin)
+    for start in range(0, len(part), BLOCK):
+        block = points[part[start : start + BLOCK]] - origin
+        total += block.sum(axis=0)
+        squares += (block * block).sum(axis=0)
+    return int(np.argmax(squares - total**2 / len(part)))

@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -26,6 +27,24 @@ def test_the_widest_axis_is_cut_first():
     points = np.array([[0, 0], [0, 9], [1, 0], [1, 9]], np.float32)
     order, _ = strata(points, 2)
     assert {frozenset(order[:2]), frozenset(order[2:])} == {frozenset({0, 2}), frozenset({1, 3})}
+
+
+def test_the_widest_axis_is_found_by_blocks_and_far_from_the_origin():
+    points = np.random.default_rng(2).normal(size=(5_000, 4)) * [1.0, 1.02, 1.2, 1.1] + 1e9
+    order, _ = strata(points, 2)
+    exact = np.argsort(points[:, 2], kind="stable")
+    assert order.tolist() == exact.tolist()
+
+
+def test_bytes_are_not_turned_into_floats_all_at_once():
+    pictures = np.random.default_rng(3).integers(256, size=(20_000, 300), dtype=np.uint8)  # 6 MB, and 48 MB as float64
+    tracemalloc.start()
+    try:
+        strata(pictures, 16)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < pictures.nbytes * 2
 
 
 def test_separated_clusters_become_cells():
