@@ -139,7 +139,7 @@ def as_json(found: Plain) -> str:
 
 
 def as_csv(found: Plain) -> str:
-    """A line a run, or a cell: its folder, its values and seed, its state, its numbers. An axis that is called as a number has its whole key."""
+    """A line a run, or a cell: its folder, its values and seed, its state, its numbers. An axis called as a number is has its whole key."""
     rows = found.get("cells", found.get("runs", []))
     axes = list(found.get("axes", {}))
     columns = in_order(row["numbers"] for row in rows)

@@ -6,7 +6,7 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -14,6 +14,7 @@ from otgan.report.read import Drawn
 
 LARGEST = 40_000_000  # pixels; more is no picture of ours
 BYTES = 400_000  # of a picture that is taken as it is
+Item = TypeVar("Item")
 
 
 class Embedded(NamedTuple):
@@ -64,7 +65,7 @@ def embed(path: Path, side: int | None, problems: list[str]) -> str | None:
         return None
 
 
-def spread_out(items: Sequence[Drawn], most: int) -> list[Drawn]:
+def spread_out(items: Sequence[Item], most: int) -> list[Item]:
     """At most so many of a sequence, evenly, the last among them, and the first where there is room for two."""
     if len(items) <= most:
         return list(items)

@@ -90,17 +90,16 @@ def test_the_number_of_the_heat_map_can_be_chosen_and_rows_choose_too(open_page,
     page.locator("button[data-choose]").nth(2).click()
     assert page.locator("#panel h2").inner_text() == "lam 1, epsilon 0.3x, loss regot"
     page.wait_for_function("document.querySelector('.heat').data[0].text[0][0].startsWith('<b>1</b>')")  # the slice went along
-    page.locator("#lines .scatterlayer").first.scroll_into_view_if_needed()
-    assert page.locator("#lines .errorbars").count() == 0 or page.locator("#lines .point").count() > 0
+    page.locator("#lines .chart").first.scroll_into_view_if_needed()
+    page.locator("#lines .point").first.wait_for()
+    assert page.locator("#lines .chart").first.locator(".point").count() == 3
 
 
-@pytest.mark.parametrize("width", [375, 1200])
-def test_nothing_is_wider_than_the_window(open_page, sweep, tmp_path, width):
-    runs = [run_folder(tmp_path / f"r{i}", overrides={"train.seed": i}).path for i in range(3)]
-    for target in ([sweep], runs, runs[:1]):
-        page = open_page(*target, width=width)
-        page.wait_for_timeout(200)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+def test_nothing_is_wider_than_a_phone(open_page, sweep, tmp_path):
+    for target in (sweep, run_folder(tmp_path / "r", scores=[score(3.0)]).path):
+        page = open_page(target, width=375)
+        page.locator(".chart .main-svg").first.wait_for(state="attached")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375
 
 
 def test_a_run_draws_its_curves_in_the_theme(open_page, tmp_path):
@@ -108,7 +107,7 @@ def test_a_run_draws_its_curves_in_the_theme(open_page, tmp_path):
     page = open_page(run_folder(tmp_path / "r", lines=lines).path, dark=True)
     gap = page.locator("[data-figure='run-0/dual_gap']")
     gap.scroll_into_view_if_needed()
-    gap.locator(".scatterlayer .trace").first.wait_for()
+    gap.locator(".scatterlayer .trace").first.wait_for(state="attached")  # a level line has no height to be visible by
     assert gap.locator(".scatterlayer .trace").count() == 3
     assert gap.locator(".shapelayer path").count() == 2
     colour = "document.querySelector('[data-figure=\"run-0/dual_gap\"]').data[0].line.color"

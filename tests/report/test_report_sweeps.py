@@ -130,14 +130,14 @@ def test_scores_by_different_protocols_are_not_averaged(tmp_path):
 
 
 def test_what_was_meant_to_be_a_sweep_is_shown_as_far_as_it_goes(cells, tmp_path):
-    one, two, three, *_ = cells.values()
+    *_, one, two, three = cells.values()
     (one.path / "cell.json").write_text("{")
     (two.path / "cell.json").write_text('{"values": {"oracle.lam": 7}, "seed": "x"}')
     (three.path / "config.json").write_text("[")
     (tmp_path / "s/cells/stray").mkdir()
     told = json.loads((tmp_path / "s/sweep.json").read_text())
     (tmp_path / "s/sweep.json").write_text(json.dumps({**told, "format": 9, "seeds": "three"}))
-    sweep = read([tmp_path / "s"])
+    sweep = read_sweep(tmp_path / "s")
     notes = " ".join(sweep.problems)
     assert "format 9" in notes
     assert f"{one.path.name} is left out: its cell.json names no values" in notes
