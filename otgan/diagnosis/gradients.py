@@ -71,9 +71,9 @@ def gradient_errors(
                 epsilon=epsilon,
                 gap=float(found.gap),
                 suboptimality=float(truth.value - found.value),
-                error=float(optax.global_norm(off)),
+                error=float(optax.tree.norm(off)),
                 bound=constant * (2 * epsilon / lam) ** 0.5,
-                gradient_norm=float(optax.global_norm(gradient)),
+                gradient_norm=float(optax.tree.norm(gradient)),
                 iterations=int(found.iterations),
             )
             rows.append(row)
@@ -88,7 +88,7 @@ def of_mass_one(found: Solution, lam: Array) -> Solution:
 
 def lipschitz(pair: PairCost, parameters: Any, x: Float[Array, "n ..."], z: Float[Array, "m ..."]) -> float:
     """L0: the largest norm of a pair's gradient, over all pairs of the batch. The theory's is over all points and parameters."""
-    norm = lambda x_i, z_j: optax.global_norm(jax.grad(pair)(parameters, x_i, z_j))  # noqa: E731
+    norm = lambda x_i, z_j: optax.tree.norm(jax.grad(pair)(parameters, x_i, z_j))  # noqa: E731
 
     def of_latent(z_j: Array) -> Array:
         return jnp.max(lax.map(lambda x_i: norm(x_i, z_j), x, batch_size=ROWS))
