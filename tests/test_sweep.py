@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -88,17 +89,16 @@ def test_a_cell_at_work_elsewhere_is_waited_for(tmp_path):
     folder = ledger.folder(plan.cells[0].id)
     from otgan.sweep.worker import work
 
+    ended = []
+    waiting = threading.Thread(target=lambda: ended.append(work(folder, [], None)))
     with folder.locked():
+        waiting.start()
+        waiting.join(2)
+        assert waiting.is_alive()
         folder.write_status("finished", 6, 1.0, {})
-        waiting = otgan_in_background("-m", "otgan.sweep.worker", folder.path)
-        time.sleep(1)
-        assert waiting.poll() is None
-    assert waiting.wait(60) == 0  # and then finds nothing left to do
-    assert work(folder, [], None) == 0
-
-
-def otgan_in_background(*words):
-    return subprocess.Popen([sys.executable, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    waiting.join(60)
+    assert ended == [0]  # and then found nothing left to do
+    assert not folder.metrics.exists()
 
 
 # --- what bad input gets --------------------------------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@ def say(state):
 
 
 def note(**facts):
-    (folder / "noted.json").write_text(json.dumps({"cores": sorted(os.sched_getaffinity(0)), "began": began, **facts}))
+    known = {"cores": sorted(os.sched_getaffinity(0)), "session": os.getsid(0), "began": began}
+    (folder / "noted.json").write_text(json.dumps({**known, **facts}))
 
 
 began = time.time()

@@ -79,6 +79,7 @@ def test_ctrl_c_stops_every_worker_once(tmp_path):
     assert interrupted
     assert states == ["failed", "failed", "missing"]  # stopped, and not begun
     assert [each["terminated"] for each in facts[:2]] == [1, 1]
+    assert os.getsid(0) not in {each["session"] for each in facts[:2]}  # or the terminal would send Ctrl-C to them as well
     assert "failed" not in said  # to be interrupted is no failure
 
 

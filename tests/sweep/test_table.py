@@ -40,8 +40,8 @@ def test_scores_of_the_end_that_were_measured_alike(tmp_path):
     ledger = recorded(tmp_path, plan)
     for i, cell in enumerate(plan.cells):
         say(ledger, cell, w2=1.0, w2_floor=1.0)
-        score(ledger, cell, "fid[x]", 99.0, step=5)
         score(ledger, cell, "fid[x]", 1.0 + i)
+        score(ledger, cell, "fid[x]", 99.0, step=5)  # of an older checkpoint, judged later
         note_judged(ledger.folder(cell.id), ["fid"])
     tabled = tabulate(ledger, plan.cells, ["fid"])
     assert tabled.columns == ["fid[x]", "within epsilon", "seconds"]
