@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 import time
 import webbrowser
 from pathlib import Path
@@ -54,6 +56,19 @@ def test_a_sweep_has_a_page():
 def test_the_same_run_twice_is_one():
     folder = run_folder(Path("r")).path
     assert len(json.loads(otgan("report", folder, folder.resolve(), "--json").output)["runs"]) == 1
+
+
+def test_a_page_is_made_without_jax():
+    run_folder(Path("r"))
+    code = (
+        "import sys\n"
+        "from otgan.cli import main\n"
+        "main.main(['report', 'r'], standalone_mode=False)\n"
+        "sys.exit(f'{slow}' if (slow := {'jax', 'flax', 'ott', 'orbax', 'matplotlib', 'pandas'} & set(sys.modules)) else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path("report.html").is_file()
 
 
 def test_open_opens_the_page(monkeypatch):

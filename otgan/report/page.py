@@ -57,6 +57,7 @@ def _run(run: Run) -> str:
     names, notes = protocols([run])
     shown_run = _shown(run, "run-0", run.name, names, FRAMES, None, figures, charts.ROOM)
     parts = {"card": card(run), "values": compared(run), "numbers": views.all_numbers(run), "scores": views.scored(run)}
+    parts["diagnosis"] = views.diagnosis(run)
     return _page("run.html", run.name, figures, shown=shown_run, notes=notes, environment=views.environment(run), **parts)
 
 

@@ -49,6 +49,7 @@ class Run:
         problems: what could not be read, in sentences.
         values: of a sweep's axes, by dotted key.
         seed: of a sweep's cell.
+        diagnosis: what `otgan diagnose` found last.
     """
 
     path: Path
@@ -63,6 +64,7 @@ class Run:
     problems: list[str] = field(default_factory=list)
     values: Plain = field(default_factory=dict)
     seed: int | None = None
+    diagnosis: Plain = field(default_factory=dict)
 
     @property
     def summary(self) -> Plain:
@@ -110,7 +112,9 @@ def read_run(path: Path) -> Run:
     lines = read_lines(folder.metrics, lambda line: number(line.get("step")) is not None, problems)
     scores = read_lines(folder.scores, _is_score, problems)
     name = str(config.get("name") or path.resolve().name)
-    return Run(path, name, _state(folder, status), config, environment, status, lines, scores, drawn(folder), problems)
+    state, found = _state(folder, status), sorted(folder.eval.glob("diagnosis-*.json"))
+    diagnosis = read_table(found[-1], problems) if found else {}
+    return Run(path, name, state, config, environment, status, lines, scores, drawn(folder), problems, diagnosis=diagnosis)
 
 
 def read_table(path: Path, problems: list[str]) -> Plain:

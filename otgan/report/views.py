@@ -31,6 +31,13 @@ KINDS = {
     "residual": "by a residual, which is no bound on the gap",
 }
 
+DIAGNOSES = {  # of `otgan diagnose`
+    "gradients": "The gradient's error at inexact duals, beside its bound L0 sqrt(2 epsilon / lam)",
+    "stationarity": "Squared norm of the gradient on many batches",
+    "batches": "Cost of transport between minibatches",
+    "reference": "Cost of transport to the whole training set",
+}
+
 
 class Word(NamedTuple):
     """A judgement: a symbol, a word, a sentence, and the tone of its colour, which repeats what the symbol says."""
@@ -177,6 +184,20 @@ def scored(run: Run) -> list[Scored]:
             )
         )
     return rows
+
+
+def diagnosis(run: Run) -> list[tuple[str, list[str], list[list[str]]]]:
+    """What was diagnosed, as tables: title, columns, rows."""
+    tables = []
+    for name, title in DIAGNOSES.items():
+        found = run.diagnosis.get(name)
+        rows = [row for row in (found if isinstance(found, list) else [found]) if isinstance(row, dict) and row]
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        cells = [
+            [f"{value:.4g}" if (value := number(row.get(key))) is not None else _words(row.get(key, "")) for key in columns] for row in rows
+        ]
+        tables += [(title, columns, cells)] if rows else []
+    return tables
 
 
 def environment(run: Run) -> list[tuple[str, str]]:

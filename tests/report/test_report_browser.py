@@ -98,6 +98,7 @@ def test_the_number_of_the_heat_map_can_be_chosen_and_rows_choose_too(open_page,
 def test_nothing_is_wider_than_a_phone(open_page, sweep, tmp_path):
     for target in (sweep, run_folder(tmp_path / "r", scores=[score(3.0)]).path):
         page = open_page(target, width=375)
+        page.locator(".chart").first.scroll_into_view_if_needed()
         page.locator(".chart .main-svg").first.wait_for(state="attached")
         assert page.evaluate("document.documentElement.scrollWidth") <= 375
 

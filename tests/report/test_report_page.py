@@ -132,6 +132,19 @@ def test_scores_stand_beside_floor_and_fingerprint(tmp_path):
         assert words in text
 
 
+def test_a_diagnosis_has_its_tables_and_picture(tmp_path):
+    folder = run_folder(tmp_path / "r")
+    found = {"gradients": [{"lam": 0.5, "error": 0.0123456, "bound": float("nan")}], "stationarity": {"norm": "<i>"}, "batches": 3}
+    picture(folder.eval / "diagnosis-0000040.png")
+    (folder.eval / "diagnosis-0000040.json").write_text(json.dumps(found))
+    page = Page(render([read_run(folder.path)]))
+    for words in ("Diagnosis", "lam", "0.5", "0.01235", "<i>"):
+        assert words in page.text
+    assert [attrs["alt"] for attrs in page.all("img")] == ["samples after step 20", "samples after step 40", "diagnosis after step 40"]
+    (folder.eval / "diagnosis-0000040.json").write_text("[")
+    assert "diagnosis-0000040.json could not be read" in render([read_run(folder.path)])
+
+
 def decoded(uri):
     with Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))) as shown:
         return np.asarray(shown.convert("RGB"))

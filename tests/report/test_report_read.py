@@ -101,7 +101,8 @@ def test_garbage_in_any_file_leaves_a_page_of_the_rest(tmp_path, file, garbage):
 
 def test_a_run_of_a_hand_that_slipped_is_shown(tmp_path):
     odd = [line(10), line(20, loss="high", dual_gap=None, dual_converged=[]), line(30, steps=-4, epsilon=float("nan"))]
-    folder = run_folder(tmp_path / "r", lines=odd, summary={"w2": "small", "w2_floor": 0.0, "loss": float("inf"), "modes": 25})
+    summary = {"w2": "small", "w2_floor": 0.0, "loss": float("inf"), "modes": 25}
+    folder = run_folder(tmp_path / "r", lines=odd, summary=summary, scores=[{**score(3.0), "floor": float("nan")}])
     run = read_run(folder.path)
-    assert json.loads(as_json(of_runs([run])))["runs"][0]["numbers"] == {"modes": 25}
+    assert json.loads(as_json(of_runs([run])))["runs"][0]["numbers"] == {"fid[x]": 3.0, "modes": 25}
     assert "modes" in render([run])
