@@ -135,7 +135,9 @@ def summary_table(name: str, summary: dict[str, Any]) -> Table:
     if summary.get("w2_floor"):
         table.add_row("w2 / w2_floor", f"{summary['w2'] / summary['w2_floor']:.3f}", "1 is what real points get")
     for metric, value in summary.get("scores", {}).items():
-        table.add_row(Text(metric), f"{value:.4g}", "at the end; its protocol and floor are in eval/scores.jsonl")
+        refused = isinstance(value, str)
+        meaning = "at the end; its protocol and floor are in eval/scores.jsonl"
+        table.add_row(Text("scores" if refused else metric), "none" if refused else f"{value:.4g}", Text(value if refused else meaning))
     return table
 
 

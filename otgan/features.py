@@ -8,7 +8,8 @@
 | `random` | any | of a network that stays as it was drawn |
 | `pixels`, `points` | any | the values themselves, pixels in [-1, 1] |
 
-A distance carries the name of what it was measured by, as in `fid[mnist-lenet]`; the plain name `fid` is the Inception's alone.
+A distance carries the name of what it was measured by, as in `fid[mnist-lenet]`; the plain name `fid` is the Inception's alone,
+and only with the published weights.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,15 +33,14 @@ from otgan import weights
 from otgan.data.digits import MARGIN
 from otgan.errors import UserError
 from otgan.models.classifiers import LeNet, RandomConv, ResNet, random_parameters
-from otgan.models.inception import Inception
-from otgan.models.resize import resize
+from otgan.models.inception import SIDE, Inception
+from otgan.models.resize import Convention, resize
 from otgan.weights.catalog import EMBEDDED, embedded, inception_folder
+from otgan.weights.inception import DIGEST as PUBLISHED
 from otgan.weights.inception import find as find_inception
 
-Resize = Literal["tf1", "half_pixel"]
 NAMES = ("inception", *EMBEDDED, "random", "pixels", "points")
 RANDOM_SEED = 1904
-SIDE = 299  # of the Inception's images
 DIGIT, STACK, COLOUR = (28, 28, 1), (28 + 2 * MARGIN, 28 + 2 * MARGIN, 3), (32, 32, 3)
 RANGES = {"tf1": "(x - 128) / 128, as TensorFlow's graph", "half_pixel": "x / 127.5 - 1, as pytorch-fid"}
 
@@ -82,7 +82,7 @@ def default_name(kind: str, shape: tuple[int, ...]) -> str:
 
 
 def make_features(
-    name: str, shape: tuple[int, ...], convention: Resize = "tf1", show: Callable[[str], None] = lambda text: None
+    name: str, shape: tuple[int, ...], convention: Convention = "tf1", show: Callable[[str], None] = lambda text: None
 ) -> Features:
     """The features of a name, or of a file of weights, for examples of a shape.
 
@@ -120,7 +120,7 @@ def _in_words(show: Show) -> Callable[[int, int], None]:
     return lambda done, total: show(f"downloading the Inception's weights, {done >> 20} of {total >> 20} MiB")
 
 
-def _network(name: str, read: weights.Weights, shape: tuple[int, ...], convention: Resize) -> Features:
+def _network(name: str, read: weights.Weights, shape: tuple[int, ...], convention: Convention) -> Features:
     match name:
         case "mnist-lenet" if shape in (DIGIT, STACK):
             return _lenet(read, shape)
@@ -129,7 +129,9 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
         case "inception":
             grey = ", grey repeated" if shape[-1] == 1 else ""
             words = f"bilinear to {SIDE} x {SIDE} ({convention}){grey}, {RANGES[convention]}"
-            return _classifier(name, Inception(), read, shape, words, partial(_for_inception, convention=convention))
+            published = read.facts.get("source_sha256") == PUBLISHED
+            shown = name if published else f"inception-{read.digest[:8]}"
+            return _classifier(shown, Inception(), read, shape, words, partial(_for_inception, convention=convention))
     if name in ("mnist-lenet", "cifar10-resnet"):
         wanted = {"mnist-lenet": "28 x 28 grey images and stacked digits", "cifar10-resnet": "32 x 32 colour images"}[name]
         raise UserError(f"{name} reads {wanted}, not images of shape {shape}: choose inception, random or pixels")
@@ -186,7 +188,7 @@ def _unit(x: Array | np.ndarray) -> Float[Array, "n h w c"]:
     return jnp.asarray(x, jnp.float32) / 127.5 - 1
 
 
-def _for_inception(x: Array, convention: Resize) -> Float[Array, "n 299 299 3"]:
+def _for_inception(x: Array, convention: Convention) -> Float[Array, "n 299 299 3"]:
     colour = jnp.broadcast_to(jnp.asarray(x, jnp.float32), (*x.shape[:3], 3))
     large = resize(colour, (SIDE, SIDE), convention)
     return (large - 128) / 128 if convention == "tf1" else large / 127.5 - 1

@@ -55,7 +55,7 @@ class Progress:
     generator_steps: int = 0  # updates of the generator
     examples: int = 0  # real and generated ones that the solves looked at
     last: dict[str, Any] = field(default_factory=dict)  # the newest window
-    scores: dict[str, float] = field(default_factory=dict)  # the newest, by metric
+    scores: dict[str, float | str] = field(default_factory=dict)  # the newest, by metric; `none`: why there are none
 
     @property
     def steps_per_second(self) -> float:
@@ -287,9 +287,12 @@ def picture_steps(config: Config) -> set[int]:
 
 
 def score(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress) -> None:
-    """Judge the averaged generator, if the config asks for it."""
+    """Judge the averaged generator, if the config asks for it. One that cannot be judged, as when it has collapsed, trains on."""
     if ready.scorer:
-        progress.scores = ready.scorer(state, progress.step, folder.eval)
+        try:
+            progress.scores = ready.scorer(state, progress.step, folder.eval)
+        except UserError as error:
+            progress.scores = {"none": str(error)}
 
 
 def draw(ready: Ready, state: TrainState, folder: RunFolder, step: int) -> None:

@@ -72,7 +72,7 @@ def test_without_a_name_the_newest_run_is_judged(elsewhere):
     done = otgan("eval", "--fid")
     assert done.exit_code == 0, done.output
     older, newer = run_folders()
-    assert f"scores of {newer}" in done.output
+    assert f"scores of {newer.resolve()}" in done.output
     assert (newer / "eval/scores.jsonl").is_file()
     assert not (older / "eval").exists()
 
@@ -162,9 +162,29 @@ def test_scores_side_by_side_only_if_measured_alike(elsewhere, tmp_path):
     means = [stored(path / "eval")[0]["mean"] for path in runs]
     assert all(f"{mean:.4g}" in done.output for mean in means)
     otgan("eval", runs[1], "--fid", "--samples", 500)
-    refused = otgan("scores", *runs)
+    assert otgan("scores", *runs).output == done.output  # the newest that were measured alike
+    otgan("eval", runs[0], "--fid", "--samples", 500, "--out", "few")
+    refused = otgan("scores", "few", tmp_path / "c")
     assert refused.exit_code == 2
-    assert "samples (10000 against 500)" in refused.output
+    assert "keeps no scores" in refused.output
+    otgan("eval", runs[1], "--fid", "--samples", 600, "--out", "other")
+    refused = otgan("scores", "few", "other")
+    assert refused.exit_code == 2
+    assert "samples (500 against 600)" in refused.output
+
+
+def test_a_generator_that_cannot_be_judged_trains_on(elsewhere, tmp_path, monkeypatch):
+    from otgan.errors import UserError
+    from otgan.evaluation import training
+
+    def refuse(*_):
+        raise UserError("all examples are the same")
+
+    monkeypatch.setattr(training, "judge", refuse)
+    done = otgan("run", "sinkhorn-grid", *TINY, *SMALL, "--eval-every", 2, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "all examples are the same" in done.output
+    assert json.loads((tmp_path / "run/status.json").read_text())["state"] == "finished"
 
 
 @pytest.mark.parametrize(
@@ -172,8 +192,8 @@ def test_scores_side_by_side_only_if_measured_alike(elsewhere, tmp_path):
     [
         (["eval"], "there is no run in runs"),
         (["eval", "nothing", "--reference", "mnist"], "nothing does not exist"),
-        (["eval", "nothing"], "is no run, so say what to compare it with: --reference mnist"),
-        (["eval", "nothing", "--reference", "imagenet"], "there are no data 'imagenet'"),
+        (["eval", "."], "is no run, so say what to compare it with: --reference mnist"),
+        (["eval", ".", "--reference", "imagenet"], "there are no data 'imagenet'"),
         (["scores", "nothing"], "nothing keeps no scores"),
     ],
 )

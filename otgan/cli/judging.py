@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 
 from otgan.cli.group import PATH, main, terminal, with_data_dir
 from otgan.console import Steps, compared_table, print_scores
@@ -64,28 +65,34 @@ def eval_(subject: Path | None, as_json: bool, **options: Any) -> None:
 
     flags: Any = tuple(flag for flag in SENTENCES if options.pop(f"flag_{flag}"))
     quantize, checkpoint = options.pop("quantize"), options.pop("checkpoint")
-    with Steps(terminal(), quiet=as_json) as steps:
-        reports = evaluate(Order(subject=subject, flags=flags, rounded=quantize, checkpoint=checkpoint, **options), steps)
-    for report in reports:
-        if as_json:
-            for record in report.records:
-                click.echo(json.dumps(record))
-        else:
-            print_scores(terminal(), report.records)
-            for note in report.notes:
-                click.echo(note)
-            for place in report.places:
-                click.echo(f"in {place}")
+    console = terminal()
+    with Steps(console, quiet=as_json) as steps:
+        for report in evaluate(Order(subject=subject, flags=flags, rounded=quantize, checkpoint=checkpoint, **options), steps):
+            _print_json(report) if as_json else _print(console, report)
+
+
+def _print_json(report: Any) -> None:
+    for record in report.records:
+        click.echo(json.dumps(record))
+
+
+def _print(console: Console, report: Any) -> None:
+    print_scores(console, report.records)
+    for line in (*report.notes, *(f"in {place}" for place in report.places)):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 @main.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
 def scores(runs: tuple[Path, ...]) -> None:
-    """Stored scores of runs, side by side. Scores that were measured differently are refused, and the difference is named."""
+    """Stored scores of runs, or of folders given to `eval --out`, side by side.
+
+    Scores that were measured differently are refused, and the difference is named.
+    """
     from otgan.evaluation.protocol import read_scores, side_by_side
     from otgan.runs import RunFolder
 
-    found = {str(run): read_scores(RunFolder(run).scores) for run in runs}
+    found = {str(run): read_scores(RunFolder(run).scores) or read_scores(run / "scores.jsonl") for run in runs}
     if lacking := [run for run, lines in found.items() if not lines]:
         raise UserError(f"{' and '.join(lacking)} keeps no scores: judge it with `otgan eval {lacking[0]}`")
     table = side_by_side(found.items())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +14,10 @@ from otgan.data import Dataset, load
 from otgan.errors import UserError
 from otgan.evaluation.judge import Judged, Plan, judge, records
 from otgan.evaluation.measures import FLAGS
-from otgan.evaluation.protocol import read_scores
+from otgan.evaluation.protocol import append_scores
 from otgan.evaluation.subjects import Subject, newest_run, of_files, of_run
-from otgan.features import Resize, default_name, make_features
+from otgan.features import default_name, make_features
+from otgan.models.resize import Convention
 from otgan.pictures import save_sheet
 from otgan.restore import kept_steps
 from otgan.runs import RunFolder
@@ -47,7 +47,7 @@ class Order:
     checkpoint: str | None = None
     batch_size: int = 200
     reference: str | None = None
-    resize: Resize = "tf1"
+    resize: Convention = "tf1"
     rounded: bool = True
     allow_few: bool = False
     out: Path | None = None
@@ -66,9 +66,9 @@ def evaluate(order: Order, show: Callable[[str], None]) -> Iterator[Report]:
     """Judge a subject, or every kept checkpoint of a run, one after the other; all is checked before the first."""
     path = order.subject or newest_run(RUNS).path
     folder = RunFolder(path) if RunFolder(path).exists else None
-    data = reference_data(order.reference, folder, path)
     if not path.exists():
         raise UserError(f"{path} does not exist: name a run folder, an .npz or a folder of images")
+    data = reference_data(order.reference, folder, path)
     show("reading data")
     dataset = load(data, order.data_dir)
     features = make_features(order.features or default_name(data.kind, dataset.shape), dataset.shape, order.resize, show)
@@ -134,13 +134,10 @@ def keep(judged: Judged, subject: Subject, out: Path) -> list[str]:
         UserError: the folder cannot be written.
     """
     path = out / "scores.jsonl"
-    known = {(line["subject"], line["step"], line["metric"], line["fingerprint"]) for line in read_scores(path)}
-    new = [r for r in records(judged, subject) if (r["subject"], r["step"], r["metric"], r["fingerprint"]) not in known]
     places = [str(path)]
     try:
         out.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as lines:
-            lines.writelines(json.dumps(record) + "\n" for record in new)
+        append_scores(path, records(judged, subject))
         if judged.neighbours is not None:
             picture = out / (f"nearest-{subject.step:07d}.png" if subject.step is not None else "nearest.png")
             save_sheet(judged.neighbours.reshape(-1, *judged.neighbours.shape[2:]), picture)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cache as cache_once
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -27,30 +29,40 @@ class Evidence(NamedTuple):
     moments: Moments  # of all features
     probabilities: Float[np.ndarray, "n channels classes"] | None  # of all, from classifiers
 
-    def some(self, size: int) -> Evidence:
-        """So many of those that are kept, evenly spaced; moments and classes stay those of all."""
+    def first(self, size: int) -> Evidence:
+        """The first so many of those that are kept: of independent examples. Moments and classes stay those of all."""
+        return self._replace(examples=self.examples[:size], features=self.features[:size])
+
+    def spaced(self, size: int) -> Evidence:
+        """So many of those that are kept, evenly spaced: of real ones, which may be sorted. Moments and classes stay those of all."""
         return self._replace(examples=evenly(self.examples, size), features=evenly(self.features, size))
 
 
-def gather(features: Features, chunks: Iterable[np.ndarray], batch_size: int) -> Evidence:
+def gather(features: Features, chunks: Iterable[np.ndarray], batch_size: int, kept: np.ndarray | None = None) -> Evidence:
     """Look at examples, chunk by chunk.
+
+    Args:
+        features: how.
+        chunks: the examples.
+        batch_size: at a time.
+        kept: which are kept, (n,) booleans; by default the first `KEPT`.
 
     Raises:
         UserError: features are not finite.
     """
-    kept, seen, classes, moments, count = [], [], [], Moments.empty(features.dimension), 0
+    examples, seen, classes, moments, count = [], [], [], Moments.empty(features.dimension), 0
     for batch in _batches(chunks, batch_size):
         found, probabilities = _look(features, batch, batch_size)
         if not np.isfinite(found).all():
             raise UserError(f"the features {features.name} of some examples are not finite: the examples or the weights are broken")
         moments = moments.add(found)
-        if count < KEPT:
-            kept.append(batch[: KEPT - count])
-            seen.append(found[: KEPT - count])
+        mine = np.arange(count, count + len(batch)) < KEPT if kept is None else kept[count : count + len(batch)]
+        examples.append(batch[mine])
+        seen.append(found[mine])
         if probabilities is not None:
             classes.append(probabilities)
         count += len(batch)
-    return Evidence(np.concatenate(kept), np.concatenate(seen), moments, np.concatenate(classes) if classes else None)
+    return Evidence(np.concatenate(examples), np.concatenate(seen), moments, np.concatenate(classes) if classes else None)
 
 
 def _batches(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
@@ -78,12 +90,12 @@ def gather_real(features: Features, dataset: Dataset, split: str, size: int, bat
     """
     part = dataset.train if split == "train" else dataset.test
     examples = evenly(part[which :: max(1, len(part) // size)], size)
-    key = repr((LAYOUT, dataset.fingerprint, split, size, which, features.name, features.digest, features.preparation))
+    key = repr((LAYOUT, code_digest(), dataset.fingerprint, split, size, which, features.name, features.digest, features.preparation))
     path = cache.folder() / "features" / f"{dataset.name}-{split}-{features.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if (cached := cache.read(path)) and {"features", "count", "mean", "scatter"} <= set(cached):
         moments = Moments(int(cached["count"]), cached["mean"], cached["scatter"])
-        return Evidence(examples[:KEPT], cached["features"], moments, cached.get("probabilities"))
-    found = gather(features, [examples], batch_size)
+        return Evidence(evenly(examples, KEPT), cached["features"], moments, cached.get("probabilities"))
+    found = gather(features, [examples], batch_size, kept=np.isin(np.arange(len(examples)), _spacing(len(examples), KEPT)))
     arrays = {"features": found.features, "count": np.asarray(found.moments.count)}
     arrays |= {"mean": found.moments.mean, "scatter": found.moments.scatter}
     cache.write(path, arrays if found.probabilities is None else {**arrays, "probabilities": found.probabilities})
@@ -92,4 +104,17 @@ def gather_real(features: Features, dataset: Dataset, split: str, size: int, bat
 
 def evenly(examples: np.ndarray, size: int) -> np.ndarray:
     """So many of them, evenly spaced, so that every mode of sorted ones is there."""
-    return examples if size >= len(examples) else examples[np.arange(size) * len(examples) // size]
+    return examples if size >= len(examples) else examples[_spacing(len(examples), size)]
+
+
+def _spacing(count: int, size: int) -> np.ndarray:
+    return np.arange(min(size, count)) * count // min(size, count)
+
+
+@cache_once
+def code_digest() -> str:
+    """A hash of the source files that a score depends on: what was computed by other code is neither read from the cache nor compared."""
+    package = Path(__file__).parent.parent
+    sources = [package / "features.py", *(package / "evaluation" / f"{name}.py" for name in ("evidence", "measures"))]
+    sources += sorted([*(package / "metrics").glob("*.py"), *(package / "models").glob("*.py")])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]

@@ -12,8 +12,8 @@ from otgan import __version__, cache
 from otgan.config import Measures
 from otgan.data import Dataset
 from otgan.errors import UserError
-from otgan.evaluation.evidence import Evidence, gather, gather_real
-from otgan.evaluation.measures import FLAGS, MEASURES, Measure, Real, values
+from otgan.evaluation.evidence import Evidence, code_digest, gather, gather_real
+from otgan.evaluation.measures import FLAGS, MEASURES, Counts, Measure, Real, values
 from otgan.evaluation.protocol import Protocol, Score
 from otgan.evaluation.subjects import Subject
 from otgan.features import Features, Show
@@ -67,7 +67,7 @@ def judge(plan: Plan, subject: Subject, dataset: Dataset, features: Features, sh
     size = _size(plan, subject)
     parts = {"test": dataset.test, "train": dataset.train}
     other = "train" if plan.split == "test" else "test"
-    chosen, notes = _choose(plan, size, len(parts[plan.split]), dataset, features)
+    chosen, notes = _choose(plan, size, dataset, features)
     show(f"real examples through {features.name}")
     real = Real(dataset, features, gather_real(features, dataset, plan.split, len(parts[plan.split]), plan.batch_size))
     found: list[Evidence] = []
@@ -77,12 +77,14 @@ def judge(plan: Plan, subject: Subject, dataset: Dataset, features: Features, sh
         found.append(_not_constant(gather(features, chunks, plan.batch_size), subject.name))
     scores = []
     for measure, marks in chosen:
-        protocols = _protocols(plan, measure, size, dataset, features)
-        show(", ".join(protocols))
-        numbers = [measure.compute(evidence.some(measure.most), _limited(real, measure)) for evidence in found]
-        floors = _floors(plan, measure, real, "test" if measure.whole else other, size, protocols)
+        counts = measure.counts(size, dataset, plan.split)
+        protocols = _protocols(plan, measure, counts, dataset, features)
+        show(", ".join(protocol.metric for protocol in protocols.values()))
+        compared = replace(real, reference=real.reference.spaced(counts.real))
+        numbers = [measure.compute(evidence.first(counts.generated), compared) for evidence in found]
+        floors, fewer = _floors(plan, measure, compared, "test" if measure.whole else other, counts.generated, protocols)
         scores += [
-            Score(protocol, tuple(float(n[name]) for n in numbers), floors.get(name), measure.better[name], marks)
+            Score(protocol, tuple(float(n[name]) for n in numbers), floors.get(name), measure.better[name], marks + fewer)
             for name, protocol in protocols.items()
         ]
     wanted = "nearest" in plan.flags and dataset.is_images
@@ -95,7 +97,7 @@ def require(plan: Plan, dataset: Dataset, features: Features) -> None:
     Raises:
         UserError: one of them cannot.
     """
-    _choose(plan, plan.samples or SAMPLES, len({"test": dataset.test, "train": dataset.train}[plan.split]), dataset, features)
+    _choose(plan, plan.samples or SAMPLES, dataset, features)
 
 
 # --- what is measured -----------------------------------------------------------------------------------------------------------------
@@ -110,7 +112,7 @@ def _size(plan: Plan, subject: Subject) -> int:
     return plan.samples or min(SAMPLES, each)
 
 
-def _choose(plan: Plan, size: int, references: int, dataset: Dataset, features: Features) -> tuple[list[Marked], list[str]]:
+def _choose(plan: Plan, size: int, dataset: Dataset, features: Features) -> tuple[list[Marked], list[str]]:
     """The measures that can be had, with their marks; and why others cannot."""
     chosen, notes = [], []
     for flag in plan.flags:
@@ -121,7 +123,7 @@ def _choose(plan: Plan, size: int, references: int, dataset: Dataset, features: 
                 raise UserError(f"--{flag}: {lacks[-1]}")
             notes.append(f"{flag} left out: {lacks[-1]}")
         for measure in (measure for measure, lack in zip(group, lacks, strict=True) if not lack):
-            few = _few(measure, size, references, features)
+            few = _few(plan, measure, size, dataset, features)
             if few and measure.companion:
                 notes.append(f"left out: {few}")
             elif few and not plan.allow_few:
@@ -131,24 +133,23 @@ def _choose(plan: Plan, size: int, references: int, dataset: Dataset, features: 
     return chosen, notes
 
 
-def _few(measure: Measure, size: int, references: int, features: Features) -> str:
-    needed, there = measure.needed(features), size if measure.whole else min(size, references)
-    if there >= needed:
+def _few(plan: Plan, measure: Measure, size: int, dataset: Dataset, features: Features) -> str:
+    needed, counts = measure.needed(features), measure.counts(size, dataset, plan.split)
+    if min(counts) >= needed:
         return ""
-    which = "generated" if there == size else "real"
-    return f"{_named(next(iter(measure.better)), measure, features)} needs {needed:,} examples, and there are {there:,} {which} ones"
+    which = "generated" if size < needed else "real"
+    name = _named(next(iter(measure.better)), measure, features)
+    return f"{name} needs {needed:,} examples, and there are {min(counts):,} {which} ones"
 
 
 def _named(number: str, measure: Measure, features: Features) -> str:
     return features.names(number) if measure.of == "features" else number
 
 
-def _protocols(plan: Plan, measure: Measure, size: int, dataset: Dataset, features: Features) -> dict[str, Protocol]:
+def _protocols(plan: Plan, measure: Measure, counts: Counts, dataset: Dataset, features: Features) -> dict[str, Protocol]:
     """Of each number of a measure."""
     raw = ("pixels", "none", "x / 127.5 - 1") if dataset.is_images else ("points", "none", "as they are")
     looks = (features.name, features.digest, features.preparation) if measure.of == "features" else raw
-    split = "train" if measure.whole else plan.split
-    references = len(dataset.train) if measure.whole else min(len(dataset.test if split == "test" else dataset.train), measure.most)
     return {
         name: Protocol(
             metric=_named(name, measure, features),
@@ -157,36 +158,38 @@ def _protocols(plan: Plan, measure: Measure, size: int, dataset: Dataset, featur
             weights=looks[1],
             preparation=looks[2],
             quantisation="bytes" if plan.rounded and dataset.is_images else "none",
-            samples=min(size, measure.most),
+            samples=counts.generated,
             reference=dataset.name,
             reference_hash=dataset.fingerprint,
-            split=split,
-            references=references,
+            split="train" if measure.whole else plan.split,
+            references=counts.real,
             seeds=tuple(range(plan.seeds)),
-            version=__version__,
+            version=f"{__version__}+{code_digest()}",
         )
         for name in measure.better
     }
 
 
-def _limited(real: Real, measure: Measure) -> Real:
-    return replace(real, reference=real.reference.some(measure.most))
+def _floors(
+    plan: Plan, measure: Measure, real: Real, other: str, size: int, protocols: dict[str, Protocol]
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """The same numbers of as many real examples of the other part, a set for each seed as far as it goes; computed once.
 
-
-def _floors(plan: Plan, measure: Measure, real: Real, other: str, size: int, protocols: dict[str, Protocol]) -> dict[str, float]:
-    """The same numbers of as many real examples of the other part, a set for each seed as far as it goes; computed once."""
+    Also a mark, where the other part has not so many.
+    """
     part = real.dataset.train if other == "train" else real.dataset.test
-    size = min(size, len(part))
-    sets = min(plan.seeds, len(part) // size)
+    there = min(size, len(part))
+    sets = min(plan.seeds, len(part) // there)
+    fewer = (f"its floor is of {there:,} examples: {real.dataset.name} has no more to {other} with",) if there < size else ()
     key = replace(next(iter(protocols.values())), seeds=(), quantisation="bytes").fingerprint
-    path = cache.folder() / "floors" / f"{key}-{sets}x{size}.npz"
+    path = cache.folder() / "floors" / f"{key}-{sets}x{there}.npz"
     if (cached := cache.read(path)) and set(cached) == set(measure.better):
-        return {name: float(value) for name, value in cached.items()}
-    found = [gather_real(real.features, real.dataset, other, size, plan.batch_size, which) for which in range(sets)]
-    each = [measure.compute(evidence.some(measure.most), _limited(real, measure)) for evidence in found]
+        return {name: float(value) for name, value in cached.items()}, fewer
+    found = [gather_real(real.features, real.dataset, other, there, plan.batch_size, which) for which in range(sets)]
+    each = [measure.compute(evidence, real) for evidence in found]
     floors = {name: float(np.mean([numbers[name] for numbers in each])) for name in measure.better}
     cache.write(path, {name: np.asarray(value) for name, value in floors.items()})
-    return floors
+    return floors, fewer
 
 
 # --- examples -------------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from otgan.metrics.kernel import kernel_distance
 from otgan.metrics.manifold import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOURS, manifold_scores
 from otgan.metrics.modes import mode_index, modes
 from otgan.metrics.neighbours import memorisation
-from otgan.metrics.points import judge_modes
+from otgan.metrics.points import JUDGED, judge_modes, mode_kl
 from otgan.metrics.transport import Bounds, sinkhorn_divergence, sliced_wasserstein, transport_to_all
 from otgan.metrics.wasserstein import exact_wasserstein
 
@@ -41,6 +41,13 @@ class Real:
     reference: Evidence  # of the protocol's split
 
 
+class Counts(NamedTuple):
+    """How many examples a measure looks at."""
+
+    generated: int
+    real: int
+
+
 @dataclass(frozen=True)
 class Measure:
     """One line of the table.
@@ -51,7 +58,9 @@ class Measure:
         compute: generated examples, real ones -> numbers by name.
         of: whether it looks at features, which then name its numbers, or at the values of pixels and coordinates.
         needed: how many examples of a kind it needs at least.
-        most: how many of a kind it looks at.
+        most: how many of a kind it looks at; None is all. Only moments and classes are kept of all, the rest of the first `KEPT`.
+        most_real: the same of real ones, where it is another number.
+        paired: whether it looks at as many of either kind.
         settings: its own part of the protocol.
         whole: whether it compares with the whole training set.
         companion: whether it only goes with another measure of its flag, and is left out where examples are too few for it.
@@ -63,11 +72,25 @@ class Measure:
     compute: Callable[[Evidence, Real], dict[str, float]]
     of: Literal["features", "values"] = "features"
     needed: Callable[[Features], int] = lambda features: 2
-    most: int = KEPT
+    most: int | None = KEPT
+    most_real: int | Literal["alike"] | None = "alike"
+    paired: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     whole: bool = False
     companion: bool = False
     lacks: Callable[[Dataset, Features], str] = lambda dataset, features: ""
+
+    def counts(self, generated: int, dataset: Dataset, split: str) -> Counts:
+        """Of so many generated examples, and of the real ones of a split, how many it looks at."""
+        if self.whole:
+            return Counts(_at_most(generated, self.most), len(dataset.train))
+        real = len(dataset.test if split == "test" else dataset.train)
+        found = Counts(_at_most(generated, self.most), _at_most(real, self.most if self.most_real == "alike" else self.most_real))
+        return Counts(min(found), min(found)) if self.paired else found
+
+
+def _at_most(count: int, most: int | None) -> int:
+    return count if most is None else min(count, most)
 
 
 def values(examples: np.ndarray) -> np.ndarray:
@@ -106,8 +129,7 @@ def _pr(generated: Evidence, real: Real) -> dict[str, float]:
 
 def _exact(generated: Evidence, real: Real) -> dict[str, float]:
     x, y = values(generated.examples), values(real.reference.examples)
-    size = min(len(x), len(y), EXACT)
-    return {"w1": exact_wasserstein(x[:size], y[:size], 1), "w2": exact_wasserstein(x[:size], y[:size], 2)}
+    return {"w1": exact_wasserstein(x, y, 1), "w2": exact_wasserstein(x, y, 2)}
 
 
 def _sliced(generated: Evidence, real: Real) -> dict[str, float]:
@@ -121,7 +143,7 @@ def _sinkhorn(generated: Evidence, real: Real) -> dict[str, float]:
 
 
 def _to_all(generated: Evidence, real: Real) -> dict[str, float]:
-    return _bounded("w2_train", transport_to_all(generated.examples, real.dataset.train))
+    return _bounded("w2_train", transport_to_all(values(generated.examples), real.dataset.train))
 
 
 def _bounded(name: str, found: Bounds) -> dict[str, float]:
@@ -129,13 +151,19 @@ def _bounded(name: str, found: Bounds) -> dict[str, float]:
 
 
 def _memory(generated: Evidence, real: Real) -> dict[str, float]:
-    return {"memorised": memorisation(generated.examples, real.dataset.train)}
+    return {"memorised": memorisation(values(generated.examples), real.dataset.train)}
 
 
 def _grid_modes(generated: Evidence, real: Real) -> dict[str, float]:
     assert real.dataset.centers is not None
     assert real.dataset.sd is not None
-    return judge_modes(generated.examples, real.dataset.centers, real.dataset.sd)
+    found = judge_modes(generated.examples, real.dataset.centers, real.dataset.sd)
+    return {name: found[name] for name in ("modes", "high_quality")}
+
+
+def _grid_masses(generated: Evidence, real: Real) -> dict[str, float]:
+    assert real.dataset.centers is not None
+    return {"mode_kl": mode_kl(generated.examples, real.dataset.centers)}
 
 
 def _digit_modes(generated: Evidence, real: Real) -> dict[str, float]:
@@ -155,12 +183,9 @@ def _mode_shares(real: Evidence) -> np.ndarray:
 # --- what they need -------------------------------------------------------------------------------------------------------------------
 
 
-def _dimension(features: Features) -> int:
-    """As many examples as features, or the covariance has not full rank."""
-    return features.dimension
-
-
 def _no_classes(dataset: Dataset, features: Features) -> str:
+    if features.name == "mnist-lenet" and dataset.shape[-1] > 1:
+        return "mnist-lenet knows the classes of each channel by itself, and the score is of one distribution over classes: see --modes"
     return "" if features.classifies else f"the features {features.name} know no classes: choose those of a classifier"
 
 
@@ -186,10 +211,17 @@ def _bounds(name: str) -> dict[str, str]:
 
 
 MEASURES: tuple[Measure, ...] = (
-    Measure("fid", {"fid": LOWER}, _fid, needed=_dimension),
-    Measure("fid", {"fid_infinity": LOWER}, _fid_infinity, needed=lambda features: needed_infinity(features.dimension), companion=True),
+    Measure("fid", {"fid": LOWER}, _fid, needed=lambda features: features.dimension, most=None),
+    Measure(
+        "fid",
+        {"fid_infinity": LOWER},
+        _fid_infinity,
+        needed=lambda features: needed_infinity(features.dimension),
+        most_real=None,
+        companion=True,
+    ),
     Measure("kid", {"kid": LOWER, "kid_subset_sd": NEITHER}, _kid, needed=lambda features: KID["size"], settings=KID),
-    Measure("is", {"is": HIGHER, "is_split_sd": NEITHER}, _is, needed=lambda features: 1_000, settings=IS, lacks=_no_classes),
+    Measure("is", {"is": HIGHER, "is_split_sd": NEITHER}, _is, needed=lambda features: 1_000, most=None, settings=IS, lacks=_no_classes),
     Measure(
         "pr",
         {"precision": HIGHER, "recall": HIGHER, "density": HIGHER, "coverage": HIGHER},
@@ -197,26 +229,12 @@ MEASURES: tuple[Measure, ...] = (
         needed=lambda features: 1_000,
         settings=PR,
     ),
-    Measure("wasserstein", {"w1": LOWER, "w2": LOWER}, _exact, of="values", needed=lambda features: EXACT, most=EXACT),
+    Measure("wasserstein", {"w1": LOWER, "w2": LOWER}, _exact, of="values", needed=lambda features: EXACT, most=EXACT, paired=True),
     Measure("wasserstein", {"sliced_w2": LOWER}, _sliced, of="values", settings=SLICED),
-    Measure(
-        "wasserstein",
-        _bounds("sinkhorn_divergence"),
-        _sinkhorn,
-        needed=lambda features: EXACT,
-        most=EXACT,
-        settings=SINKHORN,
-    ),
-    Measure(
-        "wasserstein",
-        _bounds("w2_train"),
-        _to_all,
-        of="values",
-        needed=lambda features: TO_ALL,
-        most=TO_ALL,
-        whole=True,
-    ),
-    Measure("modes", {"modes": HIGHER, "mode_kl": LOWER, "high_quality": HIGHER}, _grid_modes, of="values", lacks=_no_centers),
-    Measure("modes", {"modes": HIGHER, "mode_kl": LOWER, "high_quality": HIGHER}, _digit_modes, lacks=_no_digits),
+    Measure("wasserstein", _bounds("sinkhorn_divergence"), _sinkhorn, needed=lambda features: EXACT, most=EXACT, settings=SINKHORN),
+    Measure("wasserstein", _bounds("w2_train"), _to_all, of="values", needed=lambda features: TO_ALL, most=TO_ALL, whole=True),
+    Measure("modes", {"modes": HIGHER, "high_quality": HIGHER}, _grid_modes, of="values", most=JUDGED, lacks=_no_centers),
+    Measure("modes", {"mode_kl": LOWER}, _grid_masses, of="values", lacks=_no_centers),
+    Measure("modes", {"modes": HIGHER, "mode_kl": LOWER, "high_quality": HIGHER}, _digit_modes, most=None, lacks=_no_digits),
     Measure("nearest", {"memorised": LOWER}, _memory, of="values", needed=lambda features: 1_000, most=1_000, whole=True),
 )

@@ -104,26 +104,49 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def side_by_side(records: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Scores of several subjects, for a table: by metric, then by subject. The newest of a subject counts.
+    """Scores of several subjects, for a table: by metric, then by subject; the newest that were measured alike.
 
     Args:
         records: a subject's name, and its lines of `scores.jsonl`, oldest first.
 
     Raises:
-        UserError: two scores of one metric were measured by different protocols; the sentence names the fields.
+        UserError: no scores of a metric were measured by one protocol; the sentence names the fields in which the newest differ.
     """
-    table: dict[str, dict[str, Mapping[str, Any]]] = {}
+    by_metric: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for subject, lines in records:
-        newest = {line["metric"]: line for line in lines}
-        for metric, line in newest.items():
-            row = table.setdefault(metric, {})
-            if row:
-                first, there = next(iter(row.items()))
-                if there["fingerprint"] != line["fingerprint"]:
-                    fields = ", ".join(differing(there["protocol"], line["protocol"]))
-                    raise UserError(f"{metric} of {first} and of {subject} cannot be compared: they differ in {fields}. Judge both alike")
-            row[subject] = line
-    return table
+        for line in lines:
+            by_metric.setdefault(line["metric"], {}).setdefault(subject, []).append(line)
+    return {metric: _alike(metric, rows) for metric, rows in by_metric.items()}
+
+
+def _alike(metric: str, rows: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Mapping[str, Any]]:
+    first, *others = rows
+    shared = set.intersection(*({line["fingerprint"] for line in lines} for lines in rows.values()))
+    chosen = next((line["fingerprint"] for line in reversed(rows[first]) if line["fingerprint"] in shared), None)
+    if chosen is None:
+        one = rows[first][-1]
+        name, other = next((name, rows[name][-1]) for name in others if rows[name][-1]["fingerprint"] != one["fingerprint"])
+        fields = ", ".join(differing(one["protocol"], other["protocol"]))
+        raise UserError(f"{metric} of {first} and of {name} cannot be compared: they differ in {fields}. Judge both alike")
+    return {subject: next(line for line in reversed(lines) if line["fingerprint"] == chosen) for subject, lines in rows.items()}
+
+
+def append_scores(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Add lines to a `scores.jsonl`; a score that the newest line of its subject, step and metric has already is not repeated."""
+    newest = {_key(line): line for line in read_scores(path)}
+    new = [record for record in records if not _same(newest.get(_key(record)), record)]
+    torn = path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n")  # by a process that was killed
+    with path.open("a", encoding="utf-8") as lines:
+        lines.write("\n" * torn)
+        lines.writelines(json.dumps(record) + "\n" for record in new)
+
+
+def _key(record: Mapping[str, Any]) -> tuple:
+    return record["subject"], record["step"], record["metric"]
+
+
+def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
+    return one is not None and all(one[name] == other[name] for name in ("fingerprint", "values", "floor"))
 
 
 def read_scores(path: Path) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ ORDER_SEED = 2021  # of the order in which a file's examples are taken: files ar
 class Subject(NamedTuple):
     """Examples to be judged."""
 
-    name: str
+    name: str  # its path
     step: int | None  # of the checkpoint
     draw: Callable[[int], Iterable[np.ndarray]]  # chunks of the examples of a seed
     available: int | None  # in all; None without end
@@ -36,7 +36,7 @@ def of_run(folder: RunFolder, step: int | None, rounded: bool) -> Subject:
     run = restore(folder, step)
     source = load_source(run.config)
     examples = jnp.asarray(source.train) if source else None
-    return Subject(str(folder.path), run.step, lambda seed: draw(run.system, run.state, seed, examples, rounded), None)
+    return Subject(str(folder.path.resolve()), run.step, lambda seed: draw(run.system, run.state, seed, examples, rounded), None)
 
 
 def of_files(path: Path, seeds: int) -> Subject:
@@ -55,7 +55,7 @@ def of_files(path: Path, seeds: int) -> Subject:
         mine = order[seed * each : (seed + 1) * each]
         yield from (examples[mine[i : i + CHUNK]] for i in range(0, each, CHUNK))
 
-    return Subject(str(path), None, deal, len(examples))
+    return Subject(str(path.resolve()), None, deal, len(examples))
 
 
 def newest_run(root: Path) -> RunFolder:

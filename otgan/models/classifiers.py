@@ -26,8 +26,10 @@ he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 def convolution(x: Float[Array, "n h w c"], kernel: Float[Array, "k l c d"], stride: int = 1) -> Float[Array, "n h_out w_out d"]:
-    """A convolution with "SAME" padding."""
-    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    """A convolution with "SAME" padding, in float32's full precision also where the hardware would rather multiply coarsely."""
+    return lax.conv_general_dilated(
+        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=lax.Precision.HIGHEST
+    )
 
 
 def max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h/2 w/2 c"]:
@@ -68,7 +70,7 @@ class LeNet(nn.Module):
         x = nn.relu(self.layer(32, 5, pool=True, name="second")(x))
         x = nn.relu(self.layer(128, 1, name="dense")(x.reshape(len(x), 1, 1, -1)))
         features = x.reshape(len(x), -1)
-        return features, nn.Dense(10, name="logits")(features)
+        return features, nn.Dense(10, precision=lax.Precision.HIGHEST, name="logits")(features)
 
 
 class ResNet(nn.Module):
@@ -90,7 +92,7 @@ class ResNet(nn.Module):
             x = nn.relu(self.layer(width, 3, pool=True, name=f"down_{stage}")(x))
             x = x + nn.relu(self.layer(width, 3, name=f"residual_{stage}")(x))
         features = x.mean(axis=(1, 2))
-        return features, nn.Dense(10, name="logits")(features)
+        return features, nn.Dense(10, precision=lax.Precision.HIGHEST, name="logits")(features)
 
 
 CLASSIFIERS: dict[str, type[LeNet | ResNet]] = {"mnist-lenet": LeNet, "cifar10-resnet": ResNet}

@@ -64,12 +64,17 @@ def make_generator(config: config.Generator, shape: tuple[int, ...], center: Any
     return Network(init=lambda key: net.init(key, jnp.zeros((1, config.latent_dim))), apply=apply)
 
 
-def make_encoder(config: config.Encoder, shape: tuple[int, ...]) -> Network:
+def make_encoder(config: config.Encoder, shape: tuple[int, ...], center: Any, scale: Any) -> Network:
     """The encoder: n *shape -> n features, of length 1.
+
+    Points come in at mean 0 and variance 1, with a 1 behind their coordinates. Without it all points of a ray would start with the same
+    features: with its biases at zero the network multiplies with its input, and the sphere takes lengths away.
 
     Args:
         config: the section `cost.encoder`.
         shape: of one sample: (d,), or (height, width, colours).
+        center: mean of the data, (d,); unused with pictures.
+        scale: standard deviation of the data, a number; unused with pictures.
 
     Raises:
         UserError: a convolutional network cannot read samples of this shape.
@@ -81,10 +86,15 @@ def make_encoder(config: config.Encoder, shape: tuple[int, ...]) -> Network:
             check_halvings("cost.encoder", shape, config.depth)
             net = ConvEncoder(config.features, config.width, config.depth, config.normalization)
 
-    def apply(params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n features"]:
-        return unit(apply_net(net, params, x))
+    def seen(x: Array) -> Array:
+        if len(shape) == 3:
+            return x
+        return jnp.concatenate([(x - jnp.asarray(center, x.dtype).reshape(1, -1)) / scale, jnp.ones_like(x[:, :1])], axis=1)
 
-    return Network(init=lambda key: net.init(key, jnp.zeros((1, *shape))), apply=apply)
+    def apply(params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n features"]:
+        return unit(apply_net(net, params, seen(x)))
+
+    return Network(init=lambda key: net.init(key, seen(jnp.zeros((1, *shape)))), apply=apply)
 
 
 def apply_net(net: nn.Module, params: Params, x: Array) -> Array:

@@ -108,6 +108,8 @@ def test_every_seed_has_its_own_samples_and_the_floor_as_many_sets(dataset):
     found = judge(replace(FEW, flags=("fid",), seeds=3), several, dataset, PIXELS).scores[0]
     alone = [scores(replace(FEW, flags=("fid",)), drawn[seed], dataset)["fid[pixels]"].mean for seed in range(3)]
     assert found.values == pytest.approx(alone)
+    sets = [scores(replace(FEW, flags=("fid",)), dataset.train[which::3], dataset)["fid[pixels]"].mean for which in range(3)]
+    assert found.floor == pytest.approx(np.mean(sets))
     assert found.protocol.seeds == (0, 1, 2)
 
 
@@ -160,3 +162,52 @@ def test_more_samples_than_a_file_holds_are_refused(dataset, tmp_path):
     np.savez(tmp_path / "x.npz", x=pictures(90, 5))
     with pytest.raises(UserError, match="holds 90 examples; 2 x 60 are asked for"):
         judge(replace(FEW, samples=60, seeds=2), of_files(tmp_path / "x.npz", 2), dataset, PIXELS)
+
+
+def test_every_sample_counts_where_the_protocol_says_so(dataset, monkeypatch):
+    monkeypatch.setattr(evidence, "KEPT", 100)
+    found = [scores(replace(FEW, flags=("fid",), samples=n), pictures(400, 3), dataset)["fid[pixels]"] for n in (200, 400)]
+    assert [score.protocol.samples for score in found] == [200, 400]
+    assert found[0].mean != found[1].mean
+
+
+def test_what_looks_at_few_does_not_depend_on_how_many_there_are(dataset, monkeypatch):
+    plan = replace(FEW, flags=("wasserstein",))
+    few, many = (scores(replace(plan, samples=n), pictures(1_200, 3), dataset)["w2_train"] for n in (1_000, 1_200))
+    assert few.protocol == many.protocol
+    assert few.mean == many.mean
+    assert few.floor == many.floor
+
+
+def test_sorted_references_are_compared_whole(dataset):
+    """Of a test set sorted by mode, some are evenly spaced ones."""
+    order = np.argsort(dataset.test.reshape(200, -1).mean(axis=1))
+    ordered = replace(dataset, test=dataset.test[order])
+    plan = replace(FEW, flags=("wasserstein",), samples=50)
+    found = scores(plan, dataset.test[:50], ordered)["w2"]
+    assert found.protocol.references == 50
+    assert found.mean < 1.5 * found.floor
+
+
+def test_rounding_changes_no_measure_by_much(dataset):
+    examples = pictures(200, 3)
+    plan = replace(FEW, flags=("wasserstein", "nearest"))
+    rounded, levels = scores(plan, examples, dataset), scores(replace(plan, rounded=False), examples.astype(np.float32), dataset)
+    for name, score in rounded.items():
+        assert levels[name].mean == pytest.approx(score.mean, rel=1e-3), name
+
+
+def test_directions_are_what_they_are(dataset):
+    found = scores(FEW, pictures(200, 3), dataset)
+    better = {"lower", "fid", "kid", "w1", "w2", "sliced_w2", "sinkhorn_divergence", "w2_train", "memorised"}
+    for name, score in found.items():
+        plain = name.split("[")[0]
+        expected = "lower" if plain in better else "higher" if plain in ("precision", "recall", "density", "coverage") else ""
+        assert score.better == expected, name
+
+
+def test_code_that_changed_is_not_read_from_the_cache(dataset, monkeypatch):
+    one = gather_real(PIXELS, dataset, "test", 100, 50)
+    doubled = replace(PIXELS, look=lambda x: (2 * PIXELS.look(x)[0], None))
+    monkeypatch.setattr(evidence, "code_digest", lambda: "other")
+    np.testing.assert_allclose(gather_real(doubled, dataset, "test", 100, 50).features, 2 * one.features, rtol=1e-6)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from otgan.errors import UserError
-from otgan.evaluation.protocol import Protocol, Score, read_scores, side_by_side
+from otgan.evaluation.protocol import Protocol, Score, append_scores, read_scores, side_by_side
 
 PROTOCOL = Protocol("fid[random]", {}, "random", "12ab", "x", "bytes", 1_000, "mnist", "ff00", "test", 500, (0, 1), "0.1.0")
 
@@ -44,8 +44,23 @@ def test_scores_of_different_protocols_are_refused_and_the_fields_named():
         side_by_side([("a", [line(3.0)]), ("b", [line(1.0, samples=50, split="train")])])
 
 
-def test_half_a_line_is_left_out(tmp_path):
+def test_the_newest_scores_that_were_measured_alike_stand_side_by_side():
+    a = [line(1.0), line(2.0, samples=50), line(3.0), line(4.0, samples=60)]
+    table = side_by_side([("a", a), ("b", [line(5.0), line(6.0, samples=50)])])
+    assert {subject: record["mean"] for subject, record in table["fid[random]"].items()} == {"a": 3.0, "b": 5.0}
+
+
+def test_half_a_line_is_left_out_and_takes_no_other_with_it(tmp_path):
     path = tmp_path / "scores.jsonl"
     path.write_text(json.dumps(line(3.0)) + "\n" + json.dumps(line(4.0))[:40])
     assert [record["mean"] for record in read_scores(path)] == [3.0]
+    append_scores(path, [line(5.0), line(6.0)])
+    assert [record["mean"] for record in read_scores(path)] == [3.0, 5.0, 6.0]
     assert read_scores(tmp_path / "nothing.jsonl") == []
+
+
+def test_a_score_is_not_repeated_unless_another_came_between(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    for value in (1.0, 1.0, 2.0, 2.0, 1.0):
+        append_scores(path, [line(value)])
+    assert [record["mean"] for record in read_scores(path)] == [1.0, 2.0, 1.0]
