@@ -14,7 +14,7 @@ from otgan.data import Dataset, load, load_source
 from otgan.errors import UserError
 from otgan.loop import Ready, Show, prepare, train
 from otgan.oracles import NOBODY, Players
-from otgan.restore import restore
+from otgan.restore import has_checkpoint, restore
 from otgan.runs import RunFolder, new_folder
 from otgan.system import make_mesh
 
@@ -47,16 +47,18 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
     elif folder:
         folder.require_free()
     dataset = load(config.data, data_dir)
-    given = NOBODY if folder and folder.exists else borrow(config, dataset)  # a begun run has its own copy
+    begun = folder is not None and has_checkpoint(folder)
+    given = NOBODY if begun else borrow(config, dataset)  # a begun run has its own copy
     ready = prepare(config, dataset, devices, load_source(config), given)
     folder = folder or new_folder(RUNS, config.name, marks)
     with folder.locked():
         if folder.exists:  # perhaps since a moment ago, by another process
             check_same(config, folder)
-            check_data(ready.dataset, folder)
         else:
             folder.create(config.json())
-        folder.write_environment(describe(ready))
+        if begun:
+            check_data(ready.dataset, folder)
+        folder.write_environment(describe(ready), begun)
         outcome = train(ready, folder, show)
     return Ended(outcome.state, outcome.summary, outcome.picture, str(folder.path), outcome.reason, EXIT[outcome.state])
 

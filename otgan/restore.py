@@ -56,6 +56,14 @@ def kept_steps(folder: RunFolder) -> list[int]:
     raise UserError(f"no checkpoint in {folder.path}: the run has not got that far")
 
 
+def has_checkpoint(folder: RunFolder) -> bool:
+    """Whether a run has anything to go on from; one that was ended before that starts anew."""
+    try:
+        return bool(kept_steps(folder))
+    except UserError:
+        return False
+
+
 def read_form(folder: RunFolder) -> Form:
     """The form of the data that a run was begun with.
 

@@ -103,9 +103,9 @@ class RunFolder:
         """Where it ran, and on which data."""
         return _read(self.path / ENVIRONMENT, f"{self.path} has no readable {ENVIRONMENT}: the run never started; run it again")
 
-    def write_environment(self, environment: dict[str, Any]) -> None:
-        """Record where it runs, and on which data; what it was begun with stays, and every resumption adds its own."""
-        if (self.path / ENVIRONMENT).is_file():
+    def write_environment(self, environment: dict[str, Any], begun: bool = False) -> None:
+        """Record where it runs, and on which data; what a begun run was begun with stays, and every resumption adds its own."""
+        if begun:
             begun = self.read_environment()
             environment = {**begun, "resumed": [*begun.get("resumed", []), environment]}
         _write(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")

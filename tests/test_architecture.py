@@ -93,9 +93,11 @@ def test_the_gradient_is_stopped_in_one_place():
     assert {name: count for name, count in found.items() if count} == {"oracles/contract.py": 1}
 
 
-@pytest.mark.parametrize(
-    "command", [["--help"], ["list"], ["show", "sinkhorn-grid"], ["run", "--help"], ["run", "sinkhorn-grid", "--dry-run"], ["report", "--help"]]
-)
+QUICK = ["--help", "list", "show sinkhorn-grid", "run --help", "run sinkhorn-grid --dry-run"]
+QUICK += ["eval --help", "sweep --help", "report --help", "diagnose --help"]
+
+
+@pytest.mark.parametrize("command", [words.split() for words in QUICK], ids=QUICK)
 def test_quick_commands_import_no_jax(command):
     code = (
         "import sys\n"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,17 @@ def test_real_data_train_and_resume(tfds_dir):
         done = otgan("run", name, *words, "--lam", "1.0")
         assert done.exit_code == 0, done.output
         assert json.loads(Path(name, "environment.json").read_text())["data"]["train"] in (60_000, 50_000)
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew():
+    words = ["run", "sinkhorn-grid", *SMALL, *TINY, "--out", "killed"]
+    otgan(*words)
+    whole = json.loads(Path("killed/status.json").read_text())["summary"]
+    for name in ("environment.json", "status.json"):
+        Path("killed", name).unlink()
+    shutil.rmtree("killed/checkpoints")
+    again = otgan(*words)
+    assert again.exit_code == 0, again.output
+    summary = json.loads(Path("killed/status.json").read_text())["summary"]
+    assert summary["w2"] == whole["w2"]
+    assert "resumed" not in json.loads(Path("killed/environment.json").read_text())

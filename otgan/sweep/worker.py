@@ -24,7 +24,7 @@ from otgan.evaluation.command import evaluate
 from otgan.launch import borrow, check_data, check_devices, describe
 from otgan.loop import Outcome, Show, prepare, train
 from otgan.oracles import NOBODY
-from otgan.restore import kept_steps
+from otgan.restore import has_checkpoint
 from otgan.runs import RunFolder
 from otgan.sweep.check import order_of
 from otgan.sweep.ledger import held, judged, note_judged, status
@@ -64,19 +64,12 @@ def run(folder: RunFolder, data_dir: Path | None, show: Show) -> Outcome:
     config = experiments.resolve(str(folder.config_path))
     check_devices(config, None)
     dataset = load(config.data, data_dir)
-    begun = _has_checkpoint(folder)
+    begun = has_checkpoint(folder)
     ready = prepare(config, dataset, None, load_source(config), NOBODY if begun else borrow(config, dataset))
     if begun:
         check_data(ready.dataset, folder)
-    folder.write_environment(describe(ready))
+    folder.write_environment(describe(ready), begun)
     return train(ready, folder, show)
-
-
-def _has_checkpoint(folder: RunFolder) -> bool:
-    try:
-        return bool(kept_steps(folder))
-    except UserError:
-        return False
 
 
 def _stop_when_left_alone() -> None:
