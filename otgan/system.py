@@ -59,7 +59,7 @@ def build(config: Config, form: Form, mesh: Mesh | None = None) -> System:
 def _encoder(config: Config, form: Form) -> Network | None:
     if not config.cost.encoded:
         return None
-    encoder = make_encoder(config.cost.encoder, form.shape)
+    encoder = make_encoder(config.cost.encoder, form.shape, np.asarray(form.center, np.float32), form.scale)
     return encoder if config.cost.learned else encoder._replace(init=lambda key: encoder.init(jax.random.key(FEATURES_SEED)))
 
 

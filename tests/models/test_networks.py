@@ -19,9 +19,9 @@ def _generator(kind="mlp", shape=(2,), center=CENTER, scale=SCALE, **settings):
     return _compiled(make_generator(section, shape, center, scale))
 
 
-def _encoder(kind="mlp", shape=(2,), **settings):
+def _encoder(kind="mlp", shape=(2,), center=0.0, scale=1.0, **settings):
     section = config.Encoder(kind=kind, **{"features": 16, "width": 8, "depth": 2, **settings})
-    return _compiled(make_encoder(section, shape))
+    return _compiled(make_encoder(section, shape, center, scale))
 
 
 def _compiled(network):
@@ -143,6 +143,22 @@ def test_pictures_start_with_contrast_and_differ(kind, normalization):
 
 
 # --- encoders -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("normalization", ["none", "layer", "weight"])
+def test_points_of_a_ray_from_the_mean_start_with_features_of_their_own(normalization):
+    network = _encoder(width=64, depth=2, normalization=normalization, center=CENTER, scale=SCALE)
+    angles = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    ray = SCALE * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    near, far = (network.apply(network.init(KEY), CENTER + length * ray) for length in (0.5, 1.5))
+    assert np.max(np.sum(np.asarray(near) * np.asarray(far), axis=1)) < 0.99
+
+
+def test_features_do_not_depend_on_the_units_of_points():
+    plain, moved = _encoder(), _encoder(center=CENTER, scale=SCALE)
+    params, x = _arbitrary(plain), _samples(20, (2,))
+    np.testing.assert_allclose(moved.apply(params, CENTER + SCALE * x), plain.apply(params, x), rtol=1e-4, atol=1e-5)
+
 
 ENCODERS = [(kind, normalization) for kind in ("conv", "mlp") for normalization in ("none", "layer", "weight")]
 
