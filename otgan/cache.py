@@ -30,7 +30,7 @@ def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
             try:
-                np.savez(file, **arrays)
+                np.savez(file, allow_pickle=False, **arrays)
                 Path(file.name).replace(path)
             except OSError:
                 Path(file.name).unlink(missing_ok=True)

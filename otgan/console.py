@@ -172,8 +172,10 @@ def print_scores(console: Console, records: list[dict[str, Any]]) -> None:
     """Scores of one subject beside their floors, and below them the protocols that they share."""
     first = records[0]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("metric", "score", "sd", "floor", "better", "of", "fingerprint"):
-        table.add_column(name, justify="right" if name in ("score", "sd", "floor") else "left")
+    longest = max(len(record["metric"]) for record in records) + 2
+    table.add_column("metric", min_width=longest, no_wrap=True)  # the name says by which network
+    for name in ("score", "sd", "floor", "better", "of", "fingerprint"):
+        table.add_column(name, justify="right" if name in ("score", "sd", "floor") else "left", overflow="fold")
     for record in records:
         protocol = record["protocol"]
         compared = f"{protocol['samples']:,} with {protocol['references']:,} {protocol['split']}"

@@ -147,6 +147,7 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
                 if progress.step in picture_steps(config) and progress.step < config.train.steps:  # the end is drawn by finish
                     draw(ready, state, folder, progress.step)
                 if progress.step % (config.train.eval_every or progress.step + 1) == 0 and progress.step < config.train.steps:
+                    keep(checkpoints, folder, state, progress)  # judging may take longer than training
                     score(ready, state, folder, progress)
                 if time.monotonic() - saved > config.train.checkpoint_seconds:
                     keep(checkpoints, folder, state, progress)
@@ -304,14 +305,14 @@ def draw(ready: Ready, state: TrainState, folder: RunFolder, step: int) -> None:
     for name, mask in ready.system.family.exhibits(state.dual).items():
         shown = np.asarray(ready.clouds.examples)[np.asarray(mask)]
         if len(shown):
-            _picture(shown, reference, dataset, folder.exhibit(name, step))
+            _picture(shown, reference, dataset, folder.exhibit(name, step), name.replace("-", " "))
 
 
-def _picture(examples: np.ndarray, reference: np.ndarray, dataset: Dataset, path: Path) -> None:
+def _picture(examples: np.ndarray, reference: np.ndarray, dataset: Dataset, path: Path, label: str = "generated") -> None:
     if dataset.is_images:
         save_sheet(examples[:SHOWN], path)
     else:
-        save_scatter(examples, reference, path, dataset.centers, WITHIN * (dataset.sd or 0.0))
+        save_scatter(examples, reference, path, dataset.centers, WITHIN * (dataset.sd or 0.0), label)
 
 
 def generate(ready: Ready, state: TrainState, size: int) -> np.ndarray:

@@ -26,7 +26,9 @@ def save_sheet(images: np.ndarray, path: Path) -> None:
     picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST).save(path)
 
 
-def save_scatter(points: np.ndarray, reference: np.ndarray, path: Path, centers: np.ndarray | None = None, radius: float = 0.0) -> None:
+def save_scatter(
+    points: np.ndarray, reference: np.ndarray, path: Path, centers: np.ndarray | None = None, radius: float = 0.0, label: str = "generated"
+) -> None:
     """Draw points, (n, d), over a reference in the plane of the first two coordinates; true modes as circles of a radius."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
     from matplotlib.patches import Circle
@@ -35,7 +37,7 @@ def save_scatter(points: np.ndarray, reference: np.ndarray, path: Path, centers:
     axes = figure.add_subplot()
     two = [np.column_stack([p, np.zeros(len(p))])[:, :2] for p in (points, reference)]
     axes.scatter(*two[1].T, s=4, color="0.75", label="held-out data", linewidths=0)
-    axes.scatter(*two[0].T, s=4, color="tab:blue", label="generated", linewidths=0)
+    axes.scatter(*two[0].T, s=4, color="tab:blue", label=label, linewidths=0)
     for center in [] if centers is None else centers:
         axes.add_patch(Circle(tuple(center[:2]), radius, fill=False, color="tab:red", linewidth=0.8))
     shown = two[1] if len(reference) else two[0]

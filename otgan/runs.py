@@ -106,8 +106,8 @@ class RunFolder:
     def write_environment(self, environment: dict[str, Any], begun: bool = False) -> None:
         """Record where it runs, and on which data; what a begun run was begun with stays, and every resumption adds its own."""
         if begun:
-            begun = self.read_environment()
-            environment = {**begun, "resumed": [*begun.get("resumed", []), environment]}
+            first = self.read_environment()
+            environment = {**first, "resumed": [*first.get("resumed", []), environment]}
         _write(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
     def read_status(self) -> dict[str, Any]:

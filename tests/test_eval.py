@@ -92,7 +92,10 @@ def test_points_get_everything_that_suits_them(elsewhere, grid_run):
     ):
         assert metric in done.output
     assert "is left out: the features points know no classes" in done.output
-    assert "* w1 needs 2,000 examples, and there are 320 real ones" in done.output
+    assert "* w1 needs 2,000 examples, and there are 400 generated ones" in done.output
+    strict = otgan("eval", grid_run, "--all", "--samples", 400, "--out", "judged")
+    assert strict.exit_code == 0, strict.output
+    assert "left out: w1 needs 2,000 examples" in strict.output
 
 
 def test_every_score_is_kept_once(elsewhere, grid_run):
@@ -106,8 +109,8 @@ def test_every_score_is_kept_once(elsewhere, grid_run):
 def test_all_kept_checkpoints_are_judged(elsewhere, grid_run):
     done = otgan("eval", grid_run, "--modes", "--checkpoint", "all", "--out", "judged")
     assert done.exit_code == 0, done.output
-    assert {line["step"] for line in stored(Path("judged"))} == {6}
-    assert "keeps no checkpoint of step 5; it has those of 6" in otgan("eval", grid_run, "--checkpoint", 5).output
+    assert {line["step"] for line in stored(Path("judged"))} == {2, 4, 6}
+    assert "keeps no checkpoint of step 5; it has those of 2, 4, 6" in otgan("eval", grid_run, "--checkpoint", 5).output
     assert "--checkpoint last: give a step, or all" in otgan("eval", grid_run, "--checkpoint", "last").output
 
 

@@ -41,12 +41,14 @@ def _measures(command: Callable) -> Callable:
     show_default="the network trained on these data, else random; points are their own",
     help="inception, mnist-lenet, cifar10-resnet, random, pixels, points, or a .safetensors file.",
 )
-@click.option("--samples", type=click.IntRange(2), metavar="N", show_default="10,000", help="Generated examples, for each seed.")
+@click.option("--samples", type=click.IntRange(2, 1_000_000), metavar="N", show_default="10,000", help="Generated examples, for each seed.")
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", help="The real examples to compare with.")
 @click.option("--seeds", type=click.IntRange(1), metavar="K", default=1, help="Sets of samples, whose spread is shown.")
 @click.option("--checkpoint", metavar="N|all", show_default="the newest", help="The step, or all steps, of a run to judge.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", default=200, help="Examples at once through the network.")
-@click.option("--reference", metavar="mnist|cifar10|NAME|FILE", show_default="the run's own data", help="The real data; files need it.")
+@click.option(
+    "--reference", metavar="mnist|cifar10|NAME|FILE", show_default="the run's own data", help="The real data; of a file a tenth is test."
+)
 @click.option(
     "--resize", type=click.Choice(["tf1", "half_pixel"]), default="tf1", help="Of inception's images, as TensorFlow 1 or PyTorch."
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,14 +70,23 @@ def evaluate(order: Order, show: Callable[[str], None]) -> Iterator[Report]:
     if not path.exists():
         raise UserError(f"{path} does not exist: name a run folder, an .npz or a folder of images")
     data = reference_data(order.reference, folder, path)
+    out = order.out or (folder.eval if folder else None)
+    if out:
+        _require_writable(out)
     show("reading data")
     dataset = load(data, order.data_dir)
     features = make_features(order.features or default_name(data.kind, dataset.shape), dataset.shape, order.resize, show)
     plan = plan_of(order, dataset)
     for subject in subjects(order, folder, path):
         judged = judge(plan, subject, dataset, features, show)
-        out = order.out or (folder.eval if folder else None)
         yield Report(records(judged, subject), judged.notes, keep(judged, subject, out) if out else [])
+
+
+def _require_writable(out: Path) -> None:
+    """Leaves nothing behind where what is asked for is refused later."""
+    there = next(place for place in (out.resolve(), *out.resolve().parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise UserError(f"cannot write to {out}; give --out a folder that can be written")
 
 
 def plan_of(order: Order, dataset: Dataset) -> Plan:
@@ -128,20 +138,12 @@ def _step(word: str | None) -> int | None:
 
 
 def keep(judged: Judged, subject: Subject, out: Path) -> list[str]:
-    """Append scores that are not there yet, and draw the neighbours. Returns where.
-
-    Raises:
-        UserError: the folder cannot be written.
-    """
+    """Append scores that are not there yet, and draw the neighbours. Returns where."""
     path = out / "scores.jsonl"
-    places = [str(path)]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        append_scores(path, records(judged, subject))
-        if judged.neighbours is not None:
-            picture = out / (f"nearest-{subject.step:07d}.png" if subject.step is not None else "nearest.png")
-            save_sheet(judged.neighbours.reshape(-1, *judged.neighbours.shape[2:]), picture)
-            places.append(str(picture))
-    except OSError as error:
-        raise UserError(f"cannot write to {out} ({error.strerror}); give --out a folder that can be written") from None
-    return places
+    out.mkdir(parents=True, exist_ok=True)
+    append_scores(path, records(judged, subject))
+    if judged.neighbours is None:
+        return [str(path)]
+    picture = out / (f"nearest-{subject.step:07d}.png" if subject.step is not None else "nearest.png")
+    save_sheet(judged.neighbours.reshape(-1, *judged.neighbours.shape[2:]), picture)
+    return [str(path), str(picture)]

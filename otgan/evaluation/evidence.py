@@ -108,7 +108,7 @@ def evenly(examples: np.ndarray, size: int) -> np.ndarray:
 
 
 def _spacing(count: int, size: int) -> np.ndarray:
-    return np.arange(min(size, count)) * count // min(size, count)
+    return np.arange(min(size, count)) * count // max(1, min(size, count))
 
 
 @cache_once

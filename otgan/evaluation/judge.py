@@ -68,13 +68,13 @@ def judge(plan: Plan, subject: Subject, dataset: Dataset, features: Features, sh
     parts = {"test": dataset.test, "train": dataset.train}
     other = "train" if plan.split == "test" else "test"
     chosen, notes = _choose(plan, size, dataset, features)
-    show(f"real examples through {features.name}")
-    real = Real(dataset, features, gather_real(features, dataset, plan.split, len(parts[plan.split]), plan.batch_size))
     found: list[Evidence] = []
     for seed in range(plan.seeds):
         show(f"generated examples through {features.name}, seed {seed}")
         chunks = _checked(_take(subject.draw(seed), size), dataset.shape, subject.name)
         found.append(_not_constant(gather(features, chunks, plan.batch_size), subject.name))
+    show(f"real examples through {features.name}")
+    real = Real(dataset, features, gather_real(features, dataset, plan.split, len(parts[plan.split]), plan.batch_size))
     scores = []
     for measure, marks in chosen:
         counts = measure.counts(size, dataset, plan.split)
@@ -124,22 +124,24 @@ def _choose(plan: Plan, size: int, dataset: Dataset, features: Features) -> tupl
             notes.append(f"{flag} left out: {lacks[-1]}")
         for measure in (measure for measure, lack in zip(group, lacks, strict=True) if not lack):
             few = _few(plan, measure, size, dataset, features)
-            if few and measure.companion:
+            if few and (measure.companion or (plan.everything and not plan.allow_few)):
                 notes.append(f"left out: {few}")
             elif few and not plan.allow_few:
                 raise UserError(f"{few}; --allow-few computes it all the same, and marks it")
             else:
                 chosen.append((measure, (few,) if few else ()))
+    if not chosen:
+        raise UserError("; ".join(["there is no measure that can be had", *notes]))
     return chosen, notes
 
 
 def _few(plan: Plan, measure: Measure, size: int, dataset: Dataset, features: Features) -> str:
     needed, counts = measure.needed(features), measure.counts(size, dataset, plan.split)
-    if min(counts) >= needed:
+    there = counts.generated if measure.alone else min(counts)
+    if there >= needed:
         return ""
-    which = "generated" if size < needed else "real"
-    name = _named(next(iter(measure.better)), measure, features)
-    return f"{name} needs {needed:,} examples, and there are {min(counts):,} {which} ones"
+    which = f"{size:,} generated" if size < needed else f"{there:,} real"
+    return f"{_named(next(iter(measure.better)), measure, features)} needs {needed:,} examples, and there are {which} ones"
 
 
 def _named(number: str, measure: Measure, features: Features) -> str:

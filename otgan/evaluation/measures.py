@@ -61,6 +61,7 @@ class Measure:
         most: how many of a kind it looks at; None is all. Only moments and classes are kept of all, the rest of the first `KEPT`.
         most_real: the same of real ones, where it is another number.
         paired: whether it looks at as many of either kind.
+        alone: whether it looks at no real ones.
         settings: its own part of the protocol.
         whole: whether it compares with the whole training set.
         companion: whether it only goes with another measure of its flag, and is left out where examples are too few for it.
@@ -75,6 +76,7 @@ class Measure:
     most: int | None = KEPT
     most_real: int | Literal["alike"] | None = "alike"
     paired: bool = False
+    alone: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     whole: bool = False
     companion: bool = False
@@ -82,6 +84,8 @@ class Measure:
 
     def counts(self, generated: int, dataset: Dataset, split: str) -> Counts:
         """Of so many generated examples, and of the real ones of a split, how many it looks at."""
+        if self.alone:
+            return Counts(_at_most(generated, self.most), 0)
         if self.whole:
             return Counts(_at_most(generated, self.most), len(dataset.train))
         real = len(dataset.test if split == "test" else dataset.train)
@@ -221,7 +225,16 @@ MEASURES: tuple[Measure, ...] = (
         companion=True,
     ),
     Measure("kid", {"kid": LOWER, "kid_subset_sd": NEITHER}, _kid, needed=lambda features: KID["size"], settings=KID),
-    Measure("is", {"is": HIGHER, "is_split_sd": NEITHER}, _is, needed=lambda features: 1_000, most=None, settings=IS, lacks=_no_classes),
+    Measure(
+        "is",
+        {"is": HIGHER, "is_split_sd": NEITHER},
+        _is,
+        needed=lambda features: 1_000,
+        most=None,
+        alone=True,
+        settings=IS,
+        lacks=_no_classes,
+    ),
     Measure(
         "pr",
         {"precision": HIGHER, "recall": HIGHER, "density": HIGHER, "coverage": HIGHER},

@@ -104,7 +104,7 @@ def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 
 
 def side_by_side(records: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Scores of several subjects, for a table: by metric, then by subject; the newest that were measured alike.
+    """Scores of several subjects at their newest steps, for a table: by metric, then by subject; the newest that were measured alike.
 
     Args:
         records: a subject's name, and its lines of `scores.jsonl`, oldest first.
@@ -114,9 +114,14 @@ def side_by_side(records: Iterable[tuple[str, Iterable[Mapping[str, Any]]]]) -> 
     """
     by_metric: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for subject, lines in records:
-        for line in lines:
+        for line in _of_newest_step(list(lines)):
             by_metric.setdefault(line["metric"], {}).setdefault(subject, []).append(line)
     return {metric: _alike(metric, rows) for metric, rows in by_metric.items()}
+
+
+def _of_newest_step(lines: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    newest = max((line["step"] for line in lines if line["step"] is not None), default=None)
+    return [line for line in lines if line["step"] == newest]
 
 
 def _alike(metric: str, rows: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, Mapping[str, Any]]:

@@ -48,6 +48,8 @@ def of_files(path: Path, seeds: int) -> Subject:
     examples = read_examples(path)
     if not len(examples):
         raise UserError(f"{path} holds no examples")
+    if seeds > len(examples):
+        raise UserError(f"{path} holds {len(examples)} examples, which cannot be dealt to {seeds} seeds")
     order = np.random.default_rng(ORDER_SEED).permutation(len(examples))
     each = len(examples) // seeds
 

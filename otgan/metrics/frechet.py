@@ -106,7 +106,7 @@ def _distance(p: Moments, q: Moments, root: Float[np.ndarray, "d r"]) -> float:
     shift, covariance = p.mean - q.mean, p.covariance
     eigenvalues = np.linalg.eigvalsh(root.T @ covariance @ root)
     overlap = np.sqrt(np.clip(eigenvalues, 0, None)).sum()
-    return float(shift @ shift + np.trace(covariance) + np.trace(q.covariance) - 2 * overlap)
+    return max(0.0, float(shift @ shift + np.trace(covariance) + np.trace(q.covariance) - 2 * overlap))  # rounding may go below
 
 
 def _root(covariance: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "d r"]:

@@ -74,24 +74,24 @@ class LeNet(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Features (n, 128) and logits (n, 10) of 32 x 32 x 3 pictures in [-1, 1].
+    """Features (n, 192) and logits (n, 10) of 32 x 32 x 3 pictures in [-1, 1].
 
     Attributes:
         widths: channels of the stages; each halves height and width.
         layer: makes a layer from (features, window, pool, name); in training one with batch normalisation instead of a bias.
     """
 
-    widths: tuple[int, ...] = (32, 96, 128)
+    widths: tuple[int, ...] = (32, 96, 192)
     layer: Callable[..., nn.Module] = Conv
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n 32 32 3"]) -> tuple[Float[Array, "n 128"], Float[Array, "n 10"]]:
-        """Whitened patches, three stages of a convolution and a residual one, the mean over the picture."""
+    def __call__(self, x: Float[Array, "n 32 32 3"]) -> tuple[Float[Array, "n 192"], Float[Array, "n 10"]]:
+        """Whitened patches, three stages of a convolution and a residual one, the largest value over the picture."""
         x = nn.relu(Conv(24, 2, name="stem")(x))
         for stage, width in enumerate(self.widths):
             x = nn.relu(self.layer(width, 3, pool=True, name=f"down_{stage}")(x))
             x = x + nn.relu(self.layer(width, 3, name=f"residual_{stage}")(x))
-        features = x.mean(axis=(1, 2))
+        features = x.max(axis=(1, 2))
         return features, nn.Dense(10, precision=lax.Precision.HIGHEST, name="logits")(features)
 
 

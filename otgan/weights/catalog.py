@@ -33,10 +33,10 @@ def listing() -> list[tuple[str, str, str, str, str]]:
         rows.append((name, "yes", carried.digest[:12], carried.facts["test_accuracy"], "in the package"))
     path = inception.cached(inception_folder())
     try:
-        found = ("yes", read(path).digest[:12])
+        there, digest = "yes", read(path).digest[:12]
     except UserError:
-        found = ("damaged" if path.is_file() else "no", "")
-    return [*rows, ("inception", *found, "", str(path))]
+        there, digest = "damaged" if path.is_file() else "no", ""
+    return [*rows, ("inception", there, digest, "", str(path))]
 
 
 def import_inception(file: Path, output: Path | None) -> tuple[Path, str]:

@@ -135,7 +135,7 @@ def test_what_cannot_be_judged_is_refused(dataset, examples, sentence):
 
 
 def test_too_few_are_refused_with_the_number_needed_or_marked(dataset):
-    strict = replace(FEW, flags=("kid",), allow_few=False)
+    strict = replace(FEW, flags=("kid",), allow_few=False, everything=False)
     with pytest.raises(UserError, match=r"kid\[pixels\] needs 1,000 examples, and there are 200 .*--allow-few"):
         judge(strict, subject(pictures(200, 3)), dataset, PIXELS)
     marked = scores(replace(strict, allow_few=True), pictures(200, 3), dataset)["kid[pixels]"]
@@ -156,6 +156,12 @@ def test_files_are_dealt_to_the_seeds(tmp_path):
     dealt = [np.concatenate(list(of_files(tmp_path / "x.npz", 3).draw(seed))) for seed in range(3)]
     assert [len(part) for part in dealt] == [30, 30, 30]
     assert sorted(map(bytes, np.concatenate(dealt))) == sorted(map(bytes, examples))
+
+
+def test_more_seeds_than_examples_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", x=pictures(9, 5))
+    with pytest.raises(UserError, match="holds 9 examples, which cannot be dealt to 10 seeds"):
+        of_files(tmp_path / "x.npz", 10)
 
 
 def test_more_samples_than_a_file_holds_are_refused(dataset, tmp_path):

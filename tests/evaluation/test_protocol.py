@@ -50,6 +50,11 @@ def test_the_newest_scores_that_were_measured_alike_stand_side_by_side():
     assert {subject: record["mean"] for subject, record in table["fid[random]"].items()} == {"a": 3.0, "b": 5.0}
 
 
+def test_the_newest_step_counts_however_late_an_older_one_was_judged():
+    older, newer = ({**line(value), "step": step} for value, step in ((1.0, 5), (2.0, 10)))
+    assert side_by_side([("a", [newer, older])])["fid[random]"]["a"]["mean"] == 2.0
+
+
 def test_half_a_line_is_left_out_and_takes_no_other_with_it(tmp_path):
     path = tmp_path / "scores.jsonl"
     path.write_text(json.dumps(line(3.0)) + "\n" + json.dumps(line(4.0))[:40])

@@ -12,6 +12,7 @@ from otgan.errors import UserError
 from otgan.models.classifiers import CLASSIFIERS, LeNet, RandomConv, ResNet, convolution, max_pool, quarters, random_parameters
 
 SHAPES = {LeNet: (28, 28, 1), ResNet: (32, 32, 3)}
+DIMENSIONS = {LeNet: 128, ResNet: 192}
 RANDOM = RandomConv()
 
 
@@ -61,7 +62,7 @@ def test_features_lead_to_logits_picture_by_picture(classifier):
     network, x = classifier(), pictures(SHAPES[classifier])
     params = drawn(network, x)
     features, logits = map(np.asarray, applied(network, params, x))
-    assert features.shape == (5, 128)
+    assert features.shape == (5, DIMENSIONS[classifier])
     assert logits.shape == (5, 10)
     np.testing.assert_allclose(logits, features @ params["logits"]["kernel"] + params["logits"]["bias"], rtol=1e-4, atol=1e-4)
     one_by_one = [applied(network, params, x[i : i + 1]) for i in range(5)]

@@ -13,7 +13,7 @@ from otgan.models.classifiers import CLASSIFIERS
 from otgan.weights.catalog import EMBEDDED, embedded
 
 SHAPES = {"mnist-lenet": (28, 28, 1), "cifar10-resnet": (32, 32, 3)}
-LEAST = {"mnist-lenet": 0.993, "cifar10-resnet": 0.84}
+LEAST = {"mnist-lenet": 0.993, "cifar10-resnet": 0.86}
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
