@@ -13,6 +13,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 HOSTILE = "<script>document.title = 'stolen'</script>"
 PATIENCE = 120_000  # milliseconds, for a machine that is busy
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def browser():
