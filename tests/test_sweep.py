@@ -117,10 +117,13 @@ BAD = {
     "networks that do not fit": (["--lam", "1", "--set", "generator.kind=mlp,conv"], "a conv network needs images"),
     "measure that cannot be had": (["--lam", "1", "--eval", "is"], "know no classes"),
     "too few samples": (["--lam", "1", "--eval", "kid", "--set", "train.eval_samples=5"], "needs 1,000 examples"),
-    "no cluster": (["--lam", "1", "--engine", "ray", "--address", "127.0.0.1:1"], "Ray"),
+    "no cluster": (
+        ["--lam", "1", "--engine", "ray", "--address", "127.0.0.1:1"],
+        "ray" if importlib.util.find_spec("ray") is None else "Ray",
+    ),
     "address": (
         ["--lam", "1", "--engine", "ray", "--address", "nonsense"],
-        "Ray" if importlib.util.find_spec("ray") is None else "HOST:PORT",
+        "ray" if importlib.util.find_spec("ray") is None else "HOST:PORT",
     ),
 }
 
