@@ -133,7 +133,7 @@ def parse_set(assignment: str) -> tuple[str, Any]:
 
 def differences(old: Config, new: Config, free: Iterable[str] = ()) -> list[str]:
     """Sentences on the keys whose values differ, by dotted name."""
-    a, b = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
+    a, b = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
     keys = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and k not in set(free) and not k.startswith("card.")]
     return [f"{k} ({a.get(k, 'absent')} there, {b.get(k, 'absent')} now)" for k in keys]
 
@@ -182,10 +182,11 @@ def _put(raw: Raw, dotted: str, value: Any) -> None:
     raw[last] = value
 
 
-def _flat(tree: Any, prefix: str = "") -> Raw:
+def flat(tree: Any, prefix: str = "") -> Raw:
+    """Tables as one, by dotted key."""
     if not isinstance(tree, dict):
         return {prefix[:-1]: tree}
-    return {key: value for name, inner in tree.items() for key, value in _flat(inner, f"{prefix}{name}.").items()}
+    return {key: value for name, inner in tree.items() for key, value in flat(inner, f"{prefix}{name}.").items()}
 
 
 def _nearest(word: str, known: list[str]) -> str:

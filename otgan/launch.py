@@ -12,13 +12,12 @@ from otgan import experiments
 from otgan.config import CADENCE, Config, Run
 from otgan.data import Dataset, load, load_source
 from otgan.errors import UserError
-from otgan.loop import Ready, Show, prepare, train
+from otgan.loop import Outcome, Ready, Show, prepare, train
 from otgan.oracles import NOBODY, Players
 from otgan.restore import has_checkpoint, restore
-from otgan.runs import RunFolder, new_folder
+from otgan.runs import RUNS, RunFolder, new_folder
 from otgan.system import make_mesh
 
-RUNS = Path("runs")
 LIBRARIES = ("otgan", "jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint", "numpy")
 EXIT = {"finished": 0, "diverged": 1, "stopped": 1}
 
@@ -40,27 +39,45 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
     Raises:
         UserError: the data are not there, the devices do not fit the batch, or the folder is another run's or cannot be written.
     """
-    check_devices(config, devices)
     folder = RunFolder(out) if out else None
     if folder and folder.exists:
         check_same(config, folder)
     elif folder:
         folder.require_free()
-    dataset = load(config.data, data_dir)
-    begun = folder is not None and has_checkpoint(folder)
-    given = NOBODY if begun else borrow(config, dataset)  # a begun run has its own copy
-    ready = prepare(config, dataset, devices, load_source(config), given)
+    ready = assemble(config, folder, data_dir, devices)
     folder = folder or new_folder(RUNS, config.name, marks)
     with folder.locked():
         if folder.exists:  # perhaps since a moment ago, by another process
             check_same(config, folder)
         else:
             folder.create(config.json())
-        if begun:
-            check_data(ready.dataset, folder)
-        folder.write_environment(describe(ready), begun)
-        outcome = train(ready, folder, show)
+        outcome = go_on(ready, folder, show)
     return Ended(outcome.state, outcome.summary, outcome.picture, str(folder.path), outcome.reason, EXIT[outcome.state])
+
+
+def assemble(config: Config, folder: RunFolder | None, data_dir: Path | None, devices: int | None) -> Ready:
+    """Put together what a run needs, whether it begins or goes on in a folder. Nothing is written.
+
+    Raises:
+        UserError: the data are not there, the devices do not fit the batch, or what the run borrows does not fit.
+    """
+    check_devices(config, devices)
+    dataset = load(config.data, data_dir)
+    begun = folder is not None and has_checkpoint(folder)  # then it has its own copy of what it borrowed
+    return prepare(config, dataset, devices, load_source(config), NOBODY if begun else borrow(config, dataset))
+
+
+def go_on(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
+    """Train in a folder that holds the config, from its newest checkpoint if it has one. The caller holds the folder's lock.
+
+    Raises:
+        UserError: the folder's run was begun with other data.
+    """
+    begun = has_checkpoint(folder)
+    if begun:
+        check_data(ready.dataset, folder)
+    folder.write_environment(describe(ready), begun)
+    return train(ready, folder, show)
 
 
 def check_devices(config: Config, devices: int | None) -> None:

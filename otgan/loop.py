@@ -7,11 +7,9 @@ and resumed computes the same bits as one that was not, however the steps fell i
 from __future__ import annotations
 
 import resource
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -33,6 +31,7 @@ from otgan.oracles import NOBODY, Players
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import TOTALS, Recorder, windows
 from otgan.runs import RunFolder
+from otgan.signals import interruptible
 from otgan.step import MUST_BE_FINITE, Stepper, TrainState, healthy
 from otgan.system import System, build, make_mesh
 
@@ -131,7 +130,7 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
     everywhere = NamedSharding(mesh, PartitionSpec())
     clouds = jax.device_put(clouds, everywhere)
     state = jax.jit(system.stepper.init, out_shardings=everywhere)(given)
-    with Checkpoints(folder.checkpoints) as checkpoints, _interruptible() as interrupted:
+    with Checkpoints(folder.checkpoints) as checkpoints, interruptible() as interrupted:
         progress, resumed = Progress(), checkpoints.newest is not None
         if resumed:
             state, numbers = checkpoints.restore(state)
@@ -257,25 +256,6 @@ def _spent(config: Config, progress: Progress) -> bool:
     late = train.seconds is not None and progress.seconds >= train.seconds
     enough = train.generator_steps is not None and progress.generator_steps >= train.generator_steps
     return progress.step >= train.steps or late or enough
-
-
-@contextmanager
-def _interruptible() -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C or a termination arrives: the dispatch at work is finished first. A second one ends at once."""
-    seen: list[int] = []
-
-    def note(number: int, _: Any) -> None:
-        seen.append(number)
-        signal.signal(number, before[number])
-
-    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 # --- what is due ----------------------------------------------------------------------------------------------------------------------

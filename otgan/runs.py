@@ -25,6 +25,7 @@ from typing import Any
 from otgan.errors import UserError
 
 CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK = "config.json", "environment.json", "status.json", "metrics.jsonl", ".lock"
+RUNS = Path("runs")  # where runs are, unless said otherwise
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class RunFolder:
     def create(self, config_json: str) -> None:
         """Record what is going to run here."""
         (self.path / "samples").mkdir(exist_ok=True)
-        _write(self.config_path, config_json)
+        write(self.config_path, config_json)
 
     def read_config(self) -> dict[str, Any]:
         """The record of what was run, as plain data.
@@ -108,7 +109,7 @@ class RunFolder:
         if begun:
             first = self.read_environment()
             environment = {**first, "resumed": [*first.get("resumed", []), environment]}
-        _write(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+        write(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
     def read_status(self) -> dict[str, Any]:
         """How far it is."""
@@ -117,14 +118,14 @@ class RunFolder:
     def write_status(self, state: str, step: int, seconds: float, summary: dict[str, Any], reason: str = "") -> None:
         """Say how far it is; readers see the old status or the new one, never half of either."""
         status = {"state": state, "step": step, "seconds": round(seconds, 3), "reason": reason, "summary": summary}
-        _write(self.path / STATUS, json.dumps(status, indent=2) + "\n")
+        write(self.path / STATUS, json.dumps(status, indent=2) + "\n")
 
     def truncate_metrics(self, step: int) -> None:
         """Forget the lines after a step, which a resumed run is going to write again."""
         for lines in (self.metrics, self.scores):
             if lines.is_file():
                 kept = [line for line in lines.read_text().splitlines() if _step_of(line) <= step]
-                _write(lines, "".join(line + "\n" for line in kept))
+                write(lines, "".join(line + "\n" for line in kept))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -184,7 +185,8 @@ def _read(path: Path, otherwise: str) -> dict[str, Any]:
     return found
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all: readers see the old text or the new one."""
     temporary = path.with_name(path.name + ".new")
     temporary.write_text(text)
     os.replace(temporary, path)  # noqa: PTH105

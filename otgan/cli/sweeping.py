@@ -13,7 +13,7 @@ import click
 
 from otgan import experiments
 from otgan.cli.group import PATH, main, terminal, with_data_dir
-from otgan.cli.training import FLAGS, _flags
+from otgan.cli.training import FLAGS, flags
 from otgan.config import Amount, Measures
 from otgan.console import plain_table
 from otgan.errors import UserError
@@ -77,7 +77,7 @@ SOURCE = "Where the examples come from, as for `otgan run`."
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE,...", show_default="nothing", help=SET)
 @click.option("--seeds", type=click.IntRange(1), metavar="K", default=1, help="Train every combination with the seeds 0 to K - 1.")
 @click.option("--eval", "measures", type=MEASURES, metavar="fid,...", show_default="the runs' own summaries", help=EVAL)
-@_flags(*SINGLE)
+@flags(*SINGLE)
 @click.option("--data", "source", metavar="tfds|sample|FILE|FOLDER", show_default="the experiment's", help=SOURCE)
 @with_data_dir
 @click.option("--out", type=PATH, metavar="DIR", show_default="sweeps/NAME", help=OUT)

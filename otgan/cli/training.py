@@ -54,7 +54,9 @@ FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag
 }
 
 
-def _flags(*chosen: str) -> Callable[[Callable], Callable]:
+def flags(*chosen: str) -> Callable[[Callable], Callable]:
+    """The options of so many of `FLAGS`."""
+
     def decorate(command: Callable) -> Callable:
         for flag in reversed(chosen):
             _, kind, metavar, sentence = FLAGS[flag]
@@ -84,7 +86,7 @@ def _running(command: Callable) -> Callable:
 
 @main.command()
 @click.argument("name_or_file", metavar="NAME_OR_FILE")
-@_flags(*FLAGS)
+@flags(*FLAGS)
 @click.option(
     "--data",
     "source",
@@ -107,7 +109,7 @@ def run(name_or_file: str, source: str | None, out: Path | None, assignments: tu
 
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=PATH)
-@_flags("--epsilon", "--steps", "--seconds", "--eval-every", "--batch-size", "--seed")
+@flags("--epsilon", "--steps", "--seconds", "--eval-every", "--batch-size", "--seed")
 @_running
 def compose(run_folder: Path, out: Path | None, assignments: tuple[str, ...], **options: Any) -> None:
     """Fit a map T from a run's generator G to its data; samples of the new run are T(G(z)).

@@ -4,10 +4,10 @@ An experiment is a TOML file (`experiments/NAME.toml`); `extends` derives it fro
 that a run folder keeps, and either form repeats the run. Nothing here imports JAX.
 """
 
-from otgan.config.data import Data, Gaussian, Grid, Images, Mixture, Own, Run, Source, Stacked
+from otgan.config.data import Batch, Data, Gaussian, Grid, Images, Mixture, Own, Run, Source, Stacked
 from otgan.config.families import Convex, Critic, Family, Neural, Oracle, Potential, Regularized, Semidiscrete
 from otgan.config.players import Cost, Encoder, Generator, Optimizer
-from otgan.config.run import CADENCE, Batch, Card, Config, Measures, Train
+from otgan.config.run import CADENCE, Card, Config, Measures, Train
 from otgan.config.values import Amount, Section, parse_amount
 
 __all__ = [

@@ -82,5 +82,13 @@ def _from_path(raw: Any) -> Any:
     return {"kind": "own", "path": str(Path(raw).resolve())} if isinstance(raw, str) else raw
 
 
+class Batch(Section):
+    """How a step draws its two clouds. `stratified` and `sobol` spread them evenly and help only in low dimension."""
+
+    size: int = Field(default=256, ge=2)
+    reals: Literal["iid", "stratified"] = "iid"
+    latents: Literal["iid", "sobol"] = "iid"
+
+
 Data = Annotated[Grid | Images | Stacked | Own | Gaussian | Mixture, Field(discriminator="kind")]
 Source = Annotated[Grid | Own | Gaussian | Mixture | Run, Field(discriminator="kind"), BeforeValidator(_from_path)]

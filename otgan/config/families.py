@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from otgan.config.data import Batch
 from otgan.config.players import Optimizer
 from otgan.config.values import Amount, AmountOrInf, FiniteAmount, Section
 
@@ -20,9 +21,9 @@ class Oracle(Section):
 
     on_budget: Literal["accept", "stop"] = "accept"
 
-    def unfit(self, batch_size: int) -> list[str]:
-        """What the family cannot do with batches of that size, in sentences."""
-        del batch_size
+    def unfit(self, batch: Batch) -> list[str]:
+        """What the family cannot do with batches that are drawn so, in sentences."""
+        del batch
         return []
 
 
@@ -52,10 +53,14 @@ class Regularized(Oracle):
             raise ValueError("a finite tau relaxes the marginals of the kl regularizer only; with l2 leave tau at inf")
         return self
 
-    def unfit(self, batch_size: int) -> list[str]:
-        """The energy distance needs two halves."""
-        odd = self.loss == "energy" and batch_size % 2
-        return [f"oracle.loss = 'energy' halves the batch: batch.size must be even, not {batch_size}"] if odd else []
+    def unfit(self, batch: Batch) -> list[str]:
+        """The energy distance needs two independent halves: those of a stratified batch are of two parts of the data."""
+        if self.loss != "energy":
+            return []
+        odd = [f"oracle.loss = 'energy' halves the batch: batch.size must be even, not {batch.size}"] if batch.size % 2 else []
+        spread = [f"batch.{side} = {how!r}" for side, how in (("reals", batch.reals), ("latents", batch.latents)) if how != "iid"]
+        needs = f"oracle.loss = 'energy' needs independent halves of a batch, not {' and '.join(spread)}: use 'iid'"
+        return [*odd, *([needs] if spread else [])]
 
     def check_every(self) -> int:
         """Iterations between two certificates: 10 of Sinkhorn's, 2 of Newton's, unless stated."""
@@ -109,10 +114,10 @@ class Semidiscrete(Oracle):
             raise ValueError(f"max_ots_steps = {self.max_ots_steps} must fill the memory of {self.memory} batches")
         return self
 
-    def unfit(self, batch_size: int) -> list[str]:
+    def unfit(self, batch: Batch) -> list[str]:
         """FIT's batches are parts of those of OTS."""
-        sentence = f"batch.size = {batch_size}, of FIT, must divide oracle.ots_batch = {self.ots_batch}, which it cuts into its own"
-        return [sentence] if self.ots_batch % batch_size else []
+        sentence = f"batch.size = {batch.size}, of FIT, must divide oracle.ots_batch = {self.ots_batch}, which it cuts into its own"
+        return [sentence] if self.ots_batch % batch.size else []
 
 
 class Convex(Oracle):

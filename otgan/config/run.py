@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from pydantic import Field, model_validator
 
-from otgan.config.data import Data, Source
+from otgan.config.data import Batch, Data, Source
 from otgan.config.families import Families, Family, Oracle, Regularized
 from otgan.config.players import Cost, Generator
 from otgan.config.values import Section
@@ -22,14 +22,6 @@ class Card(Section):
     expect: str = ""
     cost: str = ""
     note: str = ""
-
-
-class Batch(Section):
-    """How a step draws its two clouds. `stratified` and `sobol` spread them evenly and help only in low dimension."""
-
-    size: int = Field(default=256, ge=2)
-    reals: Literal["iid", "stratified"] = "iid"
-    latents: Literal["iid", "sobol"] = "iid"
 
 
 Measures = Literal["fid", "kid", "is", "pr", "wasserstein", "modes", "nearest"]
@@ -93,7 +85,7 @@ def _unfit_networks(config: Config) -> list[str]:
 def _unfit_family(config: Config) -> list[str]:
     """A cost that the family cannot serve, and which pairs can be had."""
     oracle, cost = config.oracle, config.cost
-    mistakes = [*oracle.unfit(config.batch.size), *_unfit_halves(config)]
+    mistakes = oracle.unfit(config.batch)
     if cost.name not in oracle.COSTS:
         others = [family for family, model in _families().items() if cost.name in model.COSTS]
         mistakes.append(f"family {oracle.family!r} serves the cost {_or(oracle.COSTS)}; the cost {cost.name!r} is served by {_or(others)}")
@@ -101,15 +93,6 @@ def _unfit_family(config: Config) -> list[str]:
         others = [family for family, model in _families().items() if model.FEATURES]
         mistakes.append(f"family {oracle.family!r} serves pixels only; cost.features = {cost.features!r} is served by {_or(others)}")
     return mistakes
-
-
-def _unfit_halves(config: Config) -> list[str]:
-    """Spread batches have no independent halves: a stratified one's are of two parts of the data."""
-    batch, halved = config.batch, isinstance(config.oracle, Regularized) and config.oracle.loss == "energy"
-    spread = [f"batch.{side} = {how!r}" for side, how in (("reals", batch.reals), ("latents", batch.latents)) if how != "iid"]
-    if not (halved and spread):
-        return []
-    return [f"oracle.loss = 'energy' needs independent halves of a batch, not {' and '.join(spread)}: use 'iid'"]
 
 
 def _unfit_source(config: Config) -> list[str]:

@@ -21,9 +21,8 @@ from otgan.features import default_name, make_features
 from otgan.models.resize import Convention
 from otgan.pictures import save_sheet
 from otgan.restore import kept_steps
-from otgan.runs import RunFolder
+from otgan.runs import RUNS, RunFolder
 
-RUNS = Path("runs")
 NAMED: dict[str, Data] = {
     "mnist": Images(kind="mnist"),
     "sample": Images(kind="mnist", source="sample"),

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from otgan import __version__, experiments
 from otgan.errors import UserError
+from otgan.experiments import flat
 from otgan.runs import ENVIRONMENT, LOCK, STATUS, RunFolder
-from otgan.sweep.ledger import LOG, at_work, flat
+from otgan.sweep.ledger import LOG, at_work
 
 Plain = dict[str, Any]
 

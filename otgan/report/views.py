@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from otgan.console import clock
+from otgan.experiments import flat
 from otgan.report.ledger import Group
 from otgan.report.numbers import RATIO, SHARE, meaning, newest_scores, numbers, shown
 from otgan.report.read import Plain, Run, dig, number, table
-from otgan.sweep.ledger import flat
 from otgan.sweep.ledger import names as axis_names
 
 FACTS = {  # of a config, on the first screen

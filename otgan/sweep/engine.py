@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from otgan.signals import interruptible
 from otgan.sweep.ledger import Cell, Ledger
 
 WORKER = (sys.executable, "-m", "otgan.sweep.worker")
@@ -69,7 +68,7 @@ def run_local(order: Order, watch: Watch) -> bool:
     waiting, failures, told = deque(order.cells), 0, 0
     jobs = order.jobs or default_jobs(len(waiting))
     running: dict[int, tuple[subprocess.Popen, Cell]] = {}  # by place, which has its cores
-    with interruptible() as seen:
+    with interruptible(again=True) as seen:
         try:
             while running or (waiting and not seen and not order.enough(failures)):
                 while waiting and len(running) < jobs and not seen and not order.enough(failures):
@@ -126,17 +125,3 @@ def share(place: int, jobs: int) -> set[int] | None:
 
 def _cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)]
-
-
-@contextmanager
-def interruptible() -> Iterator[list[int]]:
-    """A list that gets the number of every Ctrl-C and termination that arrives."""
-    seen: list[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in before:
-        signal.signal(number, lambda received, _: seen.append(received))
-    try:
-        yield seen
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 from otgan.config import CADENCE, Config
 from otgan.errors import UserError
-from otgan.runs import LOCK, RunFolder
+from otgan.experiments import flat
+from otgan.runs import LOCK, RunFolder, write
 
 FORMAT = 1
 SWEEP, CELLS, CELL, LOG, JUDGED = "sweep.json", "cells", "cell.json", "log.txt", "judged.json"
@@ -237,14 +238,6 @@ def described(values: Mapping[str, Any]) -> str:
     return " ".join(f"{name}={values[key]}" for key, name in names(values).items())
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Tables as one, by dotted key."""
-    out: dict[str, Any] = {}
-    for name, inner in tree.items():
-        out |= flat(inner, f"{prefix}{name}.") if isinstance(inner, dict) else {prefix + name: inner}
-    return out
-
-
 def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
     """The tables that `flat` made one."""
     tree: dict[str, Any] = {}
@@ -271,6 +264,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, record: dict[str, Any]) -> None:
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(json.dumps(record, indent=2) + "\n")
-    temporary.replace(path)
+    write(path, json.dumps(record, indent=2) + "\n")

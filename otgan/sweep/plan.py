@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from otgan import experiments
 from otgan.errors import UserError
-from otgan.sweep.ledger import SEED, Cell, Sweep, described, flat, nested
+from otgan.experiments import flat
+from otgan.sweep.ledger import SEED, Cell, Sweep, described, nested
 
 
 class Plan(NamedTuple):

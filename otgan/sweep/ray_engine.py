@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from otgan.errors import UserError
-from otgan.sweep.engine import POLL, Order, Watch, interruptible, release, start
+from otgan.signals import interruptible
+from otgan.sweep.engine import POLL, Order, Watch, release, start
 
 RETRIES = 3  # of a cell whose worker or process died
 PATIENCE = 5.0  # seconds for a cluster to answer
@@ -57,7 +58,7 @@ def run_ray(ray: Any, order: Order, watch: Watch) -> bool:
     )
     pending = {task.remote(*order.command(cell)): cell for cell in order.cells}
     failures, cancelled = 0, False
-    with interruptible() as seen:
+    with interruptible(again=True) as seen:
         while pending:
             done, _ = ray.wait([*pending], timeout=POLL)
             for reference in done:

@@ -18,13 +18,9 @@ from rich.console import Console
 
 from otgan import experiments
 from otgan.console import Ticker
-from otgan.data import load, load_source
 from otgan.errors import UserError
 from otgan.evaluation.command import evaluate
-from otgan.launch import borrow, check_data, check_devices, describe
-from otgan.loop import Outcome, Show, prepare, train
-from otgan.oracles import NOBODY
-from otgan.restore import has_checkpoint
+from otgan.launch import assemble, go_on
 from otgan.runs import RunFolder
 from otgan.sweep.check import order_of
 from otgan.sweep.ledger import held, judged, note_judged, status
@@ -43,7 +39,7 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     with held(folder):
         if status(folder).get("state") != "finished":
             with Ticker(config, console, quiet=False) as ticker:
-                outcome = run(folder, data_dir, ticker)
+                outcome = go_on(assemble(config, folder, data_dir, None), folder, ticker)
             if outcome.state != "finished":
                 console.print(f"{outcome.state}: {outcome.reason}", markup=False)
                 return 1
@@ -53,23 +49,6 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
                 console.print(*(f"{line['metric']} {line['mean']:.4g}" for line in report.records), sep="\n", markup=False)
             note_judged(folder, lacking)
     return 0
-
-
-def run(folder: RunFolder, data_dir: Path | None, show: Show) -> Outcome:
-    """Train a cell from its newest checkpoint or, where it has none, from the start. The caller holds its lock.
-
-    Raises:
-        UserError: the data are not there or have changed, or the devices do not fit the batch.
-    """
-    config = experiments.resolve(str(folder.config_path))
-    check_devices(config, None)
-    dataset = load(config.data, data_dir)
-    begun = has_checkpoint(folder)
-    ready = prepare(config, dataset, None, load_source(config), NOBODY if begun else borrow(config, dataset))
-    if begun:
-        check_data(ready.dataset, folder)
-    folder.write_environment(describe(ready), begun)
-    return train(ready, folder, show)
 
 
 def _stop_when_left_alone() -> None:

@@ -7,7 +7,8 @@ from made_sweeps import grid, recorded, say
 
 from otgan import experiments
 from otgan.errors import UserError
-from otgan.sweep.ledger import Cell, Ledger, extended, flat, names, nested, note_judged
+from otgan.experiments import flat
+from otgan.sweep.ledger import Cell, Ledger, extended, names, nested, note_judged
 from otgan.sweep.plan import make_plan
 
 
