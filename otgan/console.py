@@ -131,7 +131,7 @@ def summary_table(name: str, summary: dict[str, Any]) -> Table:
     table = Table(title=f"summary of {name}", title_justify="left", show_header=False, box=None, pad_edge=False)
     for key, value in summary.items():
         if key in MEANINGS:
-            table.add_row(key, _shown(key, value), MEANINGS[key].format(**summary), style=None)
+            table.add_row(key, shown(key, value), MEANINGS[key].format(**summary), style=None)
     if summary.get("w2_floor"):
         table.add_row("w2 / w2_floor", f"{summary['w2'] / summary['w2_floor']:.3f}", "1 is what real points get")
     for metric, value in summary.get("scores", {}).items():
@@ -141,10 +141,12 @@ def summary_table(name: str, summary: dict[str, Any]) -> Table:
     return table
 
 
-def _shown(key: str, value: Any) -> str:
+def shown(key: str, value: float) -> str:
+    """A number of a summary as text."""
     if key == "peak_memory_bytes":
         return f"{value / 2**20:,.0f} MiB"
-    return FORMATS.get(key, "{:.4g}").format(value)
+    pattern = FORMATS.get(key, "{:.4g}")
+    return pattern.format(int(value) if pattern == "{:,}" else value)
 
 
 class Steps:
@@ -200,17 +202,17 @@ def _looks(records: list[dict[str, Any]]) -> list[str]:
     return [*words, real, "floor: the same of as many real examples of the other part"]
 
 
-def compared_table(table: Mapping[str, Mapping[str, Mapping[str, Any]]], subjects: list[str]) -> Table:
+def compared_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], subjects: list[str]) -> Table:
     """One metric a row, one subject a column."""
-    shown = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("metric", *subjects, "floor", "better", "fingerprint"):
-        shown.add_column(Text(name))
-    for metric, row in table.items():
-        any_ = next(iter(row.values()))
+        table.add_column(Text(name))
+    for metric, row in scores.items():
+        one = next(iter(row.values()))  # floor, direction and fingerprint are everybody's
         cells = [_cell(row[subject]) if subject in row else "" for subject in subjects]
-        floor = "" if any_["floor"] is None else f"{any_['floor']:.4g}"
-        shown.add_row(Text(metric), *cells, floor, any_["better"], any_["fingerprint"])
-    return shown
+        floor = "" if one["floor"] is None else f"{one['floor']:.4g}"
+        table.add_row(Text(metric), *cells, floor, one["better"], one["fingerprint"])
+    return table
 
 
 def _cell(record: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
+import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -74,14 +74,12 @@ class Score:
     @property
     def mean(self) -> float:
         """Over the seeds."""
-        return sum(self.values) / len(self.values)
+        return statistics.fmean(self.values)
 
     @property
     def sd(self) -> float | None:
         """Over the seeds, of a sample; None for one."""
-        if len(self.values) < 2:
-            return None
-        return math.sqrt(sum((value - self.mean) ** 2 for value in self.values) / (len(self.values) - 1))
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def record(self, subject: str, step: int | None) -> dict[str, Any]:
         """As plain data, a line of `scores.jsonl`."""

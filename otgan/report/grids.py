@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from otgan.report.charts import Figure, look, text
 from otgan.report.ledger import Group, Sweep, amount
-from otgan.report.numbers import SHARE, Spread, deviation, shown, spread
+from otgan.report.numbers import SHARE, deviation, shown
 from otgan.report.read import Plain
 from otgan.sweep.ledger import names
+from otgan.sweep.table import Spread, spread
 
 Numbers = Mapping[int, Mapping[str, float]]  # of runs, by identity
 STATES = {"running": ("circle-open", "running"), "failed": ("x-thin-open", "failed"), "missing": ("line-ew-open", "not begun")}
@@ -29,7 +30,8 @@ class Board(NamedTuple):
     def spread(self, group: Group, name: str) -> Spread | None:
         """A number over the finished cells of a combination."""
         found = [self.numbers[id(cell)] for cell in group.finished]
-        return spread([f[name] for f in found if name in f])
+        values = [f[name] for f in found if name in f]
+        return spread(values) if values else None
 
     def within(self, values: Mapping[str, str]) -> list[Group]:
         """The combinations that have these values."""

@@ -7,27 +7,20 @@ import io
 import json
 import math
 from collections.abc import Iterable, Mapping
-from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from otgan import console
 from otgan.console import FORMATS, MEANINGS
 from otgan.evaluation.protocol import differing
 from otgan.report.ledger import Sweep, groups
 from otgan.report.read import Plain, Run, number
 from otgan.sweep.ledger import names as axis_names
+from otgan.sweep.table import Spread, spread
 
 RATIO = "w2 / w2_floor"
 BESIDE = ("w2_floor", "mode_kl_floor", "lam", "epsilon", "lam_over_mean_cost", "epsilon_over_mean_cost")  # no results by themselves
 BETTER = {RATIO: "lower", "w2": "lower", "mode_kl": "lower", "modes": "higher", "high_quality": "higher", "converged_share": "higher"}
 SHARE = "converged_share"
-
-
-class Spread(NamedTuple):
-    """A number over seeds."""
-
-    mean: float
-    sd: float | None  # of a sample; None for one seed
-    values: list[float]
 
 
 class Protocols(NamedTuple):
@@ -67,11 +60,6 @@ def numbers(run: Run, names: Mapping[tuple[str, str], str]) -> dict[str, float]:
     return found | {key: summary[key] for key in MEANINGS if key in summary and key not in BESIDE}
 
 
-def spread(values: list[float]) -> Spread | None:
-    """Mean and standard deviation of a sample; None of nothing."""
-    return Spread(mean(values), stdev(values) if len(values) > 1 else None, values) if values else None
-
-
 def better(name: str, runs: Iterable[Run], names: Mapping[tuple[str, str], str]) -> str:
     """Whether lower or higher is better; empty where neither is."""
     told = (str(score.get("better", "")) for run in runs for key, score in newest_scores(run).items() if names[key] == name)
@@ -89,12 +77,9 @@ def shown(name: str, value: float | None) -> str:
     """A number as text; shares are never rounded up to all."""
     if value is None:
         return ""
-    if name == "peak_memory_bytes":
-        return f"{value / 2**20:,.0f} MiB"
     if name.endswith("_share"):
         return f"{value:.0%}" if value in (0, 1) else f"{math.floor(value * 1000) / 10:.1f}%"
-    pattern = FORMATS.get(name, "{:.4g}")
-    return pattern.format(int(value) if pattern == "{:,}" else value)
+    return console.shown(name, value)
 
 
 def deviation(name: str, found: Spread) -> str:
@@ -126,7 +111,7 @@ def of_sweep(sweep: Sweep) -> Plain:
     for group in groups(sweep):
         found = [numbers(cell, names) for cell in group.finished]
         spreads = {name: spread([f[name] for f in found if name in f]) for name in in_order(found)}
-        told = {name: {"mean": s.mean, "sd": s.sd, "n": len(s.values)} for name, s in spreads.items() if s}
+        told = {name: {"mean": s.mean, "sd": s.sd, "n": len(s.values)} for name, s in spreads.items()}
         counts = {"finished": len(group.finished), "failed": len(group.failed), "running": len(group.running), "missing": group.missing}
         means.append({"values": group.values, **counts, "numbers": told})
     head = {"kind": "sweep", "experiment": sweep.experiment, "axes": sweep.axes, "seeds": sweep.seeds}

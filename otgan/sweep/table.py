@@ -20,7 +20,7 @@ class Spread(NamedTuple):
 
     mean: float
     sd: float | None  # of a sample; None for one
-    count: int
+    values: list[float]
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,9 @@ def _row(group: Sequence[Cell], numbers: Mapping[str, Mapping[str, float]], colu
     return Row(group[0].values, len(done), len(group), {name: spread(each) for name, each in values.items() if each})
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Mean and standard deviation."""
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+def spread(values: list[float]) -> Spread:
+    """Mean and standard deviation of one number or more."""
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, values)
 
 
 def shown(name: str, number: Spread) -> str:

@@ -18,7 +18,7 @@ def test_mean_and_standard_deviation_over_seeds(tmp_path):
     for row in tabled.rows:
         mine = [ratios[cell.id] for cell in plan.cells if cell.values == row.values]
         got = row.numbers["w2 / floor"]
-        np.testing.assert_allclose([got.mean, got.sd, got.count], [np.mean(mine), np.std(mine, ddof=1), 3])
+        np.testing.assert_allclose([got.mean, got.sd, len(got.values)], [np.mean(mine), np.std(mine, ddof=1), 3])
         assert (row.finished, row.asked) == (3, 3)
         assert shown("within epsilon", row.numbers["within epsilon"]) == "75.0 ± 0 %"
     assert tabled.gaps == ["certified"]
@@ -45,7 +45,7 @@ def test_scores_of_the_end_that_were_measured_alike(tmp_path):
         note_judged(ledger.folder(cell.id), ["fid"])
     tabled = tabulate(ledger, plan.cells, ["fid"])
     assert tabled.columns == ["fid[x]", "within epsilon", "seconds"]
-    assert [row.numbers["fid[x]"] for row in tabled.rows] == [Spread(1.0, None, 1), Spread(2.0, None, 1)]
+    assert [row.numbers["fid[x]"] for row in tabled.rows] == [Spread(1.0, None, [1.0]), Spread(2.0, None, [2.0])]
     assert tabulate(ledger, plan.cells, []).columns[0] == "w2 / floor"  # scores only where they are asked for
 
 
@@ -74,6 +74,6 @@ def test_what_a_summary_is_told_by(summary, columns):
 
 
 def test_one_seed_has_no_spread():
-    assert spread([2.0]) == Spread(2.0, None, 1)
-    assert shown("x", Spread(2.0, None, 1)) == "2"
-    assert shown("x", Spread(2.0, 0.123, 3)) == "2 ± 0.12"
+    assert spread([2.0]) == Spread(2.0, None, [2.0])
+    assert shown("x", Spread(2.0, None, [2.0])) == "2"
+    assert shown("x", Spread(2.0, 0.123, [1.877, 2.0, 2.123])) == "2 ± 0.12"
