@@ -135,9 +135,9 @@ def summary_table(name: str, summary: dict[str, Any]) -> Table:
     if summary.get("w2_floor"):
         table.add_row("w2 / w2_floor", f"{summary['w2'] / summary['w2_floor']:.3f}", "1 is what real points get")
     for metric, value in summary.get("scores", {}).items():
-        refused = isinstance(value, str)
-        meaning = "at the end; its protocol and floor are in eval/scores.jsonl"
-        table.add_row(Text("scores" if refused else metric), "none" if refused else f"{value:.4g}", Text(value if refused else meaning))
+        table.add_row(Text(metric), f"{value:.4g}", "at the end; its protocol and floor are in eval/scores.jsonl")
+    if "unjudged" in summary:
+        table.add_row("scores", "none", Text(summary["unjudged"]))
     return table
 
 

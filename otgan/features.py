@@ -81,9 +81,7 @@ def default_name(kind: str, shape: tuple[int, ...]) -> str:
     return {"mnist": "mnist-lenet", "stacked-mnist": "mnist-lenet", "cifar10": "cifar10-resnet"}.get(kind, "random")
 
 
-def make_features(
-    name: str, shape: tuple[int, ...], convention: Convention = "tf1", show: Callable[[str], None] = lambda text: None
-) -> Features:
+def make_features(name: str, shape: tuple[int, ...], convention: Convention = "tf1", show: Show = lambda text: None) -> Features:
     """The features of a name, or of a file of weights, for examples of a shape.
 
     Args:

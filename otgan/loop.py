@@ -54,7 +54,8 @@ class Progress:
     generator_steps: int = 0  # updates of the generator
     examples: int = 0  # real and generated ones that the solves looked at
     last: dict[str, Any] = field(default_factory=dict)  # the newest window
-    scores: dict[str, float | str] = field(default_factory=dict)  # the newest, by metric; `none`: why there are none
+    scores: dict[str, float] = field(default_factory=dict)  # the newest, by metric
+    unjudged: str = ""  # why there are none
 
     @property
     def steps_per_second(self) -> float:
@@ -145,7 +146,7 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
                 show.advance(progress)
                 if progress.step in picture_steps(config) and progress.step < config.train.steps:  # the end is drawn by finish
                     draw(ready, state, folder, progress.step)
-                if progress.step % (config.train.eval_every or progress.step + 1) == 0 and progress.step < config.train.steps:
+                if eval_due(config, progress.step):
                     keep(checkpoints, folder, state, progress)  # judging may take longer than training
                     score(ready, state, folder, progress)
                 if time.monotonic() - saved > config.train.checkpoint_seconds:
@@ -267,13 +268,19 @@ def picture_steps(config: Config) -> set[int]:
     return {max(1, round(steps * (i + 1) / pictures)) for i in range(pictures)}
 
 
+def eval_due(config: Config, step: int) -> bool:
+    """Whether the generator is judged after a step; the last one is judged by `finish`."""
+    every = config.train.eval_every
+    return every is not None and step % every == 0 and step < config.train.steps
+
+
 def score(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress) -> None:
     """Judge the averaged generator, if the config asks for it. One that cannot be judged, as when it has collapsed, trains on."""
     if ready.scorer:
         try:
-            progress.scores = ready.scorer(state, progress.step, folder.eval)
+            progress.scores, progress.unjudged = ready.scorer(state, progress.step, folder.eval), ""
         except UserError as error:
-            progress.scores = {"none": str(error)}
+            progress.scores, progress.unjudged = {}, str(error)
 
 
 def draw(ready: Ready, state: TrainState, folder: RunFolder, step: int) -> None:
@@ -313,7 +320,7 @@ def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progres
     if verdict.state != "diverged":
         score(ready, state, folder, progress)
     summary = {**judge(ready, state), **assess(ready, state), **summarize(progress), "gap_kind": ready.system.family.gap_kind}
-    summary |= {"scores": progress.scores} if progress.scores else {}
+    summary |= {name: said for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged)) if said}
     folder.write_status(verdict.state, progress.step, progress.seconds, summary, verdict.reason)
     return Outcome(verdict.state, progress, summary, str(folder.picture(progress.step)), verdict.reason)
 

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from otgan.metrics.frechet import Moments, frechet_distance
 from otgan.models.inception import SIDE, Inception, Outputs
 from otgan.models.resize import resize
 from otgan.weights import inception as weights
@@ -116,15 +117,16 @@ def in_batches(network: Callable[[np.ndarray], Any], pictures: np.ndarray) -> np
     return np.concatenate([np.asarray(network(pictures[i : i + BATCH])) for i in range(0, len(pictures), BATCH)])
 
 
-def frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """The squared Fréchet distance of the Gaussians with the samples' moments.
+def our_fid(a: np.ndarray, b: np.ndarray) -> float:
+    """As `otgan eval` has it."""
+    p, q = (Moments.empty(part.shape[1]).add(part) for part in (a, b))
+    return frechet_distance(p, q)
 
-    With X and Y the centered samples, the eigenvalues of the root of the covariances' product are the singular values of X Y^T / (n - 1).
-    """
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    X, Y = a - a.mean(0), b - b.mean(0)
-    spread = np.sum(X**2) + np.sum(Y**2) - 2 * np.linalg.norm(X @ Y.T, "nuc")
-    return float(np.sum((a.mean(0) - b.mean(0)) ** 2) + spread / (len(a) - 1))
+
+def their_fid(a: np.ndarray, b: np.ndarray) -> float:
+    """As pytorch-fid has it."""
+    statistics = [value for part in (a, b) for value in (part.mean(axis=0), np.cov(part.astype(np.float64), rowvar=False))]
+    return float(import_module("pytorch_fid.fid_score").calculate_frechet_distance(*statistics))
 
 
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
@@ -139,7 +141,7 @@ def compare(count: int) -> None:
     pictures, others = random_pictures(SEED + 1, count, 32), random_pictures(SEED + 2, count, 64)
     found = [in_batches(lambda x: ours(x).pool3, part) for part in (pictures, others)]
     expected = [in_batches(pool3, part) for part in (pictures, others)]
-    distances = frechet(found[0], found[1]), frechet(expected[0], expected[1])
+    distances = our_fid(found[0], found[1]), their_fid(expected[0], expected[1])
     for name, mine, theirs in zip(("32 x 32", "64 x 64"), found, expected, strict=True):
         print(f"features, {count} pictures of {name}: relative difference {relative(mine, theirs):.1e}")
     print(f"logits: relative difference {relative(in_batches(lambda x: ours(x).logits, pictures), in_batches(logits, pictures)):.1e}")

@@ -60,15 +60,14 @@ def diagnose(
     The gradient's error against a dual solved to high precision, beside the bound L0 sqrt(2 epsilon / lam); exact transport between batches
     of several sizes, beside that to the whole training set; the squared norm of the expected gradient.
     """
-    from otgan.diagnosis.command import diagnose as diagnose_
-    from otgan.diagnosis.command import keep
+    from otgan.diagnosis import command
 
     folder = RunFolder(run_folder)
     if not folder.exists:
         raise UserError(f"{run_folder} is no run folder: it has no readable config.json")
     with Steps(terminal(), quiet=as_json) as show:
-        found = diagnose_(folder, epsilons, lams, batch_sizes, batches, checkpoint, data_dir, show)
-    places = keep(found, folder)
+        found = command.diagnose(folder, epsilons, lams, batch_sizes, batches, checkpoint, data_dir, show)
+    places = command.keep(found, folder)
     if as_json:
         click.echo(json.dumps(found))
         return

@@ -70,7 +70,10 @@ def eval_(subject: Path | None, as_json: bool, **options: Any) -> None:
     console = terminal()
     with Steps(console, quiet=as_json) as steps:
         for report in evaluate(Order(subject=subject, flags=flags, rounded=quantize, checkpoint=checkpoint, **options), steps):
-            _print_json(report) if as_json else _print(console, report)
+            if as_json:
+                _print_json(report)
+            else:
+                _print(console, report)
 
 
 def _print_json(report: Any) -> None:

@@ -159,7 +159,7 @@ def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[st
     type=PATH,
     metavar="FILE",
     show_default="draw",
-    help="Send the examples of this .npz through the map that the run has learned, instead of drawing any.",
+    help="Send all examples of this .npz through the map that the run has learned, instead of drawing N by the seed.",
 )
 def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | None) -> None:
     """Draw samples from a run's averaged generator, or push given examples through its map."""

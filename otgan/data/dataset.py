@@ -27,8 +27,8 @@ class Dataset:
         name: what the config calls it.
         train: (N, d) float32 points or (N, h, w, c) uint8 pictures.
         test: the held-out examples, of the same kind.
-        centers: (k, d) float32 true modes; the grid alone has them.
-        sd: standard deviation of every mode in each coordinate; the grid alone has it.
+        centers: (k, d) float32 true modes; where they are known.
+        sd: standard deviation of every mode in each coordinate; where it is known.
     """
 
     name: str

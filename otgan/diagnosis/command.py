@@ -19,6 +19,7 @@ from otgan.costs import make_cost
 from otgan.data import load, load_source
 from otgan.diagnosis.bias import batch_costs, reference
 from otgan.diagnosis.gradients import Solver, gradient_errors, lipschitz, of_mass_one, slope
+from otgan.diagnosis.picture import draw
 from otgan.diagnosis.stationarity import stationarity
 from otgan.errors import UserError
 from otgan.oracles.entropic import solve_entropic
@@ -138,8 +139,6 @@ def _bias(run: Restored, clouds: Clouds, sizes: tuple[int, ...], batches: int) -
 
 def keep(found: dict[str, Any], folder: RunFolder) -> list[str]:
     """Write the numbers and a picture of them into the run's folder. Returns where."""
-    from otgan.diagnosis.picture import draw
-
     folder.eval.mkdir(exist_ok=True)
     numbers, picture = (folder.eval / f"diagnosis-{found['step']:07d}.{ending}" for ending in ("json", "png"))
     numbers.write_text(json.dumps(found, indent=2) + "\n")

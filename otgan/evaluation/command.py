@@ -63,7 +63,7 @@ class Report(NamedTuple):
 
 
 def evaluate(order: Order, show: Callable[[str], None]) -> Iterator[Report]:
-    """Judge a subject, or every kept checkpoint of a run, one after the other; all is checked before the first."""
+    """Judge a subject, or every kept checkpoint of a run, one after the other."""
     path = order.subject or newest_run(RUNS).path
     folder = RunFolder(path) if RunFolder(path).exists else None
     if not path.exists():

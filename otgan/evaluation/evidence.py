@@ -88,8 +88,7 @@ def gather_real(features: Features, dataset: Dataset, split: str, size: int, bat
         batch_size: at a time.
         which: of the disjoint sets of so many that the part holds.
     """
-    part = dataset.train if split == "train" else dataset.test
-    examples = evenly(part[which :: max(1, len(part) // size)], size)
+    examples = real_examples(dataset, split, size, which)
     key = repr((LAYOUT, code_digest(), dataset.fingerprint, split, size, which, features.name, features.digest, features.preparation))
     path = cache.folder() / "features" / f"{dataset.name}-{split}-{features.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     if (cached := cache.read(path)) and {"features", "count", "mean", "scatter"} <= set(cached):
@@ -100,6 +99,17 @@ def gather_real(features: Features, dataset: Dataset, split: str, size: int, bat
     arrays |= {"mean": found.moments.mean, "scatter": found.moments.scatter}
     cache.write(path, arrays if found.probabilities is None else {**arrays, "probabilities": found.probabilities})
     return found
+
+
+def real_examples(dataset: Dataset, split: str, size: int, which: int = 0) -> np.ndarray:
+    """The examples of `gather_real`."""
+    part = dataset.train if split == "train" else dataset.test
+    return evenly(part[which :: max(1, len(part) // size)], size)
+
+
+def unseen(examples: np.ndarray) -> Evidence:
+    """Examples alone, for what looks at their values: no network has seen them."""
+    return Evidence(examples, np.empty((len(examples), 0), np.float32), Moments.empty(0), None)
 
 
 def evenly(examples: np.ndarray, size: int) -> np.ndarray:

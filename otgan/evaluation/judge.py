@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache as remembered
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,7 +13,7 @@ from otgan import __version__, cache
 from otgan.config import Measures
 from otgan.data import Dataset
 from otgan.errors import UserError
-from otgan.evaluation.evidence import Evidence, code_digest, gather, gather_real
+from otgan.evaluation.evidence import Evidence, code_digest, gather, gather_real, real_examples, unseen
 from otgan.evaluation.measures import FLAGS, MEASURES, Counts, Measure, Real, values
 from otgan.evaluation.protocol import Protocol, Score
 from otgan.evaluation.subjects import Subject
@@ -23,6 +24,7 @@ SAMPLES = 10_000
 ROWS, COLUMNS = 8, 8  # of the picture of neighbours: a sample, then its nearest training examples
 
 Marked = tuple[Measure, tuple[str, ...]]
+Look = Callable[[str, int, int], Evidence]  # at a set of so many real examples of a part, once
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,16 @@ def judge(plan: Plan, subject: Subject, dataset: Dataset, features: Features, sh
         chunks = _checked(_take(subject.draw(seed), size), dataset.shape, subject.name)
         found.append(_not_constant(gather(features, chunks, plan.batch_size), subject.name))
     show(f"real examples through {features.name}")
-    real = Real(dataset, features, gather_real(features, dataset, plan.split, len(parts[plan.split]), plan.batch_size))
+    look = remembered(lambda split, size, which: gather_real(features, dataset, split, size, plan.batch_size, which))
+    reference = look(plan.split, len(parts[plan.split]), 0)
     scores = []
     for measure, marks in chosen:
         counts = measure.counts(size, dataset, plan.split)
         protocols = _protocols(plan, measure, counts, dataset, features)
         show(", ".join(protocol.metric for protocol in protocols.values()))
-        compared = replace(real, reference=real.reference.spaced(counts.real))
-        numbers = [measure.compute(evidence.first(counts.generated), compared) for evidence in found]
-        floors, fewer = _floors(plan, measure, compared, "test" if measure.whole else other, counts.generated, protocols)
+        real = Real(dataset, reference.spaced(counts.real))
+        numbers = [measure.compute(evidence.first(counts.generated), real) for evidence in found]
+        floors, fewer = _floors(plan, measure, real, look, "test" if measure.whole else other, counts.generated, protocols)
         scores += [
             Score(protocol, tuple(float(n[name]) for n in numbers), floors.get(name), measure.better[name], marks + fewer)
             for name, protocol in protocols.items()
@@ -173,7 +176,7 @@ def _protocols(plan: Plan, measure: Measure, counts: Counts, dataset: Dataset, f
 
 
 def _floors(
-    plan: Plan, measure: Measure, real: Real, other: str, size: int, protocols: dict[str, Protocol]
+    plan: Plan, measure: Measure, real: Real, look: Look, other: str, size: int, protocols: dict[str, Protocol]
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     """The same numbers of as many real examples of the other part, a set for each seed as far as it goes; computed once.
 
@@ -187,8 +190,8 @@ def _floors(
     path = cache.folder() / "floors" / f"{key}-{sets}x{there}.npz"
     if (cached := cache.read(path)) and set(cached) == set(measure.better):
         return {name: float(value) for name, value in cached.items()}, fewer
-    found = [gather_real(real.features, real.dataset, other, there, plan.batch_size, which) for which in range(sets)]
-    each = [measure.compute(evidence, real) for evidence in found]
+    seen = look if measure.of == "features" else lambda *which: unseen(real_examples(real.dataset, *which))
+    each = [measure.compute(seen(other, there, which), real) for which in range(sets)]
     floors = {name: float(np.mean([numbers[name] for numbers in each])) for name in measure.better}
     cache.write(path, {name: np.asarray(value) for name, value in floors.items()})
     return floors, fewer
@@ -223,7 +226,7 @@ def _not_constant(evidence: Evidence, name: str) -> Evidence:
 
 def _neighbours(evidence: Evidence, dataset: Dataset) -> np.ndarray:
     shown = evidence.examples[:ROWS]
-    index, _ = nearest(values(shown), values(dataset.train), k=COLUMNS - 1)
+    index, _ = nearest(values(shown), dataset.train, k=COLUMNS - 1)
     return np.concatenate([np.rint(shown).astype(np.uint8)[:, None], dataset.train[index]], axis=1)
 
 

@@ -22,6 +22,7 @@ from otgan.metrics.frechet import frechet_distance, frechet_infinity, needed_inf
 from otgan.metrics.kernel import kernel_distance
 from otgan.metrics.manifold import DENSITY_NEIGHBOURS, PRECISION_NEIGHBOURS, manifold_scores
 from otgan.metrics.modes import mode_index, modes
+from otgan.metrics.neighbours import MEMORISATION_SAMPLES as MEMORISED
 from otgan.metrics.neighbours import memorisation
 from otgan.metrics.points import JUDGED, judge_modes, mode_kl
 from otgan.metrics.transport import Bounds, sinkhorn_divergence, sliced_wasserstein, transport_to_all
@@ -37,7 +38,6 @@ class Real:
     """What generated examples are compared with."""
 
     dataset: Dataset
-    features: Features
     reference: Evidence  # of the protocol's split
 
 
@@ -59,7 +59,7 @@ class Measure:
         of: whether it looks at features, which then name its numbers, or at the values of pixels and coordinates.
         needed: how many examples of a kind it needs at least.
         most: how many of a kind it looks at; None is all. Only moments and classes are kept of all, the rest of the first `KEPT`.
-        most_real: the same of real ones, where it is another number.
+        all_real: whether it looks at all real ones nevertheless.
         paired: whether it looks at as many of either kind.
         alone: whether it looks at no real ones.
         settings: its own part of the protocol.
@@ -74,7 +74,7 @@ class Measure:
     of: Literal["features", "values"] = "features"
     needed: Callable[[Features], int] = lambda features: 2
     most: int | None = KEPT
-    most_real: int | Literal["alike"] | None = "alike"
+    all_real: bool = False
     paired: bool = False
     alone: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Measure:
         if self.whole:
             return Counts(_at_most(generated, self.most), len(dataset.train))
         real = len(dataset.test if split == "test" else dataset.train)
-        found = Counts(_at_most(generated, self.most), _at_most(real, self.most if self.most_real == "alike" else self.most_real))
+        found = Counts(_at_most(generated, self.most), _at_most(real, None if self.all_real else self.most))
         return Counts(min(found), min(found)) if self.paired else found
 
 
@@ -221,7 +221,7 @@ MEASURES: tuple[Measure, ...] = (
         {"fid_infinity": LOWER},
         _fid_infinity,
         needed=lambda features: needed_infinity(features.dimension),
-        most_real=None,
+        all_real=True,
         companion=True,
     ),
     Measure("kid", {"kid": LOWER, "kid_subset_sd": NEITHER}, _kid, needed=lambda features: KID["size"], settings=KID),
@@ -249,5 +249,5 @@ MEASURES: tuple[Measure, ...] = (
     Measure("modes", {"modes": HIGHER, "high_quality": HIGHER}, _grid_modes, of="values", most=JUDGED, lacks=_no_centers),
     Measure("modes", {"mode_kl": LOWER}, _grid_masses, of="values", lacks=_no_centers),
     Measure("modes", {"modes": HIGHER, "mode_kl": LOWER, "high_quality": HIGHER}, _digit_modes, most=None, lacks=_no_digits),
-    Measure("nearest", {"memorised": LOWER}, _memory, of="values", needed=lambda features: 1_000, most=1_000, whole=True),
+    Measure("nearest", {"memorised": LOWER}, _memory, of="values", needed=lambda features: MEMORISED, most=MEMORISED, whole=True),
 )

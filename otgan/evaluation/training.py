@@ -17,7 +17,7 @@ from otgan.sampling import draw
 from otgan.step import TrainState
 from otgan.system import System
 
-Scorer = Callable[[TrainState, int, Path], dict[str, float | str]]
+Scorer = Callable[[TrainState, int, Path], dict[str, float]]
 """(state, step, the run's folder of scores) -> the mean of each score, by its metric. The scores are kept in the folder."""
 
 
@@ -34,7 +34,7 @@ def make_scorer(config: Config, dataset: Dataset, system: System, source: Datase
     require(plan, dataset, features)
     examples = jnp.asarray(source.train) if source else None
 
-    def score(state: TrainState, step: int, folder: Path) -> dict[str, float | str]:
+    def score(state: TrainState, step: int, folder: Path) -> dict[str, float]:
         subject = Subject(str(folder.parent.resolve()), step, lambda seed: draw(system, state, seed, examples, plan.rounded), None)
         judged = judge(plan, subject, dataset, features)
         keep(judged, subject, folder)

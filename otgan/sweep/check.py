@@ -15,18 +15,18 @@ from otgan.evaluation.judge import require
 from otgan.features import default_name, make_features
 from otgan.launch import borrow
 from otgan.loop import prepare
-from otgan.sweep.ledger import Cell
+from otgan.sweep.ledger import Cell, described
 
 
 def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None) -> None:
-    """Put every cell together as it would start, on the CPU, and train nothing.
+    """Put every cell together as it would start, on the CPU, and train nothing; of those that differ in their seed alone, one.
 
     Raises:
         UserError: a cell cannot start, or cannot be judged.
     """
     jax.config.update("jax_platforms", "cpu")  # the accelerators are the workers'
     datasets, judged = {}, set()
-    for cell in cells:
+    for cell in {described(cell.values): cell for cell in cells}.values():
         key = cell.config.data.model_dump_json()
         dataset = datasets[key] = datasets.get(key) or load(cell.config.data, data_dir)
         prepare(cell.config, dataset, 1, load_source(cell.config), borrow(cell.config, dataset))
