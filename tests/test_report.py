@@ -53,6 +53,15 @@ def test_a_sweep_has_a_page():
     assert "4 finished" in page
 
 
+@pytest.mark.parametrize("ending", ["png", "svg", "pdf"])
+def test_a_sweep_has_a_picture(ending):
+    for folder in sweep_folder(Path("s"), {"oracle.lam": [0.1, 1.0]}, [0, 1]).values():
+        end(folder)
+    done = otgan("report", "s", "-o", f"s.{ending}")
+    assert done.exit_code == 0, done.output
+    assert Path(f"s.{ending}").read_bytes().startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending])
+
+
 def test_the_same_run_twice_is_one():
     folder = run_folder(Path("r")).path
     assert len(json.loads(otgan("report", folder, folder.resolve(), "--json").output)["runs"]) == 1
@@ -87,6 +96,8 @@ def test_open_opens_the_page(monkeypatch):
         (["r", "s"], "s is a sweep, which has a page of its own"),
         (["r", "--json", "--csv"], "--json and --csv both print"),
         (["r", "-o", "nowhere/p.html"], "cannot write nowhere/p.html"),
+        (["r", "-o", "r.png"], "a picture is made of a sweep"),
+        (["s", "-o", "nowhere/s.png"], "cannot write nowhere/s.png"),
         ([], "Missing argument"),
     ],
 )

@@ -20,7 +20,7 @@ from otgan.data import load, load_source
 from otgan.diagnosis.bias import batch_costs, reference
 from otgan.diagnosis.gradients import Solver, gradient_errors, lipschitz, of_mass_one, slope
 from otgan.diagnosis.picture import draw
-from otgan.diagnosis.stationarity import stationarity
+from otgan.diagnosis.stationarity import exact_family, stationarity
 from otgan.errors import UserError
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
@@ -60,7 +60,8 @@ def diagnose(
     show("stationarity")
     key = jax.random.key(SEED)
     players = run.state.players
-    found["stationarity"] = {**stationarity(run.system.family, run.state.dual, players, clouds, key, batches)._asdict(), "batches": batches}
+    family = exact_family(run.config, run.form, run.system.networks)
+    found["stationarity"] = {**stationarity(family, run.state.dual, players, clouds, key, batches)._asdict(), "batches": batches}
     show("batches")
     return {**found, **_bias(run, clouds, sizes, batches)}
 

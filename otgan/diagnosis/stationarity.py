@@ -18,7 +18,11 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from otgan.clouds import Clouds
-from otgan.oracles import Family, Players
+from otgan.config import Amount, Config, Regularized
+from otgan.data import Form
+from otgan.oracles import Family, Players, make_family
+
+EXACT, MOST = Amount(0.001, relative=True), 20_000  # the accuracy of a dual whose gradient counts as the loss's own; iterations
 
 
 class Stationarity(NamedTuple):
@@ -29,8 +33,16 @@ class Stationarity(NamedTuple):
     batch_squared_norm: float  # of one batch's gradient, on average: signal and noise
 
 
+def exact_family(config: Config, form: Form, networks: Players) -> Family:
+    """A config's family with its duals solved to `EXACT`, whatever epsilon the run has; one without an epsilon of its duals as it is."""
+    if isinstance(config.oracle, Regularized):
+        oracle = config.oracle.model_copy(update={"epsilon": EXACT, "max_iterations": MOST})
+        config = config.model_copy(update={"oracle": oracle})
+    return make_family(config, form, networks)
+
+
 def stationarity(family: Family, dual: Any, players: Players, clouds: Clouds, key: Array, batches: int) -> Stationarity:
-    """From the gradients of the run's own loss on `batches` independent batches, each with a dual solved as in training."""
+    """From the gradients of a family's loss on `batches` independent batches."""
 
     @jax.jit
     def flat_gradient(key: Array) -> Array:

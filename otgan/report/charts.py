@@ -85,7 +85,7 @@ def of_run(run: Run, room: int = ROOM) -> dict[str, Figure]:
         if name == "dual_gap":
             traces += _epsilon(run, room)
         traces += _crosses(points, spans)
-        log = name == "dual_gap" or _wide(points[1])
+        log = name == "dual_gap" or is_wide(points[1])
         found[name] = {"data": traces, "layout": {**_layout(log), "shapes": shapes, "showlegend": len(traces) > 1}}
     return found | _scores_by_step(run)
 
@@ -98,9 +98,15 @@ def of_runs(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Figure]:
         points = {i: drawn for i, run in enumerate(runs) if (drawn := curve(run, name))[0]}
         if points:
             traces = [_line(thin(drawn, room), labels[i], i, told) for i, drawn in points.items()]
-            log = name == "dual_gap" or _wide([y for _, ys in points.values() for y in ys])
+            log = name == "dual_gap" or is_wide([y for _, ys in points.values() for y in ys])
             found[name] = {"data": traces, "layout": {**_layout(log), "showlegend": told}}
     return found
+
+
+def is_wide(values: Iterable[float]) -> bool:
+    """Whether values span more than two decades, and have a logarithm."""
+    values = list(values)
+    return bool(values) and min(values) > 0 and max(values) > 100 * min(values)
 
 
 def look(i: int) -> Plain:
@@ -195,12 +201,6 @@ def _scores_by_step(run: Run) -> dict[str, Figure]:
 def _layout(log: bool) -> Plain:
     axis = {"type": "log", "exponentformat": "power"} if log else {"type": "linear"}
     return {"xaxis": {"title": {"text": "step"}, "rangemode": "tozero"}, "yaxis": axis, "hovermode": "closest"}
-
-
-def _wide(values: Iterable[float]) -> bool:
-    """Whether values span more than two decades, and have a logarithm."""
-    values = list(values)
-    return min(values) > 0 and max(values) > 100 * min(values)
 
 
 def _short(value: float) -> float:

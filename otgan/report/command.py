@@ -13,6 +13,7 @@ from otgan.report.page import render
 from otgan.report.read import Run, read_run
 
 Target = Sweep | list[Run]
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def read(paths: Sequence[Path]) -> Target:
@@ -40,14 +41,20 @@ def numbers(target: Target, form: Literal["json", "csv"]) -> str:
 
 
 def write(target: Target, output: Path) -> Path:
-    """Write the page. Returns where.
+    """Write the page or, where the file is called as one, a picture of the sweep. Returns where.
 
     Raises:
-        UserError: it cannot be written there.
+        UserError: it cannot be written there, or runs are to be drawn that are no sweep.
     """
-    page = render(target)
     try:
-        output.write_text(page, encoding="utf-8")
+        if output.suffix not in PICTURES:
+            output.write_text(render(target), encoding="utf-8")
+        elif isinstance(target, Sweep):
+            from otgan.report.still import still
+
+            still(target).savefig(output, dpi=110)
+        else:
+            raise UserError(f"{output}: a picture is made of a sweep; of runs there is a page, so give -o a name that ends in .html")
     except OSError as error:
         raise UserError(f"cannot write {output} ({error.strerror}); give -o a file in a folder that is there") from None
     return output

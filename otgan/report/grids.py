@@ -9,9 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from otgan.report.charts import Figure, look, text
-from otgan.report.ledger import Group, Sweep, amount
-from otgan.report.numbers import SHARE, deviation, shown
+from otgan.report.charts import Figure, is_wide, look, text
+from otgan.report.ledger import Group, Sweep, amount, groups
+from otgan.report.numbers import SHARE, Protocols, deviation, in_order, numbers, shown
 from otgan.report.read import Plain
 from otgan.sweep.ledger import names
 from otgan.sweep.table import Spread, spread
@@ -27,6 +27,11 @@ class Board(NamedTuple):
     groups: list[Group]
     numbers: Numbers
 
+    @property
+    def names(self) -> list[str]:
+        """The numbers that finished cells have."""
+        return in_order(self.numbers[id(cell)] for group in self.groups for cell in group.finished)
+
     def spread(self, group: Group, name: str) -> Spread | None:
         """A number over the finished cells of a combination."""
         found = [self.numbers[id(cell)] for cell in group.finished]
@@ -36,6 +41,11 @@ class Board(NamedTuple):
     def within(self, values: Mapping[str, str]) -> list[Group]:
         """The combinations that have these values."""
         return [group for group in self.groups if all(group.values[key] == value for key, value in values.items())]
+
+
+def make_board(sweep: Sweep, judged: Protocols) -> Board:
+    """A sweep with the numbers of its cells, under the names that their protocols give them."""
+    return Board(sweep, groups(sweep), {id(cell): numbers(cell, judged.names) for cell in sweep.cells})
 
 
 def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
@@ -69,7 +79,7 @@ def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
 def lines(board: Board, name: str, along: str, by: Sequence[str], fixed: Mapping[str, str]) -> Figure:
     """A number along an axis with its deviation over seeds, a line for each combination of the axes `by`, the others held fixed."""
     values = board.sweep.axes[along]
-    numeric, called = _numeric(values), names(board.sweep.axes)
+    numeric, called = is_numeric(values), names(board.sweep.axes)
     combinations = list(dict.fromkeys(tuple(group.values[key] for key in by) for group in board.within(fixed)))
     traces = []
     for i, combination in enumerate(combinations):
@@ -92,9 +102,15 @@ def lines(board: Board, name: str, along: str, by: Sequence[str], fixed: Mapping
         bars = {"error_y": {"array": [s.sd or 0.0 for _, s in points], "color": drawn["line"]["color"], "thickness": 1.2, "width": 4}}
         traces.append(trace | (bars if any(s.sd for _, s in points) else {}))
     ticks = {"type": "log", "tickvals": [amount(v) for v in values], "ticktext": values} if numeric else {"type": "category"}
-    log = {"type": "log", "exponentformat": "power"} if _wide([y for trace in traces for y in trace["y"]]) else {}
+    log = {"type": "log", "exponentformat": "power"} if is_wide([y for trace in traces for y in trace["y"]]) else {}
     axes = {"xaxis": {"title": {"text": text(called[along])}, **ticks}, "yaxis": {"title": {"text": text(name)}, **log}}
     return {"data": traces, "layout": {**axes, "showlegend": len(traces) > 1, "hovermode": "closest"}}
+
+
+def is_numeric(values: list[str]) -> bool:
+    """Whether values have a place on a log scale: amounts of one kind."""
+    found = [amount(value) for value in values]
+    return all(v is not None and math.isfinite(v) for v in found) and len({value.endswith("x") for value in values}) == 1
 
 
 def _standing(group: Group) -> str:
@@ -138,7 +154,7 @@ def _empty(state: str, places: list[tuple[str, ...]], here: Mapping[tuple[str, .
 
 def _tones(z: list[list[float | None]]) -> list[list[float | None]]:
     """Numbers as colours: by their logarithm where they span more than two decades."""
-    if not _wide([value for row in z for value in row if value is not None]):
+    if not is_wide([value for row in z for value in row if value is not None]):
         return z
     return [[None if value is None else math.log10(value) for value in row] for row in z]
 
@@ -146,13 +162,3 @@ def _tones(z: list[list[float | None]]) -> list[list[float | None]]:
 def _categories(name: str | None) -> Plain:
     title = {"title": {"text": text(name)}} if name else {"showticklabels": False}
     return {"type": "category", "showgrid": False, "zeroline": False, **title}
-
-
-def _numeric(values: list[str]) -> bool:
-    """Whether values have a place on a log scale: amounts of one kind."""
-    found = [amount(value) for value in values]
-    return all(v is not None and math.isfinite(v) for v in found) and len({value.endswith("x") for value in values}) == 1
-
-
-def _wide(values: list[float]) -> bool:
-    return bool(values) and min(values) > 0 and max(values) > 100 * min(values)

@@ -66,6 +66,12 @@ def better(name: str, runs: Iterable[Run], names: Mapping[tuple[str, str], str])
     return BETTER.get(name) or next(told, "")
 
 
+def floors(runs: Iterable[Run], names: Mapping[tuple[str, str], str]) -> dict[str, float]:
+    """What real examples get, by the name of the score."""
+    found = ((names[key], number(score.get("floor"))) for run in runs for key, score in newest_scores(run).items())
+    return {name: floor for name, floor in found if floor is not None}
+
+
 def in_order(of_runs: Iterable[Mapping[str, float]]) -> list[str]:
     """The names of all numbers: scores first, then W2 over its floor, then the summary's."""
     present = dict.fromkeys(name for found in of_runs for name in found)

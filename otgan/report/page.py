@@ -18,10 +18,10 @@ from plotly.offline import get_plotlyjs
 
 from otgan import __version__
 from otgan.report import charts, grids, views
-from otgan.report.ledger import Group, Sweep, groups
-from otgan.report.numbers import Protocols, better, deviation, in_order, newest_scores, numbers, protocols, shown
+from otgan.report.ledger import Group, Sweep
+from otgan.report.numbers import Protocols, better, deviation, floors, in_order, numbers, protocols, shown
 from otgan.report.pictures import Film, films
-from otgan.report.read import Plain, Run, card, compared, number
+from otgan.report.read import Plain, Run, card, compared
 from otgan.sweep.ledger import names as axis_names
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -79,10 +79,9 @@ def _sweep(sweep: Sweep) -> str:
     judged = protocols(sweep.cells)
     figures: Plain = {}
     cells = _cells(sweep.cells, list(map(views.label, sweep.cells)), judged, figures)
-    found = {id(cell): numbers(cell, judged.names) for cell in sweep.cells}
-    board = grids.Board(sweep, groups(sweep), found)
+    board = grids.make_board(sweep, judged)
     finished = [cell for group in board.groups for cell in group.finished]
-    names = in_order(found[id(cell)] for cell in finished)
+    names = board.names
     slices = _slices(board)
     figures |= _grids(board, names, slices)
     called = axis_names(sweep.axes)
@@ -139,10 +138,8 @@ def _cells(runs: Sequence[Run], labels: Sequence[str], judged: Protocols, figure
 
 def _columns(names: Sequence[str], runs: Sequence[Run], judged: Protocols) -> list[tuple[str, str, str]]:
     """Numbers as columns: name, which way is better, and the floor of scores."""
-    floors = {
-        judged.names[key]: floor for run in runs for key, s in newest_scores(run).items() if (floor := number(s.get("floor"))) is not None
-    }
-    return [(name, better(name, runs, judged.names), f"{floors[name]:.4g}" if name in floors else "") for name in names]
+    real = floors(runs, judged.names)
+    return [(name, better(name, runs, judged.names), f"{real[name]:.4g}" if name in real else "") for name in names]
 
 
 def _slices(board: grids.Board) -> list[dict[str, str]]:

@@ -9,11 +9,12 @@ import pytest
 from reports import SUMMARY, checked, end, run_folder, score, sweep_folder
 
 from otgan.report.command import read
-from otgan.report.grids import Board, heat_map, lines
+from otgan.report.grids import heat_map, lines, make_board
 from otgan.report.ledger import groups, ordered, read_sweep, text
 from otgan.report.numbers import as_csv, as_json, in_order, numbers, of_sweep, protocols
 from otgan.report.page import render
 from otgan.report.read import read_run
+from otgan.report.still import still
 
 LAM, EPSILON, LOSS = "oracle.lam", "oracle.epsilon", "oracle.loss"
 AXES = {LOSS: ["regot", "sinkhorn"], EPSILON: ["0.3x", "0.02x"], LAM: [5.0, 0.05, 0.5]}
@@ -37,8 +38,7 @@ def cells(tmp_path):
 
 def board_of(path):
     sweep = read_sweep(path)
-    names, _ = protocols(sweep.cells)
-    return Board(sweep, groups(sweep), {id(cell): numbers(cell, names) for cell in sweep.cells})
+    return make_board(sweep, protocols(sweep.cells))
 
 
 def test_values_in_any_spelling_are_one_value():
@@ -116,6 +116,47 @@ def test_lines_have_the_spread_of_the_seeds(cells, tmp_path):
     assert figure["layout"]["xaxis"]["type"] == "log"
     checked(figure)
     assert lines(board, "w2", LOSS, [], {EPSILON: "0.3x", LAM: "5"})["layout"]["xaxis"]["type"] == "category"
+
+
+def test_a_still_picture_has_a_line_for_every_other_combination(cells, tmp_path):
+    board, figure = board_of(tmp_path / "s"), still(read_sweep(tmp_path / "s"))
+    assert [panel.get_title() for panel in figure.axes if panel.axison] == [
+        "w2 / w2 floor, lower is better",
+        "modes, higher is better",
+        "w2, lower is better",
+        "converged share, higher is better",
+    ]
+    panel = figure.axes[2]
+    assert (panel.get_xlabel(), panel.get_xscale()) == ("lam", "log")
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["0.05", "0.5", "5"]
+    _, labels = panel.get_legend_handles_labels()
+    assert labels == [
+        "loss regot, epsilon 0.02x",
+        "loss regot, epsilon 0.3x",
+        "loss sinkhorn, epsilon 0.02x",
+        "loss sinkhorn, epsilon 0.3x",
+    ]
+    for label, bars in zip(labels, panel.containers, strict=True):
+        loss, epsilon = (word.split()[1] for word in label.split(", "))
+        points = [(g, found) for g in board.within({LOSS: loss, EPSILON: epsilon}) if (found := board.spread(g, "w2"))]
+        line, _, (spread,) = bars.lines
+        assert line.get_xydata() == pytest.approx(np.array([[float(g.values[LAM]), found.mean] for g, found in points]))
+        heights = [ends[1, 1] - ends[0, 1] for ends in spread.get_segments()]
+        assert heights == pytest.approx([2 * (found.sd or 0.0) for _, found in points])
+
+
+def test_a_still_picture_shows_what_real_examples_get(tmp_path):
+    for i, folder in enumerate(sweep_folder(tmp_path / "s", {LOSS: ["regot", "sinkhorn"]}, [0]).values()):
+        end(folder, summary={}, scores=[score(0.4 + i, floor=0.25)])
+    (panel,) = (panel for panel in still(read_sweep(tmp_path / "s")).axes if panel.axison)
+    handles = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+    assert set(handles["real examples"].get_ydata()) == {0.25}
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["regot", "sinkhorn"]
+
+
+def test_a_sweep_that_has_not_begun_has_an_empty_picture(tmp_path):
+    sweep_folder(tmp_path / "s", {LAM: [0.1, 1.0]}, [0])
+    assert not [panel for panel in still(read_sweep(tmp_path / "s")).axes if panel.axison]
 
 
 def test_scores_by_different_protocols_are_not_averaged(tmp_path):

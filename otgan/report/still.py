@@ -1,0 +1,69 @@
+"""A sweep as a picture for a paper or a README: its numbers along one axis, a line for every combination of the others.
+
+Matplotlib's own, since what plotly draws becomes a picture in a browser only. Lines differ in dash and symbol as well as in colour.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from otgan.report.charts import is_wide
+from otgan.report.grids import Board, is_numeric, make_board
+from otgan.report.ledger import Sweep, amount
+from otgan.report.numbers import better, floors, protocols
+from otgan.sweep.ledger import names
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DASHES, SYMBOLS = ("-", "--", ":", "-."), "osD^vPX*"
+ACROSS = 3  # panels
+ARROWS = {"lower": "lower is better", "higher": "higher is better"}
+
+
+def still(sweep: Sweep) -> Figure:
+    """Every number of a sweep that has a better and a worse, in a panel of its own, with its standard deviation over the seeds."""
+    from matplotlib.figure import Figure
+
+    judged = protocols(sweep.cells)
+    board = make_board(sweep, judged)
+    drawn = {name: way for name in board.names if (way := better(name, sweep.cells, judged.names))}
+    along, *_ = sweep.plane
+    across, down = min(ACROSS, max(1, len(drawn))), -(-len(drawn) // ACROSS) or 1
+    figure = Figure(figsize=(0.6 + 3.6 * across, 0.7 + 2.7 * down), layout="constrained")
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    real = floors(sweep.cells, judged.names)
+    for panel, (name, way) in zip(panels, drawn.items(), strict=False):
+        _panel(panel, board, name, along)
+        if name in real:
+            panel.axhline(real[name], color="0.4", linestyle=(0, (1, 3)), label="real examples")
+        panel.set_title(f"{name.replace('_', ' ')}, {ARROWS[way]}", fontsize=10)
+    for panel in panels[len(drawn) :]:
+        panel.set_axis_off()
+    handles, labels = panels[0].get_legend_handles_labels()
+    if len(labels) > 1:
+        figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    return figure
+
+
+def _panel(panel: Any, board: Board, name: str, along: str) -> None:
+    """One number."""
+    values, called = board.sweep.axes[along], names(board.sweep.axes)
+    by = [key for key in board.sweep.axes if key != along and len(board.sweep.axes[key]) > 1]
+    numeric, heights = is_numeric(values), []
+    for i, combination in enumerate(dict.fromkeys(tuple(group.values[key] for key in by) for group in board.groups)):
+        groups = board.within(dict(zip(by, combination, strict=True)))
+        points = [(group.values[along], found) for group in groups if (found := board.spread(group, name))]
+        x = [amount(value) if numeric else values.index(value) for value, _ in points]
+        label = ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True)) or board.sweep.experiment
+        style = {"linestyle": DASHES[i % len(DASHES)], "marker": SYMBOLS[i % len(SYMBOLS)], "color": f"C{i}", "markersize": 5}
+        panel.errorbar(x, [s.mean for _, s in points], [s.sd or 0.0 for _, s in points], label=label, capsize=3, **style)
+        heights += [s.mean for _, s in points]
+    if numeric:
+        panel.set_xscale("log")
+    panel.set_xticks([amount(value) if numeric else i for i, value in enumerate(values)], values)
+    panel.minorticks_off()
+    if is_wide(heights):
+        panel.set_yscale("log")
+    panel.set_xlabel(called[along])
+    panel.grid(alpha=0.25)

@@ -1,0 +1,121 @@
+"""How near to stationary does an inexact dual let SGD come?
+
+Sanjabi et al. (NeurIPS 2018, Theorem 4.2): the squared norm of the gradient falls with the number of steps T, like T^(-1/2), down to a
+floor that epsilon / lam sets.
+
+    python scripts/stationarity.py --epsilons 1x 0.1x 0.01x --steps 250 500 1000 2000 4000 --seeds 0 1 2 --out runs/stationarity
+
+Every point is a run of its own, of the recipe's learning rate falling to zero over its T steps. The squared norm of the expected gradient
+at its end is estimated without bias from independent batches, with duals solved to 0.001 of the mean cost whatever the run's epsilon was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+from otgan import data, experiments
+from otgan.clouds import make_clouds
+from otgan.config import Config
+from otgan.data import Dataset, Form
+from otgan.diagnosis.stationarity import exact_family, stationarity
+from otgan.system import build
+
+KEY = 7  # of the batches that are judged on: the same for all
+STYLES = {"marker": "osD^v", "linestyle": ["-", "--", ":", "-."]}
+
+
+class Row(NamedTuple):
+    """One run."""
+
+    epsilon: str
+    steps: int
+    seed: int
+    squared_norm: float  # of the expected gradient
+    standard_error: float
+    reached: float  # share of duals that reached the run's epsilon
+
+
+def main() -> None:
+    """Parse, train, write, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiment", default="regot-grid")
+    parser.add_argument("--lam", default="0.1x")
+    parser.add_argument("--epsilons", nargs="+", default=["1x", "0.1x", "0.01x"])
+    parser.add_argument("--steps", type=int, nargs="+", default=[250, 500, 1_000, 2_000, 4_000])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--batches", type=int, default=64, help="for the norm of the expected gradient")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the picture and the numbers")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for epsilon in args.epsilons:
+        for steps in args.steps:
+            for seed in args.seeds:
+                changes = {"oracle.lam": args.lam, "oracle.epsilon": epsilon, "train.steps": steps, "train.seed": seed}
+                config = experiments.resolve(args.experiment, changes)
+                rows.append(Row(epsilon, steps, seed, *measure(config, data.load(config.data), args.batches)))
+                print(rows[-1], flush=True)
+    with (args.out / "stationarity.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Row._fields)
+        writer.writerows(rows)
+    draw(rows, args.out / "stationarity.png", f"{args.experiment}, lam = {args.lam}")
+
+
+def measure(config: Config, dataset: Dataset, batches: int) -> tuple[float, float, float]:
+    """Train to the last step; the squared norm there, its standard error, and the share of duals that reached epsilon."""
+    form = Form.of(dataset)
+    clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, config.batch, config.generator.latent_dim))
+    system = build(config, form)
+
+    @jax.jit
+    def train(clouds):
+        def step(state, _):
+            state, record = system.stepper.step(state, clouds)
+            return state, record["dual_converged"]
+
+        return jax.lax.scan(step, system.stepper.init(), None, config.train.steps)
+
+    state, reached = train(clouds)
+    found = stationarity(exact_family(config, form, system.networks), state.dual, state.players, clouds, jax.random.key(KEY), batches)
+    return found.squared_norm, found.standard_error, float(jnp.mean(reached))
+
+
+def draw(rows: list[Row], path: Path, title: str) -> None:
+    """Squared norms against T, means over the seeds with their standard errors, beside a line of slope -1/2."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for i, epsilon in enumerate(dict.fromkeys(row.epsilon for row in rows)):
+        mine = [row for row in rows if row.epsilon == epsilon]
+        steps = sorted({row.steps for row in mine})
+        groups = [[row for row in mine if row.steps == T] for T in steps]
+        means = [np.mean([row.squared_norm for row in group]) for group in groups]
+        errors = [_error(group) for group in groups]
+        marker, line = STYLES["marker"][i % 5], STYLES["linestyle"][i % 4]
+        axes.errorbar(steps, means, errors, marker=marker, linestyle=line, capsize=3, label=f"epsilon = {epsilon}")
+    T = np.array(sorted({row.steps for row in rows}), float)
+    top = max(row.squared_norm for row in rows)
+    axes.plot(T, top * (T / T[0]) ** -0.5, color="0.5", linewidth=1, label="slope -1/2")
+    axes.set(xscale="log", yscale="log", xlabel="steps T", ylabel="squared norm of the expected gradient", title=title)
+    axes.set_xticks(T, [f"{t:.0f}" for t in T])
+    axes.minorticks_off()
+    axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+def _error(group: list[Row]) -> float:
+    """Of a mean: from the spread over the seeds, or of the one estimate."""
+    values = [row.squared_norm for row in group]
+    return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else group[0].standard_error
+
+
+if __name__ == "__main__":
+    main()
