@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,3 +39,14 @@ def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
                 Path(file.name).unlink(missing_ok=True)
     except OSError:
         return
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Keep others that ask for the same out of a folder, after waiting for one that is in it. Leaves nothing there."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -164,6 +164,8 @@ def test_scores_side_by_side_only_if_measured_alike(elsewhere, tmp_path):
     assert done.exit_code == 0, done.output
     means = [stored(path / "eval")[0]["mean"] for path in runs]
     assert all(f"{mean:.4g}" in done.output for mean in means)
+    told = json.loads(otgan("scores", *runs, "--json").output)
+    assert [next(iter(told.values()))[str(path)]["mean"] for path in runs] == means
     otgan("eval", runs[1], "--fid", "--samples", 500)
     assert otgan("scores", *runs).output == done.output  # the newest that were measured alike
     otgan("eval", runs[0], "--fid", "--samples", 500, "--out", "few")

@@ -89,7 +89,8 @@ def _print(console: Console, report: Any) -> None:
 
 @main.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
-def scores(runs: tuple[Path, ...]) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the scores with their protocols as JSON, by metric and by run.")
+def scores(runs: tuple[Path, ...], as_json: bool) -> None:
     """Stored scores of runs, or of folders given to `eval --out`, side by side.
 
     Scores that were measured differently are refused, and the difference is named.
@@ -101,7 +102,10 @@ def scores(runs: tuple[Path, ...]) -> None:
     if lacking := [run for run, lines in found.items() if not lines]:
         raise UserError(f"{' and '.join(lacking)} keeps no scores: judge it with `otgan eval {lacking[0]}`")
     table = side_by_side(found.items())
-    terminal().print(compared_table(table, [str(run) for run in runs]))
+    if as_json:
+        click.echo(json.dumps(table))
+    else:
+        terminal().print(compared_table(table, [str(run) for run in runs]))
 
 
 @main.group()

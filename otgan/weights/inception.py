@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from safetensors import SafetensorError
 
+from otgan.cache import alone
 from otgan.errors import UserError
 from otgan.models.inception import SIDE, Inception
 from otgan.weights import torch_file
@@ -57,19 +58,29 @@ def find(cache: Path, *, download: bool = True, show: Show | None = None, addres
         return read(cached(cache))
     if not download:
         raise UserError(f"the weights of Inception are not in {cache}: get {ADDRESS} and {BY_HAND}")
-    published = _fetch(cache, show, address, digest)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with alone(cache):
+            return _fetch(cache, show, address, digest)
+    except OSError as error:
+        raise _unavailable(error) from error
+
+
+def _fetch(cache: Path, show: Show | None, address: str, digest: str) -> Weights:
+    with suppress(UserError):
+        return read(cached(cache))  # another process has brought them meanwhile
+    try:
+        published = download(address, cache / NAME, digest, show)
+    except UserError as error:
+        raise _unavailable(error) from error
     try:
         return import_file(published, cached(cache), digest=digest)
     finally:
         published.unlink()
 
 
-def _fetch(cache: Path, show: Show | None, address: str, digest: str) -> Path:
-    try:
-        cache.mkdir(parents=True, exist_ok=True)
-        return download(address, cache / NAME, digest, show)
-    except (OSError, UserError) as error:
-        raise UserError(f"the weights of Inception cannot be downloaded ({error}): get {NAME} by other means and {BY_HAND}") from error
+def _unavailable(error: Exception) -> UserError:
+    return UserError(f"the weights of Inception cannot be downloaded ({error}): get {NAME} by other means and {BY_HAND}")
 
 
 def import_file(path: Path, out: Path, *, digest: str | None = DIGEST) -> Weights:

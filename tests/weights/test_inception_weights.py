@@ -5,9 +5,11 @@ import pickle
 import shutil
 import sys
 import threading
+import time
 import types
 import zipfile
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
@@ -17,6 +19,7 @@ from compared import REPOSITORY, script
 
 from otgan.errors import UserError
 from otgan.weights import inception, store
+from otgan.weights.download import download
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +182,22 @@ def test_find_downloads_once(state, published, server, tmp_path):
     inception.cached(cache).write_bytes(inception.cached(cache).read_bytes()[:-1])
     mended = inception.find(cache, address=address, digest=digest(published))
     assert mended.digest == found.digest
+
+
+def test_two_at_once_download_once(published, server, tmp_path, monkeypatch):
+    calls = []
+
+    def slow(*words):
+        calls.append(words)
+        time.sleep(0.5)
+        return download(*words)
+
+    monkeypatch.setattr(inception, "download", slow)
+    find = partial(inception.find, tmp_path / "cache", address=f"{server}/weights.pth", digest=digest(published))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (job.result() for job in [pool.submit(find), pool.submit(find)])
+    assert first.digest == second.digest
+    assert len(calls) == 1
 
 
 def test_find_caches_nothing_but_the_right_file(published, server, tmp_path):
