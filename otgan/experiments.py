@@ -74,9 +74,11 @@ def _validated(raw: Raw) -> Config:
 
 
 def _with_donated_encoder(raw: Raw) -> Raw:
-    """The tables with the encoder of the run whose features they take, if they do."""
+    """The tables with the encoder whose features they take: that of a run, or a classifier's."""
     cost = raw.get("cost")
     features = cost.get("features") if isinstance(cost, dict) else None
+    if features in Cost.TRAINED:
+        return {**raw, "cost": {**raw["cost"], "encoder": {"kind": features}}}
     if not isinstance(features, str) or features in Cost.FEATURES:
         return raw
     path = Path(features).expanduser().resolve()

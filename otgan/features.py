@@ -41,7 +41,8 @@ from otgan.weights.inception import find as find_inception
 
 NAMES = ("inception", *EMBEDDED, "random", "pixels", "points")
 RANDOM_SEED = 1904
-DIGIT, STACK, COLOUR = (28, 28, 1), (28 + 2 * MARGIN, 28 + 2 * MARGIN, 3), (32, 32, 3)
+DIGIT, COLOUR = LeNet.shape, ResNet.shape
+STACK = (DIGIT[0] + 2 * MARGIN, DIGIT[1] + 2 * MARGIN, 3)
 RANGES = {"tf1": "(x - 128) / 128, as TensorFlow's graph", "half_pixel": "x / 127.5 - 1, as pytorch-fid"}
 
 Show = Callable[[str], None]

@@ -17,6 +17,7 @@ from otgan.oracles import NOBODY, Players
 from otgan.restore import has_checkpoint, restore
 from otgan.runs import RUNS, RunFolder, new_folder
 from otgan.system import make_mesh
+from otgan.weights.catalog import embedded
 
 LIBRARIES = ("otgan", "jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint", "numpy")
 EXIT = {"finished": 0, "diverged": 1, "stopped": 1}
@@ -93,7 +94,7 @@ def check_devices(config: Config, devices: int | None) -> None:
 
 
 def borrow(config: Config, dataset: Dataset) -> Players:
-    """The parameters that a run takes from others: a frozen generator, the encoder of its cost.
+    """The parameters that a run does not draw: a frozen generator's, those of its cost's encoder.
 
     Raises:
         UserError: a folder holds no such run, or one of other data.
@@ -109,7 +110,9 @@ def borrow(config: Config, dataset: Dataset) -> Players:
         if donor.config.generator != config.generator:
             raise UserError(f"the section generator must be that of {folder.path}, whose parameters are taken")
         generator = donor.state.average
-    if config.cost.donor:
+    if config.cost.features in config.cost.TRAINED:
+        encoder = {"params": embedded(config.cost.features).parameters}
+    elif config.cost.donor:
         donor = restore(RunFolder(Path(config.cost.donor)))
         if donor.form.shape != dataset.shape:
             raise UserError(f"the encoder of {config.cost.donor} reads examples of shape {donor.form.shape}, not {dataset.shape}")

@@ -6,10 +6,15 @@ import re
 import shutil
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from commands import SMALL, TINY, otgan, picture_size, run_folders
 from PIL import Image
+
+from otgan.restore import restore
+from otgan.runs import RunFolder
+from otgan.weights.catalog import embedded
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -159,6 +164,23 @@ def test_features_are_pixels_random_learned_or_another_runs():
     assert taken["encoder"]["features"] == 4
     assert "has no encoder" in otgan("run", "sinkhorn-grid", "--features", run_of_pixels(), "--dry-run").output
     assert "'nowhere' is none" in otgan("run", "sinkhorn-grid", "--features", "nowhere", "--dry-run").output
+
+
+def test_features_are_those_of_a_trained_classifier():
+    digits = ["sinkhorn-mnist", "--data", "sample", *TINY, "--features", "mnist-lenet"]
+    done = otgan("run", *digits, "--out", "first")
+    assert done.exit_code == 0, done.output
+    encoder = restore(RunFolder(Path("first"))).state.players.encoder
+    jax.tree.map(np.testing.assert_array_equal, encoder, {"params": embedded("mnist-lenet").parameters})
+    costs = [json.loads(line)["mean_cost"] for line in Path("first/metrics.jsonl").read_text().splitlines()]
+    assert 0 < max(costs) <= 4  # of two points of the unit sphere; that of pixels is some 250
+    for words, sentence in {
+        ("sinkhorn-grid", "--features", "mnist-lenet"): "cost.features = 'mnist-lenet' needs images",
+        (*digits[:-1], "cifar10-resnet"): "reads examples of shape (32, 32, 3), not (28, 28, 1)",
+    }.items():
+        refused = otgan("run", *words, "--out", "other")
+        assert refused.exit_code == 2
+        assert sentence in refused.output
 
 
 def run_of_pixels():

@@ -11,7 +11,7 @@ import click
 
 from otgan import experiments
 from otgan.cli.group import PATH, AmountType, Whole, main, terminal, with_data_dir
-from otgan.config import Config
+from otgan.config import Config, Cost
 from otgan.console import Ticker, describe, grouped_table, summary_table
 from otgan.runs import RunFolder
 
@@ -35,6 +35,7 @@ def show(name_or_file: str) -> None:
 
 AMOUNT = AmountType()
 SEED = Whole(0, 2**31 - 1)
+FEATURES = "|".join((*Cost.FEATURES, "RUN"))
 
 FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag's type, metavar and sentence
     "--lam": ("oracle.lam", AMOUNT, "F|Fx", "Weight of the regularizer: 1.0 in units of the cost, 0.03x times the batch's mean cost."),
@@ -44,7 +45,7 @@ FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag
     "--on-budget": ("oracle.on_budget", click.Choice(["accept", "stop"]), None, "What a step does that runs out of iterations."),
     "--loss": ("oracle.loss", click.Choice(["regot", "sinkhorn", "energy"]), None, "What regularized transport is made into."),
     "--cost": ("cost.name", click.Choice(["l1", "l2", "squared_l2", "cosine"]), None, "Between two points, on pixels or features."),
-    "--features": ("cost.features", str, "pixels|learned|random|RUN", "On what the cost is measured; RUN is a folder, for its encoder."),
+    "--features": ("cost.features", str, FEATURES, "On what the cost is measured; RUN is a folder, for its encoder."),
     "--steps": ("train.steps", Whole(1), "N", "Alternations of a solve of the dual and an update."),
     "--generator-steps": ("train.generator_steps", Whole(1), "N", "End after so many updates of the generator."),
     "--seconds": ("train.seconds", click.FloatRange(0, min_open=True), "S", "End after so much training in all, compilation left out."),

@@ -44,9 +44,10 @@ class Encoder(Section):
     """Features on the unit sphere in which the cost is measured.
 
     A learned one is trained to make the loss larger: after every `generator_updates` updates of the generator come `encoder_updates` of it.
+    The two kinds that are named after data are those of the classifiers that the package carries; their sizes are what they are.
     """
 
-    kind: Literal["mlp", "conv"] = "conv"
+    kind: Literal["mlp", "conv", "mnist-lenet", "cifar10-resnet"] = "conv"
     features: int = Field(default=64, ge=2)
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=1)
@@ -60,10 +61,12 @@ class Cost(Section):
     """c(x, y) between two points: of their pixels (or coordinates), or of an encoder's features.
 
     `features` is "pixels"; "learned", by the encoder that is trained here; "random", by one that stays as it is drawn, the same in
-    every run; or the folder of a run, whose encoder is taken as it was when this run began.
+    every run; the name of a classifier that the package carries; or the folder of a run, whose encoder is taken as it was when this run
+    began.
     """
 
-    FEATURES: ClassVar = ("pixels", "learned", "random")  # those that have a name
+    TRAINED: ClassVar = ("mnist-lenet", "cifar10-resnet")
+    FEATURES: ClassVar = ("pixels", "learned", "random", *TRAINED)  # those that have a name
 
     name: Literal["l1", "l2", "squared_l2", "cosine"] = "squared_l2"
     features: str = "pixels"

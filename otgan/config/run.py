@@ -75,8 +75,12 @@ class Config(Section):
 
 def _unfit_networks(config: Config) -> list[str]:
     points = config.data.kind in ("grid", "gaussian", "mixture")
-    conv = config.generator.kind == "conv" or (config.cost.encoded and config.cost.encoder.kind == "conv")
-    mistakes = ["a conv network needs images; the data are points: use kind = 'mlp'"] if points and conv else []
+    features, encoder = config.cost.features, config.cost.encoder.kind if config.cost.encoded else "mlp"
+    mistakes = []
+    if points and features in config.cost.TRAINED:
+        mistakes = [f"cost.features = {features!r} needs images; the data are points: use 'pixels', 'learned' or 'random'"]
+    elif points and (config.generator.kind == "conv" or encoder != "mlp"):
+        mistakes = ["a conv network needs images; the data are points: use kind = 'mlp'"]
     if config.batch.latents == "sobol" and config.generator.latent_dim > 64:
         mistakes.append("batch.latents = 'sobol' needs a latent_dim of at most 64")
     return mistakes

@@ -9,7 +9,7 @@ Uh, Choi and Yoo 2020 embed pictures by a network of random weights where no tra
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -58,9 +58,11 @@ class LeNet(nn.Module):
     """Features (n, 128) and logits (n, 10) of 28 x 28 x 1 pictures in [-1, 1].
 
     Attributes:
+        shape: of a picture.
         layer: makes a layer from (features, window, pool, name); in training one with batch normalisation instead of a bias.
     """
 
+    shape: ClassVar = (28, 28, 1)
     layer: Callable[..., nn.Module] = Conv
 
     @nn.compact
@@ -77,10 +79,12 @@ class ResNet(nn.Module):
     """Features (n, 192) and logits (n, 10) of 32 x 32 x 3 pictures in [-1, 1].
 
     Attributes:
+        shape: of a picture.
         widths: channels of the stages; each halves height and width.
         layer: makes a layer from (features, window, pool, name); in training one with batch normalisation instead of a bias.
     """
 
+    shape: ClassVar = (32, 32, 3)
     widths: tuple[int, ...] = (32, 96, 192)
     layer: Callable[..., nn.Module] = Conv
 

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from otgan import config
 from otgan.errors import UserError
+from otgan.models.classifiers import CLASSIFIERS
 from otgan.models.layers import DownConv, UpConv, unit
 
 Params = Any  # a pytree of arrays
@@ -77,7 +78,7 @@ def make_encoder(config: config.Encoder, shape: tuple[int, ...], center: Any, sc
         scale: standard deviation of the data, a number; unused with pictures.
 
     Raises:
-        UserError: a convolutional network cannot read samples of this shape.
+        UserError: a convolutional network or a classifier cannot read samples of this shape.
     """
     match config.kind:
         case "mlp":
@@ -85,6 +86,10 @@ def make_encoder(config: config.Encoder, shape: tuple[int, ...], center: Any, sc
         case "conv":
             check_halvings("cost.encoder", shape, config.depth)
             net = ConvEncoder(config.features, config.width, config.depth, config.normalization)
+        case "mnist-lenet" | "cifar10-resnet":
+            net = CLASSIFIERS[config.kind]()
+            if shape != net.shape:
+                raise UserError(f"the encoder {config.kind} reads examples of shape {net.shape}, not {shape}")
 
     def seen(x: Array) -> Array:
         if len(shape) == 3:
@@ -92,7 +97,8 @@ def make_encoder(config: config.Encoder, shape: tuple[int, ...], center: Any, sc
         return jnp.concatenate([(x - jnp.asarray(center, x.dtype).reshape(1, -1)) / scale, jnp.ones_like(x[:, :1])], axis=1)
 
     def apply(params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n features"]:
-        return unit(apply_net(net, params, seen(x)))
+        out = apply_net(net, params, seen(x))
+        return unit(out[0] if config.kind in CLASSIFIERS else out)  # a classifier's second output are its classes
 
     return Network(init=lambda key: net.init(key, seen(jnp.zeros((1, *shape)))), apply=apply)
 
