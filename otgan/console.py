@@ -21,15 +21,12 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 10.0  # between two plain lines
 
+SHARES = ("high_quality", "converged_share", "conjugate_converged_share", "without_mass_of_memory")
 FORMATS = {
-    "high_quality": "{:.1%}",
-    "converged_share": "{:.1%}",
     "steps_per_second": "{:.1f}",
     "dual_iterations_per_step": "{:.1f}",
     "mode_kl": "{:.4f}",
     "mode_kl_floor": "{:.4f}",
-    "conjugate_converged_share": "{:.1%}",
-    "without_mass_of_memory": "{:.1%}",
     "generator_steps": "{:,}",
     "dual_iterations": "{:,}",
     "examples": "{:,}",
@@ -141,8 +138,15 @@ def summary_table(name: str, summary: dict[str, Any]) -> Table:
     return table
 
 
+def percentage(share: float) -> str:
+    """A share in percent, which is 100 only where all are meant: 0.9999 is 99.9."""
+    return f"{math.floor(round(1000 * share, 6)) / 10:.1f}"
+
+
 def shown(key: str, value: float) -> str:
     """A number of a summary as text."""
+    if key in SHARES:
+        return f"{percentage(value)}%"
     if key == "peak_memory_bytes":
         return f"{value / 2**20:,.0f} MiB"
     pattern = FORMATS.get(key, "{:.4g}")
@@ -230,8 +234,11 @@ def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
     ]
     console.print(plain_table(("lam", "epsilon", "true suboptimality", "error", "bound", "error / bound"), rows))
     lams = dict.fromkeys(r["lam"] for r in found["gradients"])
-    slopes = ", ".join(f"{slope:.2f} at lam {lam / mean:.3g}x" for lam, slope in zip(lams, found["slopes"], strict=True))
+    fitted = [(lam, slope) for lam, slope in zip(lams, found["slopes"], strict=True) if slope is not None]
+    slopes = ", ".join(f"{slope:.2f} at lam {lam / mean:.3g}x" for lam, slope in fitted) or "too few points"
     console.print(f"log-log slope of the error in the true suboptimality: {slopes} (the theory: at least 0.5 in the limit)", soft_wrap=True)
+    if short := sum(not r["converged"] for r in found["gradients"]):
+        console.print(f"in {short} of the rows a dual ran out of iterations: their numbers are no measurements", soft_wrap=True)
     console.print("\ncost of exact transport between two batches")
     costs = [(f"{r['size']:,}", f"{r['mean']:.4g}", f"{r['standard_error']:.2g}", str(r["batches"])) for r in found["batches"]]
     console.print(plain_table(("batch size", "mean", "standard error", "batches"), costs))
@@ -243,6 +250,8 @@ def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
     console.print(
         f"\nsquared norm of the expected gradient of the run's loss: {squared}; of one batch's: {still['batch_squared_norm']:.3g}"
     )
+    if still["converged_share"] < 1:
+        console.print(f"of its duals only {percentage(still['converged_share'])} % came as near as they were asked to")
 
 
 def plain_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:

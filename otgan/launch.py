@@ -20,7 +20,7 @@ from otgan.system import make_mesh
 from otgan.weights.catalog import embedded
 
 LIBRARIES = ("otgan", "jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint", "numpy")
-EXIT = {"finished": 0, "diverged": 1, "stopped": 1}
+EXIT = {"finished": 0, "diverged": 1, "stopped": 1, "interrupted": 1}
 
 
 class Ended(NamedTuple):

@@ -81,7 +81,7 @@ class Show(Protocol):
 class Outcome(NamedTuple):
     """How a run ended."""
 
-    state: str  # finished, stopped or diverged
+    state: str  # finished, interrupted, stopped or diverged
     progress: Progress
     summary: dict[str, Any]
     picture: str
@@ -154,7 +154,7 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
                     saved = time.monotonic()
         keep(checkpoints, folder, state, progress)
     if not verdict and interrupted and not _spent(config, progress):
-        verdict = Verdict("stopped", f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
+        verdict = Verdict("interrupted", f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
     return finish(ready._replace(clouds=clouds), state, folder, progress, verdict or Verdict("finished", ""))
 
 
@@ -220,7 +220,7 @@ def advance(
 class Verdict(NamedTuple):
     """How a run must end, and why."""
 
-    state: str  # diverged or stopped
+    state: str  # finished, interrupted by the user, stopped by its own rule, or diverged
     reason: str
 
 

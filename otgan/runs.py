@@ -2,7 +2,7 @@
 
 config.json         what was run: repeats the run, names its experiment
 environment.json    where: versions, devices, the data's shape and fingerprint
-status.json         how far: `state` is running, finished, stopped or diverged; then step, seconds, summary
+status.json         how far: `state` is running, finished, interrupted, stopped or diverged; then step, seconds, summary
 metrics.jsonl       one line per `log_every` steps
 events.out.tfevents.*   the same for TensorBoard
 checkpoints/        the newest few states
@@ -25,6 +25,7 @@ from typing import Any
 from otgan.errors import UserError
 
 CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK = "config.json", "environment.json", "status.json", "metrics.jsonl", ".lock"
+UNFINISHED = ".new"  # behind the name of a file that is being written
 RUNS = Path("runs")  # where runs are, unless said otherwise
 
 
@@ -187,6 +188,6 @@ def _read(path: Path, otherwise: str) -> dict[str, Any]:
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all: readers see the old text or the new one."""
-    temporary = path.with_name(path.name + ".new")
+    temporary = path.with_name(path.name + UNFINISHED)
     temporary.write_text(text)
     os.replace(temporary, path)  # noqa: PTH105

@@ -52,7 +52,7 @@ def test_a_run_stopped_anywhere_and_resumed_computes_the_same_bits(which, tmp_pa
     config = tiny_config(name, **changes)
     whole, _ = run(config, tmp_path / "whole")
     parts, first = run(config, tmp_path / "parts", StopAfter(13))
-    assert first.state == "stopped"
+    assert first.state == "interrupted"
     assert 13 <= first.progress.step < 40
     assert "go on with: otgan run" in first.reason
     show = Silent()
@@ -99,7 +99,7 @@ def test_real_digits_resume_to_the_same_bits(tfds_dir, tmp_path):
         assert ends[-1].state == "finished"
         with Checkpoints(folder.checkpoints) as checkpoints:
             states.append(checkpoints.restore(jax.jit(build(config, Form.of(digits)).stepper.init)())[0])
-    assert ends[0].state == "stopped"
+    assert ends[0].state == "interrupted"
     assert equal(*states)
 
 

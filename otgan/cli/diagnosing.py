@@ -3,52 +3,70 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.config import Amount, parse_amount
 from otgan.console import Steps, print_diagnosis
 from otgan.errors import UserError
 from otgan.runs import RunFolder
 
 
-class Numbers(click.ParamType):
-    """Numbers separated by commas, larger than zero, each once."""
+class Ladder(click.ParamType):
+    """Values of a kind, separated by commas, each once."""
 
-    name = "numbers"
+    name = "list"
 
-    def __init__(self, kind: type):
-        self._kind = kind
+    def __init__(self, parse: Callable[[str], Any]):
+        self._parse = parse
 
     def convert(self, value: str | tuple, param: click.Parameter | None, ctx: click.Context | None) -> tuple:
-        """Parse; multiples of the mean cost may end in x."""
+        """Parse."""
         if isinstance(value, tuple):
             return value
         try:
-            numbers = tuple(self._kind(word.strip().removesuffix("x")) for word in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is no list of numbers such as 0.1,0.01", param, ctx)
-        if not all(0 < number < float("inf") for number in numbers):
-            self.fail(f"{value!r}: all must be larger than zero and finite", param, ctx)
-        return tuple(dict.fromkeys(numbers))
+            return tuple(dict.fromkeys(self._parse(word.strip()) for word in value.split(",")))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+
+def finite(word: str) -> Amount:
+    """An amount; raises ValueError where it is none, or infinite."""
+    amount = parse_amount(word)
+    if not amount.finite:
+        raise ValueError("must be finite")
+    return amount
+
+
+def whole(word: str) -> int:
+    """A batch's size; raises ValueError where it is none."""
+    if not word.isdecimal() or int(word) < 2:
+        raise ValueError("needs whole numbers of at least 2, such as 64,256")
+    return int(word)
+
+
+AMOUNTS = Ladder(finite)
 
 
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=PATH)
 @click.option(
-    "--epsilons", type=Numbers(float), default="1,0.3,0.1,0.03,0.01,0.003,0.001", help="Accuracies, in multiples of the mean cost."
+    "--epsilons", type=AMOUNTS, metavar="F|Fx,...", default="1x,0.3x,0.1x,0.03x,0.01x,0.003x,0.001x", help="Accuracies, as for `otgan run`."
 )
-@click.option("--lams", type=Numbers(float), default="1,0.1,0.01", help="Weights of the regularizer, times the mean cost.")
-@click.option("--batch-sizes", type=Numbers(int), default="64,128,256,512,1024", help="Sizes of batches to transport exactly.")
+@click.option("--lams", type=AMOUNTS, metavar="F|Fx,...", default="1x,0.1x,0.01x", help="Weights of the regularizer, as for `otgan run`.")
+@click.option("--batch-sizes", type=Ladder(whole), metavar="N,...", default="64,128,256,512,1024", help="Of batches to transport exactly.")
 @click.option("--batches", type=click.IntRange(4), metavar="K", default=32, help="Batches for means and gradients.")
 @click.option("--checkpoint", type=click.IntRange(0), metavar="N", show_default="the newest", help="The step of the run to look at.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @with_data_dir
 def diagnose(
     run_folder: Path,
-    epsilons: tuple[float, ...],
-    lams: tuple[float, ...],
+    epsilons: tuple[Amount, ...],
+    lams: tuple[Amount, ...],
     batch_sizes: tuple[int, ...],
     batches: int,
     checkpoint: int | None,
@@ -58,13 +76,15 @@ def diagnose(
     """How exact a run's dual must be, what its batches do not see, and how near to stationary its generator is.
 
     The gradient's error against a dual solved to high precision, beside the bound L0 sqrt(2 epsilon / lam); exact transport between batches
-    of several sizes, beside that to the whole training set; the squared norm of the expected gradient.
+    of several sizes, beside that to the whole training set; the squared norm of the expected gradient. Gradients are those of the
+    generator as it is trained; batches are drawn from its moving average, as samples are.
     """
     from otgan.diagnosis import command
 
     folder = RunFolder(run_folder)
     if not folder.exists:
         raise UserError(f"{run_folder} is no run folder: it has no readable config.json")
+    command.require_writable(folder)
     with Steps(terminal(), quiet=as_json) as show:
         found = command.diagnose(folder, epsilons, lams, batch_sizes, batches, checkpoint, data_dir, show)
     places = command.keep(found, folder)

@@ -144,6 +144,8 @@ def _values(options: dict[str, Any], assignments: tuple[str, ...]) -> tuple[dict
     axes = {FLAGS[flag][0]: given[flag] for flag in AXES if given[flag] is not None}
     for assignment in assignments:
         key, values = parse_several(assignment)
+        if key in overrides or key in axes:
+            raise UserError(f"{key} is given twice, by --set {assignment} and before: give all its values at once")
         if len(values) > 1:
             axes[key] = values
         else:

@@ -44,7 +44,7 @@ class Reference(NamedTuple):
 
     lower: float
     lower_standard_error: float
-    upper: float
+    upper: float  # in expectation: from one draw of samples
 
 
 def batch_costs(cost: Cost, pairs: Callable[[int, int], tuple[Array, Array]], sizes: list[int], batches: int) -> list[BatchCost]:

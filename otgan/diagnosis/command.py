@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from jax import Array
 
 from otgan.clouds import Clouds, as_floats, draw_latents, draw_reals, make_clouds
-from otgan.config import Config, Regularized
+from otgan.config import Amount, Config, Regularized
 from otgan.costs import make_cost
 from otgan.data import load, load_source
 from otgan.diagnosis.bias import batch_costs, reference
@@ -26,7 +27,7 @@ from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
 from otgan.restore import Restored, restore
-from otgan.runs import RunFolder
+from otgan.runs import RunFolder, write
 
 SEED = 2023
 PAIRS = 128  # examples of a kind in the batch whose gradient is looked at
@@ -37,15 +38,17 @@ Show = Callable[[str], None]
 
 def diagnose(
     folder: RunFolder,
-    epsilons: tuple[float, ...],
-    lams: tuple[float, ...],
+    epsilons: tuple[Amount, ...],
+    lams: tuple[Amount, ...],
     sizes: tuple[int, ...],
     batches: int,
     step: int | None,
     data_dir: Path | None,
     show: Show,
 ) -> dict[str, Any]:
-    """All three, as plain data; epsilons and lams in multiples of the batch's mean cost.
+    """All three, as plain data.
+
+    Gradients are of the generator's parameters as they are trained; batches are drawn from their moving average, as samples are.
 
     Raises:
         UserError: the run trains no generator, or is not there.
@@ -66,7 +69,7 @@ def diagnose(
     return {**found, **_bias(run, clouds, sizes, batches)}
 
 
-def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[float, ...], lams: tuple[float, ...]) -> dict[str, Any]:
+def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams: tuple[Amount, ...]) -> dict[str, Any]:
     """Errors of the gradient on one batch, in float64."""
     config, players = run.config, run.state.players
     size = min(PAIRS, config.batch.size)
@@ -89,11 +92,11 @@ def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[float, ...], lams:
         costs, pull = jax.vjp(matrix, players.generator)
         mean = float(jnp.mean(costs))
         constant = lipschitz(pair, players.generator, x, z)
-        absolute = ([lam * mean for lam in lams], [epsilon * mean for epsilon in epsilons])
+        absolute = ([lam.times(mean) for lam in lams], [epsilon.times(mean) for epsilon in epsilons])
         errors = gradient_errors(costs, lambda plan: pull(plan)[0], _solver(config), *absolute, constant)
-    rows = [{**e._asdict(), "ratio": e.error / e.bound} for e in errors]
-    slopes = {lam: slope([e for e in errors if e.lam == lam]) for lam in absolute[0]}
-    return {"batch": size, "mean_cost": mean, "L0": constant, "gradients": rows, "slopes": [slopes[lam] for lam in absolute[0]]}
+    rows = [{**e._asdict(), "ratio": e.error / e.bound if e.bound else None} for e in errors]
+    slopes = [slope([e for e in errors if e.lam == lam]) for lam in absolute[0]]
+    return {"batch": size, "mean_cost": mean, "L0": constant, "gradients": rows, "slopes": slopes}
 
 
 def _features(run: Restored, encoder: Any) -> Callable[[Array], Array]:
@@ -138,10 +141,21 @@ def _bias(run: Restored, clouds: Clouds, sizes: tuple[int, ...], batches: int) -
     return {"batches": rows, "reference": {**bounds._asdict(), "train": len(train), "samples": SAMPLES}}
 
 
+def require_writable(folder: RunFolder) -> None:
+    """See that the diagnosis can be kept, before it is made.
+
+    Raises:
+        UserError: it cannot.
+    """
+    place = folder.eval if folder.eval.exists() else folder.path
+    if not os.access(place, os.W_OK):
+        raise UserError(f"cannot write to {place}, where the diagnosis would be kept")
+
+
 def keep(found: dict[str, Any], folder: RunFolder) -> list[str]:
     """Write the numbers and a picture of them into the run's folder. Returns where."""
     folder.eval.mkdir(exist_ok=True)
     numbers, picture = (folder.eval / f"diagnosis-{found['step']:07d}.{ending}" for ending in ("json", "png"))
-    numbers.write_text(json.dumps(found, indent=2) + "\n")
+    write(numbers, json.dumps(found, indent=2, allow_nan=False) + "\n")
     draw(found, picture)
     return [str(numbers), str(picture)]

@@ -43,6 +43,8 @@ class GradientError(NamedTuple):
     bound: float  # at epsilon
     gradient_norm: float  # of the true gradient
     iterations: int
+    truth_gap: float  # certified, of what counts as the true dual
+    converged: bool  # whether both duals came as near as they were asked to
 
 
 def gradient_errors(
@@ -62,7 +64,7 @@ def gradient_errors(
     rows = []
     for lam in lams:
         truth = solve(costs, jnp.asarray(lam), exact)
-        gradient = pull(truth.plan)
+        norm = float(optax.tree.norm(pull(truth.plan)))
         for epsilon in epsilons:
             found = solve(costs, jnp.asarray(lam), jnp.asarray(epsilon))
             off = pull(found.plan - truth.plan)
@@ -73,8 +75,10 @@ def gradient_errors(
                 suboptimality=float(truth.value - found.value),
                 error=float(optax.tree.norm(off)),
                 bound=constant * (2 * epsilon / lam) ** 0.5,
-                gradient_norm=float(optax.tree.norm(gradient)),
+                gradient_norm=norm,
                 iterations=int(found.iterations),
+                truth_gap=float(truth.gap),
+                converged=bool(truth.converged) and bool(found.converged),
             )
             rows.append(row)
     return rows
@@ -96,10 +100,14 @@ def lipschitz(pair: PairCost, parameters: Any, x: Float[Array, "n ..."], z: Floa
     return float(jnp.max(jax.jit(lambda z: lax.map(of_latent, z))(z)))
 
 
-def slope(errors: list[GradientError]) -> float:
-    """Of log error against log of the true suboptimality, by least squares: one half, says the theory, at most."""
-    points = [(e.suboptimality, e.error) for e in errors if e.suboptimality > 0 and e.error > 0]
+def slope(errors: list[GradientError]) -> float | None:
+    """Of log error against log of the true suboptimality, by least squares; None where fewer than two points tell.
+
+    The theory's bound has slope one half, so towards zero the error falls at least as fast. Points within ten times the truth's own gap,
+    or whose dual did not converge, tell nothing; two epsilons that end at the same iterate are one point.
+    """
+    points = {(e.suboptimality, e.error) for e in errors if e.converged and e.error > 0 and e.suboptimality > 10 * e.truth_gap}
     if len(points) < 2:
-        return float("nan")
-    log = jnp.log(jnp.asarray(points))
+        return None
+    log = jnp.log(jnp.asarray(sorted(points)))
     return float(jnp.polyfit(log[:, 0], log[:, 1], 1)[0])

@@ -23,7 +23,8 @@ def _gradients(axes: Any, found: dict[str, Any]) -> None:
     for i, lam in enumerate(dict.fromkeys(row["lam"] for row in found["gradients"])):
         rows = [row for row in found["gradients"] if row["lam"] == lam]
         marker, color = MARKERS[i % len(MARKERS)], f"C{i}"
-        name = f"lam = {lam / found['mean_cost']:.3g}x, slope {found['slopes'][i]:.2f}"
+        slope = found["slopes"][i]
+        name = f"lam = {lam / found['mean_cost']:.3g}x" + ("" if slope is None else f", slope {slope:.2f}")
         axes.loglog([r["suboptimality"] for r in rows], [r["error"] for r in rows], marker=marker, color=color, label=name)
         axes.loglog([r["epsilon"] for r in rows], [r["bound"] for r in rows], linestyle="--", marker=marker, fillstyle="none", color=color)
     axes.set(

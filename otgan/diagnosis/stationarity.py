@@ -31,12 +31,15 @@ class Stationarity(NamedTuple):
     squared_norm: float  # of their mean in expectation, estimated without bias
     standard_error: float  # of that, by the jackknife
     batch_squared_norm: float  # of one batch's gradient, on average: signal and noise
+    converged_share: float = 1.0  # of the duals that came as near as they were asked to
 
 
 def exact_family(config: Config, form: Form, networks: Players) -> Family:
-    """A config's family with its duals solved to `EXACT`, whatever epsilon the run has; one without an epsilon of its duals as it is."""
+    """A config's family with its duals solved to `EXACT`, or to the run's own epsilon where that is smaller; others as they are."""
     if isinstance(config.oracle, Regularized):
-        oracle = config.oracle.model_copy(update={"epsilon": EXACT, "max_iterations": MOST})
+        own = config.oracle.epsilon
+        epsilon = own if own.relative and own.value < EXACT.value else EXACT
+        oracle = config.oracle.model_copy(update={"epsilon": epsilon, "max_iterations": MOST})
         config = config.model_copy(update={"oracle": oracle})
     return make_family(config, form, networks)
 
@@ -45,14 +48,15 @@ def stationarity(family: Family, dual: Any, players: Players, clouds: Clouds, ke
     """From the gradients of a family's loss on `batches` independent batches."""
 
     @jax.jit
-    def flat_gradient(key: Array) -> Array:
-        _, held, _ = family.solve(dual, players, clouds, key)
+    def flat_gradient(key: Array) -> tuple[Array, Array]:
+        _, held, info = family.solve(dual, players, clouds, key)
         part = jax.tree.map(lambda leaf: leaf[0], held)
         gradient = jax.grad(lambda generator: family.loss(part, players._replace(generator=generator), clouds))(players.generator)
-        return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(gradient)])
+        return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(gradient)]), jnp.asarray(info["dual_converged"], jnp.float32)
 
-    gradients = jnp.stack([flat_gradient(jax.random.fold_in(key, k)) for k in range(batches)])
-    return from_products(jnp.matmul(gradients, gradients.T, precision=lax.Precision.HIGHEST))
+    gradients, converged = map(jnp.stack, zip(*(flat_gradient(jax.random.fold_in(key, k)) for k in range(batches)), strict=True))
+    found = from_products(jnp.matmul(gradients, gradients.T, precision=lax.Precision.HIGHEST))
+    return found._replace(converged_share=float(jnp.mean(converged)))
 
 
 def from_products(products: Float[Array, "k k"]) -> Stationarity:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from functools import cache as cache_once
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +12,7 @@ from jaxtyping import Float
 from otgan import cache
 from otgan.data import Dataset
 from otgan.errors import UserError
+from otgan.evaluation.protocol import code_digest
 from otgan.features import Features
 from otgan.metrics.frechet import Moments
 
@@ -119,12 +118,3 @@ def evenly(examples: np.ndarray, size: int) -> np.ndarray:
 
 def _spacing(count: int, size: int) -> np.ndarray:
     return np.arange(min(size, count)) * count // max(1, min(size, count))
-
-
-@cache_once
-def code_digest() -> str:
-    """A hash of the source files that a score depends on: what was computed by other code is neither read from the cache nor compared."""
-    package = Path(__file__).parent.parent
-    sources = [package / "features.py", *(package / "evaluation" / f"{name}.py" for name in ("evidence", "measures"))]
-    sources += sorted([*(package / "metrics").glob("*.py"), *(package / "models").glob("*.py")])
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]

@@ -13,9 +13,9 @@ from otgan import __version__, cache
 from otgan.config import Measures
 from otgan.data import Dataset
 from otgan.errors import UserError
-from otgan.evaluation.evidence import Evidence, code_digest, gather, gather_real, real_examples, unseen
+from otgan.evaluation.evidence import Evidence, gather, gather_real, real_examples, unseen
 from otgan.evaluation.measures import FLAGS, MEASURES, Counts, Measure, Real, values
-from otgan.evaluation.protocol import Protocol, Score
+from otgan.evaluation.protocol import Protocol, Score, code_digest
 from otgan.evaluation.subjects import Subject
 from otgan.features import Features, Show
 from otgan.metrics.neighbours import nearest

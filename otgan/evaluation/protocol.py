@@ -7,6 +7,7 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,12 @@ def read_scores(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             continue
     return lines
+
+
+@cache
+def code_digest() -> str:
+    """A hash of the source files that a score depends on: what was computed by other code is neither read from the cache nor compared."""
+    package = Path(__file__).parent.parent
+    sources = [package / "features.py", *(package / "evaluation" / f"{name}.py" for name in ("evidence", "measures"))]
+    sources += sorted([*(package / "metrics").glob("*.py"), *(package / "models").glob("*.py")])
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]

@@ -48,7 +48,7 @@ def write(target: Target, output: Path) -> Path:
     """
     try:
         if output.suffix not in PICTURES:
-            output.write_text(render(target), encoding="utf-8")
+            output.write_bytes(render(target).encode("utf-8", errors="replace"))  # a lone surrogate in a hand-edited file is no text
         elif isinstance(target, Sweep):
             from otgan.report.still import still
 

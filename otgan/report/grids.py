@@ -17,7 +17,12 @@ from otgan.sweep.ledger import names
 from otgan.sweep.table import Spread, spread
 
 Numbers = Mapping[int, Mapping[str, float]]  # of runs, by identity
-STATES = {"running": ("circle-open", "running"), "failed": ("x-thin-open", "failed"), "missing": ("line-ew-open", "not begun")}
+STATES = {
+    "running": ("circle-open", "running"),
+    "failed": ("x-thin-open", "failed"),
+    "interrupted": ("line-ns-open", "interrupted"),
+    "missing": ("line-ew-open", "not begun"),
+}
 
 
 class Board(NamedTuple):
@@ -115,7 +120,7 @@ def is_numeric(values: list[str]) -> bool:
 
 def _standing(group: Group) -> str:
     """Why a combination has no number."""
-    return "running" if group.running else "failed" if group.failed else "missing"
+    return next((state for state in STATES if group.counts[state]), "missing")
 
 
 def _cell_text(name: str, found: Spread | None, group: Group, board: Board) -> str:
@@ -133,7 +138,8 @@ def _cell_text(name: str, found: Spread | None, group: Group, board: Board) -> s
 
 def _hover(name: str, found: Spread | None, group: Group) -> str:
     values = "<br>".join(f"{text(called)} {text(group.values[key])}" for key, called in names(group.values).items())
-    counts = f"{len(group.finished)} finished, {len(group.failed)} failed, {group.missing} not begun"
+    words = {"missing": "not begun"}
+    counts = ", ".join(f"{count} {words.get(state, state)}" for state, count in group.counts.items() if count)
     if found is None:
         return f"{values}<br>{counts}"
     seeds = ", ".join(shown(name, value) for value in found.values)

@@ -39,8 +39,8 @@ class Sweep:
 
     @property
     def plane(self) -> list[str]:
-        """The axes of a heat map: across, then up; lam and epsilon first. One where only one is swept."""
-        return sorted(self.axes, key=lambda key: FIRST.index(key) if key in FIRST else len(FIRST))[:2]
+        """The axes of a heat map: across, then up; lam and epsilon first, those of one value last. One where only one is swept."""
+        return sorted(self.axes, key=lambda key: (len(self.axes[key]) < 2, FIRST.index(key) if key in FIRST else len(FIRST)))[:2]
 
     @property
     def others(self) -> list[str]:
@@ -62,13 +62,24 @@ class Group(NamedTuple):
 
     @property
     def failed(self) -> list[Run]:
-        """The cells that ended otherwise, or whose process is gone."""
-        return [cell for cell in self.cells if cell.state not in ("finished", "running", "missing")]
+        """The cells that ended otherwise, or whose process died."""
+        return [cell for cell in self.cells if cell.state not in ("finished", "running", "interrupted", "missing")]
 
     @property
     def running(self) -> list[Run]:
         """The cells that a process is at work in."""
         return [cell for cell in self.cells if cell.state == "running"]
+
+    @property
+    def interrupted(self) -> list[Run]:
+        """The cells that go on where they were."""
+        return [cell for cell in self.cells if cell.state == "interrupted"]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Cells by how far they are."""
+        lists = {"finished": self.finished, "failed": self.failed, "interrupted": self.interrupted, "running": self.running}
+        return {**{state: len(cells) for state, cells in lists.items()}, "missing": self.missing}
 
     @property
     def missing(self) -> int:
@@ -150,7 +161,9 @@ def _cell(folder: Path, problems: list[str]) -> Run | None:
     if cell is None or not isinstance(values, dict):
         problems.append(f"cell {folder.name} is left out: {f'its {CELL} names no values' if cell else 'it holds no run'}")
         return None
-    last = Ledger(folder.parent.parent).last_line(folder.name)
+    ledger = Ledger(folder.parent.parent)
+    last = ledger.last_line(folder.name)
+    state = "failed" if cell.state == "interrupted" and ledger.state(folder.name) == "failed" else cell.state  # its process died
     died = [f"its log ends: {last[:300]}"] if last and cell.state not in ("finished", "running") else []
     placed = {str(key): text(value) for key, value in values.items()}
-    return replace(cell, values=placed, seed=seed if isinstance(seed, int) else None, problems=[*cell.problems, *died])
+    return replace(cell, state=state, values=placed, seed=seed if isinstance(seed, int) else None, problems=[*cell.problems, *died])

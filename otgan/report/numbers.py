@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from otgan import console
-from otgan.console import FORMATS, MEANINGS
+from otgan.console import MEANINGS, SHARES
 from otgan.evaluation.protocol import differing
 from otgan.report.ledger import Sweep, groups
 from otgan.report.read import Plain, Run, number
@@ -47,13 +47,19 @@ def protocols(runs: Iterable[Run]) -> Protocols:
 
 
 def newest_scores(run: Run) -> dict[tuple[str, str], Plain]:
-    """The newest score of each metric and protocol."""
-    return {(score["metric"], score["fingerprint"]): score for score in run.scores}
+    """The score of each metric and protocol at the latest step; of equal ones, what was written last."""
+    by_step = sorted(run.scores, key=lambda score: step if isinstance(step := score.get("step"), int) else -1)
+    return {(score["metric"], score["fingerprint"]): score for score in by_step}
+
+
+def scores_of_the_end(run: Run) -> dict[tuple[str, str], Plain]:
+    """Those of a finished run's last step: of an older checkpoint's no mean is made. Of other runs the newest."""
+    return {key: score for key, score in newest_scores(run).items() if run.state != "finished" or score.get("step") in (run.step, None)}
 
 
 def numbers(run: Run, names: Mapping[tuple[str, str], str]) -> dict[str, float]:
     """What a run came to, by name: its newest scores, W2 in multiples of its floor, then the numbers of its summary."""
-    found = {names[key]: float(score["mean"]) for key, score in newest_scores(run).items()}
+    found = {names[key]: float(score["mean"]) for key, score in scores_of_the_end(run).items()}
     summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None}
     if summary.get("w2_floor", 0.0) > 0 and "w2" in summary:
         found[RATIO] = summary["w2"] / summary["w2_floor"]
@@ -83,16 +89,14 @@ def shown(name: str, value: float | None) -> str:
     """A number as text; shares are never rounded up to all."""
     if value is None:
         return ""
-    if name.endswith("_share"):
-        return f"{value:.0%}" if value in (0, 1) else f"{math.floor(value * 1000) / 10:.1f}%"
-    return console.shown(name, value)
+    return f"{value:.0%}" if name.endswith("_share") and value in (0, 1) else console.shown(name, value)
 
 
 def deviation(name: str, found: Spread) -> str:
     """A standard deviation as text, in the number's own unit; empty for one seed."""
     if found.sd is None:
         return ""
-    return f" ± {100 * found.sd:.2g}%" if FORMATS.get(name, "").endswith("%}") else f" ± {found.sd:.2g}"
+    return f" ± {100 * found.sd:.2g}%" if name in SHARES else f" ± {found.sd:.2g}"
 
 
 def meaning(name: str, run: Run) -> str:
@@ -118,8 +122,7 @@ def of_sweep(sweep: Sweep) -> Plain:
         found = [numbers(cell, names) for cell in group.finished]
         spreads = {name: spread([f[name] for f in found if name in f]) for name in in_order(found)}
         told = {name: {"mean": s.mean, "sd": s.sd, "n": len(s.values)} for name, s in spreads.items()}
-        counts = {"finished": len(group.finished), "failed": len(group.failed), "running": len(group.running), "missing": group.missing}
-        means.append({"values": group.values, **counts, "numbers": told})
+        means.append({"values": group.values, **group.counts, "numbers": told})
     head = {"kind": "sweep", "experiment": sweep.experiment, "axes": sweep.axes, "seeds": sweep.seeds}
     return {**head, "cells": cells, "means": means, "notes": [*sweep.problems, *notes]}
 

@@ -27,6 +27,7 @@ from otgan.sweep.ledger import names as axis_names
 TEMPLATES = Path(__file__).parent / "templates"
 FRAMES = 40  # pictures of a kind in the page of one run
 THUMBNAILS = 200  # in a page of many, a run has its share of these
+SYMBOLS = {"finished": "✓", "failed": "✕", "interrupted": "‖", "running": "▸", "missing": "–"}
 SIDE = 320  # pixels of a thumbnail
 
 
@@ -85,9 +86,9 @@ def _sweep(sweep: Sweep) -> str:
     slices = _slices(board)
     figures |= _grids(board, names, slices)
     called = axis_names(sweep.axes)
-    counts = [(len(group.finished), len(group.failed), len(group.running), group.missing) for group in board.groups]
     parts = {
         "sweep": sweep,
+        "symbols": SYMBOLS,
         "cells": cells,
         "groups": [_group(board, group, names, cells) for group in board.groups],
         "chosen": _chosen(board, names, judged),
@@ -97,7 +98,7 @@ def _sweep(sweep: Sweep) -> str:
         "along": [(i, called[key]) for i, key in enumerate(sweep.plane) if len(sweep.axes[key]) > 1],
         "panels": [views.group_label(Group(panel, [], 0)) for panel in _panels(sweep)] if sweep.others else [],
         "others": " and ".join(called[key] for key in sweep.others),
-        "states": dict(zip(("finished", "failed", "running", "not begun"), map(sum, zip(*counts, strict=True)), strict=True)),
+        "states": {state: sum(group.counts[state] for group in board.groups) for state in SYMBOLS},
         "verdict": views.verdict_of_all(finished),
         "notes": [*sweep.problems, *judged.notes],
     }
@@ -173,11 +174,7 @@ def _group(board: grids.Board, group: Group, names: Sequence[str], cells: Sequen
         found = board.spread(group, name)
         numbers_.append("" if found is None else f"{shown(name, found.mean)}{deviation(name, found)}")
     own = [cell for cell in cells if any(cell.run is run for run in group.cells)]
-    counts = [
-        f"{len(group.finished)} ✓",
-        *([f"{len(group.failed)} ✕"] if group.failed else []),
-        *([f"{group.missing} –"] if group.missing else []),
-    ]
+    counts = [f"{count} {SYMBOLS[state]}" for state, count in group.counts.items() if count or state == "finished"]
     return {
         "label": views.group_label(group),
         "values": list(group.values.values()),

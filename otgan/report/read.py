@@ -19,7 +19,7 @@ from otgan.sweep.ledger import LOG, at_work
 
 Plain = dict[str, Any]
 
-ENDED = ("finished", "stopped", "diverged")
+ENDED = ("finished", "interrupted", "stopped", "diverged")
 PICTURE = re.compile(r"(?P<kind>[\w-]+?)-(?P<step>\d+)\.png")
 UNREADABLE = (OSError, ValueError, RecursionError)
 
@@ -39,8 +39,8 @@ class Run:
     Attributes:
         path: the folder.
         name: of its experiment, else of the folder.
-        state: finished, stopped, diverged; running, or interrupted where no process is at work; missing where it has not begun, or
-            failed where its process died before; unknown.
+        state: finished, stopped, diverged; running; interrupted, by the user or where no process is at work any more; missing where it
+            has not begun, or failed where its process died before; unknown.
         config: what was run.
         environment: where.
         status: how far.
@@ -215,10 +215,10 @@ def _is_score(line: Plain) -> bool:
 
 def _state(folder: RunFolder, status: Plain) -> str:
     state = status.get("state")
-    if state in ENDED:
-        return str(state)
     if at_work(folder):
         return "running"
+    if state in ENDED:
+        return str(state)
     if not (folder.path / STATUS).exists():
         return "failed" if (folder.path / LOG).exists() else "missing"
     return "interrupted" if state == "running" else "unknown"

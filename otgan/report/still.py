@@ -28,16 +28,15 @@ def still(sweep: Sweep) -> Figure:
     judged = protocols(sweep.cells)
     board = make_board(sweep, judged)
     drawn = {name: way for name in board.names if (way := better(name, sweep.cells, judged.names))}
-    along, *_ = sweep.plane
     across, down = min(ACROSS, max(1, len(drawn))), -(-len(drawn) // ACROSS) or 1
     figure = Figure(figsize=(0.6 + 3.6 * across, 0.7 + 2.7 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel()
     real = floors(sweep.cells, judged.names)
     for panel, (name, way) in zip(panels, drawn.items(), strict=False):
-        _panel(panel, board, name, along)
+        _panel(panel, board, name, sweep.plane[0])
         if name in real:
             panel.axhline(real[name], color="0.4", linestyle=(0, (1, 3)), label="real examples")
-        panel.set_title(f"{name.replace('_', ' ')}, {ARROWS[way]}", fontsize=10)
+        panel.set_title(f"{name.replace('_', ' ')}, {ARROWS.get(way, way)}", fontsize=10)
     for panel in panels[len(drawn) :]:
         panel.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()

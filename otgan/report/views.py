@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from otgan.console import clock
 from otgan.experiments import flat
 from otgan.report.ledger import Group
-from otgan.report.numbers import RATIO, SHARE, meaning, newest_scores, numbers, shown
+from otgan.report.numbers import RATIO, SHARE, meaning, newest_scores, numbers, scores_of_the_end, shown
 from otgan.report.read import Plain, Run, dig, number, table
 from otgan.sweep.ledger import names as axis_names
 
@@ -34,6 +34,7 @@ KINDS = {
 DIAGNOSES = {  # of `otgan diagnose`
     "gradients": "The gradient's error at inexact duals, beside its bound L0 sqrt(2 epsilon / lam)",
     "stationarity": "Squared norm of the gradient on many batches",
+    "slopes": "Log-log slope of that error in the dual's true suboptimality, and the bound's constant",
     "batches": "Cost of transport between minibatches",
     "reference": "Cost of transport to the whole training set",
 }
@@ -83,10 +84,10 @@ def ending(run: Run) -> Word:
     if run.state == "diverged":
         return Word("✕", "diverged", reason, "bad")
     if run.state == "interrupted":
-        return Word("‖", "interrupted", f"no process is at work in it; go on with: otgan run {run.path}", "warn")
+        return Word("‖", "interrupted", reason or f"no process is at work in it; go on with: otgan run {run.path}", "warn")
     if run.state == "missing":
         return Word("–", "not begun", "", "plain")
-    return Word("✕", "failed", "Its process died before it began.", "bad") if run.state == "failed" else Word("?", "unknown", "", "warn")
+    return Word("✕", "failed", "Its process died.", "bad") if run.state == "failed" else Word("?", "unknown", "", "warn")
 
 
 def verdict(run: Run) -> Word:
@@ -137,7 +138,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
 def headline(run: Run, names: Mapping[tuple[str, str], str]) -> list[Row]:
     """At most four numbers for the first screen: scores with their floors, then what else tells most."""
     rows = []
-    for key, score in newest_scores(run).items():
+    for key, score in scores_of_the_end(run).items():
         floor = number(score.get("floor"))
         rows.append(Row(names[key].replace("_", " "), f"{score['mean']:.4g}", "" if floor is None else f"floor {floor:.4g}"))
     found = numbers(run, names)
@@ -189,8 +190,9 @@ def scored(run: Run) -> list[Scored]:
 def diagnosis(run: Run) -> list[tuple[str, list[str], list[list[str]]]]:
     """What was diagnosed, as tables: title, columns, rows."""
     tables = []
+    told = {**run.diagnosis, "slopes": _slopes(run.diagnosis)}
     for name, title in DIAGNOSES.items():
-        found = run.diagnosis.get(name)
+        found = told.get(name)
         rows = [row for row in (found if isinstance(found, list) else [found]) if isinstance(row, dict) and row]
         columns = list(dict.fromkeys(key for row in rows for key in row))
         cells = [
@@ -198,6 +200,15 @@ def diagnosis(run: Run) -> list[tuple[str, list[str], list[list[str]]]]:
         ]
         tables += [(title, columns, cells)] if rows else []
     return tables
+
+
+def _slopes(found: Plain) -> list[Plain]:
+    """The slope at each lam."""
+    rows, slopes = found.get("gradients"), found.get("slopes")
+    if not isinstance(rows, list) or not isinstance(slopes, list):
+        return []
+    lams = dict.fromkeys(lam for row in rows if (lam := number(table(row).get("lam"))) is not None)
+    return [{"lam": lam, "slope": slope, "L0": found.get("L0")} for lam, slope in zip(lams, slopes, strict=False)]
 
 
 def environment(run: Run) -> list[tuple[str, str]]:

@@ -19,7 +19,7 @@ from otgan.sweep.ledger import Cell, described
 
 
 def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None) -> None:
-    """Put every cell together as it would start, on the CPU, and train nothing; of those that differ in their seed alone, one.
+    """Put every cell together as it would start, on one CPU device, and train nothing; of those that differ in their seed alone, one.
 
     Raises:
         UserError: a cell cannot start, or cannot be judged.

@@ -15,7 +15,7 @@ from typing import Protocol
 from otgan.signals import interruptible
 from otgan.sweep.ledger import Cell, Ledger
 
-WORKER = (sys.executable, "-m", "otgan.sweep.worker")
+WORKER = ("-m", "otgan.sweep.worker")
 POLL = 0.2  # seconds between two looks at the processes
 MOST = 8  # jobs at once, where nothing else is said: each holds its own copy of the data
 
@@ -57,7 +57,7 @@ class Order:
         return self.max_failures is not None and failures >= self.max_failures
 
     def command(self, cell: Cell) -> tuple[list[str], Path]:
-        """What runs a cell, and the file that takes what it prints."""
+        """What the interpreter is told to run a cell, and the file that takes what it prints."""
         data = ["--data-dir", str(self.data_dir.resolve())] if self.data_dir else []
         folder = self.ledger.folder(cell.id).path.resolve()
         return [*WORKER, str(folder), "--measures", ",".join(self.measures), "--with-parent", *data], self.ledger.log(cell.id).resolve()
@@ -74,7 +74,7 @@ def run_local(order: Order, watch: Watch) -> bool:
                 while waiting and len(running) < jobs and not seen and not order.enough(failures):
                     place = next(i for i in range(jobs) if i not in running)
                     cell = waiting.popleft()
-                    running[place] = start(*order.command(cell), share(place, jobs)), cell
+                    running[place] = _begin(order, cell, share(place, jobs)), cell
                 for place, (process, cell) in list(running.items()):
                     if process.poll() is not None:
                         del running[place]
@@ -90,6 +90,11 @@ def run_local(order: Order, watch: Watch) -> bool:
             for process, _ in running.values():
                 release(process)
     return bool(seen)
+
+
+def _begin(order: Order, cell: Cell, cores: set[int] | None) -> subprocess.Popen:
+    command, log = order.command(cell)
+    return start([sys.executable, *command], log, cores)
 
 
 def start(command: list[str], log: Path, cores: set[int] | None = None) -> subprocess.Popen:

@@ -21,10 +21,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from otgan.cache import alone
 from otgan.config import CADENCE, Config
 from otgan.errors import UserError
+from otgan.evaluation.protocol import code_digest
 from otgan.experiments import flat
-from otgan.runs import LOCK, RunFolder, write
+from otgan.runs import LOCK, UNFINISHED, RunFolder, write
 
 FORMAT = 1
 SWEEP, CELLS, CELL, LOG, JUDGED = "sweep.json", "cells", "cell.json", "log.txt", "judged.json"
@@ -32,7 +34,7 @@ SEED = "train.seed"
 LOOKS = {f"train.{key}" for key in CADENCE} - {"train.seconds", "train.generator_steps", "train.eval_samples"}
 """Keys that change what is seen of a cell, but neither what it computes nor what its numbers mean."""
 
-State = Literal["missing", "running", "finished", "failed"]
+State = Literal["missing", "running", "interrupted", "unjudged", "finished", "failed"]
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Ledger:
         """
         path = self.path / SWEEP
         if not path.is_file():
-            if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+            if self.path.exists() and not (self.path.is_dir() and all(one.name == f"{SWEEP}{UNFINISHED}" for one in self.path.iterdir())):
                 raise UserError(f"{self.path} holds something else than a sweep; give --out another folder")
             return None
         try:
@@ -125,24 +127,30 @@ class Ledger:
             raise UserError(f"cannot read {path}; mend it, or give --out another folder") from None
 
     def record(self, sweep: Sweep, cells: Iterable[Cell]) -> None:
-        """Write what the sweep is, and a folder with its config for each of its cells that has none.
+        """Add a sweep to the one that is here, and a folder with its config for each of its cells that has none.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: the folder cannot be written, or holds another sweep.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            _write(self.path / SWEEP, {"format": FORMAT, **asdict(sweep)})
-            for cell in cells:
-                folder = self.folder(cell.id)
-                folder.path.mkdir(parents=True, exist_ok=True)
-                if not folder.exists:
-                    folder.create(cell.config.json())
-                _write(folder.path / CELL, {"values": cell.values, "seed": cell.seed})
-            for cell_id in self.cells():
-                self._place(cell_id, sweep.axes)
+            with alone(self.path):
+                self._record(sweep, cells)
         except OSError as error:
             raise UserError(f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be written") from None
+
+    def _record(self, sweep: Sweep, cells: Iterable[Cell]) -> None:
+        there = self.read()
+        sweep = extended(there, sweep, self.path) if there else sweep
+        _write(self.path / SWEEP, {"format": FORMAT, **asdict(sweep)})
+        for cell in cells:
+            folder = self.folder(cell.id)
+            folder.path.mkdir(parents=True, exist_ok=True)
+            if not folder.exists:
+                folder.create(cell.config.json())
+            _write(folder.path / CELL, {"values": cell.values, "seed": cell.seed})
+        for cell_id in self.cells():
+            self._place(cell_id, sweep.axes)
 
     def _place(self, cell_id: str, axes: Iterable[str]) -> None:
         """Note where a cell lies on axes that the command which asked for it had not."""
@@ -153,13 +161,15 @@ class Ledger:
             _write(path, {"values": {**values, **{key: config.get(key) for key in missing}}, "seed": config[SEED]})
 
     def state(self, cell_id: str, measures: Iterable[str] = ()) -> State:
-        """How far a cell is; one that lacks measures is not finished."""
+        """How far a cell is; one that is trained but lacks measures is unjudged."""
         folder = self.folder(cell_id)
         if at_work(folder):
             return "running"
         said = status(folder).get("state")
         if said == "finished":
-            return "missing" if set(measures) - set(judged(folder)) else "finished"
+            return "unjudged" if set(measures) - set(judged(folder)) else "finished"
+        if said == "interrupted":
+            return "interrupted"
         return "failed" if said or self.log(cell_id).is_file() else "missing"
 
 
@@ -172,13 +182,14 @@ def status(folder: RunFolder) -> dict[str, Any]:
 
 
 def judged(folder: RunFolder) -> list[str]:
-    """The measures that have been taken of a cell."""
-    return _read(folder.eval / JUDGED).get("measures", [])
+    """The measures that this version of the code has taken of a cell: those of another are not compared with its own."""
+    found = _read(folder.eval / JUDGED)
+    return found.get("measures", []) if found.get("code") == code_digest() else []
 
 
 def note_judged(folder: RunFolder, measures: Iterable[str]) -> None:
     """Say that measures have been taken."""
-    _write(folder.eval / JUDGED, {"measures": [*dict.fromkeys([*judged(folder), *measures])]})
+    _write(folder.eval / JUDGED, {"measures": [*dict.fromkeys([*judged(folder), *measures])], "code": code_digest()})
 
 
 def at_work(folder: RunFolder) -> bool:

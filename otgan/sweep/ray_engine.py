@@ -10,7 +10,9 @@ import contextlib
 import importlib
 import os
 import socket
+import sys
 import time
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,22 +55,24 @@ def connected(address: str | None) -> Iterator[Any]:
 
 def run_ray(ray: Any, order: Order, watch: Watch) -> bool:
     """Work cells off as Ray's tasks. Returns whether it was interrupted."""
-    task = ray.remote(max_calls=1, max_retries=RETRIES, retry_exceptions=[DiedError], **needs(ray.cluster_resources(), order.jobs))(
-        run_cell
-    )
-    pending = {task.remote(*order.command(cell)): cell for cell in order.cells}
-    failures, cancelled = 0, False
+    asked = needs([node["Resources"] for node in ray.nodes() if node["Alive"]], order.jobs)
+    task = ray.remote(max_calls=1, max_retries=RETRIES, retry_exceptions=[DiedError], **asked)(run_cell)
+    most = order.jobs or (at_once(ray.cluster_resources(), asked) if order.max_failures else len(order.cells))
+    waiting, pending, failures, cancelled = deque(order.cells), {}, 0, False
     with interruptible(again=True) as seen:
-        while pending:
+        while pending or (waiting and not seen and not order.enough(failures)):
+            while waiting and len(pending) < most and not seen and not order.enough(failures):
+                cell = waiting.popleft()
+                pending[task.remote(*order.command(cell))] = cell
             done, _ = ray.wait([*pending], timeout=POLL)
             for reference in done:
                 cell = pending.pop(reference)
                 if not _was_cancelled(ray, reference):
                     failures += watch.ended(cell, bool(seen))
             if seen and not cancelled:
-                cancelled = _cancel(ray, [*pending])
-            elif order.enough(failures) and not cancelled:
-                cancelled = _cancel(ray, [r for r, cell in pending.items() if order.ledger.state(cell.id) != "running"])
+                cancelled = True
+                for reference in pending:
+                    ray.cancel(reference)
             watch.tick()
     return bool(seen)
 
@@ -79,7 +83,7 @@ def run_cell(command: list[str], log: Path) -> int:
     Raises:
         DiedError: it was killed.
     """
-    process = start(command, log)
+    process = start([sys.executable, *command], log)  # this node's interpreter
     try:
         while process.poll() is None:
             time.sleep(POLL)
@@ -90,16 +94,17 @@ def run_cell(command: list[str], log: Path) -> int:
     return process.returncode
 
 
-def needs(cluster: dict[str, float], jobs: int | None) -> dict[str, float]:
-    """What a cell asks for: an accelerator where there are any, and a core, or as many as let so many jobs run side by side."""
-    cores = int(cluster.get("CPU", 1)) // jobs if jobs else 1
-    return {"num_cpus": max(1, cores), "num_gpus": 1 if cluster.get("GPU") else 0}
+def needs(nodes: list[dict[str, float]], jobs: int | None) -> dict[str, float]:
+    """What a cell asks for: an accelerator where there are any, and a core, or a job's share of them, which one node must have."""
+    cores = [int(node.get("CPU", 0)) for node in nodes]
+    share = min(sum(cores) // jobs, max(cores)) if jobs else 1
+    return {"num_cpus": max(1, share), "num_gpus": int(any(node.get("GPU") for node in nodes))}
 
 
-def _cancel(ray: Any, references: list[Any]) -> bool:
-    for reference in references:
-        ray.cancel(reference)
-    return True
+def at_once(cluster: dict[str, float], asked: dict[str, float]) -> int:
+    """How many cells a cluster has room for."""
+    kinds = {"num_cpus": "CPU", "num_gpus": "GPU"}
+    return max(1, min(int(cluster.get(kinds[name], 0) // amount) for name, amount in asked.items() if amount))
 
 
 def _was_cancelled(ray: Any, reference: Any) -> bool:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from otgan.console import percentage
 from otgan.errors import UserError
 from otgan.evaluation.protocol import read_scores, side_by_side
 from otgan.sweep.ledger import Cell, Ledger, described, names, status
 
-POINTS = ("modes", "high_quality", "w2 / floor")
 SHARED = ("within epsilon", "seconds")
 
 
@@ -85,19 +85,21 @@ def _of_every(summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _scores(ledger: Ledger, cells: Sequence[Cell]) -> tuple[dict[str, dict[str, float]], list[str]]:
-    """The scores of every cell at its end; none where they were not all measured alike, and why."""
+    """The scores of every cell at its end, without metrics that were not measured alike in all, and why."""
     lines = {cell.id: read_scores(ledger.folder(cell.id).scores) for cell in cells}
     steps = {cell.id: status(ledger.folder(cell.id)).get("step") for cell in cells}
     last = {id_: [line for line in known if line.get("step") == steps[id_]] for id_, known in lines.items()}
-    try:
-        table = side_by_side(last.items())
-    except UserError as error:
-        return {}, [f"scores left out: {error}"]
     by_cell: dict[str, dict[str, float]] = {}
-    for metric, row in table.items():
-        for id_, line in row.items():
+    notes = []
+    for metric in dict.fromkeys(line["metric"] for known in last.values() for line in known):
+        try:
+            table = side_by_side((id_, [line for line in known if line["metric"] == metric]) for id_, known in last.items())
+        except UserError as error:
+            notes.append(f"left out: {error}")
+            continue
+        for id_, line in table[metric].items():
             by_cell.setdefault(id_, {})[metric] = line["mean"]
-    return by_cell, []
+    return by_cell, notes
 
 
 def _row(group: Sequence[Cell], numbers: Mapping[str, Mapping[str, float]], columns: Sequence[str]) -> Row:
@@ -114,6 +116,5 @@ def spread(values: list[float]) -> Spread:
 def shown(name: str, number: Spread) -> str:
     """A number for a reader: `0.93 ± 0.02`, shares in percent."""
     percent = name in ("within epsilon", "high_quality")
-    mean, sd = (number.mean * 100, number.sd and number.sd * 100) if percent else (number.mean, number.sd)
-    form = "{:.1f}" if percent else "{:.4g}"
-    return form.format(mean) + ("" if sd is None else f" ± {sd:.2g}") + (" %" if percent else "")
+    mean, sd = (percentage(number.mean), number.sd and number.sd * 100) if percent else (f"{number.mean:.4g}", number.sd)
+    return mean + ("" if sd is None else f" ± {sd:.2g}") + (" %" if percent else "")

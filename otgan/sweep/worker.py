@@ -63,7 +63,7 @@ def _stop_when_left_alone() -> None:
 
 
 def main() -> int:
-    """Run the cell that the command names. Returns the exit code: 0 finished, 1 diverged or stopped, 2 a mistake."""
+    """Run the cell that the command names. Returns the exit code: 0 finished, 1 diverged, stopped or interrupted, 2 a mistake."""
     parser = argparse.ArgumentParser(prog="python -m otgan.sweep.worker", description="Run one cell of a sweep.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--measures", default="", help="separated by commas")

@@ -6,13 +6,19 @@ import numpy as np
 import ot
 import pytest
 from commands import SMALL, TINY, otgan
+from scipy.stats import norm
 
+from otgan import data, experiments
+from otgan.clouds import make_clouds
 from otgan.costs import squared_l2
+from otgan.data import Form
 from otgan.diagnosis.bias import batch_costs, exact_cost, reference
 from otgan.diagnosis.gradients import gradient_errors, lipschitz, of_mass_one, slope
-from otgan.diagnosis.stationarity import from_products
+from otgan.diagnosis.stationarity import exact_family, from_products, stationarity
+from otgan.oracles import Family, Players
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
+from otgan.system import build
 
 
 def generator(theta, z):
@@ -60,8 +66,11 @@ def test_the_constant_is_the_largest_gradient_of_a_pair(x64):
 def test_the_slope_of_a_power_is_its_exponent(x64):
     from otgan.diagnosis.gradients import GradientError
 
-    errors = [GradientError(1.0, s, s, s, 3 * s**0.7, 1.0, 1.0, 1) for s in (1e-4, 1e-2, 1.0)]
+    errors = [GradientError(1.0, s, s, s, 3 * s**0.7, 1.0, 1.0, 1, 6e-6, True) for s in (1e-4, 1e-2, 1.0)]
     assert slope(errors) == pytest.approx(0.7)
+    late = [e._replace(converged=False, error=9.0) for e in errors] + [e._replace(suboptimality=5e-5, error=9.0) for e in errors]
+    assert slope([*errors, *late]) == pytest.approx(0.7)  # what tells nothing has no part in it
+    assert slope(errors[:1]) is None
 
 
 def test_the_squared_norm_is_estimated_without_bias():
@@ -72,6 +81,40 @@ def test_the_squared_norm_is_estimated_without_bias():
     assert values.mean() == pytest.approx(mean @ mean, abs=4 * values.std() / len(values) ** 0.5)
     assert np.mean([d.standard_error for d in draws]) == pytest.approx(values.std(), rel=0.2)
     assert np.mean([d.batch_squared_norm for d in draws]) == pytest.approx(mean @ mean + 3, rel=0.02)
+
+
+def test_stationarity_is_that_of_the_gradient_of_the_held_loss():
+    """A loss |theta - z|^2 / 2 of one latent, whose expected gradient is theta and whose noise has variance 1 in each coordinate."""
+    theta = jnp.asarray([0.3, -0.4, 0.0])
+
+    def solve(state, players, clouds, key):
+        return state, jax.random.normal(key, (1, 3)), {"dual_converged": jax.random.uniform(key) > 0.5}
+
+    family = Family(
+        init=lambda key: (),
+        solve=solve,
+        loss=lambda z, players, clouds: jnp.sum((players.generator - z) ** 2) / 2,
+        generate=lambda state, parameters, z: z,
+        gap_kind="residual",
+    )
+    found = stationarity(family, (), Players(theta), None, jax.random.key(0), 1_000)
+    assert found.squared_norm == pytest.approx(0.25, abs=4 * found.standard_error)
+    assert 0 < found.standard_error < 0.05
+    assert found.batch_squared_norm == pytest.approx(3.25, rel=0.1)
+    assert 0.4 < found.converged_share < 0.6
+
+
+@pytest.mark.parametrize(("epsilon", "expected"), [("0.3x", 0.001), ("0.0005x", 0.0005), ("2.0", 0.001)])
+def test_the_family_that_is_diagnosed_solves_its_duals_exactly(epsilon, expected):
+    config = experiments.resolve("sinkhorn-grid", {"oracle.epsilon": epsilon, "batch.size": 32, "generator.width": 8})
+    dataset = data.load(config.data)
+    form = Form.of(dataset)
+    system = build(config, form)
+    clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, config.batch, config.generator.latent_dim))
+    family, players = exact_family(config, form, system.networks), system.stepper.init().players
+    _, _, info = family.solve((), players, clouds, jax.random.key(0))
+    assert info["dual_converged"]
+    assert float(info["dual_gap"]) <= expected * float(info["mean_cost"])
 
 
 def test_batches_cost_what_the_network_simplex_says():
@@ -96,8 +139,14 @@ def test_larger_batches_cost_less_and_the_reference_is_below():
     train = jax.random.normal(jax.random.key(1), (6_000, 1))
     x, fresh = (1 + jax.random.normal(jax.random.key(seed), (size, 1)) for seed, size in ((2, 400), (3, 4_000)))
     found = reference(squared_l2, train, x, fresh)
-    assert found.lower - 3 * found.lower_standard_error < 1.0 < found.upper + 0.1
-    assert found.upper - found.lower < 0.4
+    quantiles = (np.arange(60_000) + 0.5) / 60_000  # in one dimension the optimal map is that of the quantiles
+    points = np.sort(np.asarray(train)[:, 0])[(quantiles * len(train)).astype(int)]
+    truth = np.mean((1 + norm.ppf(quantiles) - points) ** 2)
+    assert 0.97 * truth < found.lower + 3 * found.lower_standard_error
+    assert found.lower - 3 * found.lower_standard_error < truth
+    ours = np.sort(np.asarray(x)[:, 0])[(quantiles * len(x)).astype(int)]
+    best = np.mean((ours - points) ** 2)  # of these samples
+    assert best <= found.upper <= best + 0.02
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +156,16 @@ def run(tmp_path_factory):
     return path
 
 
-FEW = ["--lams", "1,0.1x", "--epsilons", "0.1,0.01", "--batch-sizes", "32,64", "--batches", "4"]
+FEW = ["--lams", "1x,3", "--epsilons", "0.1x,0.01x", "--batch-sizes", "32,64", "--batches", "4"]
 
 
 def test_a_run_is_diagnosed(elsewhere, run):
     done = otgan("diagnose", run, *FEW, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.output)
-    assert [round(row["lam"] / found["mean_cost"], 6) for row in found["gradients"]] == [1, 1, 0.1, 0.1]
+    assert [row["lam"] for row in found["gradients"]] == pytest.approx([found["mean_cost"]] * 2 + [3.0] * 2)
+    assert all(row["converged"] and row["truth_gap"] < 1e-4 * found["mean_cost"] for row in found["gradients"])
+    assert found["stationarity"]["converged_share"] == 1
     assert all(row["error"] <= row["bound"] for row in found["gradients"])
     assert [row["size"] for row in found["batches"]] == [32, 64]
     assert (run / "eval/diagnosis-0000006.json").is_file()
@@ -127,9 +178,10 @@ def test_a_run_is_diagnosed(elsewhere, run):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--lams", "0,1"], "must be larger than zero"),
-        (["--epsilons", "small"], "is no list of numbers"),
-        (["--batch-sizes", "1.5"], "is no list of numbers"),
+        (["--lams", "0,1"], "must be above 0"),
+        (["--lams", "inf"], "must be finite"),
+        (["--epsilons", "small"], "needs a number such as 0.5"),
+        (["--batch-sizes", "1.5"], "needs whole numbers"),
         (["--checkpoint", "5"], "keeps no checkpoint of step 5"),
     ],
 )
@@ -137,6 +189,11 @@ def test_what_cannot_be_diagnosed_is_refused(elsewhere, run, words, sentence):
     done = otgan("diagnose", run, *words)
     assert done.exit_code == 2
     assert sentence in done.output
+
+
+def test_one_point_has_no_slope_and_the_numbers_are_still_json(elsewhere, run):
+    done = otgan("diagnose", run, *FEW[4:], "--lams", "1x", "--epsilons", "0.1x", "--json")
+    assert json.loads(done.output, parse_constant=pytest.fail)["slopes"] == [None]
 
 
 def test_no_run_is_refused(elsewhere):

@@ -159,6 +159,35 @@ def test_a_sweep_that_has_not_begun_has_an_empty_picture(tmp_path):
     assert not [panel for panel in still(read_sweep(tmp_path / "s")).axes if panel.axison]
 
 
+def test_an_axis_of_one_value_takes_no_room(tmp_path):
+    for folder in sweep_folder(tmp_path / "s", {LAM: [0.1], EPSILON: ["0.3x", "0.02x"]}, [0]).values():
+        end(folder)
+    sweep = read_sweep(tmp_path / "s")
+    assert sweep.plane == [EPSILON, LAM]
+    panel = still(sweep).axes[0]
+    assert panel.get_xlabel() == "epsilon"
+    assert len(panel.containers[0].lines[0].get_xdata()) == 2
+
+
+def test_a_score_of_an_older_checkpoint_is_no_result(tmp_path):
+    for folder in sweep_folder(tmp_path / "s", {LAM: [0.1, 1.0]}, [0]).values():
+        end(folder, scores=[score(2.0, step=40), score(99.0, step=20), score(98.0, step=20, metric="kid[x]")])
+    told = of_sweep(read_sweep(tmp_path / "s"))
+    assert [m["numbers"]["fid[x]"]["mean"] for m in told["means"]] == [2.0, 2.0]
+    assert all("kid[x]" not in m["numbers"] for m in told["means"])
+
+
+def test_interrupted_cells_are_no_failures(tmp_path):
+    for place, folder in sweep_folder(tmp_path / "s", {LAM: [0.1, 1.0, 10.0]}, [0]).items():
+        end(folder, state={0.1: "interrupted", 1.0: "running", 10.0: "finished"}[place[0]])
+    counts = [group.counts for group in groups(read_sweep(tmp_path / "s"))]
+    assert [c["interrupted"] for c in counts] == [1, 0, 0]
+    assert [c["failed"] for c in counts] == [0, 1, 0]  # no process is at work in it any more
+    page = render(read_sweep(tmp_path / "s"))
+    assert "1 interrupted" in page
+    assert "1 failed" in page
+
+
 def test_scores_by_different_protocols_are_not_averaged(tmp_path):
     cells = sweep_folder(tmp_path / "s", {LAM: [1.0]}, [0, 1, 2])
     for folder, print_ in zip(cells.values(), ("abc", "abc", "other"), strict=True):

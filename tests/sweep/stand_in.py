@@ -39,5 +39,5 @@ else:
     while not terminated and not select.select([0], [], [], 0.05)[0]:  # what can be read is the end
         pass
     time.sleep(0.3)  # saves its state; a second signal would show
-    say("stopped")
+    say("interrupted")
     note(terminated=len(terminated))

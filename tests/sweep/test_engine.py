@@ -77,7 +77,7 @@ def test_ctrl_c_stops_every_worker_once(tmp_path):
     threading.Thread(target=interrupt_when, args=(lambda: len([*tmp_path.glob("cells/*/noted.json")]) == 2,)).start()
     interrupted, states, said, facts = run(tmp_path, (3, 4, 0.1), jobs=2)
     assert interrupted
-    assert states == ["failed", "failed", "missing"]  # stopped, and not begun
+    assert states == ["interrupted", "interrupted", "missing"]
     assert [each["terminated"] for each in facts[:2]] == [1, 1]
     assert os.getsid(0) not in {each["session"] for each in facts[:2]}  # or the terminal would send Ctrl-C to them as well
     assert "failed" not in said  # to be interrupted is no failure

@@ -8,6 +8,7 @@ from made_sweeps import grid, recorded, say
 from otgan import experiments
 from otgan.errors import UserError
 from otgan.experiments import flat
+from otgan.sweep import ledger as ledgers
 from otgan.sweep.ledger import Cell, Ledger, extended, names, nested, note_judged
 from otgan.sweep.plan import make_plan
 
@@ -44,7 +45,7 @@ def test_the_folder_is_as_agreed(tmp_path):
     assert ledger.read() == plan.sweep
 
 
-def test_states_are_read_from_the_folder_alone(tmp_path):
+def test_states_are_read_from_the_folder_alone(tmp_path, monkeypatch):
     plan = grid(lams=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
     ledger = recorded(tmp_path, plan)
     _, begun, done, diverged, silent, killed = plan.cells
@@ -59,13 +60,31 @@ def test_states_are_read_from_the_folder_alone(tmp_path):
     assert states == ["missing", "running", "finished", "failed", "failed", "failed"]
     assert ledger.state(begun.id) == "failed"  # its process is gone
     assert ledger.last_line(silent.id) == "Killed"
-    assert ledger.state(done.id, ["fid"]) == "missing"
+    assert ledger.state(done.id, ["fid"]) == "unjudged"
+    say(ledger, diverged, "interrupted")
+    assert ledger.state(diverged.id) == "interrupted"
     ledger.folder(done.id).eval.mkdir()
     note_judged(ledger.folder(done.id), ["fid"])
     note_judged(ledger.folder(done.id), ["modes"])
     assert ledger.state(done.id, ["fid", "modes"]) == "finished"
+    monkeypatch.setattr(ledgers, "code_digest", lambda: "other")
+    assert ledger.state(done.id, ["fid"]) == "unjudged"  # what other code measured is not compared with what this would
     shutil.rmtree(ledger.folder(done.id).path)
     assert ledger.state(done.id) == "missing"
+
+
+def test_two_commands_at_once_add_to_each_other(tmp_path):
+    first, second = grid(lams=(0.1, 1.0)), grid(lams=(1.0, 10.0), seeds=2, measures=("fid",))
+    ledger = recorded(tmp_path, first)  # neither knew of the other when it began
+    ledger.record(second.sweep, second.cells)
+    assert ledger.read() == extended(first.sweep, second.sweep, tmp_path)
+
+
+def test_killed_while_it_wrote_the_first_record_a_sweep_can_be_begun_again(tmp_path):
+    plan = grid()
+    (tmp_path / "sweep.json.new").write_text('{"for')
+    assert Ledger(tmp_path).read() is None
+    assert recorded(tmp_path, plan).read() == plan.sweep
 
 
 def test_more_values_extend_a_sweep(tmp_path):

@@ -4,7 +4,6 @@ import io
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -17,19 +16,26 @@ from otgan.errors import UserError
 from otgan.sweep import engine
 from otgan.sweep.engine import Order
 from otgan.sweep.progress import Board
-from otgan.sweep.ray_engine import RETRIES, connected, needs, run_ray
+from otgan.sweep.ray_engine import RETRIES, at_once, connected, needs, run_ray
 
 
 def test_what_a_cell_asks_for():
-    assert needs({"CPU": 8.0}, None) == {"num_cpus": 1, "num_gpus": 0}
-    assert needs({"CPU": 8.0}, 3) == {"num_cpus": 2, "num_gpus": 0}
-    assert needs({"CPU": 2.0, "GPU": 4.0}, 9) == {"num_cpus": 1, "num_gpus": 1}
+    assert needs([{"CPU": 8.0}], None) == {"num_cpus": 1, "num_gpus": 0}
+    assert needs([{"CPU": 8.0}], 3) == {"num_cpus": 2, "num_gpus": 0}
+    assert needs([{"CPU": 4.0}, {"CPU": 4.0}], 1) == {"num_cpus": 4, "num_gpus": 0}  # no node has all eight
+    assert needs([{"CPU": 2.0, "GPU": 4.0}, {}], 9) == {"num_cpus": 1, "num_gpus": 1}
+
+
+def test_how_many_cells_a_cluster_has_room_for():
+    assert at_once({"CPU": 8.0, "GPU": 2.0}, {"num_cpus": 1, "num_gpus": 1}) == 2
+    assert at_once({"CPU": 8.0}, {"num_cpus": 3, "num_gpus": 0}) == 2
+    assert at_once({}, {"num_cpus": 1, "num_gpus": 0}) == 1
 
 
 @pytest.mark.slow
 def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
-    monkeypatch.setattr(engine, "WORKER", (sys.executable, str(Path(__file__).with_name("stand_in.py"))))
+    monkeypatch.setattr(engine, "WORKER", (str(Path(__file__).with_name("stand_in.py"))))
     with pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1"), connected("127.0.0.1:1"):
         pass
     plan = grid(lams=(0.1, 1, 2, 0.2))
@@ -42,6 +48,11 @@ def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
         killed = plan.cells[2]
         assert ledger.log(killed.id).read_text().count("at work") == 1 + RETRIES
         assert ledger.log(plan.cells[1].id).read_text().count("at work") == 1  # its own fault: not tried again
+
+        plan = grid(lams=(1, 0.1, 0.2))
+        ledger = recorded(tmp_path / "enough", plan)
+        run(ray, plan, ledger, jobs=1, max_failures=1)
+        assert [ledger.state(cell.id) for cell in plan.cells] == ["failed", "missing", "missing"]
 
         plan = grid(lams=(3, 4, 5))
         ledger = recorded(tmp_path / "interrupted", plan)
@@ -62,7 +73,7 @@ def interrupt_when_there(paths):
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def run(ray, plan, ledger):
+def run(ray, plan, ledger, **limits):
     said = io.StringIO()
     with Board(ledger, plan.cells, (), Console(file=said, width=200)) as board:
-        return run_ray(ray, Order(ledger, tuple(plan.cells)), board), said.getvalue()
+        return run_ray(ray, Order(ledger, tuple(plan.cells), **limits), board), said.getvalue()

@@ -21,6 +21,7 @@ def test_mean_and_standard_deviation_over_seeds(tmp_path):
         np.testing.assert_allclose([got.mean, got.sd, len(got.values)], [np.mean(mine), np.std(mine, ddof=1), 3])
         assert (row.finished, row.asked) == (3, 3)
         assert shown("within epsilon", row.numbers["within epsilon"]) == "75.0 ± 0 %"
+    assert shown("within epsilon", Spread(0.9999, None, [0.9999])) == "99.9 %"  # never rounded up to all
     assert tabled.gaps == ["certified"]
 
 
@@ -55,9 +56,10 @@ def test_scores_that_were_measured_differently_are_not_put_side_by_side(tmp_path
     for cell, samples in zip(plan.cells, (100, 200), strict=True):
         say(ledger, cell)
         score(ledger, cell, "fid[x]", 1.0, samples=samples)
+        score(ledger, cell, "kid[x]", 2.0)
         note_judged(ledger.folder(cell.id), ["fid"])
     tabled = tabulate(ledger, plan.cells, ["fid"])
-    assert tabled.columns == ["within epsilon", "seconds"]
+    assert tabled.columns == ["kid[x]", "within epsilon", "seconds"]
     assert "they differ in samples (100 against 200)" in tabled.notes[0]
 
 
