@@ -191,7 +191,7 @@ def test_interrupted_cells_are_no_failures(tmp_path):
 def test_scores_by_different_protocols_are_not_averaged(tmp_path):
     cells = sweep_folder(tmp_path / "s", {LAM: [1.0]}, [0, 1, 2])
     for folder, print_ in zip(cells.values(), ("abc", "abc", "other"), strict=True):
-        end(folder, scores=[score(1.0, step=20), score(3.0, fingerprint=print_, samples=100 if print_ == "abc" else 5)])
+        end(folder, scores=[score(1.0), score(3.0, fingerprint=print_, samples=100 if print_ == "abc" else 5)])
     told = of_sweep(read_sweep(tmp_path / "s"))
     assert told["means"][0]["numbers"]["fid[x] (abc)"] == {"mean": pytest.approx(7 / 3), "sd": pytest.approx(2 / 3**0.5), "n": 3}
     assert told["means"][0]["numbers"]["fid[x] (other)"] == {"mean": 3.0, "sd": None, "n": 1}

@@ -35,7 +35,7 @@ def test_how_many_cells_a_cluster_has_room_for():
 @pytest.mark.slow
 def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
-    monkeypatch.setattr(engine, "WORKER", (str(Path(__file__).with_name("stand_in.py"))))
+    monkeypatch.setattr(engine, "WORKER", (str(Path(__file__).with_name("stand_in.py")),))
     with pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1"), connected("127.0.0.1:1"):
         pass
     plan = grid(lams=(0.1, 1, 2, 0.2))
