@@ -57,7 +57,7 @@ def main() -> None:
 def train(name: str, seconds: float, seed: int, changes: dict, path: Path) -> RunFolder:
     """Run `otgan run`, unless it was run to its end."""
     folder = RunFolder(path)
-    if not (path / "status.json").is_file() or folder.read_status()["state"] == "running":
+    if not (path / "status.json").is_file() or folder.read_status()["state"] in ("running", "interrupted"):
         words = [word for key, value in changes.items() for word in ("--set", f"{key}={json.dumps(value)}")]
         command = [sys.executable, "-m", "otgan", "run", name, "--seconds", str(seconds), "--seed", str(seed), "--out", str(path), *words]
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -97,6 +97,7 @@ def test_open_opens_the_page(monkeypatch):
         (["r", "--json", "--csv"], "--json and --csv both print"),
         (["r", "-o", "nowhere/p.html"], "cannot write nowhere/p.html"),
         (["r", "-o", "r.png"], "a picture is made of a sweep"),
+        (["s", "-o", "README.md"], "give -o a name that ends in .html"),
         (["s", "-o", "nowhere/s.png"], "cannot write nowhere/s.png"),
         ([], "Missing argument"),
     ],

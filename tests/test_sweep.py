@@ -111,6 +111,7 @@ BAD = {
     "lam negative": (["--lam", "0.1,-1"], "oracle.lam: must be above 0, not -1"),
     "loss unknown": (["--loss", "regot,sinkhron"], "'sinkhron' is not one of"),
     "no such measure": (["--lam", "1", "--eval", "fid,fod"], "'fod' is not one of"),
+    "address alone": (["--lam", "1", "--address", "auto"], "add --engine ray"),
     "a key twice": (["--lam", "0.1,1", "--set", "oracle.lam=5"], "oracle.lam is given twice"),
     "seed": (["--lam", "1", "--set", "train.seed=1,2"], "--seeds 3 takes 0, 1 and 2"),
     "no seeds": (["--lam", "1", "--seeds", "0"], "--seeds"),

@@ -102,12 +102,16 @@ def sweep(
     A cell is a run in a folder of its own, named by what it computes: the same command again runs only what is missing or failed, more
     values extend the sweep, and a cell that was interrupted goes on where it was.
     """
+    if options["address"] and options["engine"] != "ray":
+        raise UserError("--address is of a Ray cluster: add --engine ray")
     overrides, axes = _values(options, assignments)
     plan = make_plan(name_or_file, overrides, axes, seeds, measures or (), source)
     ledger = ledgers.Ledger(out or ROOT / plan.sweep.experiment)
     there = ledger.read()
     whole = ledgers.extended(there, plan.sweep, ledger.path) if there else plan.sweep
-    waiting = [cell for cell in plan.cells if ledger.state(cell.id, whole.eval) != "finished"]
+    states = {cell.id: ledger.state(cell.id, whole.eval) for cell in plan.cells}
+    unfinished = [cell for cell in plan.cells if states[cell.id] != "finished"]
+    waiting = sorted(unfinished, key=lambda cell: states[cell.id] == "failed")  # what failed before comes last
     if dry_run:
         _list(plan, ledger, whole.eval, len(waiting))
         return

@@ -33,6 +33,7 @@ SEED = 2023
 PAIRS = 128  # examples of a kind in the batch whose gradient is looked at
 SAMPLES, FRESH = 1_000, 4_000  # for the cost of transport to the whole training set
 MOST = 100_000  # iterations
+LARGEST = 8_192  # examples in a batch that is transported exactly, which takes time as the cube of it
 Show = Callable[[str], None]
 
 
@@ -57,6 +58,8 @@ def diagnose(
     if not run.config.trains_generator:
         raise UserError(f"{folder.path} trains no generator: there is no gradient to diagnose")
     dataset = load(run.config.data, data_dir)
+    if max(sizes) > min(LARGEST, len(dataset.train)):
+        raise UserError(f"batches of {max(sizes):,} are too large: give sizes of at most {min(LARGEST, len(dataset.train)):,}")
     clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, run.config.batch, run.config.generator.latent_dim, load_source(run.config)))
     show("gradients")
     found: dict[str, Any] = {"run": str(folder.path), "step": run.step, **_gradients(run, clouds, epsilons, lams)}
@@ -91,6 +94,8 @@ def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams
 
         costs, pull = jax.vjp(matrix, players.generator)
         mean = float(jnp.mean(costs))
+        if not np.isfinite(mean) or not np.isfinite(jnp.asarray(costs, jnp.float32)).all():
+            raise UserError(f"at step {run.step} the generator's samples are as good as infinite: diagnose an earlier step (--checkpoint)")
         constant = lipschitz(pair, players.generator, x, z)
         absolute = ([lam.times(mean) for lam in lams], [epsilon.times(mean) for epsilon in epsilons])
         errors = gradient_errors(costs, lambda plan: pull(plan)[0], _solver(config), *absolute, constant)

@@ -25,8 +25,10 @@ COLOURS = 8
 TOLD = 16  # curves that a reader can tell apart, with a legend
 CURVES = {  # what is drawn of every run: name in `metrics.jsonl`, title, sentence
     "loss": ("Loss", "What the generator descends, at the fixed dual; units of the cost."),
-    "dual_gap": ("Gap of the dual", "The largest of each window, on a log scale, with the epsilon that was asked for."),
-    "dual_iterations": ("Dual iterations in a step", "Of the dual's solver."),
+    "dual_gap": (
+        "Gap of the dual",
+        "The largest of each window, on a log scale, beside epsilon; of one in multiples of the mean cost its mean over the window.",
+    ),
     "gradient_norm": ("Gradient norm", "Of the player that moved."),
 }
 

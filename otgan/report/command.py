@@ -13,7 +13,7 @@ from otgan.report.page import render
 from otgan.report.read import Run, read_run
 
 Target = Sweep | list[Run]
-PICTURES = (".png", ".svg", ".pdf")
+PAGES, PICTURES = (".html", ".htm"), (".png", ".svg", ".pdf")
 
 
 def read(paths: Sequence[Path]) -> Target:
@@ -44,10 +44,12 @@ def write(target: Target, output: Path) -> Path:
     """Write the page or, where the file is called as one, a picture of the sweep. Returns where.
 
     Raises:
-        UserError: it cannot be written there, or runs are to be drawn that are no sweep.
+        UserError: it cannot be written there, is called as something else, or runs are to be drawn that are no sweep.
     """
+    if output.suffix not in (*PAGES, *PICTURES):
+        raise UserError(f"{output}: give -o a name that ends in .html or, for a picture of a sweep, in {', '.join(PICTURES)}")
     try:
-        if output.suffix not in PICTURES:
+        if output.suffix in PAGES:
             output.write_bytes(render(target).encode("utf-8", errors="replace"))  # a lone surrogate in a hand-edited file is no text
         elif isinstance(target, Sweep):
             from otgan.report.still import still

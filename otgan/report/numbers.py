@@ -39,7 +39,8 @@ def protocols(runs: Iterable[Run]) -> Protocols:
     names, notes = {}, []
     for metric, prints in seen.items():
         (first, protocol), *rest = prints.items()
-        names |= {(metric, print_): f"{metric} ({print_})" if rest else metric for print_ in prints}
+        name = f"{metric} (judged)" if metric in MEANINGS else metric  # a summary has a number of that name, by its own protocol
+        names |= {(metric, print_): f"{name} ({print_})" if rest else name for print_ in prints}
         for print_, other in rest:
             fields = ", ".join(differing(protocol, other)) or "nothing that is recorded"
             notes.append(f"{metric} was measured in different ways, which are not comparable: {first} and {print_} differ in {fields}")

@@ -28,6 +28,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 FRAMES = 40  # pictures of a kind in the page of one run
 THUMBNAILS = 200  # in a page of many, a run has its share of these
 SYMBOLS = {"finished": "✓", "failed": "✕", "interrupted": "‖", "running": "▸", "missing": "–"}
+STANDING = {"failed": "failed", "interrupted": "interrupted", "running": "running", "missing": "not begun"}
 SIDE = 320  # pixels of a thumbnail
 
 
@@ -174,7 +175,8 @@ def _group(board: grids.Board, group: Group, names: Sequence[str], cells: Sequen
         found = board.spread(group, name)
         numbers_.append("" if found is None else f"{shown(name, found.mean)}{deviation(name, found)}")
     own = [cell for cell in cells if any(cell.run is run for run in group.cells)]
-    counts = [f"{count} {SYMBOLS[state]}" for state, count in group.counts.items() if count or state == "finished"]
+    others = [f"{SYMBOLS[state]} {count} {STANDING[state]}" for state, count in group.counts.items() if count and state != "finished"]
+    counts = [f"✓ {len(group.finished)}", *others]
     return {
         "label": views.group_label(group),
         "values": list(group.values.values()),

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from otgan.console import SHARES
 from otgan.report.charts import is_wide
 from otgan.report.grids import Board, is_numeric, make_board
 from otgan.report.ledger import Sweep, amount
-from otgan.report.numbers import better, floors, protocols
+from otgan.report.numbers import RATIO, better, floors, protocols
 from otgan.sweep.ledger import names
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ def still(sweep: Sweep) -> Figure:
     judged = protocols(sweep.cells)
     board = make_board(sweep, judged)
     drawn = {name: way for name in board.names if (way := better(name, sweep.cells, judged.names))}
+    if RATIO in drawn:
+        drawn.pop("w2", None)  # the same in other units
     across, down = min(ACROSS, max(1, len(drawn))), -(-len(drawn) // ACROSS) or 1
     figure = Figure(figsize=(0.6 + 3.6 * across, 0.7 + 2.7 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel()
@@ -40,6 +43,8 @@ def still(sweep: Sweep) -> Figure:
     for panel in panels[len(drawn) :]:
         panel.set_axis_off()
     handles, labels = panels[0].get_legend_handles_labels()
+    seeds = len(sweep.seeds)
+    figure.suptitle(f"{sweep.experiment}, {seeds} seed{'s' if seeds > 1 else ''}", fontsize=11)
     if len(labels) > 1:
         figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
     return figure
@@ -62,7 +67,9 @@ def _panel(panel: Any, board: Board, name: str, along: str) -> None:
         panel.set_xscale("log")
     panel.set_xticks([amount(value) if numeric else i for i, value in enumerate(values)], values)
     panel.minorticks_off()
-    if is_wide(heights):
+    if name in SHARES:
+        panel.set_ylim(-0.03, 1.03)
+    elif is_wide(heights):
         panel.set_yscale("log")
     panel.set_xlabel(called[along])
     panel.grid(alpha=0.25)

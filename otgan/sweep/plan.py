@@ -41,7 +41,7 @@ def make_plan(
         UserError: there is no axis, a cell's values are wrong, or two cells are the same.
     """
     if not axes:
-        raise UserError("there is nothing to sweep: give at least one axis, such as --lam 0.01,0.1,1")
+        raise UserError("there is nothing to sweep: give at least one axis, such as --lam 0.01,0.1,1, or for seeds alone one value of one")
     if SEED in overrides or SEED in axes:
         raise UserError(f"{SEED}: seeds are not set one by one; --seeds 3 takes 0, 1 and 2")
     axes = {key: _distinct(values) for key, values in axes.items()}

@@ -182,6 +182,7 @@ def test_a_run_is_diagnosed(elsewhere, run):
         (["--lams", "inf"], "must be finite"),
         (["--epsilons", "small"], "needs a number such as 0.5"),
         (["--batch-sizes", "1.5"], "needs whole numbers"),
+        (["--batch-sizes", "64,1000000"], "give sizes of at most 2,000"),
         (["--checkpoint", "5"], "keeps no checkpoint of step 5"),
     ],
 )
@@ -194,6 +195,14 @@ def test_what_cannot_be_diagnosed_is_refused(elsewhere, run, words, sentence):
 def test_one_point_has_no_slope_and_the_numbers_are_still_json(elsewhere, run):
     done = otgan("diagnose", run, *FEW[4:], "--lams", "1x", "--epsilons", "0.1x", "--json")
     assert json.loads(done.output, parse_constant=pytest.fail)["slopes"] == [None]
+
+
+def test_a_generator_that_is_not_finite_is_refused(elsewhere, tmp_path):
+    broken = ["--set", "generator.optimizer.learning_rate=1e18", "--out", tmp_path / "broken"]
+    assert otgan("run", "sinkhorn-grid", *TINY, *SMALL, *broken).exit_code == 1
+    done = otgan("diagnose", tmp_path / "broken")
+    assert done.exit_code == 2
+    assert "as good as infinite" in done.output
 
 
 def test_no_run_is_refused(elsewhere):

@@ -11,7 +11,7 @@ from reports import SUMMARY, checked, end, run_folder, score, sweep_folder
 from otgan.report.command import read
 from otgan.report.grids import heat_map, lines, make_board
 from otgan.report.ledger import groups, ordered, read_sweep, text
-from otgan.report.numbers import as_csv, as_json, in_order, numbers, of_sweep, protocols
+from otgan.report.numbers import RATIO, as_csv, as_json, in_order, numbers, of_sweep, protocols
 from otgan.report.page import render
 from otgan.report.read import read_run
 from otgan.report.still import still
@@ -123,10 +123,10 @@ def test_a_still_picture_has_a_line_for_every_other_combination(cells, tmp_path)
     assert [panel.get_title() for panel in figure.axes if panel.axison] == [
         "w2 / w2 floor, lower is better",
         "modes, higher is better",
-        "w2, lower is better",
         "converged share, higher is better",
     ]
-    panel = figure.axes[2]
+    assert figure.axes[2].get_ylim() == (-0.03, 1.03)  # a share
+    panel = figure.axes[0]
     assert (panel.get_xlabel(), panel.get_xscale()) == ("lam", "log")
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["0.05", "0.5", "5"]
     _, labels = panel.get_legend_handles_labels()
@@ -138,7 +138,7 @@ def test_a_still_picture_has_a_line_for_every_other_combination(cells, tmp_path)
     ]
     for label, bars in zip(labels, panel.containers, strict=True):
         loss, epsilon = (word.split()[1] for word in label.split(", "))
-        points = [(g, found) for g in board.within({LOSS: loss, EPSILON: epsilon}) if (found := board.spread(g, "w2"))]
+        points = [(g, found) for g in board.within({LOSS: loss, EPSILON: epsilon}) if (found := board.spread(g, RATIO))]
         line, _, (spread,) = bars.lines
         assert line.get_xydata() == pytest.approx(np.array([[float(g.values[LAM]), found.mean] for g, found in points]))
         heights = [ends[1, 1] - ends[0, 1] for ends in spread.get_segments()]
@@ -175,6 +175,13 @@ def test_a_score_of_an_older_checkpoint_is_no_result(tmp_path):
     told = of_sweep(read_sweep(tmp_path / "s"))
     assert [m["numbers"]["fid[x]"]["mean"] for m in told["means"]] == [2.0, 2.0]
     assert all("kid[x]" not in m["numbers"] for m in told["means"])
+
+
+def test_a_judged_number_is_not_the_summarys_of_the_same_name(tmp_path):
+    for folder in sweep_folder(tmp_path / "s", {LAM: [0.1, 1.0]}, [0]).values():
+        end(folder, scores=[score(7.0, metric="w2")])
+    told = of_sweep(read_sweep(tmp_path / "s"))
+    assert [(m["numbers"]["w2"]["mean"], m["numbers"]["w2 (judged)"]["mean"]) for m in told["means"]] == [(SUMMARY["w2"], 7.0)] * 2
 
 
 def test_interrupted_cells_are_no_failures(tmp_path):
