@@ -42,11 +42,9 @@ def still(sweep: Sweep) -> Figure:
         panel.set_title(f"{name.replace('_', ' ')}, {ARROWS.get(way, way)}", fontsize=10)
     for panel in panels[len(drawn) :]:
         panel.set_axis_off()
-    handles, labels = panels[0].get_legend_handles_labels()
     seeds = len(sweep.seeds)
-    figure.suptitle(f"{sweep.experiment}, {seeds} seed{'s' if seeds > 1 else ''}", fontsize=11)
-    if len(labels) > 1:
-        figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
+    title = f"{sweep.experiment}, {seeds} seed{'s' if seeds > 1 else ''}"
+    figure.legend(*panels[0].get_legend_handles_labels(), title=title, loc="outside upper center", ncols=4, frameon=False)
     return figure
 
 
