@@ -256,9 +256,11 @@ def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
 
 def plain_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     """A table without lines."""
-    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(Text(name))  # in words, [mnist-lenet] would be markup
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

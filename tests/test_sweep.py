@@ -101,6 +101,15 @@ def test_a_cell_at_work_elsewhere_is_waited_for(tmp_path):
     assert not folder.metrics.exists()
 
 
+def test_the_table_names_the_network_of_every_score(capsys):
+    from otgan.cli.sweeping import _print
+    from otgan.sweep.table import Row, Spread, Tabled
+
+    row = Row({"oracle.lam": 1.0}, 1, 1, {"fid[mnist-lenet]": Spread(2.0, None, [2.0])})
+    _print(Tabled({"oracle.lam": "lam"}, ["fid[mnist-lenet]"], [row], ["certified"], []), "sinkhorn-mnist")
+    assert "fid[mnist-lenet]" in capsys.readouterr().out
+
+
 # --- what bad input gets --------------------------------------------------------------------------------------------------------------
 
 BAD = {
