@@ -53,8 +53,8 @@ def open_page(browser, tmp_path):
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Six cells that differ in W2, two of them at another loss; their experiment's name is an attack."""
-    axes = {"oracle.lam": [0.1, 1.0, 10.0], "oracle.epsilon": ["0.3x"], "oracle.loss": ["regot", "sinkhorn"]}
+    """Twelve cells that differ in W2, half of them at another loss; their experiment's name is an attack."""
+    axes = {"oracle.lam": [0.1, 1.0, 10.0], "oracle.epsilon": ["0.03x", "0.3x"], "oracle.loss": ["regot", "sinkhorn"]}
     for i, folder in enumerate(sweep_folder(tmp_path / "s", axes, [0]).values()):
         renamed(end(folder, summary={**SUMMARY, "w2": 1.0 + i}, scores=[score(9.0 - i)]), HOSTILE)
     told = json.loads((tmp_path / "s/sweep.json").read_text())
@@ -72,8 +72,8 @@ def test_a_click_in_the_heat_map_shows_the_cells_samples(open_page, sweep):
     page.select_option("#slice", "0")
     page.wait_for_function("document.querySelector('.heat').data[0].text[0][0].includes('9')")
     box = page.locator(".heat .nsewdrag").bounding_box()
-    page.mouse.click(box["x"] + box["width"] / 6, box["y"] + box["height"] / 2)
-    page.wait_for_function("document.querySelector('#panel h2').innerText === 'lam 0.1, epsilon 0.3x, loss regot'")
+    page.mouse.click(box["x"] + box["width"] / 6, box["y"] + box["height"] * 3 / 4)
+    page.wait_for_function("document.querySelector('#panel h2').innerText === 'lam 0.1, epsilon 0.03x, loss regot'")
     assert page.locator("#panel .film img:visible").get_attribute("alt") == "samples after step 40"
     page.locator("#panel .chart .scatterlayer").first.wait_for()
     slider = page.locator("#panel input[type=range]")
@@ -90,11 +90,11 @@ def test_the_number_of_the_heat_map_can_be_chosen_and_rows_choose_too(open_page,
     page.select_option("#metric", str(next(i for i, option in enumerate(options) if option.startswith("w2 ("))))
     page.wait_for_function("document.querySelector('.heat').data[0].text[0][0].startsWith('<b>2</b>')")
     page.locator("button[data-choose]").nth(2).click()
-    assert page.locator("#panel h2").inner_text() == "lam 1, epsilon 0.3x, loss regot"
+    assert page.locator("#panel h2").inner_text() == "lam 0.1, epsilon 0.3x, loss regot"
     page.wait_for_function("document.querySelector('.heat').data[0].text[0][0].startsWith('<b>1</b>')")  # the slice went along
     page.locator("#lines .chart").first.scroll_into_view_if_needed()
     page.locator("#lines .point").first.wait_for()
-    assert page.locator("#lines .chart").first.locator(".point").count() == 3
+    assert page.locator("#lines .chart").first.locator(".point").count() == 6  # three for each epsilon
 
 
 def test_nothing_is_wider_than_a_phone(open_page, sweep, tmp_path):
