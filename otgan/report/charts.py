@@ -29,6 +29,7 @@ CURVES = {  # what is drawn of every run: name in `metrics.jsonl`, title, senten
         "Gap of the dual",
         "The largest of each window, on a log scale, beside epsilon; of one in multiples of the mean cost its mean over the window.",
     ),
+    "dual_iterations": ("Dual iterations in a step", "Of the dual's solver."),
     "gradient_norm": ("Gradient norm", "Of the player that moved."),
 }
 

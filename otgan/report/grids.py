@@ -10,19 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from otgan.report.charts import Figure, is_wide, look, text
-from otgan.report.ledger import Group, Sweep, amount, groups
+from otgan.report.ledger import STANDING, Group, Sweep, amount, groups
 from otgan.report.numbers import SHARE, Protocols, deviation, in_order, numbers, shown
 from otgan.report.read import Plain
 from otgan.sweep.ledger import names
 from otgan.sweep.table import Spread, spread
 
 Numbers = Mapping[int, Mapping[str, float]]  # of runs, by identity
-STATES = {
-    "running": ("circle-open", "running"),
-    "failed": ("x-thin-open", "failed"),
-    "interrupted": ("line-ns-open", "interrupted"),
-    "missing": ("line-ew-open", "not begun"),
-}
+MARKS = {"running": "circle-open", "failed": "x-thin-open", "interrupted": "line-ns-open", "missing": "line-ew-open"}  # without a number
 
 
 class Board(NamedTuple):
@@ -76,7 +71,7 @@ def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
         "customdata": grid(lambda at: place[id(here[at])]),
         **{"texttemplate": "%{text}", "hoverinfo": "text", "colorscale": "Cividis", "showscale": False, "xgap": 3, "ygap": 3},
     }
-    empty = [_empty(state, [at for at in here if spreads[at] is None and _standing(here[at]) == state], here, place) for state in STATES]
+    empty = [_empty(state, [at for at in here if spreads[at] is None and _standing(here[at]) == state], here, place) for state in MARKS]
     layout = {"xaxis": _categories(called.get(across)), "yaxis": _categories(called.get(up)), "hovermode": "closest", "showlegend": False}
     return {"data": [heat, *(trace for trace in empty if trace["x"])], "layout": layout, "rows": len(rows), "columns": len(columns)}
 
@@ -120,7 +115,7 @@ def is_numeric(values: list[str]) -> bool:
 
 def _standing(group: Group) -> str:
     """Why a combination has no number."""
-    return next((state for state in STATES if group.counts[state]), "missing")
+    return next((state for state in MARKS if group.counts[state]), "missing")
 
 
 def _cell_text(name: str, found: Spread | None, group: Group, board: Board) -> str:
@@ -138,8 +133,7 @@ def _cell_text(name: str, found: Spread | None, group: Group, board: Board) -> s
 
 def _hover(name: str, found: Spread | None, group: Group) -> str:
     values = "<br>".join(f"{text(called)} {text(group.values[key])}" for key, called in names(group.values).items())
-    words = {"missing": "not begun"}
-    counts = ", ".join(f"{count} {words.get(state, state)}" for state, count in group.counts.items() if count)
+    counts = ", ".join(f"{count} {STANDING[state][1]}" for state, count in group.counts.items() if count)
     if found is None:
         return f"{values}<br>{counts}"
     seeds = ", ".join(shown(name, value) for value in found.values)
@@ -148,7 +142,7 @@ def _hover(name: str, found: Spread | None, group: Group) -> str:
 
 def _empty(state: str, places: list[tuple[str, ...]], here: Mapping[tuple[str, ...], Group], place: Mapping[int, int]) -> Plain:
     """Symbols where a heat map has no number, with the reason."""
-    symbol, word = STATES[state]
+    symbol, word = MARKS[state], STANDING[state][1]
     marker = {"symbol": symbol, "size": 12, "color": "--muted", "line": {"color": "--muted", "width": 2}}
     return {
         **{"type": "scatter", "mode": "markers+text", "text": [word] * len(places), "textposition": "bottom center", "hoverinfo": "text"},

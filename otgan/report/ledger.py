@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import product
@@ -14,6 +15,13 @@ from otgan.errors import UserError
 from otgan.report.read import Run, read_run, read_table, table
 from otgan.sweep.ledger import CELL, CELLS, FORMAT, SWEEP, Ledger
 
+STANDING = {  # how cells stand: symbol and word
+    "finished": ("✓", "finished"),
+    "failed": ("✕", "failed"),
+    "interrupted": ("‖", "interrupted"),
+    "running": ("▸", "running"),
+    "missing": ("–", "not begun"),
+}
 FIRST = ("oracle.lam", "oracle.epsilon")  # the axes of a heat map, where they are swept
 
 
@@ -61,30 +69,11 @@ class Group(NamedTuple):
         return [cell for cell in self.cells if cell.state == "finished"]
 
     @property
-    def failed(self) -> list[Run]:
-        """The cells that ended otherwise, or whose process died."""
-        return [cell for cell in self.cells if cell.state not in ("finished", "running", "interrupted", "missing")]
-
-    @property
-    def running(self) -> list[Run]:
-        """The cells that a process is at work in."""
-        return [cell for cell in self.cells if cell.state == "running"]
-
-    @property
-    def interrupted(self) -> list[Run]:
-        """The cells that go on where they were."""
-        return [cell for cell in self.cells if cell.state == "interrupted"]
-
-    @property
     def counts(self) -> dict[str, int]:
-        """Cells by how far they are."""
-        lists = {"finished": self.finished, "failed": self.failed, "interrupted": self.interrupted, "running": self.running}
-        return {**{state: len(cells) for state, cells in lists.items()}, "missing": self.missing}
-
-    @property
-    def missing(self) -> int:
-        """Seeds that have not begun."""
-        return self.absent + sum(cell.state == "missing" for cell in self.cells)
+        """Cells by how they stand; what ended otherwise has failed, and seeds without a cell have not begun."""
+        found = Counter(cell.state if cell.state in STANDING else "failed" for cell in self.cells)
+        found["missing"] += self.absent
+        return {state: found[state] for state in STANDING}
 
 
 def is_sweep(path: Path) -> bool:

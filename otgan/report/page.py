@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from otgan import __version__
 from otgan.report import charts, grids, views
-from otgan.report.ledger import Group, Sweep
+from otgan.report.ledger import STANDING, Group, Sweep
 from otgan.report.numbers import Protocols, better, deviation, floors, in_order, numbers, protocols, shown
 from otgan.report.pictures import Film, films
 from otgan.report.read import Plain, Run, card, compared
@@ -27,8 +27,6 @@ from otgan.sweep.ledger import names as axis_names
 TEMPLATES = Path(__file__).parent / "templates"
 FRAMES = 40  # pictures of a kind in the page of one run
 THUMBNAILS = 200  # in a page of many, a run has its share of these
-SYMBOLS = {"finished": "✓", "failed": "✕", "interrupted": "‖", "running": "▸", "missing": "–"}
-STANDING = {"failed": "failed", "interrupted": "interrupted", "running": "running", "missing": "not begun"}
 SIDE = 320  # pixels of a thumbnail
 
 
@@ -89,7 +87,6 @@ def _sweep(sweep: Sweep) -> str:
     called = axis_names(sweep.axes)
     parts = {
         "sweep": sweep,
-        "symbols": SYMBOLS,
         "cells": cells,
         "groups": [_group(board, group, names, cells) for group in board.groups],
         "chosen": _chosen(board, names, judged),
@@ -99,7 +96,8 @@ def _sweep(sweep: Sweep) -> str:
         "along": [(i, called[key]) for i, key in enumerate(sweep.plane) if len(sweep.axes[key]) > 1],
         "panels": [views.group_label(Group(panel, [], 0)) for panel in _panels(sweep)] if sweep.others else [],
         "others": " and ".join(called[key] for key in sweep.others),
-        "states": {state: sum(group.counts[state] for group in board.groups) for state in SYMBOLS},
+        "states": {state: sum(group.counts[state] for group in board.groups) for state in STANDING},
+        "standing": STANDING,
         "verdict": views.verdict_of_all(finished),
         "notes": [*sweep.problems, *judged.notes],
     }
@@ -175,8 +173,7 @@ def _group(board: grids.Board, group: Group, names: Sequence[str], cells: Sequen
         found = board.spread(group, name)
         numbers_.append("" if found is None else f"{shown(name, found.mean)}{deviation(name, found)}")
     own = [cell for cell in cells if any(cell.run is run for run in group.cells)]
-    others = [f"{SYMBOLS[state]} {count} {STANDING[state]}" for state, count in group.counts.items() if count and state != "finished"]
-    counts = [f"✓ {len(group.finished)}", *others]
+    counts = [f"{STANDING[s][0]} {n} {STANDING[s][1]}" for s, n in group.counts.items() if n or s == "finished"]
     return {
         "label": views.group_label(group),
         "values": list(group.values.values()),

@@ -74,7 +74,7 @@ def run_local(order: Order, watch: Watch) -> bool:
                 while waiting and len(running) < jobs and not seen and not order.enough(failures):
                     place = next(i for i in range(jobs) if i not in running)
                     cell = waiting.popleft()
-                    running[place] = _begin(order, cell, share(place, jobs)), cell
+                    running[place] = start(*order.command(cell), share(place, jobs)), cell
                 for place, (process, cell) in list(running.items()):
                     if process.poll() is not None:
                         del running[place]
@@ -92,13 +92,9 @@ def run_local(order: Order, watch: Watch) -> bool:
     return bool(seen)
 
 
-def _begin(order: Order, cell: Cell, cores: set[int] | None) -> subprocess.Popen:
-    command, log = order.command(cell)
-    return start([sys.executable, *command], log, cores)
-
-
 def start(command: list[str], log: Path, cores: set[int] | None = None) -> subprocess.Popen:
-    """A process in a session of its own, which Ctrl-C does not reach; its standard input is open as long as this process lives."""
+    """The interpreter with a command, in a session that Ctrl-C does not reach; its standard input is open as long as this process lives."""
+    command = [sys.executable, *command]
     with log.open("ab") as lines:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=lines, stderr=subprocess.STDOUT, start_new_session=True)
     if cores:

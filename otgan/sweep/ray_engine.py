@@ -10,7 +10,6 @@ import contextlib
 import importlib
 import os
 import socket
-import sys
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -83,7 +82,7 @@ def run_cell(command: list[str], log: Path) -> int:
     Raises:
         DiedError: it was killed.
     """
-    process = start([sys.executable, *command], log)  # this node's interpreter
+    process = start(command, log)
     try:
         while process.poll() is None:
             time.sleep(POLL)

@@ -6,11 +6,12 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from otgan import cache
+from otgan.config import Cost
 from otgan.errors import UserError
 from otgan.weights import inception
 from otgan.weights.store import Weights, read
 
-EMBEDDED = ("mnist-lenet", "cifar10-resnet")
+EMBEDDED = Cost.TRAINED
 """Made by `scripts/train_features.py`."""
 
 

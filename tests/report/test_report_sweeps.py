@@ -55,7 +55,7 @@ def test_a_sweeps_cells_are_in_their_places(cells, tmp_path):
     assert sweep.plane == [LAM, EPSILON]
     assert sweep.others == [LOSS]
     assert sweep.axes == {LOSS: ["regot", "sinkhorn"], EPSILON: ["0.02x", "0.3x"], LAM: ["0.05", "0.5", "5"]}
-    found = {tuple(g.values.values()): (len(g.finished), len(g.failed), g.missing) for g in groups(sweep)}
+    found = {tuple(g.values.values()): (g.counts["finished"], g.counts["failed"], g.counts["missing"]) for g in groups(sweep)}
     assert len(found) == 12
     assert found["regot", "0.02x", "5"] == (0, 0, 2)
     assert found["regot", "0.3x", "5"] == (1, 1, 0)

@@ -86,7 +86,7 @@ def test_ctrl_c_stops_every_worker_once(tmp_path):
 def test_workers_stop_when_the_sweep_is_killed(tmp_path):
     plan = grid(lams=(3,))
     ledger = recorded(tmp_path, plan)
-    worker = [sys.executable, *STAND_IN, str(ledger.folder(plan.cells[0].id).path)]
+    worker = [*STAND_IN, str(ledger.folder(plan.cells[0].id).path)]
     code = f"from otgan.sweep.engine import start; from pathlib import Path; start({worker}, Path({str(tmp_path / 'log')!r})).wait()"
     sweep = subprocess.Popen([sys.executable, "-c", code])
     wait_for(lambda: noted(ledger, plan.cells[0]))
