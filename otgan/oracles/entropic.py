@@ -16,9 +16,13 @@ deviate at the price tau KL(P' 1 | b); tau = inf is the balanced one, and the on
 | `exp(f / lam)` relative to the absorbed potential | scaling `u` |
 
 Iterations run on the kernel (two matrix-vector products, no exponentials), which is many times faster than in the log domain but
-underflows when potentials are far off. So the potentials are absorbed into the kernel after every few iterations, and lam is lowered
-to its target by stages: the density of a nearly feasible plan has an entry of at least one in every row and column, so the next
-stage's kernel, a power of it, cannot empty any.
+underflows when potentials are far off. So the potentials are absorbed into the kernel after every few iterations, and lam is lowered to
+its target by stages. That takes the density to a power, of which rows and columns of a nearly feasible plan keep enough; where they would
+not, potentials start again from hard c-transforms.
+
+What is handed over has exact rows, so mass one: then the value lies at least lam KL(P* | P) below the optimum, and P is off by at most
+sqrt(2 gap / lam) in the sum of absolute differences (Pinsker). A plan of another mass breaks that bound, for a mass M costs the dual no
+more than lam (M - 1 - log M).
 """
 
 from __future__ import annotations
@@ -29,7 +33,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.special import xlogy
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from ott.geometry.geometry import Geometry
 from ott.problems.linear.linear_problem import LinearProblem
 from ott.solvers.linear.acceleration import Momentum
@@ -40,17 +44,28 @@ from otgan.oracles.solution import Solution
 
 LOG_SCALING = 23.0  # scalings are clipped to e^-23 ... e^23; a further move waits for the next absorption
 FLOOR = 1e-30  # smallest mass that is divided by; XLA:CPU flushes anything below 1e-38 to zero
-MOMENTUM = 1.5  # over-relaxation: 2-3 times fewer iterations than plain Sinkhorn, and still safe where 1.7 was not
+LOG_RANGE = 80.0  # of float32's exponential
+HARDLY = 0.9  # a gap that iterations leave above this share of what it was has stalled
+MOMENTUM = 1.5  # over-relaxation: 2-3 times fewer iterations than plain Sinkhorn; where the value falls, its excess over 1 is halved
+
+
+class _Certificate(NamedTuple):
+    gap: Float[Array, ""]  # inf where there is none yet
+    floor: Float[Array, ""]  # the part of it that rounding alone makes
+    misplaced: Float[Array, ""]  # share of the mass that the columns' sums have in the wrong place
 
 
 class _Search(NamedTuple):
-    f: Float[Array, " n"]
+    f: Float[Array, " n"]  # makes the rows exact
     g: Float[Array, " m"]
     stage: Float[Array, ""]  # the lam of the present stage
-    plan: Float[Array, "n m"]  # at f, g and stage: the kernel with the potentials absorbed
-    gap: Float[Array, ""]  # inf before there is one
+    kernel: Float[Array, "n m"]
+    x: Float[Array, " n"]  # diag(x) kernel is the plan at f, g and stage
+    value: Float[Array, ""]  # of the dual at stage, rows exact
+    certificate: _Certificate
     iterations: Int[Array, ""]
     momentum: Float[Array, ""]  # over-relaxation of the last stage
+    stalled: Bool[Array, ""]  # whether the last iterations hardly narrowed the gap
 
 
 def solve_entropic(
@@ -66,6 +81,8 @@ def solve_entropic(
 ) -> Solution:
     """Potentials whose dual value is certified to be within `epsilon` of the optimum, unless the iterations are used up before.
 
+    It gives up earlier where the gap has stalled, and rounding makes most of it and more than `epsilon`: no iteration would help.
+
     Args:
         cost: the cost matrix C.
         lam: weight of the regulariser, units of the cost.
@@ -74,36 +91,45 @@ def solve_entropic(
         anneal: the factor by which lam falls from stage to stage, starting at the costs' spread; 1 starts at lam itself.
         iterations_per_check: iterations between two absorptions, and between two certificates.
         max_iterations: in all; the last ones always run at the true lam.
-        symmetric: the cost is that of a cloud against itself, so f = g, and averaged updates get there in few iterations.
+        symmetric: the cost is that of a cloud against itself, so f = g up to the last update of f, and averaged updates get there in
+            few iterations.
     """
+    lam, epsilon = jnp.asarray(lam, cost.dtype), jnp.asarray(epsilon, cost.dtype)
 
     def look(f: Array, g: Array, stage: Array, iterations: Array, momentum: Array) -> _Search:
-        plan = _plan(cost, f, g, stage)
-        gap = jnp.where(stage > lam, jnp.inf, _certificate(cost, f, g, plan, lam, tau))
-        return _Search(f, g, stage, plan, gap, iterations, momentum)
+        kernel = _plan(cost, f, g, stage)
+        x = 1 / len(f) / jnp.maximum(_product(kernel, jnp.ones_like(g)), FLOOR)
+        exact = f + stage * jnp.log(x)
+        certificate = lax.cond(stage > lam, _no_certificate, _certify, cost, exact, g, kernel, x, lam, tau)
+        return _Search(exact, g, stage, kernel, x, _dual_value(exact, g, tau), certificate, iterations, momentum, jnp.asarray(False))
 
     def unfinished(s: _Search) -> Array:
-        return ~(s.gap <= epsilon) & (s.iterations < max_iterations)  # not gap > epsilon: a NaN is not done
+        gap, floor, _ = s.certificate
+        hopeless = s.stalled & (floor > epsilon) & (gap <= 2 * floor)
+        return ~(gap <= epsilon) & ~hopeless & (s.iterations < max_iterations)  # not gap > epsilon: a NaN is not done
 
     def advance(s: _Search) -> _Search:
         count = jnp.minimum(iterations_per_check, max_iterations - s.iterations)
         f, g = _iterate(s, tau, jnp.where(s.stage > lam, calm, s.momentum), count, symmetric)
         sound = jnp.all(jnp.isfinite(f)) & jnp.all(jnp.isfinite(g))
-        f, g, momentum = jnp.where(sound, f, s.f), jnp.where(sound, g, s.g), jnp.where(sound, s.momentum, calm)
+        f, g = jnp.where(sound, f, s.f), jnp.where(sound, g, s.g)
         iterations = s.iterations + count
-        planned = jnp.maximum(lam, s.stage / anneal)
-        hurry = (iterations + iterations_per_check >= max_iterations) & (planned > lam)
-        f = lax.cond(hurry, lambda: jnp.min(cost - g[None, :], axis=1), lambda: f)  # after a long jump the kernel could overflow
-        return look(f, g, jnp.where(hurry, lam, planned), iterations, momentum)
+        last = iterations + iterations_per_check >= max_iterations
+        stage = jnp.where(last, lam, jnp.maximum(lam, s.stage / anneal))
+        f, g = lax.cond(stage < s.stage, _refill, lambda cost, s, f, g, stage, tau: (f, g), cost, s, f, g, stage, tau)
+        new = look(f, g, stage, iterations, s.momentum)
+        fell = ~(new.value >= s.value - _rounding(f, g)) & (s.stage == lam)
+        stalled = new.certificate.gap > HARDLY * s.certificate.gap
+        return new._replace(momentum=jnp.where(fell, calm + (s.momentum - calm) / 2, s.momentum), stalled=stalled)
 
     calm = jnp.asarray(0.5 if symmetric else 1.0, cost.dtype)  # the symmetric fixed point needs the average of old and new
     eager = calm if symmetric or tau is not None else jnp.asarray(MOMENTUM, cost.dtype)
     f, g, spread = _start(cost, symmetric, tau is not None)
     cold = symmetric or anneal == 1 or max_iterations <= iterations_per_check  # a cloud's plan to itself is near the diagonal
-    first = jnp.where(cold, lam, jnp.maximum(lam, spread))
-    start = _Search(f, g, first, _plan(cost, f, g, first), jnp.full_like(first, jnp.inf), jnp.zeros((), jnp.int32), eager)
-    s = lax.while_loop(unfinished, advance, start)
-    return Solution(s.f, s.g, s.plan, _dual_value(s.f, s.g, s.plan, lam, tau), s.gap, s.iterations, s.gap <= epsilon)
+    first = look(f, g, lam if cold else jnp.maximum(lam, spread), jnp.zeros((), jnp.int32), eager)
+    s = lax.while_loop(unfinished, advance, first._replace(certificate=_no_certificate(cost)))
+    gap, floor, misplaced = s.certificate
+    return Solution(s.f, s.g, s.x[:, None] * s.kernel, s.value, gap, s.iterations, gap <= epsilon, floor, misplaced)
 
 
 def _start(cost: Array, symmetric: bool, relaxed: bool) -> tuple[Array, Array, Array]:
@@ -116,22 +142,41 @@ def _start(cost: Array, symmetric: bool, relaxed: bool) -> tuple[Array, Array, A
     return f, g, jnp.mean(cost) - jnp.mean(f) - jnp.mean(g)
 
 
+def _refill(cost: Array, s: _Search, f: Array, g: Array, stage: Array, tau: Array | None) -> tuple[Array, Array]:
+    """Potentials to go on from at a lower lam, after iterations of a search have led to (f, g): no row or column of theirs is empty.
+
+    f is determined by g, so its hard c-transform loses nothing. It is below the best f by at most stage log m, and the best g is never
+    below its own hard transform (of a relaxed side tau / (tau + lam) times it), so raising g to that climbs.
+    """
+    power = s.stage / stage
+    columns = jnp.exp((g - s.g) / s.stage) * _product(s.x * jnp.exp((f - s.f) / s.stage), s.kernel) * len(g)
+    emptiest = jnp.min(jnp.log(columns) + (0.0 if tau is None else g / tau))
+    safe = (power * emptiest > -LOG_SCALING) & (power * jnp.log(len(g)) < LOG_RANGE)  # exact rows have entries of at most m
+
+    def refill() -> tuple[Array, Array]:
+        hard = jnp.min(cost - g[None, :], axis=1)
+        h = jnp.min(cost - hard[:, None], axis=0) - stage * jnp.log(len(g))
+        return hard, jnp.maximum(g, h if tau is None else h * tau / (tau + stage))
+
+    return lax.cond(safe, lambda: (f, g), refill)
+
+
 def _iterate(s: _Search, tau: Array | None, momentum: Array, count: Array, parallel: bool) -> tuple[Array, Array]:
-    """`count` Sinkhorn iterations on the absorbed kernel, each first on g, then on f: without momentum the rows end exact.
+    """`count` Sinkhorn iterations on the absorbed kernel, each first on g, then on f.
 
     With g absorbed, the semi-relaxed update is ott's own at the marginal b exp(-g / tau).
     """
-    f, g, lam, (n, m) = s.f, s.g, s.stage, s.plan.shape
+    f, g, lam, (n, m) = s.f, s.g, s.stage, s.kernel.shape
     problem = LinearProblem(
-        _Absorbed(kernel_matrix=s.plan, epsilon=1.0),
+        _Absorbed(kernel_matrix=s.kernel, epsilon=1.0),
         a=jnp.full_like(f, 1 / n),
         b=jnp.full_like(g, 1 / m) if tau is None else jnp.maximum(jnp.exp(-g / tau) / m, FLOOR),
         tau_b=1.0 if tau is None else tau / (tau + lam),  # pyright: ignore[reportArgumentType]  # may be traced
     )
     solver = Sinkhorn(lse_mode=False, parallel_dual_updates=parallel, momentum=Momentum(value=momentum))
-    state = SinkhornState(potentials=(jnp.ones_like(f), jnp.ones_like(g)))
+    state = SinkhornState(potentials=(jnp.ones_like(f) if parallel else s.x, jnp.ones_like(g)))  # parallel: f = g, not exact rows
     state = lax.fori_loop(0, count, lambda i, state: solver.kernel_step(problem, state, i), state)
-    log_u, log_v = (jnp.clip(jnp.log(scaling), -LOG_SCALING, LOG_SCALING) for scaling in (state.fu, state.gv))
+    log_u, log_v = (jnp.clip(jnp.log(scaling), -LOG_SCALING, LOG_SCALING) for scaling in (state.fu / s.x, state.gv))
     f, g = f + lam * log_u, g + lam * log_v
     if tau is not None:  # the best common shift in closed form: left to the iterations it takes tau / lam of them
         shift = -tau * jax.nn.logsumexp(-g / tau, b=1 / m)
@@ -148,50 +193,78 @@ class _Absorbed(Geometry):
 
     def apply_kernel(self, vec: Array, eps: Any = None, axis: int = 0) -> Array:
         del eps
-        return jnp.maximum(self.kernel_matrix @ vec if axis == 1 else vec @ self.kernel_matrix, FLOOR)
+        return jnp.maximum(_product(self.kernel_matrix, vec) if axis == 1 else _product(vec, self.kernel_matrix), FLOOR)
+
+
+def _product(a: Array, b: Array) -> Array:
+    """A product in the full precision of its factors, which accelerators round unless told not to."""
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
 def _plan(cost: Array, f: Array, g: Array, lam: Array) -> Array:
     return jnp.exp((f[:, None] + g[None, :] - cost) / lam) / cost.size
 
 
-def _certificate(cost: Array, f: Array, g: Array, plan: Array, lam: Array, tau: Array | None) -> Array:
+def _dual_value(f: Array, g: Array, tau: Array | None) -> Array:
+    """The dual where the plan has mass one."""
+    return jnp.mean(f) + (jnp.mean(g) if tau is None else -tau * jnp.mean(jnp.expm1(-g / tau)))
+
+
+def _no_certificate(cost: Array, *_: Any) -> _Certificate:
+    zero = jnp.zeros((), cost.dtype)
+    return _Certificate(zero + jnp.inf, zero, zero + 1)
+
+
+def _certify(cost: Array, f: Array, g: Array, kernel: Array, x: Array, lam: Array, tau: Array | None) -> _Certificate:
     """A bound on the distance of the dual value at (f, g) from the optimum: the primal of a feasible plan R less that value.
 
-    With P the plan at (f, g), primal(R) - dual(f, g) = lam KL(R | P) [+ tau KL(R' 1 | b exp(-g / tau)) for a relaxed side], both KL
-    generalised. R is P rounded to the marginals.
+    With P = diag(x) kernel the plan at (f, g), of exact rows, primal(R) - dual(f, g) = lam KL(R | P), for R is P rounded to the marginals.
+    Of a relaxed side P is feasible itself, and the difference is tau KL(P' 1 | b exp(-g / tau)), generalised.
     """
+    columns, asked = _product(x, kernel), jnp.full_like(g, 1 / len(g)) if tau is None else jnp.exp(-g / tau) / len(g)
+    misplaced = jnp.sum(jnp.abs(columns - asked)) / 2
     if tau is None:
-        return lam * _rounding_kl(cost, f, g, plan, lam)
-    rows = jnp.sum(plan, 1)
-    columns = (1 / len(f) / jnp.maximum(rows, FLOOR)) @ plan
-    exact = generalized_kl(jnp.full_like(f, -jnp.log(len(f))), jnp.log(rows))  # infinite where a row is empty
-    return lam * exact + tau * generalized_kl(jnp.log(columns), -g / tau - jnp.log(len(g)))
+        exact, rounding = _rounding_kl(cost, f, g, kernel, x, columns, lam)
+    else:
+        exact = tau * generalized_kl(jnp.log(columns), -g / tau - jnp.log(len(g)))
+        rounding = 8 * jnp.finfo(g.dtype).eps * (exact + tau * misplaced)
+    rounding += _rounding_of_potentials(f, g, columns, asked, lam)
+    blurred = jnp.minimum(1.0, _rounding(f, g) / lam / jnp.maximum(misplaced, FLOOR))  # how much of the misplacing rounding explains
+    return _Certificate(exact + rounding, blurred * exact + rounding, misplaced)
 
 
-def _rounding_kl(cost: Array, f: Array, g: Array, plan: Array, lam: Array) -> Array:
-    """An upper bound on KL(R | P) in a few matrix-vector products, for the R of Altschuler, Weed, Rigollet (2017, Algorithm 2).
+def _rounding_kl(cost: Array, f: Array, g: Array, kernel: Array, x: Array, columns: Array, lam: Array) -> tuple[Array, Array]:
+    """An upper bound on lam KL(R | P) in a few matrix-vector products, for the R of Altschuler, Weed, Rigollet (2017, Algorithm 2).
 
-    R = (1 - d) Q + d K, where Q is P with rows and columns scaled down to their marginals, d the mass that this takes away, and K the
-    product of what each row and column then lacks. KL is convex, so KL(R | P) <= (1 - d) KL(Q | P) + d KL(K | P), and of Q and of K the
-    logarithms are sums of a row's and a column's term.
+    R = (1 - d) Q + d K, where Q is P with columns scaled down to their marginal, d the mass that this takes away, and K the product of what
+    each row and column then lacks. KL is convex, so KL(R | P) <= (1 - d) KL(Q | P) + d KL(K | P), and of Q and of K the logarithms are sums
+    of a row's and a column's term. The second number is what rounding may have taken from the first.
     """
-    n, m = plan.shape
-    x = jnp.minimum(1.0, 1 / n / jnp.maximum(jnp.sum(plan, 1), FLOOR))
-    columns = x @ plan
+    n, m = kernel.shape
     y = jnp.minimum(1.0, 1 / m / jnp.maximum(columns, FLOOR))
-    rows_q, columns_q = x * (plan @ y), y * columns
+    rows_q, columns_q = x * _product(kernel, y), y * columns
     lack_rows, lack_columns = jnp.maximum(1 / n - rows_q, 0.0), jnp.maximum(1 / m - columns_q, 0.0)
     d = jnp.clip(jnp.sum(lack_rows), FLOOR, 1 - 1e-6)
-    scaled = rows_q @ jnp.log(x) + columns_q @ jnp.log(y) - (1 - d) * jnp.log1p(-d)
+    scaled = _product(columns_q, jnp.log(y)) - (1 - d) * jnp.log1p(-d)
     k_rows, k_columns = lack_rows / d, lack_columns / jnp.maximum(jnp.sum(lack_columns), FLOOR)
     entropy = xlogy(k_rows, k_rows * n).sum() + xlogy(k_columns, k_columns * m).sum()
-    reach = (k_rows @ cost @ k_columns - k_rows @ f - k_columns @ g) / lam
-    mass = jnp.sum(plan)
-    rounding = 8 * jnp.finfo(plan.dtype).eps * (1 + mass + d * jnp.abs(reach))  # of the sum's terms, so that the bound stays one
-    return jnp.maximum(scaled + d * (entropy + reach) + mass - 1, 0.0) + rounding
+    between, potentials = _product(_product(k_rows, cost), k_columns), _product(k_rows, f) + _product(k_columns, g)
+    eps = jnp.finfo(cost.dtype).eps
+    rounding = 8 * eps * (lam + d * (jnp.abs(between) + jnp.abs(potentials)))
+    return jnp.maximum(lam * (scaled + d * entropy) + d * (between - potentials), 0.0), rounding
 
 
-def _dual_value(f: Array, g: Array, plan: Array, lam: Array, tau: Array | None) -> Array:
-    columns = jnp.mean(g) if tau is None else -tau * jnp.mean(jnp.expm1(-g / tau))
-    return jnp.mean(f) + columns - lam * (jnp.sum(plan) - 1)
+def _rounding_of_potentials(f: Array, g: Array, columns: Array, asked: Array, lam: Array) -> Array:
+    """What rounding f, g and f + g - C may cost the dual value, units of the cost: in the mean of it, and of the mass that it makes.
+
+    Each exponent is off by at most eps (|f_i| + |g_j|) / lam, so by the inequality of Cauchy and Schwarz the mass grows at most by the
+    root of the product of the means of exp(2 eps |f_i| / lam) and exp(2 eps |g_j| / lam).
+    """
+    eps = jnp.finfo(f.dtype).eps
+    grown = jnp.log1p(jnp.mean(jnp.expm1(2 * eps * jnp.abs(f) / lam))) + jnp.log1p(_product(columns, jnp.expm1(2 * eps * jnp.abs(g) / lam)))
+    return lam * jnp.expm1(grown / 2) + eps * (jnp.mean(jnp.abs(f)) + _product(asked, jnp.abs(g)))
+
+
+def _rounding(f: Array, g: Array) -> Array:
+    """Of a mean of potentials, about."""
+    return jnp.finfo(f.dtype).eps * (jnp.mean(jnp.abs(f)) + jnp.mean(jnp.abs(g)))
