@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.scipy.special import xlogy
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from ott.geometry.geometry import Geometry
 from ott.problems.linear.linear_problem import LinearProblem
 from ott.solvers.linear.acceleration import Momentum
@@ -45,7 +45,7 @@ from otgan.oracles.solution import Solution
 LOG_SCALING = 23.0  # scalings are clipped to e^-23 ... e^23; a further move waits for the next absorption
 FLOOR = 1e-30  # smallest mass that is divided by; XLA:CPU flushes anything below 1e-38 to zero
 LOG_RANGE = 80.0  # of float32's exponential
-HARDLY = 0.9  # a gap that iterations leave above this share of what it was has stalled
+PATIENCE = 10  # certificates that find no smaller gap, before rounding is blamed
 MOMENTUM = 1.5  # over-relaxation: 2-3 times fewer iterations than plain Sinkhorn; where the value falls, its excess over 1 is halved
 
 
@@ -65,7 +65,8 @@ class _Search(NamedTuple):
     certificate: _Certificate
     iterations: Int[Array, ""]
     momentum: Float[Array, ""]  # over-relaxation of the last stage
-    stalled: Bool[Array, ""]  # whether the last iterations hardly narrowed the gap
+    least: Float[Array, ""]  # the smallest gap so far
+    waited: Int[Array, ""]  # certificates since then
 
 
 def solve_entropic(
@@ -81,7 +82,7 @@ def solve_entropic(
 ) -> Solution:
     """Potentials whose dual value is certified to be within `epsilon` of the optimum, unless the iterations are used up before.
 
-    It gives up earlier where the gap has stalled, and rounding makes most of it and more than `epsilon`: no iteration would help.
+    It gives up earlier where the gap stays where it is, and rounding makes most of it and more than `epsilon`: no iteration would help.
 
     Args:
         cost: the cost matrix C.
@@ -101,11 +102,11 @@ def solve_entropic(
         x = 1 / len(f) / jnp.maximum(_product(kernel, jnp.ones_like(g)), FLOOR)
         exact = f + stage * jnp.log(x)
         certificate = lax.cond(stage > lam, _no_certificate, _certify, cost, exact, g, kernel, x, lam, tau)
-        return _Search(exact, g, stage, kernel, x, _dual_value(exact, g, tau), certificate, iterations, momentum, jnp.asarray(False))
+        return _Search(exact, g, stage, kernel, x, _dual_value(exact, g, tau), certificate, iterations, momentum, certificate.gap, jnp.zeros((), jnp.int32))
 
     def unfinished(s: _Search) -> Array:
         gap, floor, _ = s.certificate
-        hopeless = s.stalled & (floor > epsilon) & (gap <= 2 * floor)
+        hopeless = (s.waited >= PATIENCE) & (floor > epsilon) & (gap <= 2 * floor)
         return ~(gap <= epsilon) & ~hopeless & (s.iterations < max_iterations)  # not gap > epsilon: a NaN is not done
 
     def advance(s: _Search) -> _Search:
@@ -119,15 +120,16 @@ def solve_entropic(
         f, g = lax.cond(stage < s.stage, _refill, lambda cost, s, f, g, stage, tau: (f, g), cost, s, f, g, stage, tau)
         new = look(f, g, stage, iterations, s.momentum)
         fell = ~(new.value >= s.value - _rounding(f, g)) & (s.stage == lam)
-        stalled = new.certificate.gap > HARDLY * s.certificate.gap
-        return new._replace(momentum=jnp.where(fell, calm + (s.momentum - calm) / 2, s.momentum), stalled=stalled)
+        waited = jnp.where(new.least < s.least, 0, s.waited + (new.stage == lam))
+        momentum = jnp.where(fell, calm + (s.momentum - calm) / 2, s.momentum)
+        return new._replace(momentum=momentum, least=jnp.minimum(new.least, s.least), waited=waited)
 
     calm = jnp.asarray(0.5 if symmetric else 1.0, cost.dtype)  # the symmetric fixed point needs the average of old and new
     eager = calm if symmetric or tau is not None else jnp.asarray(MOMENTUM, cost.dtype)
     f, g, spread = _start(cost, symmetric, tau is not None)
     cold = symmetric or anneal == 1 or max_iterations <= iterations_per_check  # a cloud's plan to itself is near the diagonal
     first = look(f, g, lam if cold else jnp.maximum(lam, spread), jnp.zeros((), jnp.int32), eager)
-    s = lax.while_loop(unfinished, advance, first._replace(certificate=_no_certificate(cost)))
+    s = lax.while_loop(unfinished, advance, first._replace(certificate=_no_certificate(cost), least=jnp.full_like(lam, jnp.inf)))
     gap, floor, misplaced = s.certificate
     return Solution(s.f, s.g, s.x[:, None] * s.kernel, s.value, gap, s.iterations, gap <= epsilon, floor, misplaced)
 

@@ -41,7 +41,7 @@ from otgan.models.potentials import make_potential
 from otgan.oracles.ascent import Climber, climb, start
 from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
-from otgan.oracles.quadratic import solve_quadratic
+from otgan.oracles.quadratic import exact_shift, solve_quadratic
 
 STRICTER = 10.0  # the batch's own dual is solved so many times more closely than epsilon, so that the estimate is of the networks
 ASSESSED = 4  # batches of so many times the size judge the potentials of a finished run
@@ -160,25 +160,7 @@ def best_shift(
     V = V.reshape(-1, 1) if together else V
     if regularizer == "kl":
         return -lam * (jax.nn.logsumexp(V / lam, axis=0) - jnp.log(len(V)))
-    return _root(V, lam)
-
-
-def _root(V: Float[Array, "n m"], lam: Float[Array, ""]) -> Float[Array, " m"]:
-    """The s_j with mean_i (V_ij + s_j)_+ = lam, by Newton's method, which on a convex function falls to the root from above."""
-
-    def excess(s: Array) -> Array:
-        return jnp.mean(jnp.maximum(V + s[None], 0), axis=0) - lam
-
-    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        s, h, k = state
-        s = s - h / jnp.maximum(jnp.mean(V + s[None] > 0, axis=0), 1 / len(V))
-        return s, excess(s), k + 1
-
-    def unfinished(state: tuple[Array, Array, Array]) -> Array:
-        return ~(jnp.max(jnp.abs(state[1])) <= NEWTON_TOLERANCE * lam) & (state[2] < NEWTON_STEPS)
-
-    s = lam - jnp.mean(V, axis=0)  # above the root, by Jensen's inequality
-    return lax.while_loop(unfinished, step, (s, excess(s), jnp.zeros((), jnp.int32)))[0]
+    return exact_shift(V.T, lam, NEWTON_TOLERANCE, NEWTON_STEPS)
 
 
 def _begin(oracle: Neural, potential: Network, key: Array) -> State:

@@ -36,7 +36,9 @@ CG_TOLERANCE = 0.1  # on the residual; 0.03 to 0.3 cost about the same
 OVERSHOOT = 0.3  # a step is taken if the slope at its end is above minus this share of the slope at its start
 SHORTENINGS = 8
 FITTINGS = 10  # proportional fittings before rounding: the gap of a loose solve is 4 to 11 times smaller for them (n = 512, 256)
-SETTLINGS = 3  # leave a loose plan a mass of 1 to 1e-2 or better
+SETTLINGS = 3  # of rows before a certificate: leave a loose plan a mass of 1 to 1e-2 or better
+EXACT, MOST_SETTLINGS = 1e-5, 50  # of rows at the end: relative error, and Newton steps
+PATIENCE = 30  # certificates that find no smaller gap, before rounding is blamed: with a tiny lam the gap jumps about on its way
 TINY = 1e-30  # smaller numbers are flushed to zero by some devices
 
 
@@ -54,8 +56,11 @@ class State(NamedTuple):
 
     f: Float[Array, " n"]
     g: Float[Array, " m"]
-    settled: Float[Array, " n"]  # f after `_settle`, what is handed over; Newton itself does better to go on from f
-    gap: Float[Array, ""]  # of (settled, g), units of the cost
+    settled: Float[Array, " n"]  # f with rows nearly exact, what is handed over; Newton itself does better to go on from f
+    gap: Float[Array, ""]  # of (settled, g), units of the problem
+    floor: Float[Array, ""]  # the part of it that rounding makes
+    least: Float[Array, ""]  # the smallest gap so far
+    waited: Int[Array, ""]  # certificates since then
     iterations: Int[Array, ""]
 
 
@@ -164,19 +169,26 @@ def _newton_step(f: Array, g: Array, C: Array, lam: Array) -> tuple[Array, Array
     return lax.cond(worst < 1, lambda: (f, g), lambda: _wake(f, g, C, lam))
 
 
-def _settle(f: Array, g: Array, C: Array, lam: Array) -> Array:
-    """Bring the row means of w near 1 at fixed g, by Newton steps on each row's own equation, mean_j (V_ij)_+ = lam.
+def exact_shift(V: Float[Array, "n m"], lam: Float[Array, ""], tolerance: float, most: int) -> Float[Array, " n"]:
+    """What to add to each row so that mean_j (V_ij + s_i)_+ = lam, up to a relative error, by at most so many Newton steps.
 
-    A step of all potentials leaves too much density behind, up to three times too much when it is the last of few: the new
-    entries of the support come on top. Rows are settled before a solution is judged, so that a loose plan has nearly mass 1.
+    The function is convex: where the first step leads is above the root, and the others fall to it, past a kink or more each.
     """
 
-    def newton(_, f):
-        V = _excess(f, g, C)
-        active = _row_means((V > 0).astype(C.dtype), jnp.ones_like(g))
-        return f + (lam - _row_means(jnp.maximum(V, 0), jnp.ones_like(g))) / jnp.maximum(active, 1 / len(g))
+    def excess(s: Array) -> Array:
+        return _row_means(jnp.maximum(V + s[:, None], 0), jnp.ones_like(V[0])) - lam
 
-    return lax.fori_loop(0, SETTLINGS, newton, f)
+    def step(state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        s, h, k = state
+        active = _row_means((V + s[:, None] > 0).astype(V.dtype), jnp.ones_like(V[0]))
+        s = s - h / jnp.maximum(active, 1 / V.shape[1])
+        return s, excess(s), k + 1
+
+    def unfinished(state: tuple[Array, Array, Array]) -> Array:
+        return ~(jnp.max(jnp.abs(state[1])) <= tolerance * lam) & (state[2] < most)
+
+    seen = jnp.maximum(lam - V.max(1), 0)  # a row without density has no slope to follow
+    return lax.while_loop(unfinished, step, (seen, excess(seen), jnp.zeros((), jnp.int32)))[0]
 
 
 def _scalings(w: Array) -> tuple[Array, Array]:
@@ -194,8 +206,8 @@ def _scalings(w: Array) -> tuple[Array, Array]:
     return u, v / jnp.maximum(v * _column_means(w, u), 1)
 
 
-def _certified_gap(f: Array, g: Array, C: Array, lam: Array) -> Array:
-    """Primal value of a plan w' with exact marginals minus the dual value at (f, g), as terms that are all >= 0.
+def _certified_gap(f: Array, g: Array, C: Array, lam: Array) -> tuple[Array, Array]:
+    """Primal value of a plan w' with exact marginals minus the dual value at (f, g), as terms that are all >= 0; and rounding's part of it.
 
     The marginals of w' turn mean(f) + mean(g) into mean(w' (V + C)); with V = lam w - (-V)_+ the difference of the two values is
     lam/2 mean((w' - w)^2) + mean(w' (-V)_+): no cancellation. Here w' = u w v + rest, and w (-V)_+ = 0.
@@ -206,7 +218,11 @@ def _certified_gap(f: Array, g: Array, C: Array, lam: Array) -> Array:
     columns = jnp.maximum(1 - v * _column_means(w, u), 0)
     rest = rows[:, None] * (columns / jnp.maximum(columns.mean(), TINY))[None, :]
     change = (u[:, None] * v[None, :] - 1) * w + rest
-    return (lam / 2 * change**2 + rest * jnp.maximum(-_excess(f, g, C), 0)).mean()
+    exact = (lam / 2 * change**2 + rest * jnp.maximum(-_excess(f, g, C), 0)).mean()
+    blur = jnp.finfo(C.dtype).eps * (jnp.abs(f).mean() + jnp.abs(g).mean() + 1)  # of V; 1: the mean of w C is at most about that of f + g
+    rounding = 4 * blur + 8 * jnp.finfo(C.dtype).eps * lam * (w**2).mean()
+    misplaced = jnp.abs(1 - _column_means(w, jnp.ones_like(f))).mean() / 2
+    return exact + rounding, rounding + exact * jnp.minimum(1.0, blur / lam / jnp.maximum(misplaced, TINY))
 
 
 def _schedule(problem: Problem, max_iterations: int) -> tuple[Array, Callable[[Array], Array]]:
@@ -224,17 +240,22 @@ def _cold_start(C: Array, lam: Array) -> tuple[Array, Array]:
 
 
 def _finish(problem: Problem, state: State, epsilon: Array) -> Solution:
+    """The solution, its rows made exact: an ascent, so that the certificate holds. What rounding leaves of them is divided away."""
     C, lam, low, scale = problem
-    w = _density(state.settled, state.g, C, lam)
-    value = state.settled.mean() + state.g.mean() - lam / 2 * (w**2).mean()
+    f = state.settled + exact_shift(_excess(state.settled, state.g, C), lam, EXACT, MOST_SETTLINGS)
+    w = _density(f, state.g, C, lam)
+    value = f.mean() + state.g.mean() - lam / 2 * (w**2).mean()
+    w = w / jnp.maximum(_row_means(w, jnp.ones_like(state.g)), TINY)[:, None]
     return Solution(
-        f=scale * state.settled + low / 2,
+        f=scale * f + low / 2,
         g=scale * state.g + low / 2,
         plan=w / w.size,
         value=scale * value + low,
-        gap=state.gap,
+        gap=scale * state.gap,
         iterations=state.iterations,
-        converged=state.gap <= epsilon,
+        converged=scale * state.gap <= epsilon,
+        floor=scale * state.floor,
+        misplaced=jnp.abs(1 - _column_means(w, jnp.ones_like(f))).mean() / 2,
     )
 
 
@@ -256,33 +277,37 @@ def solve_quadratic(
         max_iterations: budget of Newton steps, at least 1. Half of it, at most, goes to larger lam, where nothing is certified.
 
     Returns:
-        The solution; `iterations` counts Newton steps: three passes over the matrix and about ten products with a vector. The plan's row
-        sums are nearly 1/n at any epsilon, its column sums are 1/m only at the optimum. The gap is exact up to rounding of the potentials.
+        The solution; `iterations` counts Newton steps: three passes over the matrix and about ten products with a vector. The gap takes
+        account of rounding; where that makes most of it and more than epsilon, the solve gives up before its budget.
     """
     lam, epsilon = jnp.asarray(lam, cost.dtype), jnp.asarray(epsilon, cost.dtype)
     problem = _normalise(cost, lam)
     annealing, lam_after = _schedule(problem, max_iterations)
-    unknown = jnp.full((), jnp.inf, cost.dtype)
 
     def step(_, state):
         k = state.iterations + 1
         f, g = _newton_step(state.f, state.g, problem.C, lam_after(k))
-        return State(f, g, state.settled, state.gap, k)
+        return state._replace(f=f, g=g, iterations=k)
 
-    def judge(f, g):
-        settled = _settle(f, g, problem.C, problem.lam)
-        return settled, problem.scale * _certified_gap(settled, g, problem.C, problem.lam)
+    def judge(state):
+        C, lam = problem.C, problem.lam
+        settled = state.f + exact_shift(_excess(state.f, state.g, C), lam, 0.0, SETTLINGS)
+        gap, floor = _certified_gap(settled, state.g, C, lam)
+        waited = jnp.where(gap < state.least, 0, state.waited + 1)
+        return state._replace(settled=settled, gap=gap, floor=floor, least=jnp.minimum(gap, state.least), waited=waited)
 
     def check(state):
         steps = jnp.minimum(iterations_per_check, max_iterations - state.iterations)
-        f, g, _, _, k = lax.fori_loop(0, steps, step, state)
-        settled, gap = lax.cond(k >= annealing, judge, lambda f, g: (f, unknown), f, g)
-        return State(f, g, settled, gap, k)
+        state = lax.fori_loop(0, steps, step, state)
+        return lax.cond(state.iterations >= annealing, judge, lambda state: state._replace(settled=state.f), state)
 
     def unfinished(state):
-        uncertain = (state.iterations < annealing) | ~(state.gap <= epsilon)  # an infinite epsilon still waits for the true lam
+        hopeless = (state.waited >= PATIENCE) & (problem.scale * state.floor > epsilon) & (state.gap <= 2 * state.floor)
+        reached = (problem.scale * state.gap <= epsilon) | hopeless
+        uncertain = (state.iterations < annealing) | ~reached  # an infinite epsilon still waits for the true lam
         return uncertain & (state.iterations < max_iterations)
 
     f, g = _cold_start(problem.C, lam_after(jnp.asarray(0)))
-    start = State(f, g, f, unknown, jnp.zeros((), jnp.int32))
+    nothing, none = jnp.zeros((), cost.dtype), jnp.zeros((), jnp.int32)
+    start = State(f, g, f, nothing + jnp.inf, nothing, nothing + jnp.inf, none, none)
     return _finish(problem, lax.while_loop(unfinished, check, start), epsilon)

@@ -7,20 +7,21 @@ With x_i real, y_j = G(z_j), and d = d_{c,lam} the KL- or L2-regularised transpo
     energy    d(x, y) + d(x, y') + d(x', y) + d(x', y') - 2 d(x, x') - 2 d(y, y')
                                                          Salimans et al. (ICLR 2018), Algorithm 1; each batch in two halves x, x' and y, y'
 
-Each d is solved to a certified gap of at most epsilon. Then d moves with the cost as <P, C>, the plan P fixed (envelope theorem).
+Each d is solved to a certified gap of at most epsilon. Then d moves with the cost as <P, C>, the plan P fixed (envelope theorem). Where the
+cost is fixed d(x, x) moves nobody: it is left out of what is solved, and of the numbers that are reported.
 A lam in multiples of the mean cost is a number like any other to the gradient: it does not follow the cost.
 Where the marginal of the generated side is relaxed (finite tau), that is d(x, y)'s alone; the other terms stay balanced.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.sharding import Mesh
+from jaxtyping import Float
 
 from otgan.clouds import Clouds, draw_latents, draw_reals, spread_out
 from otgan.config import Config, Regularized
@@ -32,11 +33,14 @@ from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
 
 
+Between = Literal["both", "kind", "self"]  # real and generated; two clouds of one kind; a cloud and itself
+
+
 class Term(NamedTuple):
     """One d in a loss."""
 
     weight: float
-    between: Literal["both", "kind", "self"]  # real and generated; two clouds of one kind; a cloud and itself
+    between: Between
     matrix: Array  # its cost
 
 
@@ -65,7 +69,8 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
             case "regot":
                 return [Term(1.0, "both", cost(x, y))]
             case "sinkhorn":
-                return [Term(2.0, "both", cost(x, y)), Term(-1.0, "self", cost(y, y)), Term(-1.0, "self", cost(x, x))]
+                own = [Term(-1.0, "self", cost(x, x))] if config.cost.learned else []
+                return [Term(2.0, "both", cost(x, y)), Term(-1.0, "self", cost(y, y)), *own]
             case "energy":
                 (x1, x2), (y1, y2) = jnp.split(x, 2), jnp.split(y, 2)
                 across = [Term(1.0, "both", cost(a, b)) for a in (x1, x2) for b in (y1, y2)]
@@ -101,15 +106,26 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
 def solve_terms(oracle: Regularized, terms: list[Term], mean_cost: Array) -> list[Solution]:
     """The duals of all terms, at one lam and one epsilon: those of the real-generated cost's scale."""
     lam, epsilon = jnp.asarray(oracle.lam.times(mean_cost)), jnp.asarray(oracle.epsilon.times(mean_cost))
+    tau = jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None
+    return [solve_term(oracle, t.matrix, lam, epsilon, tau, t.between) for t in terms]
+
+
+def solve_term(
+    oracle: Regularized,
+    cost: Float[Array, "n m"],
+    lam: Float[Array, ""],
+    epsilon: Float[Array, ""],
+    tau: Float[Array, ""] | None,
+    between: Between = "both",
+) -> Solution:
+    """One dual as training solves it: by the oracle's regulariser, cadence and budget; amounts in units of the cost."""
     limits = {"iterations_per_check": oracle.check_every(), "max_iterations": oracle.max_iterations}
     match oracle.regularizer:
         case "kl":
-            tau = jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None
-            solve = partial(solve_entropic, lam=lam, epsilon=epsilon, anneal=oracle.anneal, **limits)
-            options = {"both": {"tau": tau}, "kind": {}, "self": {"symmetric": True}}
-            return [solve(t.matrix, **options[t.between]) for t in terms]
+            relaxed, symmetric = tau if between == "both" else None, between == "self"
+            return solve_entropic(cost, lam, epsilon, relaxed, anneal=oracle.anneal, symmetric=symmetric, **limits)
         case "l2":
-            return [solve_quadratic(t.matrix, lam, epsilon, **limits) for t in terms]
+            return solve_quadratic(cost, lam, epsilon, **limits)
 
 
 def _weighted(terms: list[Term], values: list[Array]) -> Array:
@@ -117,12 +133,28 @@ def _weighted(terms: list[Term], values: list[Array]) -> Array:
 
 
 def _info(oracle: Regularized, terms: list[Term], solutions: list[Solution], mean_cost: Array) -> Info:
-    """`dual_value` is the loss's; `dual_gap` the largest of its terms' (each is held to epsilon), `dual_iterations` their sum."""
+    """Of several duals the largest gap (each is held to epsilon) and the sum of iterations; of the loss that they make, what bounds it."""
+    least, most = _interval(terms, solutions)
     return {
         "dual_value": _weighted(terms, [s.value for s in solutions]),
-        "dual_gap": jnp.max(jnp.stack([s.gap for s in solutions])),
+        "dual_gap": _largest([s.gap for s in solutions]),
+        "dual_floor": _largest([s.floor for s in solutions]),
         "dual_iterations": jnp.sum(jnp.stack([s.iterations for s in solutions])),
         "dual_converged": jnp.all(jnp.stack([s.converged for s in solutions])),
+        "loss_at_least": least,
+        "loss_at_most": most,
+        "misplaced_mass": _largest([s.misplaced for s in solutions]),
         "ready": True,
         **in_units_of_cost(mean_cost, lam=oracle.lam, epsilon=oracle.epsilon),
     }
+
+
+def _interval(terms: list[Term], solutions: list[Solution]) -> tuple[Array, Array]:
+    """Where the loss of exact duals lies: each is between its value and that plus its gap."""
+    lowest = [s.value if t.weight > 0 else s.value + s.gap for t, s in zip(terms, solutions, strict=True)]
+    highest = [s.value + s.gap if t.weight > 0 else s.value for t, s in zip(terms, solutions, strict=True)]
+    return _weighted(terms, lowest), _weighted(terms, highest)
+
+
+def _largest(values: list[Array]) -> Array:
+    return jnp.max(jnp.stack(values))
