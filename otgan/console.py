@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 10.0  # between two plain lines
 
-SHARES = ("high_quality", "converged_share", "conjugate_converged_share", "without_mass_of_memory")
+SHARES = ("misplaced_mass", "high_quality", "converged_share", "conjugate_converged_share", "without_mass_of_memory")
 FORMATS = {
     "steps_per_second": "{:.1f}",
     "dual_iterations_per_step": "{:.1f}",
@@ -39,6 +39,11 @@ MEANINGS = {
     "mode_kl": "KL of the modes' masses from uniform, 20,000 samples",
     "mode_kl_floor": "the same of the training data",
     "loss": "last window's loss",
+    "loss_at_least": "with duals solved exactly it would lie between this",
+    "loss_at_most": "and this",
+    "misplaced_mass": "last window's largest share of a plan's mass that is not where the marginals want it",
+    "far_off_steps": "steps that moved by a plan with more than half of its mass in the wrong place",
+    "dual_floor": "the part of the gap that rounding makes: no epsilon below it can be certified",
     "mean_cost": "last window's mean cost of a real and a generated point",
     "lam": "weight of the regularizer, units of the cost",
     "lam_over_mean_cost": "the same in multiples of the mean cost",
@@ -77,6 +82,7 @@ class Ticker:
         self._bar = Bar(*columns, console=console, disable=not self._live)
         self._task = self._bar.add_task(config.name, total=1.0, line="compiling")
         self._printed = time.monotonic()
+        self._warned = False
 
     def __enter__(self) -> Ticker:
         self._bar.start()
@@ -93,10 +99,19 @@ class Ticker:
 
     def advance(self, progress: Progress) -> None:
         """Move the bar, or print a line now and then."""
+        self._warn(progress)
         if not self._quiet and not self._live and time.monotonic() - self._printed > LINE_SECONDS:
             self._printed = time.monotonic()
             self._console.print(self._line(progress), highlight=False, soft_wrap=True)
         self._bar.update(self._task, completed=_share(self._config, progress), line=self._line(progress))
+
+    def _warn(self, progress: Progress) -> None:
+        """Say once where no dual can be certified to the epsilon asked for."""
+        floor, epsilon = progress.last.get("dual_floor", 0.0), progress.last.get("epsilon", 0.0)
+        if floor > epsilon and not self._warned:
+            self._warned = True
+            said = f"epsilon {epsilon:.2g} cannot be certified: rounding alone makes a gap of {floor:.2g}. Give a larger --epsilon or --lam"
+            self._console.print(said, highlight=False, soft_wrap=True, style="yellow")
 
     def _line(self, progress: Progress) -> str:
         share = _share(self._config, progress)
@@ -227,7 +242,8 @@ def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
     """The three diagnoses of `otgan.diagnosis.command.diagnose`."""
     mean = found["mean_cost"]
     console.print(f"diagnosis of {found['run']}, step {found['step']:,}", markup=False, soft_wrap=True)
-    console.print(f"\nthe gradient's error on a batch of {found['batch']} in float64; mean cost {mean:.4g}, L0 {found['L0']:.4g}")
+    whose = "the dual that trains" if found["own_dual"] else "a KL-regularised dual, which this run does not train by"
+    console.print(f"\nthe gradient of {whose}, on a batch of {found['batch']}; mean cost {mean:.4g}, L0 {found['L0']:.4g}")
     rows = [
         (f"{r['lam'] / mean:.3g}x", f"{r['epsilon'] / mean:.3g}x", *(f"{r[k]:.3g}" for k in ("suboptimality", "error", "bound", "ratio")))
         for r in found["gradients"]

@@ -32,13 +32,25 @@ from otgan.pictures import save_scatter, save_sheet
 from otgan.records import TOTALS, Recorder, windows
 from otgan.runs import RunFolder
 from otgan.signals import interruptible
-from otgan.step import MUST_BE_FINITE, Stepper, TrainState, healthy
+from otgan.step import MUST_BE_FINITE, Stepper, TrainState, absurd, healthy
 from otgan.system import System, build, make_mesh
 
 ROOM = 500  # steps in one dispatch at most
 PACE = 0.5  # seconds that a dispatch should take: often enough for a live bar and for Ctrl-C, rare enough for Python not to matter
 SHOWN = 64  # images in a picture
-LAST = ("loss", "mean_cost", "lam", "lam_over_mean_cost", "epsilon", "epsilon_over_mean_cost")  # of the last window, in the summary
+LAST = (
+    "loss",
+    "loss_at_least",
+    "loss_at_most",
+    "misplaced_mass",
+    "dual_floor",
+    "mean_cost",
+    "lam",
+    "lam_over_mean_cost",
+    "epsilon",
+    "epsilon_over_mean_cost",
+)  # of the last window, in the summary
+FAR_OFF = 0.5  # misplaced mass from which on a step is counted
 JUDGE_SEED = 2018  # of the latents that are drawn or judged: the same for every run
 
 
@@ -50,6 +62,7 @@ class Progress:
     seconds: float = 0.0  # of training: without compilation, pictures, checkpoints
     solved: int = 0  # duals solved: as many as steps, where a solve is not cut into chunks
     converged: int = 0  # those that reached epsilon
+    far_off: int = 0  # steps that moved by a plan with more than half of its mass in the wrong place
     dual_iterations: int = 0
     generator_steps: int = 0  # updates of the generator
     examples: int = 0  # real and generated ones that the solves looked at
@@ -214,6 +227,7 @@ def advance(
     progress.step += sound
     progress.solved += int(records["ready"].sum())
     progress.converged += int((records["ready"] & records["dual_converged"]).sum())
+    progress.far_off += int((records.get("misplaced_mass", np.zeros(sound)) > FAR_OFF).sum())
     return steps.state, verdict
 
 
@@ -231,6 +245,10 @@ def _verdict(records: dict[str, np.ndarray], before: int, strict: bool) -> tuple
     broken = [f"{name} became {records[name][-1]}" for name in MUST_BE_FINITE if not np.isfinite(records[name][-1])]
     if broken:
         return Verdict("diverged", f"{' and '.join(broken)} {at}; the last good state is kept"), taken - 1
+    newest = {name: values[-1] for name, values in records.items()}
+    if absurd(newest):
+        off = f"{newest['misplaced_mass']:.0%} of the plan's mass is in the wrong place {at}, after all iterations of its dual"
+        return Verdict("diverged", f"{off}: raise oracle.lam or oracle.max_iterations; the last good state is kept"), taken - 1
     if strict and records["ready"][-1] and not records["dual_converged"][-1]:
         gap, epsilon = records["dual_gap"][-1], records["epsilon"][-1]
         reason = f"the dual {at} has a gap of {gap:.3g}, above epsilon {epsilon:.3g}, after all its iterations (on_budget = stop)"
@@ -346,6 +364,7 @@ def summarize(progress: Progress) -> dict[str, Any]:
     return {
         **{name: value for name, value in last.items() if value is not None},
         "converged_share": progress.converged_share,
+        **({"far_off_steps": progress.far_off} if progress.far_off else {}),
         "seconds": progress.seconds,
         **{total: getattr(progress, total) for total in TOTALS},
         "dual_iterations_per_step": progress.dual_iterations / progress.step if progress.step else 0.0,

@@ -12,7 +12,7 @@ from tensorboardX import SummaryWriter
 from otgan.runs import RunFolder
 from otgan.step import OF_UPDATES
 
-WORST = ("dual_gap",)  # of a window the largest is kept: a mean would hide the step that missed
+WORST = ("dual_gap", "dual_floor", "misplaced_mass")  # of a window the largest is kept: a mean would hide the step that missed
 TOTALS = ("dual_iterations", "generator_steps", "examples")  # of a window the sum; the run's lines carry their totals so far
 
 

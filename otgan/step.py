@@ -20,6 +20,7 @@ from otgan.oracles import NOBODY, Family, Players
 Record = dict[str, Array]  # scalars of one step
 
 MUST_BE_FINITE = ("dual_value", "dual_gap", "loss", "gradient_norm", "parameter_norm")
+ABSURD = 0.9  # misplaced mass of a plan that nobody should follow
 OF_UPDATES = ("loss", "gradient_norm", "parameter_norm")  # means over a step's updates; 0 in a step that has none
 
 
@@ -60,14 +61,19 @@ def make_stepper(config: Config, family: Family, networks: Players) -> Stepper:
         solved = state._replace(dual=dual, solves=state.solves + 1)
         after, seen = _move_where_ready(move, info["ready"], solved, held, clouds)
         record = {name: jnp.asarray(value) for name, value in {**info, **seen}.items()}
-        return _unless_broken(after, state, record), record
+        return unless_broken(after, state, record), record
 
     return Stepper(init, step)
 
 
 def healthy(record: Record) -> Array:
-    """Whether all that steers the run is finite, given one step's record."""
-    return jnp.all(jnp.isfinite(jnp.stack([record[name] for name in MUST_BE_FINITE])))
+    """Whether all that steers the run is finite and no plan is absurd, given one step's record."""
+    return jnp.all(jnp.isfinite(jnp.stack([record[name] for name in MUST_BE_FINITE]))) & ~absurd(record)
+
+
+def absurd(record: Record) -> Any:
+    """Whether a dual that did not reach epsilon left a plan with nearly all of its mass in the wrong place; one step's record, or many."""
+    return (record.get("misplaced_mass", jnp.zeros(())) > ABSURD) & ~record["dual_converged"]
 
 
 def _move_where_ready(move: Callable, ready: Any, solved: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
@@ -85,7 +91,7 @@ def _move_where_ready(move: Callable, ready: Any, solved: TrainState, held: Any,
     return lax.cond(ready, move_all, lambda state: (state, nothing), solved)
 
 
-def _unless_broken(after: TrainState, before: TrainState, record: Record) -> TrainState:
+def unless_broken(after: TrainState, before: TrainState, record: Record) -> TrainState:
     """A step with a number that is not finite leaves no trace in the state."""
     ok = healthy(record)
     return jax.tree.map(lambda new, old: jnp.where(ok, new, old), after, before)

@@ -41,7 +41,7 @@ def _look(g, C, lam, tau, rows):
 
 
 def _kl_rows(g, C, lam):
-    n, m = C.shape
+    n, _m = C.shape
     V = (g[None] - C) / lam
     top = V.max(1, keepdims=True)
     E = np.exp(V - top)

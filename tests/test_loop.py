@@ -6,6 +6,7 @@ import shutil
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import FAMILIES, Silent, dataset, run, tiny_config
@@ -17,6 +18,7 @@ from otgan.data import Form
 from otgan.errors import UserError
 from otgan.loop import picture_steps, prepare, train
 from otgan.runs import RunFolder
+from otgan.step import unless_broken
 from otgan.system import build
 
 
@@ -184,6 +186,64 @@ def test_on_budget_stop_ends_the_run_at_the_first_step_that_misses_epsilon(tmp_p
     assert outcome.state == "stopped"
     assert outcome.progress.step == 1
     assert "above epsilon 1e-06" in outcome.reason
+
+
+def misplacing(config, **forced):
+    """A run whose records from the third step on say something else."""
+    together = prepare(config, dataset(config))
+    stepper = together.system.stepper
+
+    def step(state, clouds):
+        after, record = stepper.step(state, clouds)
+        late = state.solves >= 2
+        record = {
+            **record,
+            **{name: jnp.where(late, jnp.asarray(value, record[name].dtype), record[name]) for name, value in forced.items()},
+        }
+        return unless_broken(after, state, record), record
+
+    return together._replace(system=together.system._replace(stepper=stepper._replace(step=step)))
+
+
+def begun(config, path):
+    path.mkdir()
+    folder = RunFolder(path)
+    folder.create(config.json())
+    return folder
+
+
+def test_steps_by_plans_that_are_far_off_are_counted(tmp_path):
+    config = tiny_config()
+    outcome = train(misplacing(config, misplaced_mass=0.6), begun(config, tmp_path / "run"), Silent())
+    assert outcome.state == "finished"
+    assert outcome.summary["far_off_steps"] == 38
+    assert outcome.summary["misplaced_mass"] == pytest.approx(0.6)
+    converged = misplacing(config, misplaced_mass=0.95, dual_converged=True)  # as loose as it was asked for
+    assert train(converged, begun(config, tmp_path / "loose"), Silent()).state == "finished"
+
+
+def test_an_absurd_plan_ends_the_run_and_moves_nobody(tmp_path):
+    config = tiny_config()
+    folder = begun(config, tmp_path / "run")
+    outcome = train(misplacing(config, misplaced_mass=0.95, dual_converged=False), folder, Silent())
+    assert outcome.state == "diverged"
+    assert outcome.reason.startswith("95% of the plan's mass is in the wrong place at step 3, after all iterations of its dual")
+    assert int(final_state(folder, config).solves) == outcome.progress.step == 2
+
+
+def test_the_loss_of_exact_duals_lies_in_its_interval(tmp_path):
+    """At the same players and batch, whatever epsilon was."""
+    for name, loss in (("sinkhorn-grid", "sinkhorn"), ("sinkhorn-grid", "energy"), ("regot-l2-grid", "regot")):
+        changes = {"oracle.loss": loss, "oracle.lam": "0.02x", "oracle.max_iterations": 5_000}
+        loose, tight = (
+            prepare(c, dataset(c)) for c in (tiny_config(name, **changes, **{"oracle.epsilon": e}) for e in ("0.2x", "0.0001x"))
+        )
+        players, key = loose.system.stepper.init().players, jax.random.key(3)
+        about, exact = (jax.jit(t.system.family.solve)((), players, jax.tree.map(jnp.asarray, t.clouds), key)[2] for t in (loose, tight))
+        assert about["loss_at_most"] - about["loss_at_least"] > 0.01 * exact["mean_cost"]
+        assert about["loss_at_least"] <= exact["loss_at_most"]
+        assert about["loss_at_most"] >= exact["loss_at_least"]
+        assert exact["loss_at_most"] - exact["loss_at_least"] < 0.001 * exact["mean_cost"]
 
 
 def test_seconds_end_a_run(tmp_path):

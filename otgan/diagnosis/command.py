@@ -15,24 +15,22 @@ import numpy as np
 from jax import Array
 
 from otgan.clouds import Clouds, as_floats, draw_latents, draw_reals, make_clouds
-from otgan.config import Amount, Config, Regularized
+from otgan.config import Amount, Regularized
 from otgan.costs import make_cost
 from otgan.data import load, load_source
 from otgan.diagnosis.bias import batch_costs, reference
-from otgan.diagnosis.gradients import Solver, gradient_errors, lipschitz, of_mass_one, slope
+from otgan.diagnosis.gradients import Solver, gradient_errors, lipschitz, slope
 from otgan.diagnosis.picture import draw
 from otgan.diagnosis.stationarity import exact_family, stationarity
 from otgan.errors import UserError
-from otgan.oracles.entropic import solve_entropic
-from otgan.oracles.quadratic import solve_quadratic
-from otgan.oracles.solution import Solution
+from otgan.oracles.regularized import solve_term
 from otgan.restore import Restored, restore
 from otgan.runs import RunFolder, write
 
 SEED = 2023
 PAIRS = 128  # examples of a kind in the batch whose gradient is looked at
 SAMPLES, FRESH = 1_000, 4_000  # for the cost of transport to the whole training set
-MOST = 100_000  # iterations
+MOST = 100_000  # iterations of a dual that counts as the truth
 LARGEST = 8_192  # examples in a batch that is transported exactly, which takes time as the cube of it
 Show = Callable[[str], None]
 
@@ -73,7 +71,7 @@ def diagnose(
 
 
 def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams: tuple[Amount, ...]) -> dict[str, Any]:
-    """Errors of the gradient on one batch, in float64."""
+    """Errors on one batch of the gradient of the dual that trains, in float64."""
     config, players = run.config, run.state.players
     size = min(PAIRS, config.batch.size)
     key_x, key_z = jax.random.split(jax.random.key(SEED))
@@ -98,10 +96,12 @@ def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams
             raise UserError(f"at step {run.step} the generator's samples are as good as infinite: diagnose an earlier step (--checkpoint)")
         constant = lipschitz(pair, players.generator, x, z)
         absolute = ([lam.times(mean) for lam in lams], [epsilon.times(mean) for epsilon in epsilons])
-        errors = gradient_errors(costs, lambda plan: pull(plan)[0], _solver(config), *absolute, constant)
+        oracle = config.oracle if isinstance(config.oracle, Regularized) else Regularized()
+        solvers = _solver(oracle, mean, jnp.float32), _solver(oracle.model_copy(update={"max_iterations": MOST}), mean, jnp.float64)
+        errors = gradient_errors(costs, lambda plan: pull(jnp.asarray(plan, jnp.float64))[0], *solvers, *absolute, constant)
     rows = [{**e._asdict(), "ratio": e.error / e.bound if e.bound else None} for e in errors]
     slopes = [slope([e for e in errors if e.lam == lam]) for lam in absolute[0]]
-    return {"batch": size, "mean_cost": mean, "L0": constant, "gradients": rows, "slopes": slopes}
+    return {"batch": size, "mean_cost": mean, "L0": constant, "own_dual": oracle is config.oracle, "gradients": rows, "slopes": slopes}
 
 
 def _features(run: Restored, encoder: Any) -> Callable[[Array], Array]:
@@ -109,18 +109,11 @@ def _features(run: Restored, encoder: Any) -> Callable[[Array], Array]:
     return (lambda x: x.reshape(len(x), -1)) if network is None else partial(network.apply, encoder)
 
 
-def _solver(config: Config) -> Solver:
-    """The oracle of the run, checked after every iteration so that it stops close to epsilon; KL where the run has none."""
-    oracle = config.oracle if isinstance(config.oracle, Regularized) else Regularized()
-    if oracle.regularizer == "l2":
-        return jax.jit(partial(solve_quadratic, iterations_per_check=1, max_iterations=MOST))
-
-    @jax.jit
-    def solve(costs: Array, lam: Array, epsilon: Array) -> Solution:
-        found = solve_entropic(costs, lam, epsilon, anneal=oracle.anneal, iterations_per_check=1, max_iterations=MOST)
-        return of_mass_one(found, lam)
-
-    return solve
+def _solver(oracle: Regularized, mean_cost: float, dtype: Any) -> Solver:
+    """An oracle's solve between real and generated points, with its cadence, its tau and its budget, in a precision."""
+    tau = jnp.asarray(oracle.tau.times(mean_cost), dtype) if oracle.tau.finite else None
+    solve = jax.jit(partial(solve_term, oracle))
+    return lambda costs, lam, epsilon: solve(*(jnp.asarray(value, dtype) for value in (costs, lam, epsilon)), tau)
 
 
 def _bias(run: Restored, clouds: Clouds, sizes: tuple[int, ...], batches: int) -> dict[str, Any]:

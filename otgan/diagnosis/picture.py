@@ -14,12 +14,13 @@ def draw(found: dict[str, Any], path: Path) -> None:
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _gradients(left, found)
+    draw_gradients(left, found)
     _batches(right, found)
     figure.savefig(path, dpi=120)
 
 
-def _gradients(axes: Any, found: dict[str, Any]) -> None:
+def draw_gradients(axes: Any, found: dict[str, Any]) -> None:
+    """The error against the true suboptimality, and the bound against epsilon, a line a lam."""
     for i, lam in enumerate(dict.fromkeys(row["lam"] for row in found["gradients"])):
         rows = [row for row in found["gradients"] if row["lam"] == lam]
         marker, color = MARKERS[i % len(MARKERS)], f"C{i}"

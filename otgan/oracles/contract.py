@@ -28,6 +28,10 @@ INFO = {  # of every solve, whatever the family
     "ready": "whether the players may move now; the literal True, where they always may",
 }
 
+PLAN_INFO = {  # of those that move the players by a plan
+    "misplaced_mass": "the share of its mass, 0 to 1, that is not where the marginals want it",
+}
+
 
 class Players(NamedTuple):
     """One of a kind for each network that the loss moves: the generator descends it, a learned cost's encoder ascends it."""

@@ -102,7 +102,19 @@ def solve_entropic(
         x = 1 / len(f) / jnp.maximum(_product(kernel, jnp.ones_like(g)), FLOOR)
         exact = f + stage * jnp.log(x)
         certificate = lax.cond(stage > lam, _no_certificate, _certify, cost, exact, g, kernel, x, lam, tau)
-        return _Search(exact, g, stage, kernel, x, _dual_value(exact, g, tau), certificate, iterations, momentum, certificate.gap, jnp.zeros((), jnp.int32))
+        return _Search(
+            exact,
+            g,
+            stage,
+            kernel,
+            x,
+            _dual_value(exact, g, tau),
+            certificate,
+            iterations,
+            momentum,
+            certificate.gap,
+            jnp.zeros((), jnp.int32),
+        )
 
     def unfinished(s: _Search) -> Array:
         gap, floor, _ = s.certificate

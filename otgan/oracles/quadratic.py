@@ -47,6 +47,7 @@ class Problem(NamedTuple):
 
     C: Float[Array, "n m"]  # from 0 to at most 2
     lam: Float[Array, ""]
+    raised: Float[Array, ""]  # by how much lam is above the one asked for
     low: Float[Array, ""]  # cost = scale * C + low
     scale: Float[Array, ""]
 
@@ -69,8 +70,8 @@ def _normalise(cost: Array, lam: Array) -> Problem:
     low, high, eps = cost.min(), cost.max(), jnp.finfo(cost.dtype).eps
     magnitude = jnp.maximum(jnp.abs(low), jnp.abs(high))
     scale = jnp.maximum(jnp.maximum(high / 2 - low / 2, lam / 2), jnp.maximum(magnitude * eps, TINY))
-    # Below a few units of the last place of the cost the regulariser cannot be told from rounding.
-    return Problem(cost / scale - low / scale, jnp.maximum(lam / scale, 8 * eps), low, scale)
+    least = jnp.maximum(lam / scale, 8 * eps)  # below a few units of the last place of the cost a regulariser cannot be told from rounding
+    return Problem(cost / scale - low / scale, least, least - lam / scale, low, scale)
 
 
 def _row_means(A: Array, v: Array) -> Array:
@@ -241,7 +242,7 @@ def _cold_start(C: Array, lam: Array) -> tuple[Array, Array]:
 
 def _finish(problem: Problem, state: State, epsilon: Array) -> Solution:
     """The solution, its rows made exact: an ascent, so that the certificate holds. What rounding leaves of them is divided away."""
-    C, lam, low, scale = problem
+    C, lam, _, low, scale = problem
     f = state.settled + exact_shift(_excess(state.settled, state.g, C), lam, EXACT, MOST_SETTLINGS)
     w = _density(f, state.g, C, lam)
     value = f.mean() + state.g.mean() - lam / 2 * (w**2).mean()
@@ -271,7 +272,8 @@ def solve_quadratic(
 
     Args:
         cost: any finite costs.
-        lam: weight of the regulariser, units of the cost; a lam below about 1e-6 of the costs' range counts as that in float32.
+        lam: weight of the regulariser, units of the cost; a lam below about 1e-6 of the costs' range counts as that in float32, and the gap
+            takes account of it.
         epsilon: how far below the optimum the dual value may be, units of the cost.
         iterations_per_check: Newton steps between two certificates; 1 to 3 take about as long, for a certificate costs about three steps.
         max_iterations: budget of Newton steps, at least 1. Half of it, at most, goes to larger lam, where nothing is certified.
@@ -293,6 +295,8 @@ def solve_quadratic(
         C, lam = problem.C, problem.lam
         settled = state.f + exact_shift(_excess(state.f, state.g, C), lam, 0.0, SETTLINGS)
         gap, floor = _certified_gap(settled, state.g, C, lam)
+        raised = problem.raised / 2 * max(C.shape)  # mean(w^2) is at most that of a plan between points
+        gap, floor = gap + raised, floor + raised
         waited = jnp.where(gap < state.least, 0, state.waited + 1)
         return state._replace(settled=settled, gap=gap, floor=floor, least=jnp.minimum(gap, state.least), waited=waited)
 

@@ -32,7 +32,6 @@ from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
 
-
 Between = Literal["both", "kind", "self"]  # real and generated; two clouds of one kind; a cloud and itself
 
 

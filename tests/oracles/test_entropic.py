@@ -186,7 +186,7 @@ def test_a_cloud_against_itself_converges_at_once_to_symmetric_potentials(x64):
         s = solve(C, lam, 1e-4, symmetric=True)
         assert s.converged
         assert s.iterations <= 60
-        np.testing.assert_allclose(s.f, s.g, atol=1e-6)  # but for the last update of f, which makes the rows exact
+        np.testing.assert_allclose(s.f, s.g, atol=1e-4)  # as closely as the dual is solved: the last update is of f alone
         np.testing.assert_allclose(s.value, solve_well(C, lam, 1e-8).value, atol=1e-4)
 
 
