@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from otgan.errors import UserError
+from otgan.plain import from_json
 
 CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK = "config.json", "environment.json", "status.json", "metrics.jsonl", ".lock"
 UNFINISHED = ".new"  # behind the name of a file that is being written
@@ -122,11 +123,13 @@ class RunFolder:
         write(self.path / STATUS, json.dumps(status, indent=2) + "\n")
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget the lines after a step, which a resumed run is going to write again."""
-        for lines in (self.metrics, self.scores):
+        """Forget the lines after a step, which a resumed run is going to write again; scores of no step at all stay."""
+        for lines, stepless in ((self.metrics, False), (self.scores, True)):
             if lines.is_file():
-                kept = [line for line in lines.read_text().splitlines() if _step_of(line) <= step]
-                write(lines, "".join(line + "\n" for line in kept))
+                text = lines.read_text(errors="replace")
+                kept = "".join(line + "\n" for line in text.splitlines() if _is_until(step, line, stepless))
+                if kept != text:
+                    write(lines, kept)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -169,16 +172,20 @@ def new_folder(root: Path, name: str, marks: list[str]) -> RunFolder:
         raise UserError(f"cannot write to {root.resolve()} ({error.strerror}); give --out a folder that can be written") from None
 
 
-def _step_of(line: str) -> float:
+def _is_until(step: int, line: str, stepless: bool) -> bool:
+    """Whether a line is of a step up to this one; one of no step is if that may be."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # half a line, from a run that was killed
+        found = from_json(line)
+    except ValueError:
+        return False  # half a line, from a run that was killed
+    if not isinstance(found, dict) or "step" not in found:
+        return False
+    return stepless if found["step"] is None else isinstance(found["step"], int | float) and found["step"] <= step
 
 
 def _read(path: Path, otherwise: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = from_json(path.read_text())
     except (OSError, ValueError):
         raise UserError(otherwise) from None
     if not isinstance(found, dict):
