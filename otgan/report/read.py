@@ -20,7 +20,7 @@ from otgan.sweep.ledger import LOG, at_work
 
 Plain = dict[str, Any]
 
-ENDED = ("finished", "interrupted", "stopped", "diverged")
+ENDED = ("finished", "interrupted", "stopped", "diverged", "failed")
 PICTURE = re.compile(r"(?P<kind>[\w-]+?)-(?P<step>\d+)\.png")
 
 
@@ -39,8 +39,8 @@ class Run:
     Attributes:
         path: the folder.
         name: of its experiment, else of the folder.
-        state: finished, stopped, diverged; running; interrupted, by the user or where no process is at work any more; missing where it
-            has not begun, or failed where its process died before; unknown.
+        state: finished, stopped, diverged; running; interrupted, by the user or where no process is at work any more; failed, by an
+            error; missing where it has not begun, or failed where its process died before; unknown.
         config: what was run.
         environment: where.
         status: how far.
