@@ -23,7 +23,7 @@ def read(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # opened here: numpy leaves a damaged file open
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+    except (OSError, KeyError, ValueError, EOFError, MemoryError, OverflowError, zipfile.BadZipFile):
         return None
 
 

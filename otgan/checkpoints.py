@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +19,22 @@ import orbax.checkpoint as ocp
 from otgan.errors import UserError
 
 KEPT = 3
+UNCOMMITTED = ".orbax-checkpoint-tmp"  # in the name of a checkpoint that is not whole
+
+
+def _hush() -> None:
+    """Keep from the standard error what a failed save prints there, with tracebacks, beside the one error that it raises."""
+    logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    earlier = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":  # of the writes that go on when one has failed
+            earlier(unraisable)
+
+    sys.unraisablehook = hook
+
+
+_hush()
 
 
 class Checkpoints:
@@ -18,13 +42,17 @@ class Checkpoints:
 
     def __init__(self, folder: Path, kept: int = KEPT):
         options = ocp.CheckpointManagerOptions(max_to_keep=kept, create=True)
-        self._manager = ocp.CheckpointManager(folder.resolve(), options=options)
+        self._folder = folder.resolve()
+        self._manager = ocp.CheckpointManager(self._folder, options=options)
 
     def __enter__(self) -> Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
 
     @property
     def newest(self) -> int | None:
@@ -37,9 +65,42 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any, numbers: dict[str, Any]) -> None:
-        """Keep a state and the loop's numbers under a step; a step that is kept already is left alone."""
-        if self.newest != step:
+        """Keep a state and the loop's numbers under a step; a step that is kept already is left alone.
+
+        Raises:
+            OSError: it cannot be written, or the one before, which was still at work, could not.
+        """
+        if self.newest == step:
+            return
+        if not self._folder.is_dir():  # orbax would make a new one, without the rest of the run
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._folder))
+        with self._faithful():
             self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), numbers=ocp.args.JsonSave(numbers)))
+
+    def wait(self) -> None:
+        """Wait until all that was saved is whole.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        with self._faithful():
+            self._manager.wait_until_finished()
+
+    def tidy(self) -> None:
+        """Remove what a save that failed or was killed left behind; nobody else may be saving."""
+        for path in self._folder.glob(f"*{UNCOMMITTED}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    @contextmanager
+    def _faithful(self) -> Iterator[None]:
+        """Hands on what the system said of a save that failed, which the storage library wraps into a `ValueError`."""
+        try:
+            yield
+        except Exception as error:
+            self.tidy()
+            if isinstance(error, OSError) or not (code := re.search(r"os_error_code='(\d+)'", str(error))):
+                raise
+            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
     def restore(self, like: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
         """The state at a step (else the newest), laid out on the devices as `like` is, and the loop's numbers.

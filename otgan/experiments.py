@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import difflib
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from otgan.config import Config, Cost
 from otgan.errors import UserError
+from otgan.plain import TooDeepError, from_json, from_toml
 
 _PACKAGE = Path(__file__).parent
 FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent / "experiments")  # in a wheel; in a checkout
@@ -121,15 +121,17 @@ def parse_set(assignment: str) -> tuple[str, Any]:
     """`key=value` of `--set`, the value read as TOML where it is, and as a string otherwise.
 
     Raises:
-        UserError: there is no `=`.
+        UserError: there is no `=`, or the value is nested too deep.
     """
     key, sign, text = assignment.partition("=")
     if not sign or not key.strip():
         raise UserError(f"--set needs key=value, such as --set batch.size=256, not {assignment!r}")
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
+        value = from_toml(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text.strip()
+    except TooDeepError as error:
+        raise UserError(f"--set {key.strip()}: {error}; no value of a config is") from None
     return key.strip(), value
 
 
@@ -158,7 +160,7 @@ def _find(target: str, beside: Path | None = None) -> Path:
 def _parse(path: Path) -> Raw:
     try:
         text = path.read_text(encoding="utf-8")
-        raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        raw = from_json(text) if path.suffix == ".json" else from_toml(text)
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
     if not isinstance(raw, dict):

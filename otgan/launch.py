@@ -47,7 +47,7 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
         folder.require_free()
     ready = assemble(config, folder, data_dir, devices)
     folder = folder or new_folder(RUNS, config.name, marks)
-    with folder.locked():
+    with folder.locked(), folder.accounted():
         if folder.exists:  # perhaps since a moment ago, by another process
             check_same(config, folder)
         else:

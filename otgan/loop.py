@@ -31,7 +31,7 @@ from otgan.oracles import NOBODY, Players
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import TOTALS, Recorder, windows
 from otgan.runs import RunFolder
-from otgan.signals import interruptible
+from otgan.signals import at_once, interruptible
 from otgan.step import MUST_BE_FINITE, Stepper, TrainState, absurd, healthy
 from otgan.system import System, build, make_mesh
 
@@ -97,7 +97,7 @@ class Outcome(NamedTuple):
     state: str  # finished, interrupted, stopped or diverged
     progress: Progress
     summary: dict[str, Any]
-    picture: str
+    picture: str  # empty where the end was not drawn
     reason: str  # a sentence, where it did not finish
 
 
@@ -137,14 +137,17 @@ def prepare(config: Config, dataset: Dataset, devices: int | None = None, source
 def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
     """Train, from the newest checkpoint in the folder if there is one, to the config's last step or second.
 
+    From its first status on, a run that ends by a signal or an error has said so in its status.
+
     Raises:
-        UserError: the checkpoint does not fit.
+        UserError: the checkpoint does not fit, or the folder cannot be written any more.
     """
     config, _, mesh, system, clouds, given, _ = ready
     everywhere = NamedSharding(mesh, PartitionSpec())
     clouds = jax.device_put(clouds, everywhere)
     state = jax.jit(system.stepper.init, out_shardings=everywhere)(given)
-    with Checkpoints(folder.checkpoints) as checkpoints, interruptible() as interrupted:
+    with interruptible() as interrupted, folder.accounted(), Checkpoints(folder.checkpoints) as checkpoints:
+        checkpoints.tidy()
         progress, resumed = Progress(), checkpoints.newest is not None
         if resumed:
             state, numbers = checkpoints.restore(state)
@@ -166,9 +169,12 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
                     keep(checkpoints, folder, state, progress)
                     saved = time.monotonic()
         keep(checkpoints, folder, state, progress)
-    if not verdict and interrupted and not _spent(config, progress):
-        verdict = Verdict("interrupted", f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
-    return finish(ready._replace(clouds=clouds), state, folder, progress, verdict or Verdict("finished", ""))
+        checkpoints.wait()
+        cut = Verdict("interrupted", f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
+        if verdict or interrupted:  # said before the end is drawn and judged: who stopped the run may not wait for that
+            conclude(folder, progress, verdict or cut, summarize(progress))
+        verdict = verdict or (cut if interrupted and not _spent(config, progress) else Verdict("finished", ""))
+        return finish(ready._replace(clouds=clouds), state, folder, progress, verdict, cut)
 
 
 # --- dispatches -----------------------------------------------------------------------------------------------------------------------
@@ -332,15 +338,26 @@ def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progres
     folder.write_status("running", progress.step, progress.seconds, summarize(progress))
 
 
-def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress, verdict: Verdict) -> Outcome:
-    """Draw and judge the end, and write the last status."""
-    draw(ready, state, folder, progress.step)
-    if verdict.state != "diverged":
-        score(ready, state, folder, progress)
-    summary = {**judge(ready, state), **assess(ready, state), **summarize(progress), "gap_kind": ready.system.family.gap_kind}
-    summary |= {name: said for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged)) if said}
+def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress, verdict: Verdict, cut: Verdict) -> Outcome:
+    """Draw and judge the end, and write the last status. The state is kept by now, so an interruption ends it at once."""
+    summary = {**summarize(progress), "gap_kind": ready.system.family.gap_kind}
+    try:
+        with at_once():
+            draw(ready, state, folder, progress.step)
+            if verdict.state != "diverged":
+                score(ready, state, folder, progress)
+            summary = {**judge(ready, state), **assess(ready, state), **summary, **summarize(progress)}
+            summary |= {name: said for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged)) if said}
+    except KeyboardInterrupt:
+        verdict = cut if verdict.state == "finished" else verdict
+    conclude(folder, progress, verdict, summary)
+    picture = folder.picture(progress.step)
+    return Outcome(verdict.state, progress, summary, str(picture) if picture.is_file() else "", verdict.reason)
+
+
+def conclude(folder: RunFolder, progress: Progress, verdict: Verdict, summary: dict[str, Any]) -> None:
+    """Say how the run ended."""
     folder.write_status(verdict.state, progress.step, progress.seconds, summary, verdict.reason)
-    return Outcome(verdict.state, progress, summary, str(folder.picture(progress.step)), verdict.reason)
 
 
 def judge(ready: Ready, state: TrainState) -> dict[str, Any]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX import SummaryWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue] - made when it is loaded
+from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
+from tensorboardX.record_writer import RecordWriter
 
 from otgan.runs import RunFolder
 from otgan.step import OF_UPDATES
 
 WORST = ("dual_gap", "dual_floor", "misplaced_mass")  # of a window the largest is kept: a mean would hide the step that missed
 TOTALS = ("dual_iterations", "generator_steps", "examples")  # of a window the sum; the run's lines carry their totals so far
+FLUSH_SECONDS = 10.0  # between two times that events are sure to be on disk
 
 
 class Recorder:
@@ -21,23 +28,54 @@ class Recorder:
 
     def __init__(self, folder: RunFolder, step: int):
         folder.truncate_metrics(step)
-        self._lines = folder.metrics.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(folder.path), purge_step=step + 1, flush_secs=10)
+        with ExitStack() as opened:
+            self._lines = opened.enter_context(folder.metrics.open("a", encoding="utf-8"))
+            self._events = Events(folder.path, step + 1)
+            opened.callback(self._events.close)
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._lines.close()
-        self._events.close()
+        self._opened.close()
 
     def write(self, window: Mapping[str, Any]) -> None:
         """Append one window."""
         self._lines.write(json.dumps(window) + "\n")
         self._lines.flush()
-        for name, value in window.items():
-            if name not in ("step", "steps") and np.isfinite(value):
-                self._events.add_scalar(name, value, window["step"])
+        scalars = {name: value for name, value in window.items() if name not in ("step", "steps") and np.isfinite(value)}
+        self._events.write(window["step"], scalars)
+
+
+class Events:
+    """TensorBoard's file of events, written here and now.
+
+    `tensorboardX.SummaryWriter` leaves that to a thread. Where the disk is full the thread dies unheard, its queue fills, and the run
+    waits on it for ever; here the error reaches the run.
+    """
+
+    def __init__(self, folder: Path, purged: int):
+        """What earlier files have of a step from `purged` on is not to be shown."""
+        self._writer = RecordWriter(str(folder.resolve() / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"))
+        self._flushed = time.monotonic()
+        self._put(Event(file_version="brain.Event:2"))
+        self._put(Event(step=purged, session_log=SessionLog(status=SessionLog.START)))
+
+    def write(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Append the numbers of a step."""
+        self._put(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items()])))
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
+            self._writer.flush()
+            self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
+
+    def _put(self, event: Event) -> None:
+        event.wall_time = time.time()
+        self._writer.write(event.SerializeToString())
 
 
 def windows(records: Mapping[str, np.ndarray], first: int, every: int) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 config.json         what was run: repeats the run, names its experiment
 environment.json    where: versions, devices, the data's shape and fingerprint
-status.json         how far: `state` is running, finished, interrupted, stopped or diverged; then step, seconds, summary
+status.json         how far: `state` is running, finished, interrupted, stopped, diverged or failed; then step, seconds, summary
 metrics.jsonl       one line per `log_every` steps
 events.out.tfevents.*   the same for TensorBoard
 checkpoints/        the newest few states
@@ -12,19 +12,23 @@ eval/               scores.jsonl, a score a line with its protocol; nearest trai
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from otgan.errors import UserError
+from otgan.plain import from_json
 
 CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK = "config.json", "environment.json", "status.json", "metrics.jsonl", ".lock"
+FULL = (errno.ENOSPC, errno.EDQUOT)
+BLOCK = 512  # bytes, by which a file's room is counted
 UNFINISHED = ".new"  # behind the name of a file that is being written
 RUNS = Path("runs")  # where runs are, unless said otherwise
 
@@ -90,8 +94,8 @@ class RunFolder:
 
     def create(self, config_json: str) -> None:
         """Record what is going to run here."""
+        write(self.config_path, config_json)  # first: a folder with anything else and no config is taken for somebody else's
         (self.path / "samples").mkdir(exist_ok=True)
-        write(self.config_path, config_json)
 
     def read_config(self) -> dict[str, Any]:
         """The record of what was run, as plain data.
@@ -119,14 +123,55 @@ class RunFolder:
     def write_status(self, state: str, step: int, seconds: float, summary: dict[str, Any], reason: str = "") -> None:
         """Say how far it is; readers see the old status or the new one, never half of either."""
         status = {"state": state, "step": step, "seconds": round(seconds, 3), "reason": reason, "summary": summary}
-        write(self.path / STATUS, json.dumps(status, indent=2) + "\n")
+        text = json.dumps(status, indent=2) + "\n"
+        try:
+            write(self.path / STATUS, text)
+        except OSError as error:
+            if error.errno not in FULL or not overwrite(self.path / STATUS, text):
+                raise
+
+    @contextmanager
+    def accounted(self) -> Iterator[None]:
+        """See that a run which ends by an error says so in its status.
+
+        Raises:
+            UserError: the folder cannot be written any more.
+        """
+        try:
+            yield
+        except BaseException as error:
+            state, reason = self._ending(error)
+            with suppress(OSError, UserError, KeyError):  # then there is no status, or no room for another
+                status = self.read_status()
+                if status["state"] == "running":
+                    self.write_status(state, status["step"], status["seconds"], status["summary"], reason)
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                raise UserError(reason) from error
+            raise
+
+    def _ending(self, error: BaseException) -> tuple[str, str]:
+        """What a run that an error ends says in its status: the state, and why."""
+        match error:
+            case KeyboardInterrupt() | BrokenPipeError():  # nobody reads any more what is printed
+                return "interrupted", f"interrupted; go on with: otgan run {self.path}"
+            case OSError():
+                why, command = error.strerror or str(error), f"otgan run {self.path}"
+                return (
+                    "interrupted",
+                    f"cannot write to {self.path} ({why}); make room or see that it can be written, then go on with: {command}",
+                )
+            case UserError():
+                return "failed", str(error)
+        return "failed", f"ended by {type(error).__name__}: {error}".splitlines()[0]
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget the lines after a step, which a resumed run is going to write again."""
-        for lines in (self.metrics, self.scores):
+        """Forget the lines after a step, which a resumed run is going to write again; scores of no step at all stay."""
+        for lines, stepless in ((self.metrics, False), (self.scores, True)):
             if lines.is_file():
-                kept = [line for line in lines.read_text().splitlines() if _step_of(line) <= step]
-                write(lines, "".join(line + "\n" for line in kept))
+                text = lines.read_text(errors="replace")
+                kept = "".join(line + "\n" for line in text.splitlines() if _is_until(step, line, stepless))
+                if kept != text:
+                    write(lines, kept)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -169,16 +214,20 @@ def new_folder(root: Path, name: str, marks: list[str]) -> RunFolder:
         raise UserError(f"cannot write to {root.resolve()} ({error.strerror}); give --out a folder that can be written") from None
 
 
-def _step_of(line: str) -> float:
+def _is_until(step: int, line: str, stepless: bool) -> bool:
+    """Whether a line is of a step up to this one; one of no step is if that may be."""
     try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")  # half a line, from a run that was killed
+        found = from_json(line)
+    except ValueError:
+        return False  # half a line, from a run that was killed
+    if not isinstance(found, dict) or "step" not in found:
+        return False
+    return stepless if found["step"] is None else isinstance(found["step"], int | float) and found["step"] <= step
 
 
 def _read(path: Path, otherwise: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = from_json(path.read_text())
     except (OSError, ValueError):
         raise UserError(otherwise) from None
     if not isinstance(found, dict):
@@ -189,5 +238,24 @@ def _read(path: Path, otherwise: str) -> dict[str, Any]:
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all: readers see the old text or the new one."""
     temporary = path.with_name(path.name + UNFINISHED)
-    temporary.write_text(text)
-    os.replace(temporary, path)  # noqa: PTH105
+    try:
+        temporary.write_text(text)
+        os.replace(temporary, path)  # noqa: PTH105
+    except OSError:
+        with suppress(OSError):
+            temporary.unlink()  # on a full disk even half a file is in the way
+        raise
+
+
+def overwrite(path: Path, text: str) -> bool:
+    """Put a text of ASCII in a file's own place, where there is no room for another file. Returns whether it fitted.
+
+    It is padded to the length of the old one and written at once, so whoever reads meanwhile does not see the end of the old.
+    """
+    try:
+        with path.open("r+b", buffering=0) as file:
+            there = os.fstat(file.fileno())
+            padded = text.encode().ljust(there.st_size)
+            return len(padded) <= there.st_blocks * BLOCK and file.write(padded) == len(padded)
+    except OSError:
+        return False

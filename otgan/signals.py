@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,10 +25,28 @@ def interruptible(again: bool = False) -> Iterator[list[int]]:
         if not again:
             signal.signal(number, before[number])
 
-    for number in before:
-        signal.signal(number, note)
-    try:
+    with _handled_by(note):
         yield seen
-    finally:
-        for number, handler in before.items():
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """Where nothing is lost by it: a Ctrl-C or a termination ends what is at work by `KeyboardInterrupt`."""
+
+    def stop(number: int, _: Any) -> None:
+        raise KeyboardInterrupt(number)
+
+    with _handled_by(stop):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in WATCHED}
+    try:
+        for number in WATCHED:
             signal.signal(number, handler)
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -20,9 +20,8 @@ def otgan(*words):
 
 def otgan_alone(*words, **environment):
     """In a process of its own, as a user runs it."""
-    return subprocess.run(
-        [sys.executable, "-m", "otgan", *map(str, words)], capture_output=True, text=True, check=False, env={**os.environ, **environment}
-    )
+    command = [sys.executable, "-m", "otgan", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env={**os.environ, **environment})
 
 
 def picture_size(path):

@@ -30,3 +30,21 @@ def test_truncation_drops_later_lines_and_half_lines(tmp_path):
     folder.metrics.write_text("".join(json.dumps({"step": s}) + "\n" for s in (10, 20, 30)) + '{"step": 4')
     folder.truncate_metrics(20)
     assert [json.loads(line)["step"] for line in folder.metrics.read_text().splitlines()] == [10, 20]
+
+
+def test_truncation_keeps_scores_of_no_step_and_drops_what_is_no_line(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.eval.mkdir()
+    odd = ["[1]", "null", '{"step": "9"}', '{"step": [1]}', "{}", "[" * 100_000]
+    for path, kept in ((folder.scores, [10, None]), (folder.metrics, [10])):
+        path.write_text("\n".join([*(json.dumps({"step": step}) for step in (10, None, 30)), *odd]))
+        folder.truncate_metrics(20)
+        assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == kept
+
+
+def test_truncation_writes_nothing_where_nothing_is_dropped(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.metrics.write_text('{"step": 10}\n')
+    there = folder.metrics.stat().st_ino
+    folder.truncate_metrics(20)
+    assert folder.metrics.stat().st_ino == there

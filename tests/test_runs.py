@@ -217,3 +217,17 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_anew():
     summary = json.loads(Path("killed/status.json").read_text())["summary"]
     assert summary["w2"] == whole["w2"]
     assert "resumed" not in json.loads(Path("killed/environment.json").read_text())
+
+
+def test_scores_of_no_step_and_of_no_sense_stop_neither_a_run_nor_a_comparison():
+    words = ["run", "sinkhorn-grid", *SMALL, *TINY, "--set", "train.eval_every=6", "--set", 'train.eval_measures=["fid"]']
+    assert otgan(*words, "--out", "run").exit_code == 0
+    scores = Path("run/eval/scores.jsonl")
+    first = json.loads(scores.read_text().splitlines()[0])
+    odd = ["[1]", "{}", "[" * 20_000, json.dumps({**first, "step": "6"}), json.dumps({**first, "mean": None})]
+    with scores.open("a") as lines:
+        lines.write("\n".join([json.dumps({**first, "step": None, "subject": "file.npz"}), *odd]) + "\n")
+    assert otgan("scores", "run").exit_code == 0
+    again = otgan("run", "run", "--quiet")
+    assert again.exit_code == 0, again.output
+    assert [json.loads(line)["step"] for line in scores.read_text().splitlines() if "file.npz" in line] == [None]

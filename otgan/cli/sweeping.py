@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import tomllib
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -17,6 +16,7 @@ from otgan.cli.training import FLAGS, flags
 from otgan.config import Amount, Measures
 from otgan.console import plain_table
 from otgan.errors import UserError
+from otgan.plain import from_toml
 from otgan.sweep import ledger as ledgers
 from otgan.sweep.plan import Plan, make_plan
 from otgan.sweep.progress import Board
@@ -168,8 +168,8 @@ def parse_several(assignment: str) -> tuple[str, list[Any]]:
     if not all(word.strip() for word in text.split(",")):
         raise UserError(f"--set {assignment}: an empty value; give at least one, and commas between them, such as --set {key}=1,2")
     try:
-        return key, tomllib.loads(f"values = [{text}]")["values"]
-    except tomllib.TOMLDecodeError:
+        return key, from_toml(f"values = [{text}]")["values"]
+    except ValueError:  # words without quotes; what is nested too deep is refused there
         return key, [experiments.parse_set(f"{key}={word}")[1] for word in text.split(",")]
 
 

@@ -132,7 +132,9 @@ def _train(config: Config, overrides: dict[str, Any], out: Path | None, options:
     with Ticker(config, terminal(), options["quiet"]) as ticker:
         ended = launch(config, out, marks, options["data_dir"], options["devices"], ticker)
     terminal().print(summary_table(config.name, ended.summary))
-    click.echo(f"samples   {ended.picture}\nrun       {ended.folder}")
+    if ended.picture:
+        click.echo(f"samples   {ended.picture}")
+    click.echo(f"run       {ended.folder}")
     if ended.reason:
         click.echo(f"{ended.state}: {ended.reason}", err=True)
     sys.exit(ended.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,7 @@ FEWEST = 100
 SMALLEST_SIDE = 8
 FEWEST_HELD_OUT = 10
 MOST_BYTES = 16 * 2**30
-"""A folder that takes more memory than this is refused before it is read."""
+"""Examples that take more memory than this are refused before they are read."""
 
 SPLIT_SEED = 20182
 """Part of how examples are held out: it never changes."""
@@ -53,7 +54,10 @@ def read(path: Path) -> np.ndarray:
     """
     if not path.exists():
         raise UserError(f"{path} does not exist: give an .npz file or a folder of pictures")
-    return _folder(path) if path.is_dir() else _typed(_array(path), path)
+    try:
+        return _folder(path) if path.is_dir() else _typed(_array(path), path)
+    except MemoryError:
+        raise UserError(f"{path} holds more than this machine's memory: take fewer examples") from None
 
 
 def _split(examples: np.ndarray, held_out: float, path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -87,14 +91,35 @@ def _array(path: Path) -> np.ndarray:
         raise UserError(f"{path} is no .npz file, or is cut short: write one with numpy.savez(file, x=array)")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            array = arrays[_name(arrays.files, path)]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
+            name = _name(arrays.files, path)
+            _require_room(arrays.zip, name, path)
+            array = arrays[name]
+    except (OSError, ValueError, EOFError, KeyError, OverflowError, RecursionError, zipfile.BadZipFile, NotImplementedError) as error:
         if "Object arrays" in str(error):
             raise UserError(f"{path} holds Python objects, which otgan never unpickles: save one array of numbers") from error
         raise UserError(f"{path} is damaged ({error}): write it again with numpy.savez(file, x=array)") from error
     if not isinstance(array, np.ndarray):
         raise UserError(f"{path} is a zip file that holds no array: write one with numpy.savez(file, x=array)")
     return array
+
+
+def _require_room(archive: zipfile.ZipFile, name: str, path: Path) -> None:
+    """Refuse an array that says it is larger than what is stored of it, or than what fits: numpy makes room before it reads."""
+    entry = next((found for found in archive.infolist() if found.filename == f"{name}.npy"), None)
+    if entry is None:
+        return  # no array: what it is, numpy says
+    with archive.open(entry) as member:
+        version = np.lib.format.read_magic(member)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, kind = header(member)
+        stored = entry.file_size - member.tell()
+    claimed = math.prod(shape) * kind.itemsize
+    if kind.hasobject:
+        return  # its size is not that of numbers, and it is refused anyway
+    if claimed > stored:
+        raise ValueError(f"its header tells of more than the {stored:,} bytes that are there")
+    if claimed > MOST_BYTES:
+        raise UserError(f"{path} holds an array of {claimed / 2**30:.0f} GiB, more than {MOST_BYTES >> 30} GiB: take fewer examples")
 
 
 def _name(names: list[str], path: Path) -> str:

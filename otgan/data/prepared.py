@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ from PIL import Image
 
 from otgan import cache
 from otgan.errors import UserError
+from otgan.plain import from_json
 
 TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
 """The data sets that TFDS prepares for us, by its names for them."""
@@ -134,7 +134,7 @@ def file_format(path: Path) -> str:
         UserError: the description is damaged.
     """
     try:
-        return json.loads((path / "dataset_info.json").read_text()).get("fileFormat", "tfrecord")
+        return from_json((path / "dataset_info.json").read_text()).get("fileFormat", "tfrecord")
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"{path / 'dataset_info.json'} is damaged ({error}): remove {path} and prepare it again") from error
 

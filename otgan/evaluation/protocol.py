@@ -6,12 +6,17 @@ import hashlib
 import json
 import statistics
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from otgan.errors import UserError
+from otgan.plain import from_json
+
+RECORDED = {"subject", "step", "metric", "mean", "sd", "values", "floor", "better", "fingerprint", "protocol"}
+"""What a line of `scores.jsonl` is read for."""
 
 
 @dataclass(frozen=True)
@@ -154,14 +159,20 @@ def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
 
 
 def read_scores(path: Path) -> list[dict[str, Any]]:
-    """The lines of a `scores.jsonl`; half a line, of a process that was killed, is left out."""
+    """The lines of a `scores.jsonl`; half a line, of a process that was killed, is left out, and whatever else is no score."""
     lines = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            continue
-    return lines
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        with suppress(ValueError):
+            lines.append(from_json(line))
+    return [line for line in lines if _is_score(line)]
+
+
+def _is_score(line: Any) -> bool:
+    """Whether a line has what `Score.record` writes, of the kinds that are reckoned with. What is no run's has no step."""
+    if not isinstance(line, dict) or not line.keys() >= RECORDED:
+        return False
+    words = all(isinstance(line[name], str) for name in ("subject", "metric", "fingerprint"))
+    return words and isinstance(line["step"], int | None) and isinstance(line["mean"], int | float) and isinstance(line["protocol"], dict)
 
 
 @cache

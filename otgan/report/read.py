@@ -14,14 +14,14 @@ from typing import Any, NamedTuple
 from otgan import __version__, experiments
 from otgan.errors import UserError
 from otgan.experiments import flat
+from otgan.plain import from_json
 from otgan.runs import ENVIRONMENT, LOCK, STATUS, RunFolder
 from otgan.sweep.ledger import LOG, at_work
 
 Plain = dict[str, Any]
 
-ENDED = ("finished", "interrupted", "stopped", "diverged")
+ENDED = ("finished", "interrupted", "stopped", "diverged", "failed")
 PICTURE = re.compile(r"(?P<kind>[\w-]+?)-(?P<step>\d+)\.png")
-UNREADABLE = (OSError, ValueError, RecursionError)
 
 
 class Drawn(NamedTuple):
@@ -39,8 +39,8 @@ class Run:
     Attributes:
         path: the folder.
         name: of its experiment, else of the folder.
-        state: finished, stopped, diverged; running; interrupted, by the user or where no process is at work any more; missing where it
-            has not begun, or failed where its process died before; unknown.
+        state: finished, stopped, diverged; running; interrupted, by the user or where no process is at work any more; failed, by an
+            error; missing where it has not begun, or failed where its process died before; unknown.
         config: what was run.
         environment: where.
         status: how far.
@@ -121,10 +121,10 @@ def read_run(path: Path) -> Run:
 def read_table(path: Path, problems: list[str]) -> Plain:
     """A file that holds one JSON table; empty, and a sentence more in `problems`, where it does not."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         problems.append(f"{path.name} is not there")
-    except UNREADABLE as error:
+    except (OSError, ValueError) as error:
         problems.append(f"{path.name} could not be read ({str(error).splitlines()[0][:120]})")
     else:
         if isinstance(found, dict):
@@ -201,8 +201,8 @@ def _text(value: Any) -> str:
 
 def _parsed(line: bytes) -> Plain | None:
     try:
-        found = json.loads(line)
-    except UNREADABLE:
+        found = from_json(line)
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 

@@ -87,7 +87,7 @@ def ending(run: Run) -> Word:
         return Word("‖", "interrupted", reason or f"no process is at work in it; go on with: otgan run {run.path}", "warn")
     if run.state == "missing":
         return Word("–", "not begun", "", "plain")
-    return Word("✕", "failed", "Its process died.", "bad") if run.state == "failed" else Word("?", "unknown", "", "warn")
+    return Word("✕", "failed", reason or "Its process died.", "bad") if run.state == "failed" else Word("?", "unknown", "", "warn")
 
 
 def verdict(run: Run) -> Word:

@@ -26,6 +26,7 @@ from otgan.config import CADENCE, Config
 from otgan.errors import UserError
 from otgan.evaluation.protocol import code_digest
 from otgan.experiments import flat
+from otgan.plain import from_json
 from otgan.runs import LOCK, UNFINISHED, RunFolder, write
 
 FORMAT = 1
@@ -118,7 +119,7 @@ class Ledger:
                 raise UserError(f"{self.path} holds something else than a sweep; give --out another folder")
             return None
         try:
-            record = json.loads(path.read_text())
+            record = from_json(path.read_text())
             number = record.pop("format")
             if number != FORMAT:
                 raise UserError(f"{path} is of format {number}, and this otgan knows {FORMAT}; give --out another folder")
@@ -268,7 +269,7 @@ def _union(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
 def _read(path: Path) -> dict[str, Any]:
     """A record; empty where there is none that can be read."""
     try:
-        found = json.loads(path.read_text())
+        found = from_json(path.read_text())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from otgan.console import LINE_SECONDS, clock
+from otgan.plain import from_json
 from otgan.runs import RunFolder
 from otgan.sweep.ledger import Cell, Ledger, at_work, status
 
@@ -119,6 +119,7 @@ def last_record(folder: RunFolder) -> dict[str, Any]:
         with folder.metrics.open("rb") as lines:
             lines.seek(max(0, lines.seek(0, 2) - TAIL))
             tail = lines.read().split(b"\n")[:-1]  # what follows the last newline is not whole
-        return json.loads(tail[-1]) if tail else {}
+        found = from_json(tail[-1]) if tail else {}
     except (OSError, ValueError):
         return {}
+    return found if isinstance(found, dict) else {}

@@ -36,7 +36,7 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     """
     config = experiments.resolve(str(folder.config_path))
     console = Console(width=WIDTH, highlight=False)
-    with held(folder):
+    with held(folder), folder.accounted():
         if status(folder).get("state") != "finished":
             with Ticker(config, console, quiet=False) as ticker:
                 outcome = go_on(assemble(config, folder, data_dir, None), folder, ticker)

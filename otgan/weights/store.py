@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from otgan.errors import UserError
+from otgan.plain import from_json
 
 SEPARATOR = "/"  # between the names of nested modules
 FACTS = "facts"  # the metadata's one entry, in JSON; files of other programs have entries of their own
@@ -51,7 +52,7 @@ def read(path: Path) -> Weights:
         digest = sha256(path)
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            facts = json.loads(metadata[FACTS]) if FACTS in metadata else metadata
+            facts = from_json(metadata[FACTS]) if FACTS in metadata else metadata
             flat = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a .safetensors file of weights") from None

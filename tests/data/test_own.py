@@ -1,4 +1,8 @@
+import io
 import re
+import subprocess
+import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -212,6 +216,52 @@ def test_a_damaged_npz_is_refused(save):
     path.write_bytes(whole[:20_000] + bytes([whole[20_000] ^ 1]) + whole[20_001:])
     with pytest.raises(UserError, match="is damaged"):
         own.load(path, 0.1)
+
+
+def write_header(path, shape, stored=64, dtype="<f4"):
+    """An `.npz` whose header tells of a shape, over so many zeros."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"shape": shape, "fortran_order": False, "descr": dtype})
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w", force_zip64=True) as member:
+        member.write(header.getvalue())
+        for _ in range(stored >> 24):
+            member.write(bytes(1 << 24))
+        member.write(bytes(stored % (1 << 24)))
+
+
+@pytest.mark.parametrize("shape", [(10**12, 3), (2**40, 2**40), (0, 10**30), (-1, 2), (10**4000, 1)], ids=range(5))
+def test_a_header_that_claims_what_is_not_there_is_refused(tmp_path, shape):
+    write_header(tmp_path / "x.npz", shape)
+    with pytest.raises(UserError, match="is damaged"):
+        own.read(tmp_path / "x.npz")
+
+
+def test_an_array_beyond_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(own, "MOST_BYTES", 1 << 26)
+    write_header(tmp_path / "x.npz", ((1 << 24) + 8, 1), (1 << 26) + 32)
+    assert (tmp_path / "x.npz").stat().st_size < 1 << 20
+    with pytest.raises(UserError, match="holds an array of 0 GiB, more than 0 GiB: take fewer examples"):
+        own.read(tmp_path / "x.npz")
+
+
+def test_what_the_machine_has_no_memory_for_is_one_sentence(save):
+    path = save(x=np.zeros((1 << 24, 8), np.int8))  # 128 MiB, and 512 as floats
+    code = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from otgan.data import own\n"
+        "from otgan.errors import UserError\n"
+        "held = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (held + (int(sys.argv[2]) << 20),) * 2)\n"
+        "try:\n"
+        "    own.read(Path(sys.argv[1]))\n"
+        "except UserError as error:\n"
+        "    sys.exit(f'sentence: {error}')\n"
+    )
+    for megabytes in (64, 256):
+        done = subprocess.run([sys.executable, "-c", code, path, str(megabytes)], capture_output=True, text=True, check=False)
+        assert done.stderr.startswith("sentence: "), done.stderr
+        assert "more than this machine's memory: take fewer examples" in done.stderr
 
 
 def test_a_zip_of_something_else_is_refused(tmp_path):

@@ -25,6 +25,7 @@ def score(ledger, cell, metric, mean, step=10, **protocol):
     folder = ledger.folder(cell.id)
     folder.eval.mkdir(exist_ok=True)
     protocol = {"metric": metric, "samples": 100, **protocol}
-    line = {"subject": cell.id, "step": step, "metric": metric, "mean": mean, "fingerprint": json.dumps(protocol), "protocol": protocol}
+    body = {"mean": mean, "sd": None, "values": [mean], "floor": None, "better": "lower"}
+    line = {"subject": cell.id, "step": step, "metric": metric, **body, "fingerprint": json.dumps(protocol), "protocol": protocol}
     with folder.scores.open("a") as lines:
         lines.write(json.dumps(line) + "\n")
