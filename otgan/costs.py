@@ -23,7 +23,7 @@ def squared_l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "
     center = jnp.mean(y, axis=0, keepdims=True)  # distances do not move with it, so neither does their gradient
     x, y = x - center, y - center
     squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
-    return jnp.maximum(squares - 2 * _inner(x, y), 0.0)
+    return jnp.maximum(squares - 2 * product(x, y.T), 0.0)
 
 
 def l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
@@ -35,11 +35,12 @@ def l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
 
 def cosine(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
     """One minus the cosine of the angle between x and y; a zero vector stands at cost 1 from everything."""
-    return 1 - _inner(_direction(x), _direction(y))
+    return 1 - product(_direction(x), _direction(y).T)
 
 
-def _inner(x: Array, y: Array) -> Array:
-    return jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST)
+def product(a: Array, b: Array) -> Array:
+    """The matrix product in the full precision of its factors, which accelerators round unless told not to: what is certified needs it."""
+    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
 def _direction(x: Array) -> Array:

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 from jaxtyping import Float
 
 from otgan.clouds import Clouds
 from otgan.config import Amount, Config, Regularized
+from otgan.costs import product
 from otgan.data import Form
 from otgan.oracles import Family, Players, make_family
 
@@ -55,7 +56,7 @@ def stationarity(family: Family, dual: Any, players: Players, clouds: Clouds, ke
         return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(gradient)]), jnp.asarray(info["dual_converged"], jnp.float32)
 
     gradients, converged = map(jnp.stack, zip(*(flat_gradient(jax.random.fold_in(key, k)) for k in range(batches)), strict=True))
-    found = from_products(jnp.matmul(gradients, gradients.T, precision=lax.Precision.HIGHEST))
+    found = from_products(product(gradients, gradients.T))
     return found._replace(converged_share=float(jnp.mean(converged)))
 
 

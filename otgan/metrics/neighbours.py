@@ -14,6 +14,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int, Shaped
 
 from otgan.clouds import as_floats
+from otgan.costs import product
 from otgan.errors import UserError
 from otgan.metrics.blocks import require, slices
 
@@ -72,7 +73,7 @@ def _candidates(x: np.ndarray, train: np.ndarray, k: int) -> Int[np.ndarray, "n 
 def _keep_best(best: tuple[Array, Array], x: Array, block: Array, center: Array, first: Array, repeated: Array) -> tuple[Array, Array]:
     """The best scores <x, y> - |y|^2 / 2 and their indices, of those so far and of a block whose first rows may be repeated."""
     y = as_floats(block).reshape(len(block), -1) - center
-    scores = jnp.matmul(x, y.T, precision=lax.Precision.HIGHEST) - 0.5 * jnp.sum(y * y, axis=1)[None, :]
+    scores = product(x, y.T) - 0.5 * jnp.sum(y * y, axis=1)[None, :]
     scores = jnp.where(jnp.arange(len(block))[None, :] < repeated, -jnp.inf, scores)
     top, place = lax.top_k(scores, min(best[0].shape[1], len(block)))
     values, indices = jnp.concatenate([best[0], top], axis=1), jnp.concatenate([best[1], first + place], axis=1)

@@ -22,7 +22,7 @@ from jax import Array
 from jaxtyping import Float, Shaped
 
 from otgan.clouds import as_floats
-from otgan.costs import squared_l2
+from otgan.costs import product, squared_l2
 from otgan.errors import UserError
 from otgan.metrics.blocks import checked, require, slices
 from otgan.oracles.entropic import FLOOR, solve_entropic
@@ -176,9 +176,9 @@ def costs_of_rounded(cost: Array, plan: Array) -> Float[Array, " N"]:
     """Each training example's part. As in Altschuler, Weed, Rigollet (2017, Algorithm 2): scale down, then make up what is lacking."""
     n, m = plan.shape
     x = jnp.minimum(1.0, 1 / n / jnp.maximum(jnp.sum(plan, axis=1), FLOOR))
-    columns = x @ plan
+    columns = product(x, plan)
     y = jnp.minimum(1.0, 1 / m / jnp.maximum(columns, FLOOR))
-    lack_rows = jnp.maximum(1 / n - x * (plan @ y), 0.0)
+    lack_rows = jnp.maximum(1 / n - x * product(plan, y), 0.0)
     lack_columns = jnp.maximum(1 / m - y * columns, 0.0)
-    made_up = lack_columns * (lack_rows @ cost) / jnp.maximum(jnp.sum(lack_rows), FLOOR)
+    made_up = lack_columns * product(lack_rows, cost) / jnp.maximum(jnp.sum(lack_rows), FLOOR)
     return y * jnp.sum(x[:, None] * plan * cost, axis=0) + made_up

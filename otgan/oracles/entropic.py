@@ -39,6 +39,7 @@ from ott.problems.linear.linear_problem import LinearProblem
 from ott.solvers.linear.acceleration import Momentum
 from ott.solvers.linear.sinkhorn import Sinkhorn, SinkhornState
 
+from otgan.costs import product
 from otgan.oracles.divergence import generalized_kl
 from otgan.oracles.solution import Solution
 
@@ -99,7 +100,7 @@ def solve_entropic(
 
     def look(f: Array, g: Array, stage: Array, iterations: Array, momentum: Array) -> _Search:
         kernel = _plan(cost, f, g, stage)
-        x = 1 / len(f) / jnp.maximum(_product(kernel, jnp.ones_like(g)), FLOOR)
+        x = 1 / len(f) / jnp.maximum(product(kernel, jnp.ones_like(g)), FLOOR)
         exact = f + stage * jnp.log(x)
         certificate = lax.cond(stage > lam, _no_certificate, _certify, cost, exact, g, kernel, x, lam, tau)
         return _Search(
@@ -163,7 +164,7 @@ def _refill(cost: Array, s: _Search, f: Array, g: Array, stage: Array, tau: Arra
     below its own hard transform (of a relaxed side tau / (tau + lam) times it), so raising g to that climbs.
     """
     power = s.stage / stage
-    columns = jnp.exp((g - s.g) / s.stage) * _product(s.x * jnp.exp((f - s.f) / s.stage), s.kernel) * len(g)
+    columns = jnp.exp((g - s.g) / s.stage) * product(s.x * jnp.exp((f - s.f) / s.stage), s.kernel) * len(g)
     emptiest = jnp.min(jnp.log(columns) + (0.0 if tau is None else g / tau))
     safe = (power * emptiest > -LOG_SCALING) & (power * jnp.log(len(g)) < LOG_RANGE)  # exact rows have entries of at most m
 
@@ -207,12 +208,7 @@ class _Absorbed(Geometry):
 
     def apply_kernel(self, vec: Array, eps: Any = None, axis: int = 0) -> Array:
         del eps
-        return jnp.maximum(_product(self.kernel_matrix, vec) if axis == 1 else _product(vec, self.kernel_matrix), FLOOR)
-
-
-def _product(a: Array, b: Array) -> Array:
-    """A product in the full precision of its factors, which accelerators round unless told not to."""
-    return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
+        return jnp.maximum(product(self.kernel_matrix, vec) if axis == 1 else product(vec, self.kernel_matrix), FLOOR)
 
 
 def _plan(cost: Array, f: Array, g: Array, lam: Array) -> Array:
@@ -235,7 +231,7 @@ def _certify(cost: Array, f: Array, g: Array, kernel: Array, x: Array, lam: Arra
     With P = diag(x) kernel the plan at (f, g), of exact rows, primal(R) - dual(f, g) = lam KL(R | P), for R is P rounded to the marginals.
     Of a relaxed side P is feasible itself, and the difference is tau KL(P' 1 | b exp(-g / tau)), generalised.
     """
-    columns, asked = _product(x, kernel), jnp.full_like(g, 1 / len(g)) if tau is None else jnp.exp(-g / tau) / len(g)
+    columns, asked = product(x, kernel), jnp.full_like(g, 1 / len(g)) if tau is None else jnp.exp(-g / tau) / len(g)
     misplaced = jnp.sum(jnp.abs(columns - asked)) / 2
     if tau is None:
         exact, rounding = _rounding_kl(cost, f, g, kernel, x, columns, lam)
@@ -256,13 +252,13 @@ def _rounding_kl(cost: Array, f: Array, g: Array, kernel: Array, x: Array, colum
     """
     n, m = kernel.shape
     y = jnp.minimum(1.0, 1 / m / jnp.maximum(columns, FLOOR))
-    rows_q, columns_q = x * _product(kernel, y), y * columns
+    rows_q, columns_q = x * product(kernel, y), y * columns
     lack_rows, lack_columns = jnp.maximum(1 / n - rows_q, 0.0), jnp.maximum(1 / m - columns_q, 0.0)
     d = jnp.clip(jnp.sum(lack_rows), FLOOR, 1 - 1e-6)
-    scaled = _product(columns_q, jnp.log(y)) - (1 - d) * jnp.log1p(-d)
+    scaled = product(columns_q, jnp.log(y)) - (1 - d) * jnp.log1p(-d)
     k_rows, k_columns = lack_rows / d, lack_columns / jnp.maximum(jnp.sum(lack_columns), FLOOR)
     entropy = xlogy(k_rows, k_rows * n).sum() + xlogy(k_columns, k_columns * m).sum()
-    between, potentials = _product(_product(k_rows, cost), k_columns), _product(k_rows, f) + _product(k_columns, g)
+    between, potentials = product(product(k_rows, cost), k_columns), product(k_rows, f) + product(k_columns, g)
     eps = jnp.finfo(cost.dtype).eps
     rounding = 8 * eps * (lam + d * (jnp.abs(between) + jnp.abs(potentials)))
     return jnp.maximum(lam * (scaled + d * entropy) + d * (between - potentials), 0.0), rounding
@@ -275,8 +271,8 @@ def _rounding_of_potentials(f: Array, g: Array, columns: Array, asked: Array, la
     root of the product of the means of exp(2 eps |f_i| / lam) and exp(2 eps |g_j| / lam).
     """
     eps = jnp.finfo(f.dtype).eps
-    grown = jnp.log1p(jnp.mean(jnp.expm1(2 * eps * jnp.abs(f) / lam))) + jnp.log1p(_product(columns, jnp.expm1(2 * eps * jnp.abs(g) / lam)))
-    return lam * jnp.expm1(grown / 2) + eps * (jnp.mean(jnp.abs(f)) + _product(asked, jnp.abs(g)))
+    grown = jnp.log1p(jnp.mean(jnp.expm1(2 * eps * jnp.abs(f) / lam))) + jnp.log1p(product(columns, jnp.expm1(2 * eps * jnp.abs(g) / lam)))
+    return lam * jnp.expm1(grown / 2) + eps * (jnp.mean(jnp.abs(f)) + product(asked, jnp.abs(g)))
 
 
 def _rounding(f: Array, g: Array) -> Array:

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
+from otgan.costs import product
 from otgan.oracles.solution import Solution
 
 ANNEALING = 4.0  # at most this factor between the lam of one Newton step and of the next; 4 to 10 cost about the same
@@ -75,12 +76,12 @@ def _normalise(cost: Array, lam: Array) -> Problem:
 
 
 def _row_means(A: Array, v: Array) -> Array:
-    """Means over j of A_ij v_j. Products, because they are the fast way on every device; accelerators must not round their factors."""
-    return jnp.matmul(A, v, precision="highest") / A.shape[1]
+    """Means over j of A_ij v_j. Products, because they are the fast way on every device."""
+    return product(A, v) / A.shape[1]
 
 
 def _column_means(A: Array, u: Array) -> Array:
-    return jnp.matmul(u, A, precision="highest") / A.shape[0]
+    return product(u, A) / A.shape[0]
 
 
 def _excess(f: Array, g: Array, C: Array) -> Array:
@@ -103,14 +104,14 @@ def _conjugate_gradients(matrix: Callable[[Array], Array], diagonal: Array, b: A
     def step(state):
         x, residual, p, size, k = state
         image = matrix(p)
-        t = size / jnp.maximum(p @ image, TINY)
+        t = size / jnp.maximum(product(p, image), TINY)
         x, residual = x + t * p, residual - t * image
         z = residual / diagonal
-        new = residual @ z
+        new = product(residual, z)
         return x, residual, z + new / jnp.maximum(size, TINY) * p, new, k + 1
 
     z = b / diagonal
-    first = b @ z
+    first = product(b, z)
 
     def unfinished(state):
         return (state[3] > CG_TOLERANCE**2 * first) & (state[4] < CG_STEPS)

@@ -24,6 +24,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int
 
 from otgan.clouds import as_floats
+from otgan.costs import product
 
 COST_PER_SCORE = {"l1": 1.0, "squared_l2": 2.0}
 
@@ -103,7 +104,7 @@ def assign_softly(
 
     (best, total), (starts, scores) = lax.scan(look, (_nowhere(x), jnp.zeros(len(x), x.dtype)), _blocks(targets, rows))
     share = 1 / (len(x) * total)
-    masses = lax.map(lambda block: jnp.exp((block - best.score[None]) / lam) @ share, scores)
+    masses = lax.map(lambda block: product(jnp.exp((block - best.score[None]) / lam), share), scores)
     return jnp.zeros(targets.size, x.dtype).at[starts[:, None] + jnp.arange(rows)[None]].add(masses), best
 
 
@@ -143,7 +144,7 @@ def _blocks(targets: Targets, rows: int) -> Array:
 
 
 def _inner(y: Array, x: Array) -> Array:
-    return jnp.matmul(y, x.T, precision=lax.Precision.HIGHEST)
+    return product(y, x.T)
 
 
 def _negative_l1(y: Array, x: Array) -> Array:
