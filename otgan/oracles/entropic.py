@@ -56,16 +56,22 @@ class _Certificate(NamedTuple):
     misplaced: Float[Array, ""]  # share of the mass that the columns' sums have in the wrong place
 
 
-class _Search(NamedTuple):
+class _Look(NamedTuple):
+    """Potentials at a lam, and what can be seen of them."""
+
     f: Float[Array, " n"]  # makes the rows exact
     g: Float[Array, " m"]
-    stage: Float[Array, ""]  # the lam of the present stage
+    lam: Float[Array, ""]
     kernel: Float[Array, "n m"]
-    x: Float[Array, " n"]  # diag(x) kernel is the plan at f, g and stage
-    value: Float[Array, ""]  # of the dual at stage, rows exact
+    x: Float[Array, " n"]  # diag(x) kernel is the plan at f, g and lam
+    value: Float[Array, ""]  # of the dual there
     certificate: _Certificate
+
+
+class _Search(NamedTuple):
+    at: _Look
     iterations: Int[Array, ""]
-    momentum: Float[Array, ""]  # over-relaxation of the last stage
+    momentum: Float[Array, ""]  # over-relaxation at the true lam
     least: Float[Array, ""]  # the smallest gap so far
     waited: Int[Array, ""]  # certificates since then
 
@@ -98,53 +104,42 @@ def solve_entropic(
     """
     lam, epsilon = jnp.asarray(lam, cost.dtype), jnp.asarray(epsilon, cost.dtype)
 
-    def look(f: Array, g: Array, stage: Array, iterations: Array, momentum: Array) -> _Search:
+    def look(f: Array, g: Array, stage: Array) -> _Look:
         kernel = _plan(cost, f, g, stage)
         x = 1 / len(f) / jnp.maximum(product(kernel, jnp.ones_like(g)), FLOOR)
-        exact = f + stage * jnp.log(x)
-        certificate = lax.cond(stage > lam, _no_certificate, _certify, cost, exact, g, kernel, x, lam, tau)
-        return _Search(
-            exact,
-            g,
-            stage,
-            kernel,
-            x,
-            _dual_value(exact, g, tau),
-            certificate,
-            iterations,
-            momentum,
-            certificate.gap,
-            jnp.zeros((), jnp.int32),
-        )
+        f = f + stage * jnp.log(x)
+        certificate = lax.cond(stage > lam, _no_certificate, _certify, cost, f, g, kernel, x, lam, tau)
+        return _Look(f, g, stage, kernel, x, _dual_value(f, g, tau), certificate)
 
     def unfinished(s: _Search) -> Array:
-        gap, floor, _ = s.certificate
+        gap, floor, _ = s.at.certificate
         hopeless = (s.waited >= PATIENCE) & (floor > epsilon) & (gap <= 2 * floor)
         return ~(gap <= epsilon) & ~hopeless & (s.iterations < max_iterations)  # not gap > epsilon: a NaN is not done
 
     def advance(s: _Search) -> _Search:
         count = jnp.minimum(iterations_per_check, max_iterations - s.iterations)
-        f, g = _iterate(s, tau, jnp.where(s.stage > lam, calm, s.momentum), count, symmetric)
-        sound = jnp.all(jnp.isfinite(f)) & jnp.all(jnp.isfinite(g))
-        f, g = jnp.where(sound, f, s.f), jnp.where(sound, g, s.g)
         iterations = s.iterations + count
+        f, g = _iterate(s.at, tau, jnp.where(s.at.lam > lam, calm, s.momentum), count, symmetric)
+        sound = jnp.all(jnp.isfinite(f)) & jnp.all(jnp.isfinite(g))
+        f, g = jnp.where(sound, f, s.at.f), jnp.where(sound, g, s.at.g)
         last = iterations + iterations_per_check >= max_iterations
-        stage = jnp.where(last, lam, jnp.maximum(lam, s.stage / anneal))
-        f, g = lax.cond(stage < s.stage, _refill, lambda cost, s, f, g, stage, tau: (f, g), cost, s, f, g, stage, tau)
-        new = look(f, g, stage, iterations, s.momentum)
-        fell = ~(new.value >= s.value - _rounding(f, g)) & (s.stage == lam)
-        waited = jnp.where(new.least < s.least, 0, s.waited + (new.stage == lam))
+        stage = jnp.where(last, lam, jnp.maximum(lam, s.at.lam / anneal))
+        f, g = lax.cond(stage < s.at.lam, _refill, lambda cost, at, f, g, *_: (f, g), cost, s.at, f, g, stage, tau)
+        at = look(f, g, stage)
+        gap, fell = at.certificate.gap, ~(at.value >= s.at.value - _rounding(f, g)) & (s.at.lam == lam)
         momentum = jnp.where(fell, calm + (s.momentum - calm) / 2, s.momentum)
-        return new._replace(momentum=momentum, least=jnp.minimum(new.least, s.least), waited=waited)
+        waited = jnp.where(gap < s.least, 0, s.waited + (stage == lam))
+        return _Search(at, iterations, momentum, jnp.minimum(gap, s.least), waited)
 
     calm = jnp.asarray(0.5 if symmetric else 1.0, cost.dtype)  # the symmetric fixed point needs the average of old and new
     eager = calm if symmetric or tau is not None else jnp.asarray(MOMENTUM, cost.dtype)
     f, g, spread = _start(cost, symmetric, tau is not None)
     cold = symmetric or anneal == 1 or max_iterations <= iterations_per_check  # a cloud's plan to itself is near the diagonal
-    first = look(f, g, lam if cold else jnp.maximum(lam, spread), jnp.zeros((), jnp.int32), eager)
-    s = lax.while_loop(unfinished, advance, first._replace(certificate=_no_certificate(cost), least=jnp.full_like(lam, jnp.inf)))
-    gap, floor, misplaced = s.certificate
-    return Solution(s.f, s.g, s.x[:, None] * s.kernel, s.value, gap, s.iterations, gap <= epsilon, floor, misplaced)
+    start = look(f, g, lam if cold else jnp.maximum(lam, spread))._replace(certificate=_no_certificate(cost))
+    nothing = jnp.zeros((), jnp.int32)
+    at, iterations, *_ = lax.while_loop(unfinished, advance, _Search(start, nothing, eager, jnp.full_like(lam, jnp.inf), nothing))
+    gap, floor, misplaced = at.certificate
+    return Solution(at.f, at.g, at.x[:, None] * at.kernel, at.value, gap, iterations, gap <= epsilon, floor, misplaced)
 
 
 def _start(cost: Array, symmetric: bool, relaxed: bool) -> tuple[Array, Array, Array]:
@@ -157,41 +152,41 @@ def _start(cost: Array, symmetric: bool, relaxed: bool) -> tuple[Array, Array, A
     return f, g, jnp.mean(cost) - jnp.mean(f) - jnp.mean(g)
 
 
-def _refill(cost: Array, s: _Search, f: Array, g: Array, stage: Array, tau: Array | None) -> tuple[Array, Array]:
-    """Potentials to go on from at a lower lam, after iterations of a search have led to (f, g): no row or column of theirs is empty.
+def _refill(cost: Array, at: _Look, f: Array, g: Array, lam: Array, tau: Array | None) -> tuple[Array, Array]:
+    """Potentials to go on from at a lower lam, after iterations have led to (f, g): no row or column of theirs is empty.
 
-    f is determined by g, so its hard c-transform loses nothing. It is below the best f by at most stage log m, and the best g is never
+    f is determined by g, so its hard c-transform loses nothing. It is below the best f by at most lam log m, and the best g is never
     below its own hard transform (of a relaxed side tau / (tau + lam) times it), so raising g to that climbs.
     """
-    power = s.stage / stage
-    columns = jnp.exp((g - s.g) / s.stage) * product(s.x * jnp.exp((f - s.f) / s.stage), s.kernel) * len(g)
+    power = at.lam / lam
+    columns = jnp.exp((g - at.g) / at.lam) * product(at.x * jnp.exp((f - at.f) / at.lam), at.kernel) * len(g)
     emptiest = jnp.min(jnp.log(columns) + (0.0 if tau is None else g / tau))
     safe = (power * emptiest > -LOG_SCALING) & (power * jnp.log(len(g)) < LOG_RANGE)  # exact rows have entries of at most m
 
     def refill() -> tuple[Array, Array]:
         hard = jnp.min(cost - g[None, :], axis=1)
-        h = jnp.min(cost - hard[:, None], axis=0) - stage * jnp.log(len(g))
-        return hard, jnp.maximum(g, h if tau is None else h * tau / (tau + stage))
+        h = jnp.min(cost - hard[:, None], axis=0) - lam * jnp.log(len(g))
+        return hard, jnp.maximum(g, h if tau is None else h * tau / (tau + lam))
 
     return lax.cond(safe, lambda: (f, g), refill)
 
 
-def _iterate(s: _Search, tau: Array | None, momentum: Array, count: Array, parallel: bool) -> tuple[Array, Array]:
+def _iterate(at: _Look, tau: Array | None, momentum: Array, count: Array, parallel: bool) -> tuple[Array, Array]:
     """`count` Sinkhorn iterations on the absorbed kernel, each first on g, then on f.
 
     With g absorbed, the semi-relaxed update is ott's own at the marginal b exp(-g / tau).
     """
-    f, g, lam, (n, m) = s.f, s.g, s.stage, s.kernel.shape
+    f, g, lam, (n, m) = at.f, at.g, at.lam, at.kernel.shape
     problem = LinearProblem(
-        _Absorbed(kernel_matrix=s.kernel, epsilon=1.0),
+        _Absorbed(kernel_matrix=at.kernel, epsilon=1.0),
         a=jnp.full_like(f, 1 / n),
         b=jnp.full_like(g, 1 / m) if tau is None else jnp.maximum(jnp.exp(-g / tau) / m, FLOOR),
         tau_b=1.0 if tau is None else tau / (tau + lam),  # pyright: ignore[reportArgumentType]  # may be traced
     )
     solver = Sinkhorn(lse_mode=False, parallel_dual_updates=parallel, momentum=Momentum(value=momentum))
-    state = SinkhornState(potentials=(jnp.ones_like(f) if parallel else s.x, jnp.ones_like(g)))  # parallel: f = g, not exact rows
+    state = SinkhornState(potentials=(jnp.ones_like(f) if parallel else at.x, jnp.ones_like(g)))  # parallel: f = g, not exact rows
     state = lax.fori_loop(0, count, lambda i, state: solver.kernel_step(problem, state, i), state)
-    log_u, log_v = (jnp.clip(jnp.log(scaling), -LOG_SCALING, LOG_SCALING) for scaling in (state.fu / s.x, state.gv))
+    log_u, log_v = (jnp.clip(jnp.log(scaling), -LOG_SCALING, LOG_SCALING) for scaling in (state.fu / at.x, state.gv))
     f, g = f + lam * log_u, g + lam * log_v
     if tau is not None:  # the best common shift in closed form: left to the iterations it takes tau / lam of them
         shift = -tau * jax.nn.logsumexp(-g / tau, b=1 / m)
