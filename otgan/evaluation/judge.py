@@ -190,6 +190,8 @@ def _floors(
     path = cache.folder() / "floors" / f"{key}-{sets}x{there}.npz"
     if (cached := cache.read(path)) and set(cached) == set(measure.better):
         return {name: float(value) for name, value in cached.items()}, fewer
+    if measure.paired:
+        real = Real(real.dataset, real.reference.spaced(there))
     seen = look if measure.of == "features" else lambda *which: unseen(real_examples(real.dataset, *which))
     each = [measure.compute(seen(other, there, which), real) for which in range(sets)]
     floors = {name: float(np.mean([numbers[name] for numbers in each])) for name in measure.better}
