@@ -65,7 +65,7 @@ def assemble(config: Config, folder: RunFolder | None, data_dir: Path | None, de
     check_devices(config, devices)
     dataset = load(config.data, data_dir)
     begun = folder is not None and has_checkpoint(folder)  # then it has its own copy of what it borrowed
-    return prepare(config, dataset, devices, load_source(config), NOBODY if begun else borrow(config, dataset))
+    return prepare(config, dataset, devices, load_source(config, dataset.shape), NOBODY if begun else borrow(config, dataset))
 
 
 def go_on(ready: Ready, folder: RunFolder, show: Show) -> Outcome:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from otgan.clouds import as_bytes, as_floats
-from otgan.data import load_source, read_examples
+from otgan.data import load_source, read_examples, with_channels_of
 from otgan.errors import UserError
 from otgan.pictures import save_scatter, save_sheet
 from otgan.restore import read_form, restore
@@ -33,7 +33,7 @@ def sample(folder: RunFolder, size: int, seed: int) -> np.ndarray:
         UserError: the folder holds no run, or no checkpoint.
     """
     run = restore(folder)
-    source = load_source(run.config)
+    source = load_source(run.config, run.form.shape)
     chunks = draw(run.system, run.state, seed, jnp.asarray(source.train) if source else None)
     return np.concatenate(list(islice(chunks, -(-size // CHUNK))))[:size]
 
@@ -71,7 +71,7 @@ def push(folder: RunFolder, path: Path) -> np.ndarray:
     family = system.family
     if family.push is None:
         raise UserError(f"{folder.path} learned no map; the runs of family 'convex' do (convex-map, or `otgan compose`)")
-    examples = read_examples(path)
+    examples = with_channels_of(read_examples(path), form.shape)
     if examples.shape[1:] != form.shape or (examples.dtype == np.uint8) != form.images:
         kind = "images" if form.images else "points"
         raise UserError(f"{path} holds examples of shape {examples.shape[1:]}; the run maps {kind} of shape {form.shape}")

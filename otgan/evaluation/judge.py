@@ -11,7 +11,7 @@ import numpy as np
 
 from otgan import __version__, cache
 from otgan.config import Measures
-from otgan.data import Dataset
+from otgan.data import Dataset, with_channels_of
 from otgan.errors import UserError
 from otgan.evaluation.evidence import Evidence, gather, gather_real, real_examples, unseen
 from otgan.evaluation.measures import FLAGS, MEASURES, Counts, Measure, Real, values
@@ -212,7 +212,7 @@ def _take(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
 
 
 def _checked(chunks: Iterator[np.ndarray], shape: tuple[int, ...], name: str) -> Iterator[np.ndarray]:
-    for chunk in chunks:
+    for chunk in (with_channels_of(chunk, shape) for chunk in chunks):
         if chunk.shape[1:] != shape:
             raise UserError(f"{name} holds examples of shape {chunk.shape[1:]}, the reference of shape {shape}: they must agree")
         if not np.isfinite(chunk).all():
