@@ -114,7 +114,7 @@ def fit_convex(config: Config, target: np.ndarray, source: np.ndarray) -> Fit:
     note = f"{config.train.steps} solves, {100 * float(jnp.mean(seen['dual_converged'])):.1f}% within epsilon"
     assert family.push is not None
     push = family.push
-    return Fit(jax.jit(lambda y: push(state, y)), seconds, note)
+    return Fit(jax.jit(lambda y: push(state, y).points), seconds, note)
 
 
 def fit_entropic(lam: float, target: np.ndarray, source: np.ndarray) -> Fit:

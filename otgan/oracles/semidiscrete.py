@@ -117,7 +117,7 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
         y = as_floats(jnp.asarray(clouds.examples)[held.index])
         return _regression(oracle.regression or cost, generator.apply(players.generator, z), y)
 
-    def assess(state: State, players: Players, clouds: Clouds, key: Array) -> dict[str, Array]:
+    def assess(state: State, players: Players, clouds: Clouds, held_out: Clouds, key: Array) -> dict[str, Array]:
         targets = Targets(jnp.asarray(clouds.examples), center)
         offset = _fixed_offset(cost, targets) + state.psi
 
