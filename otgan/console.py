@@ -61,7 +61,7 @@ MEANINGS = {
     "unevenness_of_memory": "chi-square of the training points' masses in the last round, net of the noise of counting",
     "without_mass_of_memory": "training points that no generated point was assigned to in the last round",
     "unevenness_of_fresh": "the same of fresh points at the last potentials",
-    "converged_share": "solved duals that reached epsilon, by their {gap_kind} gap",
+    "converged_share": "{gap_of} that reached epsilon, by their {gap_kind} gap",
     "seconds": "of training, without compilation",
     "generator_steps": "updates of the generator",
     "dual_iterations": "iterations of the dual's solver",
@@ -109,7 +109,8 @@ class Ticker:
         shown = {"loss": "loss", "gap": "dual_gap"}
         seen = "  ".join(f"{word} {progress.last[name]:.4g}" for word, name in shown.items() if name in progress.last)
         pace = f"{progress.steps_per_second:.1f}/s  {clock(left)} left"
-        return f"step {progress.step:,}/{self._config.train.steps:,}  {pace}  {seen}  within epsilon {progress.converged_share:.1%}"
+        reached = f"{self._config.oracle.REACHING} within epsilon"
+        return f"step {progress.step:,}/{self._config.train.steps:,}  {pace}  {seen}  {reached} {progress.converged_share:.1%}"
 
 
 def _share(config: Config, progress: Progress) -> float:

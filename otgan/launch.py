@@ -155,6 +155,7 @@ def describe(ready: Ready) -> dict[str, Any]:
         "devices": [str(device.device_kind) for device in ready.mesh.devices.flat],
         "command": sys.argv,
         "gap_kind": ready.system.family.gap_kind,
+        "gap_of": ready.config.oracle.REACHING,
         "data": {
             "name": dataset.name,
             "train": len(dataset.train),

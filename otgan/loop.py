@@ -321,6 +321,7 @@ def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progres
     if verdict.state != "diverged":
         score(ready, state, folder, progress)
     summary = {**judge(ready, state), **assess(ready, state), **summarize(progress), "gap_kind": ready.system.family.gap_kind}
+    summary["gap_of"] = ready.config.oracle.REACHING
     summary |= {name: said for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged)) if said}
     folder.write_status(verdict.state, progress.step, progress.seconds, summary, verdict.reason)
     return Outcome(verdict.state, progress, summary, str(folder.picture(progress.step)), verdict.reason)

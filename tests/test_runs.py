@@ -137,6 +137,7 @@ def test_a_map_follows_the_generator_of_a_run():
     words = ["--steps", 10, "--batch-size", 64, "--set", "oracle.width=8", "--set", "train.pictures=1", "--quiet", "--out", "composed"]
     done = otgan("compose", "run", *words)
     assert done.exit_code == 0, done.output
+    assert "inner conjugate solves (not the map) that reached epsilon, by their residual gap" in " ".join(done.output.split())
     summary = json.loads(Path("composed/status.json").read_text())["summary"]
     assert summary["generator_steps"] == 0
     samples = {}

@@ -208,5 +208,5 @@ def _print(tabled: Tabled, experiment: str) -> None:
         rows.append((*(str(row.values[key]) for key in tabled.axes), cells, *numbers))
     terminal().print(plain_table(header, rows))
     click.echo(
-        f"{experiment}: mean ± standard deviation over seeds; within epsilon: share of solved duals, {' and '.join(tabled.gaps)} gap"
+        f"{experiment}: mean ± standard deviation over seeds; within epsilon: share of {' and '.join(tabled.gaps)}"
     )

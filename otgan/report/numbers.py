@@ -104,7 +104,7 @@ def meaning(name: str, run: Run) -> str:
     """What a number of a summary is, in words."""
     if name == RATIO:
         return "1 is what real points get"
-    told = {"modes_total": run.summary.get("modes_total", "all"), "gap_kind": run.gap_kind or "reported"}
+    told = {"modes_total": run.summary.get("modes_total", "all"), "gap_kind": run.gap_kind or "reported", "gap_of": run.gap_of}
     return MEANINGS[name].format(**told) if name in MEANINGS else ""
 
 
