@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 10.0  # between two plain lines
 
-SHARES = ("high_quality", "converged_share", "conjugate_converged_share", "without_mass_of_memory")
+SHARES = ("high_quality", "converged_share", "conjugate_converged_share", "without_mass_of_memory", "missed_value_share")
 FORMATS = {
     "steps_per_second": "{:.1f}",
     "dual_iterations_per_step": "{:.1f}",
@@ -58,6 +58,8 @@ MEANINGS = {
     "push_error_worst": "and the largest",
     "estimated_gap": "of the networks, on a fresh batch of 4 times the size, units of the cost",
     "semidual_value": "on fresh points, units of the cost: at most the transport cost to the whole training set",
+    "missed_value": "how much it rises at once if the potentials of points without mass fall until the first fresh point goes there",
+    "missed_value_share": "of what it would be then: by so much at least the value above is too low",
     "unevenness_of_memory": "chi-square of the training points' masses in the last round, net of the noise of counting",
     "without_mass_of_memory": "training points that no generated point was assigned to in the last round",
     "unevenness_of_fresh": "the same of fresh points at the last potentials",
@@ -69,6 +71,13 @@ MEANINGS = {
     "dual_iterations_per_step": "the same in a step",
     "steps_per_second": "without compilation",
     "peak_memory_bytes": "peak memory",
+}
+WARNINGS = {  # of a number above a level
+    "missed_value_share": (
+        0.01,
+        "training points that got no mass carry {shown} of the cost: however evenly it lies on the others, the value is too low by that "
+        "and the generator is not drawn to them. Few points far away are beyond what OTS reaches: leave them out, or clip them",
+    ),
 }
 
 
@@ -137,11 +146,20 @@ def summary_table(name: str, summary: dict[str, Any]) -> Table:
             table.add_row(key, shown(key, value), MEANINGS[key].format(**summary), style=None)
     if summary.get("w2_floor"):
         table.add_row("w2 / w2_floor", f"{summary['w2'] / summary['w2_floor']:.3f}", "1 is what real points get")
+    for key in WARNINGS:
+        if sentence := warning(key, summary.get(key)):
+            table.add_row(Text("warning", style="bold"), "", sentence)
     for metric, value in summary.get("scores", {}).items():
         table.add_row(Text(metric), f"{value:.4g}", "at the end; its protocol and floor are in eval/scores.jsonl")
     if "unjudged" in summary:
         table.add_row("scores", "none", Text(summary["unjudged"]))
     return table
+
+
+def warning(key: str, value: float | None) -> str:
+    """What a reader must know of a number that is above its level; empty where there is nothing."""
+    level, sentence = WARNINGS.get(key, (math.inf, ""))
+    return sentence.format(shown=shown(key, value)) if value is not None and value > level else ""
 
 
 def push_errors(errors: np.ndarray) -> str:

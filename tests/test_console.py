@@ -21,6 +21,15 @@ PHRASES = {  # what a family's epsilon is about
 }
 
 
+def test_a_number_above_its_level_is_a_warning(tmp_path):
+    sentence = "training points that got no mass carry 23.9% of the cost"
+    for share, warned in ((0.239, True), (0.009, False)):
+        summary = {"missed_value_share": share, "gap_kind": "residual", "gap_of": "balances"}
+        assert (sentence in as_text(summary_table("x", summary))) == warned
+        page = render([read_run(run_folder(tmp_path / f"{warned}", name="semidiscrete-grid", summary=summary).path)])
+        assert (sentence in page) == warned
+
+
 def as_text(printed):
     console = Console(width=300, file=io.StringIO())
     console.print(printed)
