@@ -41,6 +41,11 @@ def make_clouds(dataset: Dataset, batch: Batch, latent_dim: int, source: Dataset
     return Clouds(examples, bounds, spread, source.train if source else None)
 
 
+def hold_out(dataset: Dataset, source: Dataset | None = None) -> Clouds:
+    """The held-out examples of a dataset and of a source, drawn i.i.d. The arrays are still NumPy's."""
+    return Clouds(dataset.test, None, None, source.test if source else None)
+
+
 def spread_out(batch: Array, mesh: Mesh | None) -> Array:
     """Lay a batch along the mesh's axis. The transport problem stays the whole batch's: the same numbers on any number of devices."""
     return batch if mesh is None else lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec("data")))
@@ -68,6 +73,18 @@ def draw_latents(clouds: Clouds, key: Key[Array, ""], size: int, dim: int) -> Fl
         return jax.random.normal(key, (size, dim))
     shifted = (clouds.spread + jax.random.uniform(key, (1, dim))) % 1.0
     return jax.scipy.special.ndtri(jnp.clip(shifted, 1e-6, 1 - 1e-6))
+
+
+def every_real(clouds: Clouds) -> Float[Array, "n ..."]:
+    """All real examples, in their order."""
+    return as_floats(jnp.asarray(clouds.examples))
+
+
+def every_latent(clouds: Clouds, key: Key[Array, ""], dim: int) -> Float[Array, "m ..."]:
+    """All examples of the source, in their order; where there is none, as many standard normal latents as there are real examples."""
+    if clouds.source is not None:
+        return as_floats(jnp.asarray(clouds.source))
+    return jax.random.normal(key, (len(clouds.examples), dim))
 
 
 def as_floats(examples: Array) -> Float[Array, "..."]:

@@ -17,11 +17,13 @@ from rich.text import Text
 from otgan.config import Config, Neural, Regularized
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from otgan.loop import Progress
 
 LINE_SECONDS = 10.0  # between two plain lines
 
-SHARES = ("misplaced_mass", "high_quality", "converged_share", "conjugate_converged_share", "without_mass_of_memory")
+SHARES = ("misplaced_mass", "high_quality", "converged_share", "conjugate_converged_share", "without_mass_of_memory", "missed_value_share")
 FORMATS = {
     "steps_per_second": "{:.1f}",
     "dual_iterations_per_step": "{:.1f}",
@@ -49,19 +51,24 @@ MEANINGS = {
     "lam_over_mean_cost": "the same in multiples of the mean cost",
     "epsilon": "accuracy asked of the dual, in units of its gap",
     "epsilon_over_mean_cost": "the same in multiples of the mean cost",
-    "potential_w2_squared_at_least": "what the averaged potential certifies of W2 squared, on 1,024 fresh points of each side",
-    "w2_squared_at_least": "W2 squared of the same points lies between this",
-    "w2_squared_at_most": "and this, by an entropic dual",
+    "potential_w2_squared": "by the averaged potential on all held-out points: unbiased for a lower bound of the true W2 squared",
+    "potential_w2_squared_standard_error": "its standard error: only less two or three of these is it a bound",
+    "clouds_w2_squared_at_least": "W2 squared of two clouds of such points (2,048 of each at most) lies between this",
+    "clouds_w2_squared_at_most": "and this; clouds are further apart than what they were drawn from: no lower bound of the true W2 squared",
     "convex": "1 where the averaged potential is convex",
     "strong_convexity": "its modulus, in coordinates of variance 1",
     "conjugate_residual_worst": "of the inner problems there, units of the data",
     "conjugate_converged_share": "of the inner problems there",
+    "push_error_mean": "how far a sample may be from where the map sends it, certified, units of the data: mean",
+    "push_error_worst": "and the largest",
     "estimated_gap": "of the networks, on a fresh batch of 4 times the size, units of the cost",
     "semidual_value": "on fresh points, units of the cost: at most the transport cost to the whole training set",
+    "missed_value": "how much it rises at once if the potentials of points without mass fall until the first fresh point goes there",
+    "missed_value_share": "of what it would be then: by so much at least the value above is too low",
     "unevenness_of_memory": "chi-square of the training points' masses in the last round, net of the noise of counting",
     "without_mass_of_memory": "training points that no generated point was assigned to in the last round",
     "unevenness_of_fresh": "the same of fresh points at the last potentials",
-    "converged_share": "solved duals that reached epsilon, by their {gap_kind} gap",
+    "converged_share": "{gap_of} that reached epsilon, by their {gap_kind} gap",
     "seconds": "of training, without compilation",
     "generator_steps": "updates of the generator",
     "dual_iterations": "iterations of the dual's solver",
@@ -69,6 +76,13 @@ MEANINGS = {
     "dual_iterations_per_step": "the same in a step",
     "steps_per_second": "without compilation",
     "peak_memory_bytes": "peak memory",
+}
+WARNINGS = {  # of a number above a level
+    "missed_value_share": (
+        0.01,
+        "training points that got no mass carry {shown} of the cost: however evenly it lies on the others, the value is too low by that "
+        "and the generator is not drawn to them. Few points far away are beyond what OTS reaches: leave them out, or clip them",
+    ),
 }
 
 
@@ -119,7 +133,8 @@ class Ticker:
         shown = {"loss": "loss", "gap": "dual_gap"}
         seen = "  ".join(f"{word} {progress.last[name]:.4g}" for word, name in shown.items() if name in progress.last)
         pace = f"{progress.steps_per_second:.1f}/s  {clock(left)} left"
-        return f"step {progress.step:,}/{self._config.train.steps:,}  {pace}  {seen}  within epsilon {progress.converged_share:.1%}"
+        reached = f"{self._config.oracle.REACHING} within epsilon"
+        return f"step {progress.step:,}/{self._config.train.steps:,}  {pace}  {seen}  {reached} {progress.converged_share:.1%}"
 
 
 def _share(config: Config, progress: Progress) -> float:
@@ -146,11 +161,27 @@ def summary_table(name: str, summary: dict[str, Any]) -> Table:
             table.add_row(key, shown(key, value), MEANINGS[key].format(**summary), style=None)
     if summary.get("w2_floor"):
         table.add_row("w2 / w2_floor", f"{summary['w2'] / summary['w2_floor']:.3f}", "1 is what real points get")
+    for key in WARNINGS:
+        if sentence := warning(key, summary.get(key)):
+            table.add_row(Text("warning", style="bold"), "", sentence)
     for metric, value in summary.get("scores", {}).items():
         table.add_row(Text(metric), f"{value:.4g}", "at the end; its protocol and floor are in eval/scores.jsonl")
     if "unjudged" in summary:
         table.add_row("scores", "none", Text(summary["unjudged"]))
     return table
+
+
+def warning(key: str, value: float | None) -> str:
+    """What a reader must know of a number that is above its level; empty where there is nothing."""
+    level, sentence = WARNINGS.get(key, (math.inf, ""))
+    return sentence.format(shown=shown(key, value)) if value is not None and value > level else ""
+
+
+def push_errors(errors: np.ndarray) -> str:
+    """How exactly points went through a map, (n,): certified distances in units of the data."""
+    if not math.isfinite(errors.max()):
+        return "nothing is certified of how exact they are: the run's potential is not convex, or hardly"
+    return f"each is at most {errors.max():.2g} away from where the map sends it ({errors.mean():.2g} on average, units of the data)"
 
 
 def percentage(share: float) -> str:

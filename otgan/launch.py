@@ -65,7 +65,7 @@ def assemble(config: Config, folder: RunFolder | None, data_dir: Path | None, de
     check_devices(config, devices)
     dataset = load(config.data, data_dir)
     begun = folder is not None and has_checkpoint(folder)  # then it has its own copy of what it borrowed
-    return prepare(config, dataset, devices, load_source(config), NOBODY if begun else borrow(config, dataset))
+    return prepare(config, dataset, devices, load_source(config, dataset.shape), NOBODY if begun else borrow(config, dataset))
 
 
 def go_on(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
@@ -155,6 +155,7 @@ def describe(ready: Ready) -> dict[str, Any]:
         "devices": [str(device.device_kind) for device in ready.mesh.devices.flat],
         "command": sys.argv,
         "gap_kind": ready.system.family.gap_kind,
+        "gap_of": ready.config.oracle.REACHING,
         "data": {
             "name": dataset.name,
             "train": len(dataset.train),

@@ -21,7 +21,7 @@ from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from otgan.checkpoints import Checkpoints
-from otgan.clouds import Clouds, as_bytes, make_clouds
+from otgan.clouds import Clouds, as_bytes, hold_out, make_clouds
 from otgan.config import Config
 from otgan.data import Dataset, Form
 from otgan.errors import UserError
@@ -110,6 +110,7 @@ class Ready(NamedTuple):
     system: System
     clouds: Clouds
     given: Players  # parameters of players that do not start anew
+    held_out: Clouds  # of examples that no solve sees
     scorer: Scorer | None = None  # judges the generator while it trains
 
 
@@ -131,7 +132,7 @@ def prepare(config: Config, dataset: Dataset, devices: int | None = None, source
     mesh = make_mesh(devices)
     clouds = make_clouds(dataset, config.batch, config.generator.latent_dim, source)
     system = build(config, Form.of(dataset), mesh)
-    return Ready(config, dataset, mesh, system, clouds, given, make_scorer(config, dataset, system, source))
+    return Ready(config, dataset, mesh, system, clouds, given, hold_out(dataset, source), make_scorer(config, dataset, system, source))
 
 
 def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
@@ -142,7 +143,7 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
     Raises:
         UserError: the checkpoint does not fit, or the folder cannot be written any more.
     """
-    config, _, mesh, system, clouds, given, _ = ready
+    config, _, mesh, system, clouds, given, *_ = ready
     everywhere = NamedSharding(mesh, PartitionSpec())
     clouds = jax.device_put(clouds, everywhere)
     state = jax.jit(system.stepper.init, out_shardings=everywhere)(given)
@@ -340,7 +341,7 @@ def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progres
 
 def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress, verdict: Verdict, cut: Verdict) -> Outcome:
     """Draw and judge the end, and write the last status. The state is kept by now, so an interruption ends it at once."""
-    summary = {**summarize(progress), "gap_kind": ready.system.family.gap_kind}
+    summary = {**summarize(progress), "gap_kind": ready.system.family.gap_kind, "gap_of": ready.config.oracle.REACHING}
     try:
         with at_once():
             draw(ready, state, folder, progress.step)
@@ -369,9 +370,9 @@ def judge(ready: Ready, state: TrainState) -> dict[str, Any]:
 
 
 def assess(ready: Ready, state: TrainState) -> dict[str, Any]:
-    """What the family measures of itself at the end, with the averaged generator."""
+    """What the family measures of itself at the end, with the averaged generator, also on examples that no solve has seen."""
     players = state.players._replace(generator=state.average)
-    numbers = jax.jit(ready.system.family.assess)(state.dual, players, ready.clouds, jax.random.key(JUDGE_SEED))
+    numbers = jax.jit(ready.system.family.assess)(state.dual, players, ready.clouds, ready.held_out, jax.random.key(JUDGE_SEED))
     return {name: float(value) for name, value in numbers.items()}
 
 

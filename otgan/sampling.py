@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from otgan.clouds import as_bytes, as_floats
-from otgan.data import load_source, read_examples
+from otgan.data import load_source, read_examples, with_channels_of
 from otgan.errors import UserError
 from otgan.pictures import save_scatter, save_sheet
 from otgan.restore import read_form, restore
@@ -33,7 +33,7 @@ def sample(folder: RunFolder, size: int, seed: int) -> np.ndarray:
         UserError: the folder holds no run, or no checkpoint.
     """
     run = restore(folder)
-    source = load_source(run.config)
+    source = load_source(run.config, run.form.shape)
     chunks = draw(run.system, run.state, seed, jnp.asarray(source.train) if source else None)
     return np.concatenate(list(islice(chunks, -(-size // CHUNK))))[:size]
 
@@ -61,8 +61,12 @@ def draw(system: System, state: TrainState, seed: int, source: jax.Array | None 
             yield as_bytes(samples) if rounded else np.asarray(samples.clip(-1, 1) + 1) * np.float32(127.5)
 
 
-def push(folder: RunFolder, path: Path) -> np.ndarray:
+def push(folder: RunFolder, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Send points, (n, d), or images, (n, h, w, c), of an `.npz` through the map that a run has learned.
+
+    Returns:
+        What came of them, and how far each may be from its exact image: certified, Euclidean, in units of the data (of images, of pixels
+        in [-1, 1], before they are rounded); infinite where nothing is certified.
 
     Raises:
         UserError: the run has no map, or the file's examples are not such as it maps.
@@ -71,13 +75,14 @@ def push(folder: RunFolder, path: Path) -> np.ndarray:
     family = system.family
     if family.push is None:
         raise UserError(f"{folder.path} learned no map; the runs of family 'convex' do (convex-map, or `otgan compose`)")
-    examples = read_examples(path)
+    examples = with_channels_of(read_examples(path), form.shape)
     if examples.shape[1:] != form.shape or (examples.dtype == np.uint8) != form.images:
         kind = "images" if form.images else "points"
         raise UserError(f"{path} holds examples of shape {examples.shape[1:]}; the run maps {kind} of shape {form.shape}")
     through = jax.jit(family.push)
     parts = [through(state.dual, as_floats(jnp.asarray(examples[i : i + CHUNK]))) for i in range(0, len(examples), CHUNK)]
-    return np.concatenate([as_bytes(part) if form.images else np.asarray(part) for part in parts])
+    points = [as_bytes(part.points) if form.images else np.asarray(part.points) for part in parts]
+    return np.concatenate(points), np.concatenate([np.asarray(part.error) for part in parts])
 
 
 def check(path: Path, size: int, folder: RunFolder) -> None:

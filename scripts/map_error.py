@@ -111,10 +111,10 @@ def fit_convex(config: Config, target: np.ndarray, source: np.ndarray) -> Fit:
     start = time.perf_counter()
     state, seen = jax.block_until_ready(compiled(state, keys))
     seconds = (time.perf_counter() - start) / (config.train.steps * config.oracle.dual_steps) * len(target) / config.batch.size
-    note = f"{config.train.steps} solves, {100 * float(jnp.mean(seen['dual_converged'])):.1f}% within epsilon"
+    note = f"{config.train.steps} solves, {100 * float(jnp.mean(seen['dual_converged'])):.1f}% of the conjugate solves within epsilon"
     assert family.push is not None
     push = family.push
-    return Fit(jax.jit(lambda y: push(state, y)), seconds, note)
+    return Fit(jax.jit(lambda y: push(state, y).points), seconds, note)
 
 
 def fit_entropic(lam: float, target: np.ndarray, source: np.ndarray) -> Fit:

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from otgan import data, experiments
-from otgan.clouds import make_clouds
+from otgan.clouds import hold_out, make_clouds
 from otgan.data import Form
 from otgan.oracles import NOBODY, Players
 from otgan.restore import restore
@@ -112,7 +112,7 @@ def ascend(config: Any, generator: Path | None, most: int) -> tuple[bool, float,
         state, samples = after, samples + config.oracle.chunk * config.oracle.ots_batch
         if info["ready"]:
             break
-    judged = jax.jit(lambda s: system.family.assess(s, train.players, clouds, jax.random.key(2_019)))(state)
+    judged = jax.jit(lambda s: system.family.assess(s, train.players, clouds, hold_out(dataset), jax.random.key(2_019)))(state)
     return bool(info["ready"]), seconds, samples, {k: float(v) for k, v in info.items()}, float(judged["semidual_value"])
 
 

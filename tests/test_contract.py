@@ -121,7 +121,9 @@ def test_samples_have_the_datas_shape_and_maps_send_points_to_points(which):
     assert np.isfinite(samples).all()
     push = together.system.family.push
     if push is not None:
-        assert push(state.dual, samples).shape == (50, 2)
+        pushed = push(state.dual, samples)
+        assert pushed.points.shape == (50, 2)
+        assert pushed.error.shape == (50,)
 
 
 PARITY = """

@@ -144,6 +144,32 @@ def test_somebody_elses_images_are_judged(elsewhere, pictures):
     assert not Path("eval").exists()
 
 
+def test_grey_pictures_are_the_same_in_one_channel_and_in_three(elsewhere, pictures):
+    """Whichever side is stored with three equal channels, or has to have three because the other has colours."""
+    grey, folder = pictures
+    examples = np.load(grey)["x"]
+    np.savez("rgb.npz", x=np.repeat(examples, 3, axis=3))
+    Path("rgb").mkdir()
+    for i, example in enumerate(np.repeat(examples, 3, axis=3)):
+        Image.fromarray(example).save(Path("rgb") / f"{i:04}.png")
+
+    def score(subject, reference):
+        done = otgan("eval", subject, "--fid", "--features", "pixels", "--reference", reference, "--allow-few", "--json")
+        assert done.exit_code == 0, done.output
+        line = json.loads(done.output.splitlines()[0])
+        return line["mean"], line["fingerprint"]
+
+    alike = [score(subject, reference) for subject in (grey, folder, "rgb.npz", "rgb") for reference in ("rgb", "rgb.npz", grey, "sample")]
+    assert len({fingerprint for _, fingerprint in alike}) == 2  # the two references
+    assert all(found == alike[i % 4 // 3 * 3] for i, found in enumerate(alike))
+    tinted = np.repeat(examples, 3, axis=3)
+    tinted[0, 0, 0] = [1, 2, 3]
+    np.savez("tinted.npz", x=tinted)
+    (low, _), (high, _) = score("tinted.npz", grey), score("rgb.npz", "tinted.npz")
+    assert low == pytest.approx(3 * alike[0][0], rel=0.05)  # three equal channels: thrice the squared distances
+    assert high == pytest.approx(3 * alike[0][0], rel=0.05)
+
+
 def test_rounding_is_a_part_of_the_protocol(elsewhere, digit_run):
     scores = []
     for flag in ("--quantize", "--no-quantize"):

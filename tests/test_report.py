@@ -23,7 +23,7 @@ def test_a_run_has_a_page(tmp_path):
     assert done.exit_code == 0, done.output
     assert "report.html" in done.output
     page = Path("report.html").read_text()
-    for words in ("sinkhorn-grid", "Every solved dual reached epsilon", "data:image/png;base64,", "● 0.5", "run-0/gradient_norm"):
+    for words in ("sinkhorn-grid", "All of its solved duals reached epsilon", "data:image/png;base64,", "● 0.5", "run-0/gradient_norm"):
         assert words in page
     assert "What could not be read" not in page
 

@@ -109,7 +109,14 @@ def test_a_map_between_two_files_is_learned_and_pushes_points():
     done = otgan("run", "convex-map", *words)
     assert done.exit_code == 0, done.output
     np.savez("X2.npz", x=x[:300])
-    assert otgan("sample", "map", "--push", "X2.npz", "-o", "Y2.npz").exit_code == 0
+    done = otgan("sample", "map", "--push", "X2.npz", "-o", "Y2.npz")
+    worst, mean = re.search(r"each is at most (\S+) away from where the map sends it \((\S+) on average", done.output).groups()
+    assert 0 < float(mean) < float(worst) < 0.02
+    summary = json.loads(Path("map/status.json").read_text())["summary"]
+    assert 0 < summary["push_error_mean"] < summary["push_error_worst"] < 0.02
+    exact = 25 + 1 + 0.25  # |m - n|^2 + (2 - 1)^2 + (1 - 0.5)^2
+    assert abs(summary["potential_w2_squared"] - exact) < 4 * summary["potential_w2_squared_standard_error"]
+    assert 0 < summary["potential_w2_squared_standard_error"] < 3
     pushed = np.load("Y2.npz")["samples"]
     np.testing.assert_allclose(pushed, x[:300] * [2, 0.5] + [5, 0], atol=0.4)
     assert otgan("sample", "map", "-n", 50, "-o", "drawn.npz").exit_code == 0
@@ -130,6 +137,7 @@ def test_a_map_follows_the_generator_of_a_run():
     words = ["--steps", 10, "--batch-size", 64, "--set", "oracle.width=8", "--set", "train.pictures=1", "--quiet", "--out", "composed"]
     done = otgan("compose", "run", *words)
     assert done.exit_code == 0, done.output
+    assert "inner conjugate solves (not the map) that reached epsilon, by their residual gap" in " ".join(done.output.split())
     summary = json.loads(Path("composed/status.json").read_text())["summary"]
     assert summary["generator_steps"] == 0
     samples = {}

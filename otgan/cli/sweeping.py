@@ -207,6 +207,4 @@ def _print(tabled: Tabled, experiment: str) -> None:
         numbers = (shown(name, row.numbers[name]) if name in row.numbers else "" for name in tabled.columns)
         rows.append((*(str(row.values[key]) for key in tabled.axes), cells, *numbers))
     terminal().print(plain_table(header, rows))
-    click.echo(
-        f"{experiment}: mean ± standard deviation over seeds; within epsilon: share of solved duals, {' and '.join(tabled.gaps)} gap"
-    )
+    click.echo(f"{experiment}: mean ± standard deviation over seeds; within epsilon: share of {' and '.join(tabled.gaps)}")

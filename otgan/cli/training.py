@@ -12,7 +12,7 @@ import click
 from otgan import experiments
 from otgan.cli.group import PATH, AmountType, Whole, main, terminal, with_data_dir
 from otgan.config import Config, Cost
-from otgan.console import Ticker, describe, grouped_table, summary_table
+from otgan.console import Ticker, describe, grouped_table, push_errors, summary_table
 from otgan.runs import RunFolder
 
 
@@ -170,6 +170,8 @@ def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | 
 
     folder = RunFolder(run_folder)
     sampling.check(output, number, folder)
-    samples = sampling.push(folder, push) if push else sampling.sample(folder, number, seed)
+    samples, errors = sampling.push(folder, push) if push else (sampling.sample(folder, number, seed), None)
     sampling.write(samples, output)
     click.echo(f"{len(samples):,} samples in {output}")
+    if errors is not None:
+        click.echo(push_errors(errors))

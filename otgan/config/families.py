@@ -18,6 +18,7 @@ class Oracle(Section):
     COSTS: ClassVar[tuple[str, ...]]  # names of the costs that it can serve
     FEATURES: ClassVar[bool] = False  # whether on an encoder's features too
     MAP: ClassVar[bool] = False  # whether it yields a map from generated points to data, so that it needs no generator of its own
+    REACHING: ClassVar[str] = "solved duals"  # what it is that reaches epsilon, in the words of a reader: "... within epsilon 99.5%"
 
     on_budget: Literal["accept", "stop"] = "accept"
 
@@ -81,6 +82,7 @@ class Semidiscrete(Oracle):
     """
 
     COSTS = ("l1", "squared_l2")
+    REACHING = "balances of mass (not the cost)"
 
     family: Literal["semidiscrete"] = "semidiscrete"
     regression: Literal["l1", "squared_l2"] | None = None
@@ -130,6 +132,7 @@ class Convex(Oracle):
 
     COSTS = ("squared_l2",)
     MAP = True
+    REACHING = "inner conjugate solves (not the map)"
 
     family: Literal["convex"] = "convex"
     potential: Literal["icnn", "quadratic", "max_affine", "plq"] = "icnn"
@@ -169,6 +172,7 @@ class Neural(Oracle):
     """
 
     COSTS = ("l1", "l2", "squared_l2", "cosine")
+    REACHING = "networks' duals"
 
     family: Literal["neural"] = "neural"
     regularizer: Literal["kl", "l2"] = "kl"
@@ -189,6 +193,7 @@ class Critic(Oracle):
     """
 
     COSTS = ("l2",)
+    REACHING = "critics' slopes (not their value)"
 
     family: Literal["critic"] = "critic"
     penalty: float = Field(default=10.0, gt=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -47,6 +47,10 @@ class Dataset:
         """Whether the examples are pictures (bytes) rather than points."""
         return self.train.dtype == np.uint8
 
+    def with_channels_of(self, shape: tuple[int, ...]) -> Dataset:
+        """The same, grey pictures with as many equal channels as a shape asks for; see the function of that name."""
+        return replace(self, train=with_channels_of(self.train, shape), test=with_channels_of(self.test, shape))
+
     @cached_property
     def fingerprint(self) -> str:
         """A short hash of the values, shapes and types of both parts: equal exactly if the data are."""
@@ -83,13 +87,24 @@ def load(data: config.Data, data_dir: Path | None = None) -> Dataset:
             return Dataset(data.kind, *points.sample(data), sd=None if data.warped else data.sd)
 
 
-def load_source(run: config.Config) -> Dataset | None:
+def load_source(run: config.Config, shape: tuple[int, ...] = ()) -> Dataset | None:
     """The data set whose examples a run draws in place of latents, if it does.
+
+    Args:
+        run: the run's config.
+        shape: of the run's data, whose channels a source of grey pictures takes on.
 
     Raises:
         UserError: as `load`.
     """
-    return None if run.source is None or isinstance(run.source, config.Run) else load(run.source)
+    return None if run.source is None or isinstance(run.source, config.Run) else load(run.source).with_channels_of(shape)
+
+
+def with_channels_of(examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Grey pictures, (n, h, w, 1), as colour pictures of three equal channels where a shape (h, w, 3) asks for them; all else as it is."""
+    if examples.ndim == 4 and shape == (*examples.shape[1:3], 3) and examples.shape[3] == 1:
+        return np.repeat(examples, 3, axis=3)
+    return examples
 
 
 def _pictures(data: config.Images, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:

@@ -49,15 +49,23 @@ def load(path: Path, held_out: float) -> tuple[np.ndarray, np.ndarray]:
 def read(path: Path) -> np.ndarray:
     """Read the user's points or pictures as they are: (n, d) float32 or (n, h, w, c) uint8, c = 1 or 3, however few.
 
+    c is 1 wherever all pictures are grey, also if they are stored in three channels: two ways of storing one set are one set.
+
     Raises:
         UserError: there is nothing there, or it is unfit.
     """
     if not path.exists():
         raise UserError(f"{path} does not exist: give an .npz file or a folder of pictures")
     try:
-        return _folder(path) if path.is_dir() else _typed(_array(path), path)
+        return _one_channel_if_grey(_folder(path) if path.is_dir() else _typed(_array(path), path))
     except MemoryError:
         raise UserError(f"{path} holds more than this machine's memory: take fewer examples") from None
+
+
+def _one_channel_if_grey(examples: np.ndarray) -> np.ndarray:
+    if examples.ndim == 4 and examples.shape[3] == 3 and all(np.array_equal(examples[..., 0], examples[..., k]) for k in (1, 2)):
+        return np.ascontiguousarray(examples[..., :1])
+    return examples
 
 
 def _split(examples: np.ndarray, held_out: float, path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -176,7 +184,7 @@ def _bytes(array: np.ndarray, path: Path) -> np.ndarray:
 
 
 def _folder(path: Path) -> np.ndarray:
-    """(n, h, w, c) uint8, in the order of the paths; c is 1 if every picture is grey."""
+    """(n, h, w, c) uint8, in the order of the paths; c is 1 if every picture has one channel."""
     found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file())
     if not found:
         raise UserError(f"{path} holds no pictures: otgan reads {', '.join(sorted(SUFFIXES))}")

@@ -20,7 +20,7 @@ from otgan.evaluation.subjects import Subject, newest_run, of_files, of_run
 from otgan.features import default_name, make_features
 from otgan.models.resize import Convention
 from otgan.pictures import save_sheet
-from otgan.restore import kept_steps
+from otgan.restore import kept_steps, read_form
 from otgan.runs import RUNS, RunFolder
 
 NAMED: dict[str, Data] = {
@@ -73,10 +73,13 @@ def evaluate(order: Order, show: Callable[[str], None]) -> Iterator[Report]:
     if out:
         _require_writable(out)
     show("reading data")
+    found, shape = subjects(order, folder, path)
     dataset = load(data, order.data_dir)
+    if isinstance(data, Own):  # a user's grey pictures may be compared with pictures in colour
+        dataset = dataset.with_channels_of(shape)
     features = make_features(order.features or default_name(data.kind, dataset.shape), dataset.shape, order.resize, show)
     plan = plan_of(order, dataset)
-    for subject in subjects(order, folder, path):
+    for subject in found:
         judged = judge(plan, subject, dataset, features, show)
         yield Report(records(judged, subject), judged.notes, keep(judged, subject, out) if out else [])
 
@@ -113,8 +116,8 @@ def reference_data(name: str | None, folder: RunFolder | None, path: Path) -> Da
     return NAMED.get(name) or Own(path=str(Path(name).resolve()))
 
 
-def subjects(order: Order, folder: RunFolder | None, path: Path) -> Iterator[Subject]:
-    """What is to be judged.
+def subjects(order: Order, folder: RunFolder | None, path: Path) -> tuple[Iterator[Subject], tuple[int, ...]]:
+    """What is to be judged, and the shape of its examples.
 
     Raises:
         UserError: there is nothing, or no such checkpoint.
@@ -122,12 +125,13 @@ def subjects(order: Order, folder: RunFolder | None, path: Path) -> Iterator[Sub
     if folder is None:
         if order.checkpoint is not None:
             raise UserError(f"--checkpoint is for runs, and {path} is none")
-        return iter([of_files(path, order.seeds)])
+        subject = of_files(path, order.seeds)
+        return iter([subject]), subject.shape
     if order.checkpoint == "all":
         steps: list[int | None] = [*kept_steps(folder)]
     else:
         steps = [_step(order.checkpoint)]
-    return (of_run(folder, step, order.rounded) for step in steps)
+    return (of_run(folder, step, order.rounded) for step in steps), read_form(folder).shape
 
 
 def _step(word: str | None) -> int | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from otgan import __version__, cache
 from otgan.config import Measures
-from otgan.data import Dataset
+from otgan.data import Dataset, with_channels_of
 from otgan.errors import UserError
 from otgan.evaluation.evidence import Evidence, gather, gather_real, real_examples, unseen
 from otgan.evaluation.measures import FLAGS, MEASURES, Counts, Measure, Real, values
@@ -190,6 +190,8 @@ def _floors(
     path = cache.folder() / "floors" / f"{key}-{sets}x{there}.npz"
     if (cached := cache.read(path)) and set(cached) == set(measure.better):
         return {name: float(value) for name, value in cached.items()}, fewer
+    if measure.paired:
+        real = Real(real.dataset, real.reference.spaced(there))
     seen = look if measure.of == "features" else lambda *which: unseen(real_examples(real.dataset, *which))
     each = [measure.compute(seen(other, there, which), real) for which in range(sets)]
     floors = {name: float(np.mean([numbers[name] for numbers in each])) for name in measure.better}
@@ -210,7 +212,7 @@ def _take(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
 
 
 def _checked(chunks: Iterator[np.ndarray], shape: tuple[int, ...], name: str) -> Iterator[np.ndarray]:
-    for chunk in chunks:
+    for chunk in (with_channels_of(chunk, shape) for chunk in chunks):
         if chunk.shape[1:] != shape:
             raise UserError(f"{name} holds examples of shape {chunk.shape[1:]}, the reference of shape {shape}: they must agree")
         if not np.isfinite(chunk).all():

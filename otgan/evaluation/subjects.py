@@ -25,6 +25,7 @@ class Subject(NamedTuple):
     step: int | None  # of the checkpoint
     draw: Callable[[int], Iterable[np.ndarray]]  # chunks of the examples of a seed
     available: int | None  # in all; None without end
+    shape: tuple[int, ...] = ()  # of an example
 
 
 def of_run(folder: RunFolder, step: int | None, rounded: bool) -> Subject:
@@ -34,9 +35,13 @@ def of_run(folder: RunFolder, step: int | None, rounded: bool) -> Subject:
         UserError: there is no such run or checkpoint.
     """
     run = restore(folder, step)
-    source = load_source(run.config)
+    source = load_source(run.config, run.form.shape)
     examples = jnp.asarray(source.train) if source else None
-    return Subject(str(folder.path.resolve()), run.step, lambda seed: draw(run.system, run.state, seed, examples, rounded), None)
+
+    def drawn(seed: int) -> Iterator[np.ndarray]:
+        return draw(run.system, run.state, seed, examples, rounded)
+
+    return Subject(str(folder.path.resolve()), run.step, drawn, None, run.form.shape)
 
 
 def of_files(path: Path, seeds: int) -> Subject:
@@ -57,7 +62,7 @@ def of_files(path: Path, seeds: int) -> Subject:
         mine = order[seed * each : (seed + 1) * each]
         yield from (examples[mine[i : i + CHUNK]] for i in range(0, each, CHUNK))
 
-    return Subject(str(path.resolve()), None, deal, len(examples))
+    return Subject(str(path.resolve()), None, deal, len(examples), examples.shape[1:])
 
 
 def newest_run(root: Path) -> RunFolder:

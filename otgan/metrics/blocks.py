@@ -41,6 +41,16 @@ def require(count: int, needed: int, name: str, metric: str) -> None:
         raise UserError(f"{metric} needs at least {needed} {name}, and there are {count}: give more")
 
 
+def require_floats_or_bytes(x: np.ndarray, name: str, metric: str) -> None:
+    """Refuse numbers of which it cannot be told whether they are bytes, which count as [-1, 1], or meant as they are.
+
+    Raises:
+        UserError: they are integers of another type than uint8.
+    """
+    if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
+        raise UserError(f"{name} are of type {x.dtype}: {metric} takes pictures as uint8 (0 to 255) and anything else as floats")
+
+
 def slices(count: int, size: int = BLOCK) -> Iterator[slice]:
     """Blocks of rows."""
     return (slice(start, min(start + size, count)) for start in range(0, count, size))

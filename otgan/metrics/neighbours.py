@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, Shaped
 from otgan.clouds import as_floats
 from otgan.costs import product
 from otgan.errors import UserError
-from otgan.metrics.blocks import require, slices
+from otgan.metrics.blocks import require, require_floats_or_bytes, slices
 
 BLOCK = 2_000  # training examples whose products with 1,000 samples are held at once: 8 MB
 SPARE = 4  # more candidates than are asked for, so that float32 need only put the nearest among the first so many
@@ -32,8 +32,10 @@ def nearest(
     Bytes count as pictures, in [-1, 1], on either side.
 
     Raises:
-        UserError: there are fewer than k training examples, or a sample is not finite.
+        UserError: there are fewer than k training examples, a sample is not finite, or either side is of integers that are no bytes.
     """
+    require_floats_or_bytes(x, "samples", METRIC)
+    require_floats_or_bytes(train, "training examples", METRIC)
     require(len(train), k, "training examples", METRIC)
     candidates = min(k + SPARE, len(train))
     found = [_rerank(x[block], train, _candidates(x[block], train, candidates), k) for block in slices(len(x))]
@@ -48,7 +50,7 @@ def memorisation(x: Shaped[np.ndarray, "n ..."], train: Shaped[np.ndarray, "N ..
     nearest of their nearest one. So compare with the share of as many test examples.
 
     Raises:
-        UserError: there are fewer than two training examples, or a sample is not finite.
+        UserError: there are fewer than two training examples, or as `nearest`.
     """
     index, distance = nearest(x, train)
     closest = np.unique(index)

@@ -24,7 +24,7 @@ from jaxtyping import Float, Shaped
 from otgan.clouds import as_floats
 from otgan.costs import product, squared_l2
 from otgan.errors import UserError
-from otgan.metrics.blocks import checked, require, slices
+from otgan.metrics.blocks import checked, require, require_floats_or_bytes, slices
 from otgan.oracles.entropic import FLOOR, solve_entropic
 from otgan.oracles.solution import Solution
 
@@ -130,9 +130,11 @@ def transport_to_all(
         copies of training examples: there a smaller lam and epsilon help.
 
     Raises:
-        UserError: there are no samples, or a value is not finite.
+        UserError: there are no samples, a value is not finite, or either side is of integers that are no bytes.
     """
     require(len(samples), 1, "samples", "W2 to the training set")
+    require_floats_or_bytes(samples, "samples", "W2 to the training set")
+    require_floats_or_bytes(train, "training examples", "W2 to the training set")
     cost = _cost_to_all(samples, train)
     mean = jnp.maximum(jnp.mean(cost), FLOOR)  # where all points are one
     solution = _solve(cost, lam * mean, epsilon * mean, max_iterations=max_iterations)

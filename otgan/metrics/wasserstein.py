@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
+from otgan.errors import UserError
 from otgan.metrics.blocks import checked, squared_distances
 
 
@@ -17,8 +18,10 @@ def exact_wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n d"], 
     In O(n^3) at worst; some seconds at n = 2,000.
 
     Raises:
-        UserError: a value is not finite.
+        UserError: a value is not finite, or there are not as many points on either side.
     """
+    if len(x) != len(y):  # the assignment problem would leave the worst of the larger set out
+        raise UserError(f"exact W{p} needs as many samples as references, not {len(x):,} and {len(y):,}: give equal numbers")
     x, y = checked(x, "samples", metric="a Wasserstein distance"), checked(y, "samples", metric="a Wasserstein distance")
     center = y.mean(axis=0, keepdims=True)
     squares = squared_distances(x - center, y - center)

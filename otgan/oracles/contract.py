@@ -43,6 +43,13 @@ class Players(NamedTuple):
 NOBODY = Players(None)
 
 
+class Pushed(NamedTuple):
+    """Where a map sends points, as far as its own inner problems were solved."""
+
+    points: Array  # (n, ...), as the data
+    error: Array  # (n,): the map's own image is at most so far away, Euclidean, in units of the data; infinite where nothing is certified
+
+
 class Family(NamedTuple):
     """One way of solving the dual.
 
@@ -54,7 +61,8 @@ class Family(NamedTuple):
     (envelope theorem); `generate(state, parameters, z)` draws the sample that users see.
 
     The rest is for families that have it: `push(state, y)`, the map from generated points to data; `exhibits(state)`, masks over the
-    training examples, by name, of those worth a picture; `assess(state, players, clouds, key)`, numbers for the summary of a run.
+    training examples, by name, of those worth a picture; `assess(state, players, clouds, held_out, key)`, numbers for the summary of a run.
+    Its `held_out` are the same clouds of examples, and of a source's, that no solve has seen.
     """
 
     init: Callable[[Array], State]
@@ -62,9 +70,9 @@ class Family(NamedTuple):
     loss: Callable[[Held, Players, Clouds], Array]
     generate: Callable[[State, Any, Array], Array]
     gap_kind: Literal["certified", "estimated", "residual"]
-    push: Callable[[State, Array], Array] | None = None
+    push: Callable[[State, Array], Pushed] | None = None
     exhibits: Callable[[State], dict[str, Array]] = lambda state: {}
-    assess: Callable[[State, Players, Clouds, Array], dict[str, Array]] = lambda state, players, clouds, key: {}
+    assess: Callable[[State, Players, Clouds, Clouds, Array], dict[str, Array]] = lambda state, players, clouds, held_out, key: {}
 
 
 def in_units_of_cost(mean_cost: Array, **amounts: Amount) -> Info:

@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from otgan.clouds import Clouds, draw_latents, draw_reals, spread_out
+from otgan.clouds import Clouds, draw_latents, draw_reals, every_latent, every_real, spread_out
 from otgan.config import Config, Convex
 from otgan.costs import squared_l2
 from otgan.data import Form
@@ -35,11 +36,12 @@ from otgan.models import Network
 from otgan.models.convex import Params, Potential, make_potential
 from otgan.optim import adam, averaged, descend
 from otgan.oracles.conjugate import SMALLEST_MODULUS, Conjugate, solve_conjugate
-from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
+from otgan.oracles.contract import Family, Info, Players, Pushed, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
 
 PUSH_EPSILON = 1e-8  # conjugate error of the map that users see, in potential's units: points are off by a few thousandths of a sd at most
-JUDGED = 1_024  # points of each side in the held-out problem of the end
+BLOCK = 1_000  # held-out points whose inner problems are solved at once
+CLOUD = 2_048  # held-out points of each side at most in the transport problem between the points themselves
 JUDGED_LAM = 2e-3  # its regulariser, in multiples of the mean cost: its price, lam log n, is about a hundredth of that cost
 
 
@@ -123,39 +125,63 @@ class Dual:
 
     def report(self, params: Params, inner: Conjugate, x: Array, y: Array, mean_cost: Array) -> Info:
         """J between x and y in units of the data's cost, how exact it is, and whether the potential is what it should be."""
-        at_x = jnp.mean(jnp.sum(x * x, axis=1) - 2 * self.potential.value(params, x))  # each term small where f is near |x|^2 / 2
-        at_y = jnp.mean(jnp.sum(y * y, axis=1) - 2 * inner.value)
-        modulus = self.potential.modulus(params)
-        convex = (self.potential.margin(params) >= 0) & (modulus >= SMALLEST_MODULUS)  # a NaN is not convex
+        at_x, at_y = self.terms(params, inner, x, y)
+        convex = self.convex(params)
         scales = in_units_of_cost(mean_cost, epsilon=self.oracle.epsilon)
         bounds, epsilon = 2 * self.scale**2 * inner.bound, scales["epsilon"]
         return {
-            "dual_value": self.scale**2 * (at_x + at_y),
+            "dual_value": self.scale**2 * (jnp.mean(at_x) + jnp.mean(at_y)),
             "dual_gap": jnp.mean(bounds),
             "dual_iterations": inner.iterations,
             "dual_converged": (jnp.mean(bounds) <= epsilon) & convex,
             "convex": convex,
-            "strong_convexity": modulus,
+            "strong_convexity": self.potential.modulus(params),
             "conjugate_residual_worst": self.scale * jnp.max(inner.residual),
             "conjugate_converged_share": jnp.mean(bounds <= epsilon),
             **scales,
         }
 
+    def terms(self, params: Params, inner: Conjugate, x: Array, y: Array) -> tuple[Float[Array, " n"], Float[Array, " m"]]:
+        """J's two means before they are taken; each term is small where f is near |x|^2 / 2."""
+        return jnp.sum(x * x, axis=1) - 2 * self.potential.value(params, x), jnp.sum(y * y, axis=1) - 2 * inner.value
+
+    def convex(self, params: Params) -> Array:
+        """Whether a potential is what it should be; a NaN is not."""
+        return (self.potential.margin(params) >= 0) & (self.potential.modulus(params) >= SMALLEST_MODULUS)
+
     def inner_epsilon(self, mean_cost: Array) -> Array:
         """The mean conjugate error, in potential's units, at which J is as exact as asked for: J has f* twice."""
         return jnp.asarray(self.oracle.epsilon.times(mean_cost)) / (2 * self.scale**2)
 
-    def assess(self, state: State, x: Float[Array, "n d"], y: Float[Array, "n d"]) -> dict[str, Array]:
-        """What the averaged potential says of W2^2 between two clouds, beside what the clouds' own transport problem says."""
-        mean_cost = self.scale**2 * _mean_cost(x, y)
-        inner = self.conjugate(state.average, y, y, self.inner_epsilon(mean_cost))
-        info = self.report(state.average, inner, x, y, mean_cost)
-        lowest, highest = w2_squared_bracket(x, y)
+    def push(self, params: Params, y: Float[Array, "n d"]) -> Pushed:
+        """The map, in the potential's coordinates but for the error.
+
+        With f of modulus m and x* = grad f*(y): m |x - x*|^2 <= <grad f(x) - y, x - x*>, so that |x - x*| <= |r(x)| / m.
+        """
+        inner = self.conjugate(params, y, y, PUSH_EPSILON)
+        error = self.scale * inner.residual / self.potential.modulus(params)
+        return Pushed(inner.x, jnp.where(self.convex(params), error, jnp.inf))
+
+    def assess(self, state: State, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> dict[str, Array]:
+        """What the averaged potential says of W2^2 between two distributions, by points that it has not seen; and the points' own W2^2.
+
+        At a fixed potential J is a mean over x plus a mean over y: unbiased for a number that is at most W2^2 of the distributions. W2^2
+        of the two clouds of points is at least that in the mean, by Jensen's inequality (it is a maximum of such J): no bound from below.
+        """
+        params, mean_cost = state.average, self.scale**2 * _mean_cost(x, y)
+        epsilon = self.inner_epsilon(mean_cost)
+        point, value, residual, bound = _by_blocks(lambda u: tuple(self.conjugate(params, u, u, epsilon))[:4], y)
+        inner = Conjugate(point, value, residual, bound, jnp.zeros((), jnp.int32))
+        info = self.report(params, inner, x, y, mean_cost)
+        at_x, at_y = self.terms(params, inner, x, y)
+        error = jnp.sqrt(jnp.var(at_x, ddof=1) / len(x) + jnp.var(at_y - 2 * inner.bound, ddof=1) / len(y))
+        lowest, highest = w2_squared_bracket(_evenly(x), _evenly(y))
         names = ("convex", "strong_convexity", "conjugate_residual_worst", "conjugate_converged_share")
         return {
-            "potential_w2_squared_at_least": info["dual_value"] - info["dual_gap"],
-            "w2_squared_at_least": self.scale**2 * lowest,
-            "w2_squared_at_most": self.scale**2 * highest,
+            "potential_w2_squared": info["dual_value"] - info["dual_gap"],
+            "potential_w2_squared_standard_error": self.scale**2 * error,
+            "clouds_w2_squared_at_least": self.scale**2 * lowest,
+            "clouds_w2_squared_at_most": self.scale**2 * highest,
             **{name: info[name] for name in names},
         }
 
@@ -190,19 +216,23 @@ def make_convex(config: Config, form: Form, networks: Players, mesh: Mesh | None
         del clouds
         return _mean_squares(generator.apply(players.generator, held.z) - held.target) + held.offset
 
-    def push(state: State, y: Array) -> Array:
-        u = within.inward(y)
-        return within.outward(dual.conjugate(state.average, u, u, PUSH_EPSILON).x)
+    def push(state: State, y: Array) -> Pushed:
+        pushed = dual.push(state.average, within.inward(y))
+        return pushed._replace(points=within.outward(pushed.points))
 
     def generate(state: State, parameters: Any, z: Array) -> Array:
         y = generator.apply(parameters, z)
-        return push(state, y) if oracle.composite else y
+        return push(state, y).points if oracle.composite else y
 
-    def assess(state: State, players: Players, clouds: Clouds, key: Array) -> dict[str, Array]:
-        key_x, key_z = jax.random.split(key)
-        iid = clouds._replace(bounds=None, spread=None)
-        y = generator.apply(players.generator, draw_latents(iid, key_z, JUDGED, latent_dim))
-        return dual.assess(state, within.inward(draw_reals(iid, key_x, JUDGED)), within.inward(y))
+    def assess(state: State, players: Players, clouds: Clouds, held_out: Clouds, key: Array) -> dict[str, Array]:
+        del clouds
+        z = every_latent(held_out, key, latent_dim)
+        y = _by_blocks(lambda z: within.inward(generator.apply(players.generator, z)), z)
+        numbers = dual.assess(state, within.inward(every_real(held_out)), y)
+        if not oracle.composite:
+            return numbers
+        error = _by_blocks(lambda u: dual.push(state.average, u).error, y)
+        return {**numbers, "push_error_mean": jnp.mean(error), "push_error_worst": jnp.max(error)}
 
     return Family(dual.init, solve, loss, generate, "residual", push=push, assess=assess)
 
@@ -217,6 +247,20 @@ def w2_squared_bracket(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> tuple[
     solution = solve_entropic(C, lam, lam)
     lowest = jnp.mean(solution.f) + jnp.mean(jnp.min(C - solution.f[:, None], axis=0))
     return lowest, solution.value + solution.gap
+
+
+def _by_blocks(f: Callable[[Array], Any], rows: Float[Array, "n ..."]) -> Any:
+    """Apply to all rows, so many at a time that memory is bounded; the last block is filled up from the first rows."""
+    size = min(BLOCK, len(rows))
+    filled = rows[jnp.arange(-(-len(rows) // size) * size) % len(rows)]
+    found = lax.map(f, filled.reshape(-1, size, *rows.shape[1:]))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[: len(rows)], found)
+
+
+def _evenly(points: Float[Array, "n d"]) -> Float[Array, "m d"]:
+    """`CLOUD` of them at most, evenly spaced: they may be sorted by mode."""
+    size = min(CLOUD, len(points))
+    return points[np.arange(size) * len(points) // size]
 
 
 def _mean_cost(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, ""]:

@@ -124,7 +124,7 @@ def make_neural(config: Config, form: Form, networks: Players, mesh: Mesh | None
         loss=loss,
         generate=lambda state, parameters, z: generator.apply(parameters, z),
         gap_kind="estimated",
-        assess=lambda state, players, clouds, key: {"estimated_gap": estimate(state, players, clouds, key, ASSESSED)},
+        assess=lambda state, players, clouds, held_out, key: {"estimated_gap": estimate(state, players, clouds, key, ASSESSED)},
     )
 
 

@@ -86,6 +86,22 @@ def assign(targets: Targets, x: Float[Array, "n d"], offset: Float[Array, " N"],
     return lax.scan(look, _nowhere(x), _blocks(targets, rows))[0]
 
 
+def shortfall(
+    targets: Targets, x: Float[Array, "n d"], offset: Float[Array, " N"], best: Float[Array, " n"], cost: str
+) -> Float[Array, " N"]:
+    """By how much each training point's score is below the best one, at the x where it is so by least; 0 for points that some x goes to.
+
+    A point's offset can fall by that much before any x goes elsewhere, which raises the semi-dual by a share 1/N of it.
+    """
+    rows = _rows(targets, cost)
+
+    def look(short: Array, k: Array) -> tuple[Array, None]:
+        start, scores, _ = _scores(targets, x, offset, cost, rows, k)
+        return lax.dynamic_update_slice(short, jnp.min(best[None] - scores, axis=1), (start,)), None
+
+    return lax.scan(look, jnp.zeros(targets.size, x.dtype), _blocks(targets, rows))[0]
+
+
 def assign_softly(
     targets: Targets, x: Float[Array, "n d"], offset: Float[Array, " N"], lam: Float[Array, ""], cost: str
 ) -> tuple[Float[Array, " N"], Assignment]:

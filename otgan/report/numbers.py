@@ -104,8 +104,9 @@ def meaning(name: str, run: Run) -> str:
     """What a number of a summary is, in words."""
     if name == RATIO:
         return "1 is what real points get"
-    told = {"modes_total": run.summary.get("modes_total", "all"), "gap_kind": run.gap_kind or "reported"}
-    return MEANINGS[name].format(**told) if name in MEANINGS else ""
+    told = {"modes_total": run.summary.get("modes_total", "all"), "gap_kind": run.gap_kind or "reported", "gap_of": run.gap_of}
+    warned = console.warning(name, number(run.summary.get(name)))
+    return " ! ".join(filter(None, [MEANINGS[name].format(**told) if name in MEANINGS else "", warned]))
 
 
 def of_runs(runs: list[Run]) -> Plain:

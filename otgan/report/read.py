@@ -83,6 +83,11 @@ class Run:
         """What its gap is: certified, estimated or residual; empty where that was not recorded."""
         return str(self.summary.get("gap_kind") or self.environment.get("gap_kind") or "")
 
+    @property
+    def gap_of(self) -> str:
+        """What it is that reached epsilon, in the family's words."""
+        return str(self.summary.get("gap_of") or self.environment.get("gap_of") or "solved duals")
+
 
 def number(value: Any) -> float | None:
     """A finite number as float, and None for whatever else a file may hold."""

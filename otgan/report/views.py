@@ -98,8 +98,9 @@ def verdict(run: Run) -> Word:
         return Word("?", "duals not recorded", "Nothing says how accurate its duals were.", "plain")
     if share >= 1:
         symbol, tone = ("✓", "good") if run.gap_kind == "certified" else ("≈", "plain")
-        return Word(symbol, f"duals {run.gap_kind or 'within epsilon'}", f"Every solved dual reached epsilon, {how}.", tone)
-    reached = f"{shown(SHARE, share)} of its solved duals reached epsilon, {how}"
+        word = "duals certified" if run.gap_kind == "certified" else "within epsilon"
+        return Word(symbol, word, f"All of its {run.gap_of} reached epsilon, {how}.", tone)
+    reached = f"{shown(SHARE, share)} of its {run.gap_of} reached epsilon, {how}"
     return Word(
         "△", f"{shown(SHARE, share)} within epsilon", f"{reached}. In the shaded steps the loss is not known to that accuracy.", "warn"
     )
@@ -112,16 +113,18 @@ def verdict_of_all(cells: Sequence[Run]) -> Word:
     if not known:
         return Word("?", "duals not recorded", "No run says how accurate its duals were.", "plain")
     kinds = sorted({cell.gap_kind or "unrecorded" for cell in cells})
+    what = sorted({cell.gap_of for cell in cells})
     if not short_of:
         tone = ("✓", "good") if kinds == ["certified"] else ("≈", "plain")
-        sentence = f"Every solved dual of {len(known)} runs reached epsilon; their gap is {' or '.join(kinds)}."
+        sentence = f"All {' and '.join(what)} of {len(known)} runs reached epsilon; their gap is {' or '.join(kinds)}."
         return Word(tone[0], "all within epsilon", sentence, tone[1])
     worst = min(short_of, key=lambda cell: known[id(cell)])
     least = (
         f"the least {shown(SHARE, known[id(worst)])}, at {label(worst)}" if worst.values else f"the least {shown(SHARE, known[id(worst)])}"
     )
     sentence = (
-        f"{len(short_of)} of {len(known)} runs have steps whose dual did not reach epsilon; {least}. Their gap is {' or '.join(kinds)}."
+        f"{len(short_of)} of {len(known)} runs have steps that did not reach epsilon, of their {' and '.join(what)}; {least}. "
+        f"Their gap is {' or '.join(kinds)}."
     )
     return Word("△", f"{len(short_of)} of {len(known)} with steps above epsilon", sentence, "warn")
 
@@ -144,7 +147,7 @@ def headline(run: Run, names: Mapping[tuple[str, str], str]) -> list[Row]:
     found = numbers(run, names)
     told = {RATIO: "1 is real points", "modes": f"of {run.summary.get('modes_total', '?')}", "high_quality": "within 3 sd of a mode"}
     told |= {
-        SHARE: f"of duals within epsilon, {run.gap_kind}",
+        SHARE: f"of {run.gap_of} within epsilon, {run.gap_kind}",
         "loss": "last window",
         "dual_iterations_per_step": "",
         "steps_per_second": "",

@@ -29,7 +29,7 @@ def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None)
     for cell in {described(cell.values): cell for cell in cells}.values():
         key = cell.config.data.model_dump_json()
         dataset = datasets[key] = datasets.get(key) or load(cell.config.data, data_dir)
-        prepare(cell.config, dataset, 1, load_source(cell.config), borrow(cell.config, dataset))
+        prepare(cell.config, dataset, 1, load_source(cell.config, dataset.shape), borrow(cell.config, dataset))
         order = order_of(cell.config, measures)
         if order.flags and (key, order.samples) not in judged:
             judged.add((key, order.samples))

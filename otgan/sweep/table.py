@@ -46,7 +46,7 @@ class Tabled(NamedTuple):
     axes: dict[str, str]  # what a reader calls them, by dotted key
     columns: list[str]
     rows: list[Row]
-    gaps: list[str]  # how the shares within epsilon were measured
+    gaps: list[str]  # of what the shares within epsilon are, and how they were measured
     notes: list[str]  # what was left out, and why
 
 
@@ -67,7 +67,8 @@ def tabulate(ledger: Ledger, cells: Sequence[Cell], measures: Sequence[str]) -> 
     for cell in cells:
         groups.setdefault(described(cell.values), []).append(cell)
     rows = [_row(group, numbers, columns) for group in groups.values()]
-    gaps = sorted({summary["gap_kind"] for summary in found.values() if "gap_kind" in summary})
+    kinds = {(summary.get("gap_of", "solved duals"), summary["gap_kind"]) for summary in found.values() if "gap_kind" in summary}
+    gaps = [f"{what}, {kind} gap" for what, kind in sorted(kinds)]
     return Tabled(names(cells[0].values), columns, rows, gaps, notes)
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from otgan import config
-from otgan.data import Dataset, load
+from otgan.data import Dataset, load, load_source
 
 
 def test_grid_has_its_modes_around_the_origin():
@@ -59,3 +59,20 @@ def test_own_data_go_through_load(tmp_path):
 def test_the_layer_imports_neither_jax_nor_tfds():
     code = "import sys, otgan.data.catalog; print([m for m in ('jax', 'tensorflow', 'tensorflow_datasets') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_a_grey_source_takes_on_the_channels_of_data_in_color(tmp_path):
+    grey = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "grey.npz", x=np.repeat(grey, 3, axis=3))
+    run = config.Config(
+        name="x",
+        data=config.Own(path="unused"),
+        source=config.Own(path=str(tmp_path / "grey.npz")),
+        oracle=config.Convex(composite=True),
+        cost=config.Cost(name="squared_l2"),
+        generator=config.Generator(kind="identity"),
+    )
+    one, three = (load_source(run, (8, 8, channels)) for channels in (1, 3))
+    assert one.shape == (8, 8, 1)
+    np.testing.assert_array_equal(three.train, np.repeat(one.train, 3, axis=3))
+    np.testing.assert_array_equal(three.test, np.repeat(one.test, 3, axis=3))

@@ -143,6 +143,24 @@ def test_a_picture_is_turned_the_way_its_camera_was(tmp_path):
     assert (read[:, -1] == 255).all()
 
 
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_grey_stored_as_color_is_grey(tmp_path, save, as_folder):
+    grey = pictures(channels=1)
+    color = np.repeat(grey, 3, axis=3)
+    if as_folder:
+        for i, picture in enumerate(color):
+            Image.fromarray(picture).save(tmp_path / f"{i:03}.png")
+    path = tmp_path if as_folder else save(color)
+    np.testing.assert_array_equal(own.read(path), grey)
+    assert rows(both(path)) == rows(grey)
+
+
+def test_one_pixel_of_color_keeps_all_channels(save):
+    color = np.repeat(pictures(channels=1), 3, axis=3)
+    color[100, 3, 4, 2] ^= 1
+    np.testing.assert_array_equal(own.read(save(color)), color)
+
+
 # --- what is refused ------------------------------------------------------------------------------------------------------------------
 
 

@@ -2,12 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
 from otgan.data import Dataset
 from otgan.errors import UserError
 from otgan.evaluation import evidence
 from otgan.evaluation.evidence import evenly, gather, gather_real
 from otgan.evaluation.judge import Plan, judge
+from otgan.evaluation.measures import values
 from otgan.evaluation.subjects import Subject, of_files
 from otgan.features import make_features
 
@@ -217,3 +219,14 @@ def test_code_that_changed_is_not_read_from_the_cache(dataset, monkeypatch):
     doubled = replace(PIXELS, look=lambda x: (2 * PIXELS.look(x)[0], None))
     monkeypatch.setattr(evidence, "code_digest", lambda: "other")
     np.testing.assert_allclose(gather_real(doubled, dataset, "test", 100, 50).features, 2 * one.features, rtol=1e-6)
+
+
+def test_the_floor_of_the_exact_distances_is_of_equally_many(dataset):
+    """The 200 test examples are copies of some of the 600 training ones: of all 600, they would be matched with those, at distance 0."""
+    repeated = replace(dataset, test=dataset.train[1::3])
+    found = scores(replace(FEW, flags=("wasserstein",), samples=600, split="train"), pictures(600, 3), repeated)
+    few = evenly(dataset.train, 200)
+    cost = ((values(dataset.train[1::3])[:, None] - values(few)[None]) ** 2).sum(-1)
+    assert found["w2"].protocol.references == 600
+    assert found["w2"].floor == pytest.approx(np.sqrt(cost[linear_sum_assignment(cost)].mean()), rel=1e-5)
+    assert any("its floor is of 200 examples" in mark for mark in found["w2"].marks)

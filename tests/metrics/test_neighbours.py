@@ -5,6 +5,7 @@ from scipy.spatial.distance import cdist
 from otgan.errors import UserError
 from otgan.metrics import neighbours
 from otgan.metrics.neighbours import memorisation, nearest
+from otgan.metrics.transport import transport_to_all
 
 
 @pytest.mark.parametrize("block", [2_000, 130, 4])  # one, several and an uneven last one, and blocks smaller than the candidates
@@ -62,3 +63,13 @@ def test_too_few_examples_and_broken_samples_are_refused():
         memorisation(np.zeros((1, 2)), np.zeros((1, 2)))
     with pytest.raises(UserError, match="not finite"):
         nearest(np.full((1, 2), np.nan), np.zeros((5, 2)))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint16, bool])
+def test_integers_that_are_no_bytes_are_refused_on_either_side(dtype):
+    """Bytes count as [-1, 1], so 0 to 255 in another type would be found 127.5 times as far away."""
+    pictures = np.random.default_rng(5).integers(0, 256, (9, 4, 4, 1))
+    for x, train in ((pictures.astype(dtype), pictures.astype(np.uint8)), (pictures.astype(np.uint8), pictures.astype(dtype))):
+        for measure in (nearest, memorisation, transport_to_all):
+            with pytest.raises(UserError, match=f"of type {np.dtype(dtype)}.*uint8"):
+                measure(x, train)

@@ -26,3 +26,12 @@ def test_values_that_are_not_finite_are_refused():
     x = np.ones((3, 2))
     with pytest.raises(UserError, match="not finite"):
         exact_wasserstein(x, np.where(np.arange(3)[:, None] == 1, np.nan, x), 2)
+
+
+@pytest.mark.parametrize("p", [1, 2])
+def test_unequal_counts_are_refused(p):
+    """The assignment problem would leave the furthest points out: here the distance of 2 of 3 points would be 0, not (10 / 3)^(1/p)."""
+    x = np.array([[0.0], [1.0], [11.0]])
+    for one, other in ((x, x[:2]), (x[:2], x)):
+        with pytest.raises(UserError, match=r"as many samples as references, not 3 and 2|not 2 and 3"):
+            exact_wasserstein(one, other, p)

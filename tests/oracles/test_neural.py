@@ -190,5 +190,5 @@ def test_the_estimate_is_made_when_due_and_counted():
 def test_a_finished_run_is_judged_on_a_larger_batch():
     family, (clouds, players) = family_of(), batches()
     state, _, infos = solved()
-    found = jax.jit(family.assess)(state, players, clouds, jax.random.key(9))["estimated_gap"]
+    found = jax.jit(family.assess)(state, players, clouds, clouds, jax.random.key(9))["estimated_gap"]
     np.testing.assert_allclose(found, infos["dual_gap"][-1], atol=0.01)  # four times the same two clouds: the same problem

@@ -10,8 +10,9 @@ import pytest
 from helpers import dataset, run, tiny_config
 from scipy.spatial.distance import cdist
 
-from otgan.clouds import as_floats, draw_latents, make_clouds
-from otgan.data import Form
+from otgan.clouds import as_floats, draw_latents, hold_out, make_clouds
+from otgan.console import warning
+from otgan.data import Dataset, Form
 from otgan.oracles.semidual import hits
 from otgan.system import build
 
@@ -166,3 +167,41 @@ def test_only_a_round_that_ends_uneven_has_missed_its_rule(highest, state, tmp_p
     assert outcome.summary["converged_share"] == (state == "finished")
     lines = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert any(line["ready"] < 1 for line in lines)
+
+
+LONG = {"oracle.chunk": 64, "oracle.smoothing_steps": 64, "oracle.check_every": 64, "oracle.memory": 512, "oracle.max_ots_steps": 1_024}
+
+
+def of_points(points):
+    """A round on given points, with a generator that has not moved; and exact transport's cost, by a solver of linear programs."""
+    config = tiny_config("semidiscrete-grid", **{**SMALL, **LONG, "oracle.stop": "budget", "oracle.bins": 50})
+    data = Dataset("own", points, points[:50])
+    clouds = jax.tree.map(jnp.asarray, make_clouds(data, config.batch, config.generator.latent_dim))
+    system = build(config, Form.of(data))
+    players, state, _, _ = one_round(system, clouds)
+    held_out = hold_out(data)
+    found = jax.jit(system.family.assess)(state, players, clouds, held_out, jax.random.key(7))
+    return {name: float(value) for name, value in found.items()}, squared_w2(*sampled(system, clouds, players, 0))
+
+
+@pytest.mark.parametrize("tail", ["outliers", "student"])
+def test_value_that_points_without_mass_carry_is_named(tail):
+    """A few points far away carry most of the cost, and add next to nothing to the chi-square."""
+    rng = np.random.default_rng(3)
+    points = rng.uniform(-1, 1, (1_000, 2)) if tail == "outliers" else rng.standard_t(2, (1_000, 2))
+    if tail == "outliers":
+        points[[17, 300]] = [[25, 0], [0, -25]]
+    numbers, exact = of_points(points.astype(np.float32))
+    assert numbers["unevenness_of_memory"] < 0.1  # nearly as even as the recipe asks for, or more
+    assert 0 < numbers["without_mass_of_memory"] < (0.01 if tail == "outliers" else 0.1)
+    assert numbers["semidual_value"] < 0.5 * exact
+    assert numbers["semidual_value"] + numbers["missed_value"] == pytest.approx(exact, rel=0.05)
+    assert numbers["missed_value_share"] == pytest.approx(1 - numbers["semidual_value"] / exact, abs=0.05)
+    assert "carry" in warning("missed_value_share", numbers["missed_value_share"])
+
+
+def test_nothing_is_missed_where_every_point_has_mass():
+    numbers, exact = of_points(np.random.default_rng(3).uniform(-1, 1, (1_000, 2)).astype(np.float32))
+    assert numbers["semidual_value"] == pytest.approx(exact, rel=0.05)
+    assert numbers["missed_value_share"] < 0.01
+    assert not warning("missed_value_share", numbers["missed_value_share"])

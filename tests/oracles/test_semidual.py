@@ -8,7 +8,18 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from otgan.oracles import semidual
-from otgan.oracles.semidual import COST_PER_SCORE, Targets, assign, assign_softly, certify, entropic_step, feedback, half_squares, hits
+from otgan.oracles.semidual import (
+    COST_PER_SCORE,
+    Targets,
+    assign,
+    assign_softly,
+    certify,
+    entropic_step,
+    feedback,
+    half_squares,
+    hits,
+    shortfall,
+)
 
 METRIC = {"l1": "cityblock", "squared_l2": "sqeuclidean"}
 rng = np.random.default_rng(7)
@@ -168,3 +179,24 @@ def test_uneven_neighbourhoods_show_in_bins_where_points_are_more_even_than_chan
 def test_bins_of_unequal_size_are_compared_by_their_mean():
     certificate = certify(jnp.full(1_003, 4.0), 10)
     np.testing.assert_allclose([certificate.least_bin, certificate.worst_bin], 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [7, 64, 1_000])
+@pytest.mark.parametrize("cost", ["l1", "squared_l2"])
+def test_potentials_of_points_that_are_missed_may_fall_by_their_shortfall(monkeypatch, cost, rows):
+    """By brute force: then no x goes elsewhere, each point is some x's best but for rounding, and the semi-dual stays below transport."""
+    monkeypatch.setitem(semidual.BLOCK_ROWS, cost, rows)
+    examples, x = pictures(192, 6), rng.uniform(-1, 1, (11, 36)).astype(np.float32)
+    psi = 2 * rng.normal(size=192)
+    targets = Targets(jnp.asarray(examples), jnp.zeros((1, 1)))
+    offset = offset_of(cost, targets, psi.astype(np.float32))
+    found = assign(targets, jnp.asarray(x), offset, cost)
+    short = COST_PER_SCORE[cost] * np.asarray(shortfall(targets, jnp.asarray(x), offset, found.score, cost), np.float64)
+    total = costs_and(cost, x, floats(examples), psi)
+    np.testing.assert_allclose(short, (total - total.min(1)[:, None]).min(0), atol=1e-3)
+    assert (short[np.asarray(found.index)] == 0).all()
+    lowered = total - short
+    np.testing.assert_allclose(lowered.min(1), total.min(1), atol=1e-3)
+    value = lowered.min(1).mean() - (COST_PER_SCORE[cost] * psi - short).mean()
+    exact = ot.emd2([], [], cdist(x, floats(examples), METRIC[cost]))
+    assert total.min(1).mean() - COST_PER_SCORE[cost] * psi.mean() < value <= exact + 1e-3

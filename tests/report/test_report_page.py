@@ -112,7 +112,7 @@ def test_every_chart_has_its_figure(tmp_path):
 
 def test_the_verdict_is_the_share_of_certified_steps(tmp_path):
     good = render([read_run(run_folder(tmp_path / "a").path)])
-    assert "Every solved dual reached epsilon, by a gap certified on its batch." in good
+    assert "All of its solved duals reached epsilon, by a gap certified on its batch." in good
     lines = [line(10, dual_converged=0.9)]
     bad = render([read_run(run_folder(tmp_path / "b", summary={"converged_share": 0.99996}, lines=lines).path)])
     assert "99.9% of its solved duals reached epsilon" in bad

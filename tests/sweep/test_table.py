@@ -22,7 +22,7 @@ def test_mean_and_standard_deviation_over_seeds(tmp_path):
         assert (row.finished, row.asked) == (3, 3)
         assert shown("within epsilon", row.numbers["within epsilon"]) == "75.0 ± 0 %"
     assert shown("within epsilon", Spread(0.9999, None, [0.9999])) == "99.9 %"  # never rounded up to all
-    assert tabled.gaps == ["certified"]
+    assert tabled.gaps == ["solved duals, certified gap"]
 
 
 def test_what_is_not_finished_is_counted_and_left_out(tmp_path):

@@ -1,0 +1,47 @@
+"""What a person reads of a run while it goes and at its end."""
+
+import io
+
+import pytest
+from reports import run_folder
+from rich.console import Console
+
+from otgan import experiments
+from otgan.console import Ticker, summary_table
+from otgan.loop import Progress
+from otgan.report.page import render
+from otgan.report.read import read_run
+
+PHRASES = {  # what a family's epsilon is about
+    "sinkhorn-grid": "solved duals",
+    "convex-grid": "inner conjugate solves (not the map)",
+    "semidiscrete-grid": "balances of mass (not the cost)",
+    "neural-grid": "networks' duals",
+    "wgan-gp-grid": "critics' slopes (not their value)",
+}
+
+
+def test_a_number_above_its_level_is_a_warning(tmp_path):
+    sentence = "training points that got no mass carry 23.9% of the cost"
+    for share, warned in ((0.239, True), (0.009, False)):
+        summary = {"missed_value_share": share, "gap_kind": "residual", "gap_of": "balances"}
+        assert (sentence in as_text(summary_table("x", summary))) == warned
+        page = render([read_run(run_folder(tmp_path / f"{warned}", name="semidiscrete-grid", summary=summary).path)])
+        assert (sentence in page) == warned
+
+
+def as_text(printed):
+    console = Console(width=300, file=io.StringIO())
+    console.print(printed)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize("name", PHRASES)
+def test_a_share_within_epsilon_says_of_what(name, tmp_path):
+    config, phrase = experiments.resolve(name), PHRASES[name]
+    ticker = Ticker(config, Console(force_terminal=False), quiet=True)
+    assert f"  {phrase} within epsilon 75.0%" in ticker._line(Progress(step=10, seconds=1.0, solved=4, converged=3))
+    summary = {"converged_share": 1.0, "gap_kind": "residual", "gap_of": config.oracle.REACHING}
+    assert f"{phrase} that reached epsilon, by their residual gap" in as_text(summary_table(name, summary))
+    page = render([read_run(run_folder(tmp_path / "r", summary=summary).path)])
+    assert f"All of its {phrase} reached epsilon".replace("'", "&#39;") in page.replace("&#x27;", "&#39;")
