@@ -59,7 +59,7 @@ def main() -> None:
 def judge_clouds() -> str:
     """Counts over all problems."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from semidual import optimum
+    from semidual import optimum  # pyright: ignore[reportMissingImports]
 
     solvers = {a: jax.jit(partial(solve_entropic, anneal=a, iterations_per_check=k)) for a, k in CADENCES.items()}
     count = converged = beyond = above = 0

@@ -32,6 +32,14 @@ def tfds_dir() -> Path:
     return PREPARED
 
 
+@pytest.fixture(autouse=True, scope="module")
+def forget_programs():
+    """A process has room for so many compiled programs only, and all tests together make more; what comes again is read from the cache."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+
+
 @pytest.fixture
 def x64():
     import jax

@@ -85,6 +85,7 @@ def test_a_second_ctrl_c_ends_a_run_at_once_and_is_said(tmp_path):
         def advance(self, progress):
             for _ in range(2):
                 os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.5)  # two at once could be taken for one
 
     with pytest.raises(KeyboardInterrupt):
         run(tiny_config(), tmp_path / "run", Impatient())

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -202,7 +203,7 @@ def misplacing(config, **forced):
         }
         return unless_broken(after, state, record), record
 
-    return together._replace(system=together.system._replace(stepper=stepper._replace(step=step)))
+    return together._replace(system=replace(together.system, stepper=stepper._replace(step=step)))
 
 
 def begun(config, path):
@@ -234,13 +235,13 @@ def test_an_absurd_plan_ends_the_run_and_moves_nobody(tmp_path):
 def test_the_loss_of_exact_duals_lies_in_its_interval(tmp_path):
     """At the same players and batch, whatever epsilon was."""
     for name, loss in (("sinkhorn-grid", "sinkhorn"), ("sinkhorn-grid", "energy"), ("regot-l2-grid", "regot")):
-        changes = {"oracle.loss": loss, "oracle.lam": "0.02x", "oracle.max_iterations": 5_000}
+        changes = {"oracle.loss": loss, "oracle.lam": "0.02x", "oracle.max_iterations": 5_000, "oracle.iterations_per_check": 1}
         loose, tight = (
             prepare(c, dataset(c)) for c in (tiny_config(name, **changes, **{"oracle.epsilon": e}) for e in ("0.2x", "0.0001x"))
         )
         players, key = loose.system.stepper.init().players, jax.random.key(3)
         about, exact = (jax.jit(t.system.family.solve)((), players, jax.tree.map(jnp.asarray, t.clouds), key)[2] for t in (loose, tight))
-        assert about["loss_at_most"] - about["loss_at_least"] > 0.01 * exact["mean_cost"]
+        assert about["loss_at_most"] - about["loss_at_least"] > 10 * (exact["loss_at_most"] - exact["loss_at_least"])
         assert about["loss_at_least"] <= exact["loss_at_most"]
         assert about["loss_at_most"] >= exact["loss_at_least"]
         assert exact["loss_at_most"] - exact["loss_at_least"] < 0.001 * exact["mean_cost"]
