@@ -325,7 +325,14 @@ def grouped_table(groups: Mapping[str, Iterable[Iterable[str]]]) -> Table:
 def describe(config: Config) -> str:
     """A config for a reader: the card, the values as TOML, and lam in other tools' words."""
     card = config.card
-    facts = [("paper", card.paper), ("expect", card.expect), ("cost", card.cost), ("note", card.note), ("run", f"otgan run {config.name}")]
+    facts = [
+        ("paper", card.paper),
+        ("expect", card.expect),
+        ("gave", card.measured),
+        ("cost", card.cost),
+        ("note", card.note),
+        ("run", f"otgan run {config.name}"),
+    ]
     head = [f"{config.name}: {card.title}", *(f"  {name:7} {text}" for name, text in facts if text)]
     unused = {} if config.cost.encoded else {"cost": {"encoder"}}
     tables = config.model_dump(mode="json", exclude={"card": True, "name": True, **unused}, exclude_none=True)

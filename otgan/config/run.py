@@ -20,6 +20,7 @@ class Card(Section):
     title: str = "an experiment of your own"
     paper: str = ""
     expect: str = ""
+    measured: str = ""  # what it gave: by which seeds, when, and, where more than its name was typed, by which command
     cost: str = ""
     note: str = ""
 

@@ -30,7 +30,7 @@ from otgan.runs import RunFolder, write
 SEED = 2023
 PAIRS = 128  # examples of a kind in the batch whose gradient is looked at
 SAMPLES, FRESH = 1_000, 4_000  # for the cost of transport to the whole training set
-MOST = 100_000  # iterations of a dual that counts as the truth
+EXACTLY = {"max_iterations": 100_000, "anneal": 4.0}  # how a dual that counts as the truth is solved
 LARGEST = 8_192  # examples in a batch that is transported exactly, which takes time as the cube of it
 Show = Callable[[str], None]
 
@@ -97,7 +97,7 @@ def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams
         constant = lipschitz(pair, players.generator, x, z)
         absolute = ([lam.times(mean) for lam in lams], [epsilon.times(mean) for epsilon in epsilons])
         oracle = config.oracle if isinstance(config.oracle, Regularized) else Regularized()
-        solvers = _solver(oracle, mean, jnp.float32), _solver(oracle.model_copy(update={"max_iterations": MOST}), mean, jnp.float64)
+        solvers = _solver(oracle, mean, jnp.float32), _solver(oracle.model_copy(update=EXACTLY), mean, jnp.float64)
         errors = gradient_errors(costs, lambda plan: pull(jnp.asarray(plan, jnp.float64))[0], *solvers, *absolute, constant)
     rows = [{**e._asdict(), "ratio": e.error / e.bound if e.bound else None} for e in errors]
     slopes = [slope([e for e in errors if e.lam == lam]) for lam in absolute[0]]

@@ -26,7 +26,8 @@ def draw_gradients(axes: Any, found: dict[str, Any]) -> None:
         marker, color = MARKERS[i % len(MARKERS)], f"C{i}"
         slope = found["slopes"][i]
         name = f"lam = {lam / found['mean_cost']:.3g}x" + ("" if slope is None else f", slope {slope:.2f}")
-        axes.loglog([r["suboptimality"] for r in rows], [r["error"] for r in rows], marker=marker, color=color, label=name)
+        seen = [r for r in rows if r["suboptimality"] > r["floor"]]  # others are rounding
+        axes.loglog([r["suboptimality"] for r in seen], [r["error"] for r in seen], marker=marker, color=color, label=name)
         axes.loglog([r["epsilon"] for r in rows], [r["bound"] for r in rows], linestyle="--", marker=marker, fillstyle="none", color=color)
     axes.set(
         xlabel="suboptimality of the dual (filled: true; open: epsilon)", ylabel="norm", title="error of the gradient (dashed: the bound)"
