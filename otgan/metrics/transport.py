@@ -138,7 +138,7 @@ def transport_to_all(
     cost = _cost_to_all(samples, train)
     mean = jnp.maximum(jnp.mean(cost), FLOOR)  # where all points are one
     solution = _solve(cost, lam * mean, epsilon * mean, max_iterations=max_iterations)
-    slack = float(np.finfo(np.float32).eps * mean) * (4 + 2 * math.sqrt(np.prod(samples.shape[1:])))  # rounding of sums, and of the costs
+    slack = float(np.finfo(np.float32).eps * mean) * (32 + 2 * math.sqrt(np.prod(samples.shape[1:])))  # rounding of sums, and of the costs
     lower = math.sqrt(max(_semidual(cost, solution.f) - slack, 0.0))
     upper = math.sqrt(_rounded_cost(cost, solution.plan) + slack)
     return Bounds((lower + upper) / 2, lower, upper)
