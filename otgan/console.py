@@ -43,6 +43,7 @@ MEANINGS = {
     "loss": "last window's loss",
     "loss_at_least": "with duals solved exactly it would lie between this",
     "loss_at_most": "and this",
+    "uncovered_reals": "share of the mass, last window, that potentials send to real points beyond their due",
     "misplaced_mass": "last window's largest share of a plan's mass that is not where the marginals want it",
     "far_off_steps": "steps that moved by a plan with more than half of its mass in the wrong place",
     "dual_floor": "the part of the gap that rounding makes: no epsilon below it can be certified",

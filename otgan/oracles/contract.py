@@ -28,7 +28,7 @@ INFO = {  # of every solve, whatever the family
     "ready": "whether the players may move now; the literal True, where they always may",
 }
 
-PLAN_INFO = {  # of those that move the players by a plan
+PLAN_INFO = {  # of those that solve each batch for a plan: far too much of it ends the run
     "misplaced_mass": "the share of its mass, 0 to 1, that is not where the marginals want it",
 }
 
