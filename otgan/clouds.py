@@ -5,14 +5,14 @@ Draws happen inside the jitted step from its own key, so that a run resumes exac
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Key
+from jaxtyping import Float, Int, Key
 from scipy.stats import qmc
 
 from otgan.config import Batch
@@ -27,18 +27,26 @@ class Clouds(NamedTuple):
     bounds: Array | np.ndarray | None  # (size + 1,): cell i holds examples[bounds[i]:bounds[i + 1]]; None draws i.i.d.
     spread: Array | np.ndarray | None  # (size, latent_dim) in [0, 1): a Sobol sequence; None draws i.i.d.
     source: Array | np.ndarray | None = None  # examples that take the place of latents; None draws standard normal ones
+    frozen: Any = None  # parameters of the network that the cost looks through, where nobody trains it
+    seen: tuple[Array | np.ndarray, ...] | None = None  # (N, d_k) each: what it sees of the examples, where that is kept
 
 
-def make_clouds(dataset: Dataset, batch: Batch, latent_dim: int, source: Dataset | None = None) -> Clouds:
-    """Lay out a dataset's training examples for a batch's way of drawing, and those of a source. The arrays are still NumPy's."""
+def make_clouds(
+    dataset: Dataset, batch: Batch, latent_dim: int, source: Dataset | None = None, frozen: Any = None, seen: Any = None
+) -> Clouds:
+    """Lay out a dataset's training examples for a batch's way of drawing, and those of a source. The arrays are still NumPy's.
+
+    `frozen` and `seen` are those of `Clouds`, in the order of the dataset's training examples.
+    """
     examples, bounds, spread = dataset.train, None, None
-    if batch.reals == "stratified":
-        order, bounds = strata(examples.reshape(len(examples), -1), batch.size)
+    if batch.draw == "stratified":
+        order, bounds = strata(examples.reshape(len(examples), -1), batch.real)
         examples, bounds = examples[order], bounds.astype(np.int32)
+        seen = None if seen is None else tuple(group[order] for group in seen)
     if batch.latents == "sobol":
         powers = max(1, (batch.size - 1).bit_length())
         spread = qmc.Sobol(latent_dim, scramble=False).random_base2(powers)[: batch.size].astype(np.float32)
-    return Clouds(examples, bounds, spread, source.train if source else None)
+    return Clouds(examples, bounds, spread, source.train if source else None, frozen, seen)
 
 
 def hold_out(dataset: Dataset, source: Dataset | None = None) -> Clouds:
@@ -53,12 +61,20 @@ def spread_out(batch: Array, mesh: Mesh | None) -> Array:
 
 def draw_reals(clouds: Clouds, key: Key[Array, ""], size: int) -> Float[Array, "size ..."]:
     """A batch of real examples: i.i.d., or one from each cell of the data's strata."""
+    return reals_at(clouds, draw_places(clouds, key, size))
+
+
+def draw_places(clouds: Clouds, key: Key[Array, ""], size: int) -> Int[Array, " size"]:
+    """Where the examples of such a batch stand."""
     if clouds.bounds is None:
-        index = jax.random.randint(key, (size,), 0, len(clouds.examples))
-    else:
-        low, high = clouds.bounds[:-1], clouds.bounds[1:]
-        index = low + jnp.floor(jax.random.uniform(key, (size,)) * (high - low)).astype(jnp.int32)
-    return as_floats(jnp.asarray(clouds.examples)[index])
+        return jax.random.randint(key, (size,), 0, len(clouds.examples))
+    low, high = clouds.bounds[:-1], clouds.bounds[1:]
+    return low + jnp.floor(jax.random.uniform(key, (size,)) * (high - low)).astype(jnp.int32)
+
+
+def reals_at(clouds: Clouds, places: Int[Array, " n"]) -> Float[Array, "n ..."]:
+    """The real examples that stand there."""
+    return as_floats(jnp.asarray(clouds.examples)[places])
 
 
 def draw_latents(clouds: Clouds, key: Key[Array, ""], size: int, dim: int) -> Float[Array, "size ..."]:

@@ -9,6 +9,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 CostMatrix = Callable[[Array, Array], Array]
+Groups = tuple[Array, ...]  # (n, ...) each: several things that are seen of the same n examples
 
 TINY = 1e-12  # keeps the direction of a zero vector, and its gradient, finite
 
@@ -61,3 +62,9 @@ def make_cost(name: str) -> CostMatrix:
         case _:
             raise ValueError(f"no cost is called {name!r}")
     return lambda x, y: matrix(x.reshape(len(x), -1), y.reshape(len(y), -1))
+
+
+def between_groups(cost: CostMatrix, x: Groups, y: Groups, joint: bool) -> Float[Array, "k n m"]:
+    """The cost matrix of every group, or their mean as the only one."""
+    matrices = jnp.stack([cost(a, b) for a, b in zip(x, y, strict=True)])
+    return jnp.mean(matrices, axis=0, keepdims=True) if joint else matrices

@@ -79,11 +79,12 @@ def _with_donated_encoder(raw: Raw) -> Raw:
     features = cost.get("features") if isinstance(cost, dict) else None
     if features in Cost.TRAINED:
         return {**raw, "cost": {**raw["cost"], "encoder": {"kind": features}}}
-    if not isinstance(features, str) or features in Cost.FEATURES:
+    if not isinstance(features, str) or features in Cost.FEATURES or ":" in features:
         return raw
     path = Path(features).expanduser().resolve()
     if not (path / "config.json").is_file():
-        raise UserError(f"cost.features: {', '.join(Cost.FEATURES)}, or the folder of a run with an encoder; {features!r} is none")
+        known = f"{', '.join(Cost.FEATURES)}, layers of a network such as mnist-lenet:all, or the folder of a run with an encoder"
+        raise UserError(f"cost.features: {known}; {features!r} is none")
     donor = resolve(str(path / "config.json")).cost
     if not donor.encoded:
         raise UserError(f"cost.features: the run in {path} has no encoder: its cost is measured on pixels")

@@ -62,7 +62,7 @@ SCHEDULES: dict[str, dict[str, dict[str, Any]]] = {
     "mnist": OF_DIGITS,
 }
 SHARED = {  # the problem: shuffled data and the authors' histogram, whatever the experiments have by now
-    "batch.reals": "iid",
+    "batch.draw": "iid",
     "batch.size": 64,
     "oracle.bins": 1_000,
     "oracle.increment": "0.01x",

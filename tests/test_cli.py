@@ -134,8 +134,8 @@ BAD = {
     "identity without source": (["convex-grid", "--set", "generator.kind=identity"], "give --set source=FILE.npz"),
     "source without map": (["sinkhorn-grid", "--set", "source.kind=grid"], "which family 'regularized' does not yield; 'convex' does"),
     "halves of strata": (
-        ["ot-gan-grid", "--set", "batch.reals=stratified"],
-        "independent halves of a batch, not batch.reals = 'stratified'",
+        ["ot-gan-grid", "--set", "batch.draw=stratified"],
+        "independent halves of a batch, not batch.draw = 'stratified'",
     ),
     "odd energy": (["ot-gan-grid", "--batch-size", "33"], "batch.size must be even, not 33"),
     "unknown family": (["sinkhorn-grid", "--set", "oracle.family=magic"], "'magic'"),

@@ -83,11 +83,28 @@ def _from_path(raw: Any) -> Any:
 
 
 class Batch(Section):
-    """How a step draws its two clouds. `stratified` and `sobol` spread them evenly and help only in low dimension."""
+    """How a step draws its two clouds: `size` generated examples, and `reals` real ones, by default as many.
+
+    `stratified` reals and `sobol` latents are spread evenly, which helps only in low dimension.
+    """
 
     size: int = Field(default=256, ge=2)
-    reals: Literal["iid", "stratified"] = "iid"
+    reals: int | None = Field(default=None, ge=2)
+    draw: Literal["iid", "stratified"] = "iid"
     latents: Literal["iid", "sobol"] = "iid"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_old_records(cls, raw: Any) -> Any:
+        """Records from before real examples had a number of their own say in `reals` how they are drawn."""
+        if isinstance(raw, dict) and raw.get("reals") in ("iid", "stratified"):
+            return {**raw, "reals": None, "draw": raw["reals"]}
+        return raw
+
+    @property
+    def real(self) -> int:
+        """How many real examples a step draws."""
+        return self.reals or self.size
 
 
 Data = Annotated[Grid | Images | Stacked | Own | Gaussian | Mixture, Field(discriminator="kind")]

@@ -17,6 +17,7 @@ class Oracle(Section):
 
     COSTS: ClassVar[tuple[str, ...]]  # names of the costs that it can serve
     FEATURES: ClassVar[bool] = False  # whether on an encoder's features too
+    UNEQUAL: ClassVar[bool] = False  # whether real and generated examples of a batch may differ in number
     MAP: ClassVar[bool] = False  # whether it yields a map from generated points to data, so that it needs no generator of its own
     REACHING: ClassVar[str] = "solved duals"  # what it is that reaches epsilon, in the words of a reader: "... within epsilon 99.5%"
 
@@ -24,8 +25,9 @@ class Oracle(Section):
 
     def unfit(self, batch: Batch) -> list[str]:
         """What the family cannot do with batches that are drawn so, in sentences."""
-        del batch
-        return []
+        if self.UNEQUAL or batch.real == batch.size:
+            return []
+        return [f"this family compares as many real examples as generated ones: leave out batch.reals = {batch.reals}"]
 
 
 class Regularized(Oracle):
@@ -33,13 +35,18 @@ class Regularized(Oracle):
 
     `regot` is the plain distance d (Algorithm 1), `sinkhorn` the debiased 2 d(p,q) - d(p,p) - d(q,q), not halved (Algorithm 2), and
     `energy` the minibatch energy distance over two independent halves of the batch (OT-GAN: Salimans et al. 2018).
+
+    `self_term` is what d(q,q) of the sinkhorn loss compares: the batch with itself, at no cost, or with an independent second one, which
+    is dragged along between modes as d(p,q) is, so that the two cancel in the mean.
     """
 
     COSTS = ("l1", "l2", "squared_l2", "cosine")
     FEATURES = True
+    UNEQUAL = True
 
     family: Literal["regularized"] = "regularized"
     loss: Literal["regot", "sinkhorn", "energy"] = "sinkhorn"
+    self_term: Literal["same", "independent"] = "same"
     regularizer: Literal["kl", "l2"] = "kl"
     lam: FiniteAmount = Amount(0.05, relative=True)
     epsilon: FiniteAmount = Amount(0.01, relative=True)
@@ -52,14 +59,18 @@ class Regularized(Oracle):
     def _relaxed(self) -> Regularized:
         if self.regularizer == "l2" and self.tau.finite:
             raise ValueError("a finite tau relaxes the marginals of the kl regularizer only; with l2 leave tau at inf")
+        if self.self_term == "independent" and self.loss != "sinkhorn":
+            why = {"regot": "has no self term", "energy": "has independent ones by its making"}[self.loss]
+            raise ValueError(f"self_term is the sinkhorn loss's; the loss {self.loss!r} {why}")
         return self
 
     def unfit(self, batch: Batch) -> list[str]:
         """The energy distance needs two independent halves: those of a stratified batch are of two parts of the data."""
         if self.loss != "energy":
             return []
-        odd = [f"oracle.loss = 'energy' halves the batch: batch.size must be even, not {batch.size}"] if batch.size % 2 else []
-        spread = [f"batch.{side} = {how!r}" for side, how in (("reals", batch.reals), ("latents", batch.latents)) if how != "iid"]
+        numbers = {"batch.size": batch.size, "batch.reals": batch.real}
+        odd = [f"oracle.loss = 'energy' halves the batch: {key} must be even, not {n}" for key, n in numbers.items() if n % 2][:1]
+        spread = [f"batch.{side} = {how!r}" for side, how in (("draw", batch.draw), ("latents", batch.latents)) if how != "iid"]
         needs = f"oracle.loss = 'energy' needs independent halves of a batch, not {' and '.join(spread)}: use 'iid'"
         return [*odd, *([needs] if spread else [])]
 
@@ -119,7 +130,7 @@ class Semidiscrete(Oracle):
     def unfit(self, batch: Batch) -> list[str]:
         """FIT's batches are parts of those of OTS."""
         sentence = f"batch.size = {batch.size}, of FIT, must divide oracle.ots_batch = {self.ots_batch}, which it cuts into its own"
-        return [sentence] if self.ots_batch % batch.size else []
+        return [*super().unfit(batch), *([sentence] if self.ots_batch % batch.size else [])]
 
 
 class Convex(Oracle):

@@ -58,11 +58,17 @@ class Encoder(Section):
 
 
 class Cost(Section):
-    """c(x, y) between two points: of their pixels (or coordinates), or of an encoder's features.
+    """c(x, y) between two points: of their pixels (or coordinates), or of features.
 
     `features` is "pixels"; "learned", by the encoder that is trained here; "random", by one that stays as it is drawn, the same in
     every run; the name of a classifier that the package carries; or the folder of a run, whose encoder is taken as it was when this run
     began.
+
+    Or it names layers of a frozen network, as in "mnist-lenet:all", "random:conv_1+conv_2@2" or "pictures.safetensors:pixels+all". Each
+    is a group of features, divided by the root of its mean squared distance between training examples. `@2` averages a layer's map over
+    2 x 2 places first, `pixels` are the examples themselves. The cost is the mean over the groups: of one transport problem (`joint`), or
+    of one for each group (`separate`). What the training examples look like is computed once; `kept` is how it is held, and `none`
+    computes it anew in every step.
     """
 
     TRAINED: ClassVar = ("mnist-lenet", "cifar10-resnet")
@@ -70,12 +76,30 @@ class Cost(Section):
 
     name: Literal["l1", "l2", "squared_l2", "cosine"] = "squared_l2"
     features: str = "pixels"
+    groups: Literal["joint", "separate"] = "joint"
+    kept: Literal["float32", "float16", "none"] = "float32"
     encoder: Encoder = Encoder()
 
     @property
+    def layered(self) -> bool:
+        """Whether it is measured on layers of a frozen network."""
+        return ":" in self.features and not self.features.endswith(":")
+
+    @property
+    def network(self) -> str | None:
+        """The frozen network, by name or file, whose features it is measured on, if it is."""
+        name = self.features.rpartition(":")[0] if self.layered else self.features
+        return name if self.layered or name in self.TRAINED else None
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The groups that are asked for, as they are written."""
+        return tuple(self.features.rpartition(":")[2].split("+")) if self.layered else ()
+
+    @property
     def encoded(self) -> bool:
-        """Whether it is measured on an encoder's features."""
-        return self.features != "pixels"
+        """Whether it is measured on the features of an encoder of its own."""
+        return self.features != "pixels" and not self.layered
 
     @property
     def learned(self) -> bool:
@@ -85,4 +109,4 @@ class Cost(Section):
     @property
     def donor(self) -> str | None:
         """The run folder whose encoder is taken, if one is."""
-        return None if self.features in self.FEATURES else self.features
+        return None if self.features in self.FEATURES or self.layered else self.features

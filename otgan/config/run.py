@@ -78,7 +78,7 @@ def _unfit_networks(config: Config) -> list[str]:
     points = config.data.kind in ("grid", "gaussian", "mixture")
     features, encoder = config.cost.features, config.cost.encoder.kind if config.cost.encoded else "mlp"
     mistakes = []
-    if points and features in config.cost.TRAINED:
+    if points and config.cost.network:
         mistakes = [f"cost.features = {features!r} needs images; the data are points: use 'pixels', 'learned' or 'random'"]
     elif points and (config.generator.kind == "conv" or encoder != "mlp"):
         mistakes = ["a conv network needs images; the data are points: use kind = 'mlp'"]
@@ -94,7 +94,7 @@ def _unfit_family(config: Config) -> list[str]:
     if cost.name not in oracle.COSTS:
         others = [family for family, model in _families().items() if cost.name in model.COSTS]
         mistakes.append(f"family {oracle.family!r} serves the cost {_or(oracle.COSTS)}; the cost {cost.name!r} is served by {_or(others)}")
-    if cost.encoded and not oracle.FEATURES:
+    if cost.features != "pixels" and not oracle.FEATURES:
         others = [family for family, model in _families().items() if model.FEATURES]
         mistakes.append(f"family {oracle.family!r} serves pixels only; cost.features = {cost.features!r} is served by {_or(others)}")
     return mistakes

@@ -4,18 +4,23 @@ With x_i real, y_j = G(z_j), and d = d_{c,lam} the KL- or L2-regularised transpo
 
     regot     d(x, y)                                    Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018), Algorithm 1
     sinkhorn  2 d(x, y) - d(x, x) - d(y, y)              the same, Algorithm 2, not halved
+              2 d(x, y) - d(x, x') - d(y, y')            with self terms between independent batches
     energy    d(x, y) + d(x, y') + d(x', y) + d(x', y') - 2 d(x, x') - 2 d(y, y')
                                                          Salimans et al. (ICLR 2018), Algorithm 1; each batch in two halves x, x' and y, y'
 
 Each d is solved to a certified gap of at most epsilon. Then d moves with the cost as <P, C>, the plan P fixed (envelope theorem). Where the
-cost is fixed d(x, x) moves nobody: it is left out of what is solved, and of the numbers that are reported.
+cost is fixed d(x, x) moves nobody: it is left out of what is solved, and of the numbers that are reported. There y' is held fixed too, which
+spares a pass back through the networks: y then moves twice as far along the gradient of d(y, y'), for y' is as likely to stand in its place.
 A lam in multiples of the mean cost is a number like any other to the gradient: it does not follow the cost.
 Where the marginal of the generated side is relaxed (finite tau), that is d(x, y)'s alone; the other terms stay balanced.
+
+A cost may look at several groups of features (`otgan.features`): d is then one problem on their mean cost, or the mean of one problem each,
+at one lam and one epsilon. n real and m generated examples need not be equally many.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,9 +28,9 @@ from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Float
 
-from otgan.clouds import Clouds, draw_latents, draw_reals, spread_out
+from otgan.clouds import Clouds, draw_latents, draw_places, reals_at, spread_out
 from otgan.config import Config, Regularized
-from otgan.costs import make_cost
+from otgan.costs import Groups, between_groups, make_cost
 from otgan.data import Form
 from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
@@ -40,58 +45,99 @@ class Term(NamedTuple):
 
     weight: float
     between: Between
-    matrix: Array  # its cost
+    matrix: Array  # (k, n, m): its cost, of each of k problems
+    pull: float  # what its gradient counts for: the weight, unless one of its clouds is held fixed
+
+
+class Drawn(NamedTuple):
+    """A batch. Of a cost that nobody trains it has what the cost sees, for that does not change."""
+
+    x: Any  # real examples (n, ...), or the groups of features that are seen of them
+    z: Array  # (m, latent_dim)
+    second: Any = None  # of independent self terms: another (x, z), or the groups that are seen of other generated examples
 
 
 class Held(NamedTuple):
     """A batch and its fixed duals; leaves carry the contract's leading axis, here of one update."""
 
-    x: Array  # (1, n, ...) real examples
-    z: Array  # (1, n, latent_dim)
-    plans: tuple[Array, ...]  # of each term of the loss
-    offsets: tuple[Array, ...]  # (1,) each: value - <P, C>, so that the loss is the dual value at the point of the solve
+    drawn: Drawn
+    plans: tuple[Array, ...]  # (1, k, n, m), of each term of the loss
+    offsets: tuple[Array, ...]  # (1,) each: the term less what moves, so that the loss is the dual value at the point of the solve
 
 
 def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
     """The family of a config whose `oracle.family` is "regularized"."""
     del form
-    oracle, batch = config.oracle, config.batch
+    oracle, batch, learned = config.oracle, config.batch, config.cost.learned
     assert isinstance(oracle, Regularized)
-    cost = make_cost(config.cost.name)
+    cost, joint = make_cost(config.cost.name), config.cost.groups == "joint"
     generator, encoder = networks
 
-    def terms(players: Players, x: Array, z: Array) -> list[Term]:
-        y = generator.apply(players.generator, z)
-        if encoder is not None:
-            x, y = encoder.apply(players.encoder, x), encoder.apply(players.encoder, y)
-        match oracle.loss:
-            case "regot":
-                return [Term(1.0, "both", cost(x, y))]
-            case "sinkhorn":
-                own = [Term(-1.0, "self", cost(x, x))] if config.cost.learned else []
-                return [Term(2.0, "both", cost(x, y)), Term(-1.0, "self", cost(y, y)), *own]
-            case "energy":
-                (x1, x2), (y1, y2) = jnp.split(x, 2), jnp.split(y, 2)
-                across = [Term(1.0, "both", cost(a, b)) for a in (x1, x2) for b in (y1, y2)]
-                return [*across, Term(-2.0, "kind", cost(x1, x2)), Term(-2.0, "kind", cost(y1, y2))]
+    def see(players: Players, clouds: Clouds, x: Array) -> Groups:
+        """What the cost looks at of examples."""
+        if encoder is None:
+            return (x,)
+        return encoder.apply(players.encoder if clouds.frozen is None else clouds.frozen, x)
+
+    def generate(players: Players, clouds: Clouds, z: Array) -> Groups:
+        return see(players, clouds, generator.apply(players.generator, z))
+
+    def draw(players: Players, clouds: Clouds, key: Array) -> Drawn:
+        key_x, key_z = jax.random.split(key)
+        places = draw_places(clouds, key_x, batch.real)
+        z = spread_out(draw_latents(clouds, key_z, batch.size, config.generator.latent_dim), mesh)
+        if learned:
+            x = reals_at(clouds, places)
+        elif clouds.seen is not None:
+            x = tuple(jnp.asarray(group)[places].astype(jnp.float32) for group in clouds.seen)
+        else:
+            x = see(players, clouds, reals_at(clouds, places))
+        return Drawn(jax.tree.map(lambda leaf: spread_out(leaf, mesh), x), z)
+
+    def draw_second(players: Players, clouds: Clouds, key: Array) -> Any:
+        if learned:
+            return draw(players, clouds, key)[:2]
+        z = spread_out(draw_latents(clouds, key, batch.size, config.generator.latent_dim), mesh)
+        return generate(players, clouds, z)
+
+    def terms(players: Players, clouds: Clouds, drawn: Drawn) -> list[Term]:
+        def term(weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None) -> Term:
+            return Term(weight, between, between_groups(cost, a, b, joint), weight if pull is None else pull)
+
+        x, y = see(players, clouds, drawn.x) if learned else drawn.x, generate(players, clouds, drawn.z)
+        match oracle.loss, oracle.self_term:
+            case "regot", _:
+                return [term(1.0, "both", x, y)]
+            case "sinkhorn", "same":
+                own = [term(-1.0, "self", x, x)] if learned else []
+                return [term(2.0, "both", x, y), term(-1.0, "self", y, y), *own]
+            case "sinkhorn", _ if learned:
+                x2, y2 = see(players, clouds, drawn.second[0]), generate(players, clouds, drawn.second[1])
+                return [term(2.0, "both", x, y), term(-1.0, "kind", y, y2), term(-1.0, "kind", x, x2)]
+            case "sinkhorn", _:
+                return [term(2.0, "both", x, y), term(-1.0, "kind", y, drawn.second, pull=-2.0)]
+            case "energy", _:
+                (x1, x2), (y1, y2) = _halves(x), _halves(y)
+                across = [term(1.0, "both", a, b) for a in (x1, x2) for b in (y1, y2)]
+                return [*across, term(-2.0, "kind", x1, x2), term(-2.0, "kind", y1, y2)]
+        raise ValueError(f"no loss is called {oracle.loss!r}")
 
     def solve(state: tuple, players: Players, clouds: Clouds, key: Array) -> tuple[tuple, Held, Info]:
-        key_x, key_z = jax.random.split(key)
-        x = spread_out(draw_reals(clouds, key_x, batch.size), mesh)
-        z = spread_out(draw_latents(clouds, key_z, batch.size, config.generator.latent_dim), mesh)
-        of_loss = terms(players, x, z)
+        drawn = draw(players, clouds, key)
+        if oracle.self_term == "independent":
+            drawn = drawn._replace(second=draw_second(players, clouds, jax.random.fold_in(key, 1)))
+        of_loss = terms(players, clouds, drawn)
         mean_cost = jnp.mean(jnp.stack([jnp.mean(t.matrix) for t in of_loss if t.between == "both"]))
         solutions = solve_terms(oracle, of_loss, mean_cost)
         plans = tuple(s.plan for s in solutions)
-        offsets = tuple(s.value - jnp.sum(s.plan * t.matrix) for s, t in zip(solutions, of_loss, strict=True))
-        held = jax.tree.map(lambda leaf: leaf[None], hold(Held(x, z, plans, offsets)))
-        return state, held, {**_info(oracle, of_loss, solutions, mean_cost), "examples": 2 * batch.size}
+        offsets = tuple(t.weight * jnp.mean(s.value) - _moving(t, s.plan) for s, t in zip(solutions, of_loss, strict=True))
+        held = jax.tree.map(lambda leaf: leaf[None], hold(Held(drawn, plans, offsets)))
+        examples = batch.real + batch.size * (2 if drawn.second is not None and not learned else 1)
+        return state, held, {**_info(oracle, of_loss, solutions, mean_cost), "examples": examples}
 
     def loss(held: Held, players: Players, clouds: Clouds) -> Array:
-        del clouds
-        of_loss = terms(players, held.x, held.z)
-        values = [jnp.sum(P * t.matrix) + offset for P, t, offset in zip(held.plans, of_loss, held.offsets, strict=True)]
-        return _weighted(of_loss, values)
+        of_loss = terms(players, clouds, held.drawn)
+        return jnp.sum(jnp.stack([_moving(t, P) + offset for t, P, offset in zip(of_loss, held.plans, held.offsets, strict=True)]))
 
     return Family(
         init=lambda key: (),
@@ -102,11 +148,29 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
     )
 
 
+def _halves(groups: Groups) -> list[Groups]:
+    return list(zip(*(jnp.split(group, 2) for group in groups), strict=True))
+
+
+def _moving(term: Term, plans: Float[Array, "k n m"]) -> Array:
+    """What moves of a term at fixed plans."""
+    return term.pull * jnp.sum(plans * term.matrix) / len(plans)
+
+
 def solve_terms(oracle: Regularized, terms: list[Term], mean_cost: Array) -> list[Solution]:
-    """The duals of all terms, at one lam and one epsilon: those of the real-generated cost's scale."""
+    """The duals of all terms, leaves (k, ...), at one lam and one epsilon: those of the real-generated cost's scale."""
     lam, epsilon = jnp.asarray(oracle.lam.times(mean_cost)), jnp.asarray(oracle.epsilon.times(mean_cost))
     tau = jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None
-    return [solve_term(oracle, t.matrix, lam, epsilon, tau, t.between) for t in terms]
+
+    def solve(matrix: Array, between: Between) -> Solution:
+        return solve_term(oracle, matrix, lam, epsilon, tau, between)
+
+    def solve_all(term: Term) -> Solution:
+        if len(term.matrix) == 1:  # as it is: under vmap both sides of every condition would be computed
+            return jax.tree.map(lambda leaf: leaf[None], solve(term.matrix[0], term.between))
+        return jax.vmap(lambda matrix: solve(matrix, term.between))(term.matrix)
+
+    return [solve_all(term) for term in terms]
 
 
 def solve_term(
@@ -128,7 +192,8 @@ def solve_term(
 
 
 def _weighted(terms: list[Term], values: list[Array]) -> Array:
-    return jnp.sum(jnp.asarray([t.weight for t in terms], values[0].dtype) * jnp.stack(values))
+    """Of values (k,) of every term."""
+    return jnp.sum(jnp.asarray([t.weight for t in terms], values[0].dtype) * jnp.stack([jnp.mean(value) for value in values]))
 
 
 def _info(oracle: Regularized, terms: list[Term], solutions: list[Solution], mean_cost: Array) -> Info:
@@ -138,8 +203,8 @@ def _info(oracle: Regularized, terms: list[Term], solutions: list[Solution], mea
         "dual_value": _weighted(terms, [s.value for s in solutions]),
         "dual_gap": _largest([s.gap for s in solutions]),
         "dual_floor": _largest([s.floor for s in solutions]),
-        "dual_iterations": jnp.sum(jnp.stack([s.iterations for s in solutions])),
-        "dual_converged": jnp.all(jnp.stack([s.converged for s in solutions])),
+        "dual_iterations": jnp.sum(jnp.concatenate([s.iterations for s in solutions])),
+        "dual_converged": jnp.all(jnp.concatenate([s.converged for s in solutions])),
         "loss_at_least": least,
         "loss_at_most": most,
         "misplaced_mass": _largest([s.misplaced for s in solutions]),
@@ -156,4 +221,4 @@ def _interval(terms: list[Term], solutions: list[Solution]) -> tuple[Array, Arra
 
 
 def _largest(values: list[Array]) -> Array:
-    return jnp.max(jnp.stack(values))
+    return jnp.max(jnp.concatenate(values))

@@ -11,7 +11,7 @@ by the potentials of its own time. That is as it must be: the potentials that ba
 
 A solve is a chunk of OTS steps, and `ready` at the end of a round. Its numbers are of the memory: `dual_gap` is the chi-square of the
 masses of points, or of the histogram's bins, net of the noise of counting. Bins are of consecutive points: neighbourhoods, where
-`batch.reals` is "stratified", and mixtures of everything where the data are shuffled. `dual_value` is V on the chunk's own batches, each
+`batch.draw` is "stratified", and mixtures of everything where the data are shuffled. `dual_value` is V on the chunk's own batches, each
 fresh to the potentials that met it; `plan_cost` is what their assignment costs. Were the assignment balanced exactly, the optimum would lie
 between the two.
 
