@@ -54,65 +54,97 @@ class Conv(nn.Module):
         return (max_pool(y) if self.pool else y) + bias.reshape(1, 1, 1, -1)
 
 
-class LeNet(nn.Module):
-    """Features (n, 128) and logits (n, 10) of 28 x 28 x 1 pictures in [-1, 1].
+class Classifier(nn.Module):
+    """What the classifiers have in common: layers with names, of which the last one's activations are the features.
 
     Attributes:
-        shape: of a picture.
+        shape: of a picture, in [-1, 1].
+        layers: the names of the layers that `maps` shows, from the picture to the classes.
         layer: makes a layer from (features, window, pool, name); in training one with batch normalisation instead of a bias.
     """
 
-    shape: ClassVar = (28, 28, 1)
+    shape: ClassVar[tuple[int, int, int]]
+    layers: ClassVar[tuple[str, ...]]
     layer: Callable[..., nn.Module] = Conv
 
+    def __call__(self, x: Float[Array, "n h w c"]) -> tuple[Float[Array, "n d"], Float[Array, "n 10"]]:
+        """Features and logits of n pictures."""
+        maps, logits = self.through(x)
+        return maps[self.layers[-1]], logits
+
+    def maps(self, x: Float[Array, "n h w c"]) -> dict[str, Array]:
+        """Each named layer's activations, (n, h, w, c) or (n, d), of n pictures: `apply(..., method="maps")`."""
+        return self.through(x)[0]
+
+    def through(self, x: Float[Array, "n h w c"]) -> tuple[dict[str, Array], Float[Array, "n 10"]]:
+        """The activations of every layer in `layers`, in their order, and the logits."""
+        raise NotImplementedError
+
+
+class LeNet(Classifier):
+    """Features (n, 128) and logits (n, 10) of 28 x 28 x 1 pictures in [-1, 1]."""
+
+    shape: ClassVar = (28, 28, 1)
+    layers: ClassVar = ("first", "second", "dense")
+
     @nn.compact
-    def __call__(self, x: Float[Array, "n 28 28 1"]) -> tuple[Float[Array, "n 128"], Float[Array, "n 10"]]:
+    def through(self, x):
         """Two convolutions and a dense layer, which is a convolution of one pixel with many channels."""
-        x = nn.relu(self.layer(16, 5, pool=True, name="first")(x))
-        x = nn.relu(self.layer(32, 5, pool=True, name="second")(x))
-        x = nn.relu(self.layer(128, 1, name="dense")(x.reshape(len(x), 1, 1, -1)))
-        features = x.reshape(len(x), -1)
-        return features, nn.Dense(10, precision=lax.Precision.HIGHEST, name="logits")(features)
+        first = nn.relu(self.layer(16, 5, pool=True, name="first")(x))
+        second = nn.relu(self.layer(32, 5, pool=True, name="second")(first))
+        dense = nn.relu(self.layer(128, 1, name="dense")(second.reshape(len(x), 1, 1, -1))).reshape(len(x), -1)
+        return {"first": first, "second": second, "dense": dense}, _logits()(dense)
 
 
-class ResNet(nn.Module):
+class ResNet(Classifier):
     """Features (n, 192) and logits (n, 10) of 32 x 32 x 3 pictures in [-1, 1].
 
     Attributes:
-        shape: of a picture.
         widths: channels of the stages; each halves height and width.
-        layer: makes a layer from (features, window, pool, name); in training one with batch normalisation instead of a bias.
     """
 
     shape: ClassVar = (32, 32, 3)
+    layers: ClassVar = ("stage_0", "stage_1", "stage_2", "pool")
     widths: tuple[int, ...] = (32, 96, 192)
-    layer: Callable[..., nn.Module] = Conv
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n 32 32 3"]) -> tuple[Float[Array, "n 192"], Float[Array, "n 10"]]:
+    def through(self, x):
         """Whitened patches, three stages of a convolution and a residual one, the largest value over the picture."""
+        maps = {}
         x = nn.relu(Conv(24, 2, name="stem")(x))
         for stage, width in enumerate(self.widths):
             x = nn.relu(self.layer(width, 3, pool=True, name=f"down_{stage}")(x))
             x = x + nn.relu(self.layer(width, 3, name=f"residual_{stage}")(x))
-        features = x.max(axis=(1, 2))
-        return features, nn.Dense(10, precision=lax.Precision.HIGHEST, name="logits")(features)
+            maps[f"stage_{stage}"] = x
+        pool = x.max(axis=(1, 2))
+        return {**maps, "pool": pool}, _logits()(pool)
 
 
-CLASSIFIERS: dict[str, type[LeNet | ResNet]] = {"mnist-lenet": LeNet, "cifar10-resnet": ResNet}
+def _logits() -> nn.Module:
+    return nn.Dense(10, precision=lax.Precision.HIGHEST, name="logits")
+
+
+CLASSIFIERS: dict[str, type[Classifier]] = {"mnist-lenet": LeNet, "cifar10-resnet": ResNet}
 """The networks whose trained weights the package carries, by the names of the files."""
 
 
 class RandomConv(nn.Module):
     """Features (n, 128) of pictures of at least 8 x 8 pixels in [-1, 1], with parameters that nobody trained."""
 
-    @nn.compact
+    layers: ClassVar = tuple(f"conv_{stage}" for stage in range(len(RANDOM_WIDTHS)))
+
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n 128"]:
-        """Three convolutions, two of them halving height and width; then the mean of each quarter of the picture."""
+        """The mean of each quarter of the last convolution's picture."""
+        return quarters(self.maps(x)[self.layers[-1]])
+
+    @nn.compact
+    def maps(self, x: Float[Array, "n h w c"]) -> dict[str, Array]:
+        """Each convolution's activations (n, h, w, c); two of the three halve height and width."""
+        maps = {}
         for stage, width in enumerate(RANDOM_WIDTHS):
             kernel = self.param(f"kernel_{stage}", he_normal, (3, 3, x.shape[-1], width))
-            x = nn.relu(convolution(x, kernel, stride=2 if stage < 2 else 1))
-        return quarters(x)
+            x = maps[f"conv_{stage}"] = nn.relu(convolution(x, kernel, stride=2 if stage < 2 else 1))
+        return maps
 
 
 def quarters(x: Float[Array, "n h w c"]) -> Float[Array, "n 4*c"]:

@@ -70,6 +70,37 @@ def test_features_lead_to_logits_picture_by_picture(classifier):
     np.testing.assert_allclose(logits, np.concatenate([l for _, l in one_by_one]), rtol=1e-5, atol=1e-5)
 
 
+LAYERS = {
+    LeNet: {"first": (14, 14, 16), "second": (7, 7, 32), "dense": (128,)},
+    ResNet: {"stage_0": (16, 16, 32), "stage_1": (8, 8, 96), "stage_2": (4, 4, 192), "pool": (192,)},
+    RandomConv: {"conv_0": (16, 16, 16), "conv_1": (8, 8, 32), "conv_2": (8, 8, 32)},
+}
+
+
+@pytest.mark.parametrize("classifier", LAYERS)
+def test_maps_are_of_the_named_layers_in_order_of_depth(classifier):
+    """And the deepest leads to the features; the names come from the class, before there is a network."""
+    network, x = classifier(), pictures(SHAPES.get(classifier, (32, 32, 3)))
+    params = drawn(network, x)
+    maps: Any = network.apply({"params": params}, x, method="maps")
+    assert tuple(maps) == classifier.layers == tuple(LAYERS[classifier])
+    assert {name: value.shape[1:] for name, value in maps.items()} == LAYERS[classifier]
+    found, deepest = applied(network, params, x), maps[classifier.layers[-1]]
+    features, expected = (found, quarters(deepest)) if classifier is RandomConv else (found[0], deepest)
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_maps_are_what_the_layers_compute():
+    x = pictures(SHAPES[LeNet])
+    params = drawn(LeNet(), x)
+    maps: Any = LeNet().apply({"params": params}, x, method="maps")
+    for name, below in {"first": x, "second": maps["first"]}.items():
+        expected = np.maximum(max_pool(convolution(below, params[name]["kernel"])) + params[name]["bias"].reshape(1, 1, 1, -1), 0)
+        np.testing.assert_allclose(maps[name], expected, rtol=1e-5, atol=1e-5)
+    dense = np.maximum(np.asarray(maps["second"]).reshape(5, -1) @ params["dense"]["kernel"][0, 0] + params["dense"]["bias"], 0)
+    np.testing.assert_allclose(maps["dense"], dense, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("classifier", CLASSIFIERS.values())
 def test_folded_network_equals_the_normalised_one(training, classifier):
     """On the batch whose statistics it was folded with."""
