@@ -106,6 +106,11 @@ class Ticker:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
+    def note(self, text: str) -> None:
+        """Say what takes a while."""
+        if not self._quiet:
+            self._console.print(text, highlight=False, soft_wrap=True)
+
     def begin(self, progress: Progress, resumed: bool) -> None:
         """Say where it starts."""
         if not self._quiet:

@@ -1,4 +1,4 @@
-"""What examples are compared by: a network named with the hash of its weights, pixels, or points as they are.
+"""What examples are compared by: a frozen network named with the hash of its weights, pixels, or points as they are.
 
 | name | reads | features |
 |---|---|---|
@@ -9,7 +9,7 @@
 | `pixels`, `points` | any | the values themselves, pixels in [-1, 1] |
 
 A distance carries the name of what it was measured by, as in `fid[mnist-lenet]`; the plain name `fid` is the Inception's alone,
-and only with the published weights.
+and only with the published weights. A cost looks at the networks' inner layers too: `otgan.groups`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,17 @@ from jaxtyping import Float, Shaped
 from otgan import weights
 from otgan.data.digits import MARGIN
 from otgan.errors import UserError
-from otgan.models.classifiers import LeNet, RandomConv, ResNet, random_parameters
+from otgan.models.classifiers import CLASSIFIERS, LeNet, RandomConv, ResNet, random_parameters
 from otgan.models.inception import SIDE, Inception
 from otgan.models.resize import Convention, resize
 from otgan.weights.catalog import EMBEDDED, embedded, inception_folder
 from otgan.weights.inception import DIGEST as PUBLISHED
 from otgan.weights.inception import find as find_inception
 
-NAMES = ("inception", *EMBEDDED, "random", "pixels", "points")
+NETWORKS = ("inception", *EMBEDDED, "random")
+NAMES = (*NETWORKS, "pixels", "points")
 RANDOM_SEED = 1904
-DIGIT, COLOUR = LeNet.shape, ResNet.shape
+DIGIT, COLOUR, STACKING = LeNet.shape, ResNet.shape, "mnist-lenet"
 STACK = (DIGIT[0] + 2 * MARGIN, DIGIT[1] + 2 * MARGIN, 3)
 RANGES = {"tf1": "(x - 128) / 128, as TensorFlow's graph", "half_pixel": "x / 127.5 - 1, as pytorch-fid"}
 
@@ -50,13 +51,38 @@ Look = Callable[[Shaped[Array | np.ndarray, "n ..."]], tuple[Float[Array, "n d"]
 
 
 @dataclass(frozen=True)
+class Frozen:
+    """A network that nobody trains here, and how it looks at pictures: levels in [0, 255], (n, h, w, c).
+
+    Attributes:
+        name: what a score's name carries in brackets.
+        digest: the first digits of the weights' SHA-256.
+        preparation: what is done to pictures before they are looked at, in words: a part of every score's protocol.
+        layers: the names of the layers that `maps` shows, in order of depth.
+        classifies: whether it knows classes.
+        parameters: what both functions take first.
+        look: (parameters, pictures) -> features, and of a classifier the classes' probabilities for each channel that it reads by itself.
+        maps: (parameters, pictures) -> the activations of every layer, (n, h, w, c) or (n, d).
+    """
+
+    name: str
+    digest: str
+    preparation: str
+    layers: tuple[str, ...]
+    classifies: bool
+    parameters: Any
+    look: Callable[[Any, Array], tuple[Array, Array | None]]
+    maps: Callable[[Any, Array], dict[str, Array]]
+
+
+@dataclass(frozen=True)
 class Features:
     """A way of looking at examples.
 
     Attributes:
-        name: what a score's name carries in brackets.
-        digest: the first digits of the weights' SHA-256, or how they are made.
-        preparation: what is done to examples before they are looked at, in words: a part of every score's protocol.
+        name: as `Frozen`'s, or that of features without a network.
+        digest: as `Frozen`'s, or `none`.
+        preparation: as `Frozen`'s.
         dimension: of the features.
         classifies: whether it knows classes.
         look: points, or images as bytes or levels in [0, 255], (n, h, w, c) -> features and, of a classifier, the
@@ -103,6 +129,24 @@ def make_features(name: str, shape: tuple[int, ...], convention: Convention = "t
             return Features(name, "none", "as they are", math.prod(shape), False, lambda x: (jnp.asarray(x, jnp.float32), None))
         case "pixels":
             return Features(name, "none", "x / 127.5 - 1", math.prod(shape), False, lambda x: (_unit(x).reshape(len(x), -1), None))
+    frozen = find_network(name, shape, convention, show)
+    look = partial(jax.jit(frozen.look), frozen.parameters)
+    return Features(frozen.name, frozen.digest, frozen.preparation, _dimension(frozen, shape), frozen.classifies, look)
+
+
+def find_network(name: str, shape: tuple[int, ...], convention: Convention = "tf1", show: Show = lambda text: None) -> Frozen:
+    """A frozen network by its name, or by the file of its weights, for images of a shape.
+
+    Args:
+        name: one of `NETWORKS`, or the path of a `.safetensors` file.
+        shape: of one image.
+        convention: how the Inception's images are resized and scaled.
+        show: told of the progress of a download.
+
+    Raises:
+        UserError: there is no such network, it cannot read such images, or its weights are missing or damaged.
+    """
+    match name:
         case "random":
             return _random(shape)
         case "inception":
@@ -119,66 +163,76 @@ def _in_words(show: Show) -> Callable[[int, int], None]:
     return lambda done, total: show(f"downloading the Inception's weights, {done >> 20} of {total >> 20} MiB")
 
 
-def _network(name: str, read: weights.Weights, shape: tuple[int, ...], convention: Convention) -> Features:
-    match name:
-        case "mnist-lenet" if shape in (DIGIT, STACK):
-            return _lenet(read, shape)
-        case "cifar10-resnet" if shape == COLOUR:
-            return _classifier(name, ResNet(), read, shape, "x / 127.5 - 1", _unit)
-        case "inception":
-            grey = ", grey repeated" if shape[-1] == 1 else ""
-            words = f"bilinear to {SIDE} x {SIDE} ({convention}){grey}, {RANGES[convention]}"
-            published = read.facts.get("source_sha256") == PUBLISHED
-            shown = name if published else f"inception-{read.digest[:8]}"
-            return _classifier(shown, Inception(), read, shape, words, partial(_for_inception, convention=convention))
-    if name in ("mnist-lenet", "cifar10-resnet"):
-        wanted = {"mnist-lenet": "28 x 28 grey images and stacked digits", "cifar10-resnet": "32 x 32 colour images"}[name]
+def _network(name: str, read: weights.Weights, shape: tuple[int, ...], convention: Convention) -> Frozen:
+    if name in CLASSIFIERS:
+        module = CLASSIFIERS[name]()
+        if shape == module.shape:
+            return _frozen(name, module, read, shape, "x / 127.5 - 1", _unit)
+        if name == STACKING and shape == STACK:
+            return _stacked(_frozen(name, module, read, DIGIT, "x / 127.5 - 1", _unit))
+        wanted = {DIGIT: "28 x 28 grey images and stacked digits", COLOUR: "32 x 32 colour images"}[module.shape]
         raise UserError(f"{name} reads {wanted}, not images of shape {shape}: choose inception, random or pixels")
+    if name == "inception":
+        grey = ", grey repeated" if shape[-1] == 1 else ""
+        words = f"bilinear to {SIDE} x {SIDE} ({convention}){grey}, {RANGES[convention]}"
+        published = read.facts.get("source_sha256") == PUBLISHED
+        shown = name if published else f"inception-{read.digest[:8]}"
+        return _frozen(shown, Inception(), read, shape, words, partial(_for_inception, convention=convention))
     raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join(('inception', *EMBEDDED))}")
 
 
-def _classifier(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...], words: str, prepare: Callable) -> Features:
-    """Features and class probabilities of a module that returns both."""
+def _frozen(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...], words: str, prepare: Callable[[Array], Array]) -> Frozen:
+    """A module that returns features, or features and logits, and whose method `maps` shows its `layers`."""
     parameters = {"params": read.parameters}
 
-    @jax.jit
-    def look(parameters: Any, x: Array) -> tuple[Array, Array]:
-        features, logits = module.apply(parameters, prepare(x))
-        return features, jax.nn.softmax(logits)[:, None]
+    def look(parameters: Any, x: Array) -> tuple[Array, Array | None]:
+        found = module.apply(parameters, prepare(x))
+        return (found[0], jax.nn.softmax(found[1])[:, None]) if isinstance(found, tuple) else (found, None)
 
-    dimension = _dimension(look, parameters, shape)
-    return Features(name, read.digest[:12], words, dimension, True, partial(look, parameters))
+    def maps(parameters: Any, x: Array) -> dict[str, Array]:
+        return module.apply(parameters, prepare(x), method="maps")
 
-
-def _lenet(read: weights.Weights, shape: tuple[int, ...]) -> Features:
-    """On digits, or on each channel of stacked ones, whose features stand side by side."""
-    module: Any = LeNet()
-    parameters = {"params": read.parameters}
-
-    @jax.jit
-    def look(parameters: Any, x: Array) -> tuple[Array, Array]:
-        n, channels = len(x), shape[-1]
-        inside = x if shape == DIGIT else x[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
-        digits = jnp.moveaxis(_unit(inside), -1, 1).reshape(n * channels, 28, 28, 1)
-        features, logits = module.apply(parameters, digits)
-        return features.reshape(n, -1), jax.nn.softmax(logits).reshape(n, channels, -1)
-
-    words = "x / 127.5 - 1" if shape == DIGIT else f"each channel by itself, {MARGIN} pixels cut off at each side, x / 127.5 - 1"
-    return Features("mnist-lenet", read.digest[:12], words, _dimension(look, parameters, shape), True, partial(look, parameters))
+    layers = tuple(getattr(module, "layers", ()))
+    frozen = Frozen(name, read.digest[:12], words, layers, False, parameters, look, maps)
+    return replace(frozen, classifies=_looks(frozen, shape)[1] is not None)
 
 
-def _random(shape: tuple[int, ...]) -> Features:
-    module: Any = RandomConv()
+def _stacked(digits: Frozen) -> Frozen:
+    """The same on stacked digits: on each channel by itself, its margin cut off; what is seen of the channels stands side by side."""
+
+    def apart(x: Array) -> Array:
+        inside = jnp.asarray(x, jnp.float32)[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return jnp.moveaxis(inside, -1, 1).reshape(-1, *DIGIT)
+
+    def beside(seen: Array, n: int) -> Array:
+        return jnp.moveaxis(seen.reshape(n, -1, *seen.shape[1:]), 1, -2).reshape(n, *seen.shape[1:-1], -1)
+
+    def look(parameters: Any, x: Array) -> tuple[Array, Array | None]:
+        features, classes = digits.look(parameters, apart(x))
+        return beside(features, len(x)), None if classes is None else classes.reshape(len(x), -1, classes.shape[-1])
+
+    def maps(parameters: Any, x: Array) -> dict[str, Array]:
+        return {layer: beside(seen, len(x)) for layer, seen in digits.maps(parameters, apart(x)).items()}
+
+    words = f"each channel by itself, {MARGIN} pixels cut off at each side, {digits.preparation}"
+    return replace(digits, preparation=words, look=look, maps=maps)
+
+
+def _random(shape: tuple[int, ...]) -> Frozen:
     h, w, c = shape
-    parameters = {"params": random_parameters(RANDOM_SEED, (h, w, c))}
-    digest = hashlib.sha256(b"".join(jnp.asarray(leaf).tobytes() for leaf in jax.tree.leaves(parameters))).hexdigest()[:12]
-    look = jax.jit(lambda parameters, x: (module.apply(parameters, _unit(x)), None))
-    return Features("random", digest, "x / 127.5 - 1", _dimension(look, parameters, shape), False, partial(look, parameters))
+    parameters = random_parameters(RANDOM_SEED, (h, w, c))
+    digest = hashlib.sha256(b"".join(jnp.asarray(leaf).tobytes() for leaf in jax.tree.leaves({"params": parameters}))).hexdigest()
+    return _frozen("random", RandomConv(), weights.Weights(parameters, {}, digest), shape, "x / 127.5 - 1", _unit)
 
 
-def _dimension(look: Callable, parameters: Any, shape: tuple[int, ...]) -> int:
+def _dimension(frozen: Frozen, shape: tuple[int, ...]) -> int:
+    return _looks(frozen, shape)[0].shape[1]
+
+
+def _looks(frozen: Frozen, shape: tuple[int, ...]) -> Any:
+    """The shapes of what it sees of one picture."""
     try:
-        return jax.eval_shape(look, parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32))[0].shape[1]
+        return jax.eval_shape(frozen.look, frozen.parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     except (ValueError, TypeError, KeyError, FlaxError) as error:
         raise UserError(f"the weights do not fit the network: {error}".splitlines()[0]) from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from otgan import experiments
 from otgan.config import CADENCE, Config, Run
 from otgan.data import Dataset, load, load_source
 from otgan.errors import UserError
+from otgan.groups import make_sight
 from otgan.loop import Outcome, Ready, Show, prepare, train
 from otgan.oracles import NOBODY, Players
 from otgan.restore import has_checkpoint, restore
@@ -45,7 +47,7 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
         check_same(config, folder)
     elif folder:
         folder.require_free()
-    ready = assemble(config, folder, data_dir, devices)
+    ready = assemble(config, folder, data_dir, devices, show.note)
     folder = folder or new_folder(RUNS, config.name, marks)
     with folder.locked(), folder.accounted():
         if folder.exists:  # perhaps since a moment ago, by another process
@@ -56,8 +58,10 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
     return Ended(outcome.state, outcome.summary, outcome.picture, str(folder.path), outcome.reason, EXIT[outcome.state])
 
 
-def assemble(config: Config, folder: RunFolder | None, data_dir: Path | None, devices: int | None) -> Ready:
-    """Put together what a run needs, whether it begins or goes on in a folder. Nothing is written.
+def assemble(
+    config: Config, folder: RunFolder | None, data_dir: Path | None, devices: int | None, note: Callable[[str], None] = lambda text: None
+) -> Ready:
+    """Put together what a run needs, whether it begins or goes on in a folder. Nothing is written; `note` is told of what takes a while.
 
     Raises:
         UserError: the data are not there, the devices do not fit the batch, or what the run borrows does not fit.
@@ -65,18 +69,20 @@ def assemble(config: Config, folder: RunFolder | None, data_dir: Path | None, de
     check_devices(config, devices)
     dataset = load(config.data, data_dir)
     begun = folder is not None and has_checkpoint(folder)  # then it has its own copy of what it borrowed
-    return prepare(config, dataset, devices, load_source(config, dataset.shape), NOBODY if begun else borrow(config, dataset))
+    given = NOBODY if begun else borrow(config, dataset)
+    return prepare(config, dataset, devices, load_source(config, dataset.shape), given, make_sight(config.cost, dataset, note))
 
 
 def go_on(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
     """Train in a folder that holds the config, from its newest checkpoint if it has one. The caller holds the folder's lock.
 
     Raises:
-        UserError: the folder's run was begun with other data.
+        UserError: the folder's run was begun with other data, or with other weights of the network that its cost looks through.
     """
     begun = has_checkpoint(folder)
     if begun:
         check_data(ready.dataset, folder)
+        check_sight(ready.sight, folder)
     folder.write_environment(describe(ready), begun)
     return train(ready, folder, show)
 
@@ -88,9 +94,10 @@ def check_devices(config: Config, devices: int | None) -> None:
         UserError: they cannot.
     """
     count = make_mesh(devices).size
-    if config.batch.size % count:
-        near = max(count, round(config.batch.size / count) * count)
-        raise UserError(f"a batch of {config.batch.size} cannot be shared equally by {count} devices; try --batch-size {near}")
+    for size, flag in ((config.batch.size, "--batch-size"), (config.batch.real, "--reals")):
+        if size % count:
+            near = max(count, round(size / count) * count)
+            raise UserError(f"a batch of {size} cannot be shared equally by {count} devices; try {flag} {near}")
 
 
 def borrow(config: Config, dataset: Dataset) -> Players:
@@ -145,6 +152,18 @@ def check_data(dataset: Dataset, folder: RunFolder) -> None:
         )
 
 
+def check_sight(sight: dict[str, Any] | None, folder: RunFolder) -> None:
+    """Refuse to go on with other weights than those that the run's cost has looked through so far.
+
+    Raises:
+        UserError: they are others.
+    """
+    there = folder.read_environment().get("sight")
+    if sight and there and sight["digest"] != there["digest"]:
+        what = f"{there['digest']}, now {sight['digest']}"
+        raise UserError(f"{folder.path} was begun with other weights of {sight['network']} ({what}). Give --out another folder")
+
+
 def describe(ready: Ready) -> dict[str, Any]:
     """Where a run runs, and on which data."""
     dataset = ready.dataset
@@ -163,4 +182,5 @@ def describe(ready: Ready) -> dict[str, Any]:
             "fingerprint": dataset.fingerprint,
             "form": ready.system.form.record(),
         },
+        **({"sight": ready.sight} if ready.sight else {}),
     }

@@ -26,6 +26,7 @@ from otgan.config import Config
 from otgan.data import Dataset, Form
 from otgan.errors import UserError
 from otgan.evaluation.training import Scorer, make_scorer
+from otgan.groups import Sight
 from otgan.metrics.points import COUNTED, WITHIN, judge_points, judged
 from otgan.oracles import NOBODY, Players
 from otgan.pictures import save_scatter, save_sheet
@@ -84,6 +85,9 @@ class Progress:
 class Show(Protocol):
     """Where a run's progress is shown."""
 
+    def note(self, text: str) -> None:
+        """Something begins that takes a while."""
+
     def begin(self, progress: Progress, resumed: bool) -> None:
         """The run is compiled and starts or goes on."""
 
@@ -112,9 +116,17 @@ class Ready(NamedTuple):
     given: Players  # parameters of players that do not start anew
     held_out: Clouds  # of examples that no solve sees
     scorer: Scorer | None = None  # judges the generator while it trains
+    sight: dict[str, Any] | None = None  # what the folder says of the network that the cost looks through
 
 
-def prepare(config: Config, dataset: Dataset, devices: int | None = None, source: Dataset | None = None, given: Players = NOBODY) -> Ready:
+def prepare(
+    config: Config,
+    dataset: Dataset,
+    devices: int | None = None,
+    source: Dataset | None = None,
+    given: Players = NOBODY,
+    sight: Sight | None = None,
+) -> Ready:
     """Put a run together on the first `devices` devices, or on all.
 
     Args:
@@ -123,6 +135,7 @@ def prepare(config: Config, dataset: Dataset, devices: int | None = None, source
         devices: how many.
         source: the examples that take the place of a generator's.
         given: parameters of players that come from another run.
+        sight: how a cost on a frozen network's layers looks at the data.
 
     Raises:
         UserError: the devices, the networks, the source or the way of drawing batches do not fit the data.
@@ -130,9 +143,11 @@ def prepare(config: Config, dataset: Dataset, devices: int | None = None, source
     if source and source.shape != dataset.shape:
         raise UserError(f"the source's examples are of shape {source.shape}, the data's of shape {dataset.shape}: they must agree")
     mesh = make_mesh(devices)
-    clouds = make_clouds(dataset, config.batch, config.generator.latent_dim, source)
-    system = build(config, Form.of(dataset), mesh)
-    return Ready(config, dataset, mesh, system, clouds, given, hold_out(dataset, source), make_scorer(config, dataset, system, source))
+    frozen, seen = (sight.parameters, sight.seen) if sight else (None, None)
+    clouds = make_clouds(dataset, config.batch, config.generator.latent_dim, source, frozen, seen)
+    system = build(config, Form.of(dataset), mesh, sight.network if sight else None)
+    scorer = make_scorer(config, dataset, system, source)
+    return Ready(config, dataset, mesh, system, clouds, given, hold_out(dataset, source), scorer, sight.record if sight else None)
 
 
 def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:

@@ -37,14 +37,16 @@ class System:
     networks: Players  # generator and encoder, without parameters
 
 
-def build(config: Config, form: Form, mesh: Mesh | None = None) -> System:
+def build(config: Config, form: Form, mesh: Mesh | None = None, sight: Network | None = None) -> System:
     """The system of a config on data of a form; on a mesh, batches lie along its one axis.
+
+    `sight` is the frozen network that a cost on layers looks through (`otgan.groups`). Without it the system samples, but solves nothing.
 
     Raises:
         UserError: a network cannot serve data of this form.
     """
     generator = make_generator(config.generator, form.shape, np.asarray(form.center, np.float32), OUTPUT_SHARE * form.scale)
-    networks = Players(generator, _encoder(config, form))
+    networks = Players(generator, (sight or BLIND) if config.cost.layered else _encoder(config, form))
     family = make_family(config, form, networks, mesh)
 
     @partial(jax.jit, static_argnums=3)
@@ -57,10 +59,19 @@ def build(config: Config, form: Form, mesh: Mesh | None = None) -> System:
 
 
 def _encoder(config: Config, form: Form) -> Network | None:
+    """The encoder of a cost's features, as the one group that it makes."""
     if not config.cost.encoded:
         return None
-    encoder = make_encoder(config.cost.encoder, form.shape, np.asarray(form.center, np.float32), form.scale)
-    return encoder if config.cost.learned else encoder._replace(init=lambda key: encoder.init(jax.random.key(FEATURES_SEED)))
+    one = make_encoder(config.cost.encoder, form.shape, np.asarray(form.center, np.float32), form.scale)
+    encoder = Network(one.init, lambda parameters, x: (one.apply(parameters, x),))
+    return encoder if config.cost.learned else encoder._replace(init=lambda key: one.init(jax.random.key(FEATURES_SEED)))
+
+
+def _unseeing(*_: Any) -> Any:
+    raise ValueError("a cost on a frozen network's layers needs that network: give build its sight")
+
+
+BLIND = Network(init=lambda key: None, apply=_unseeing)
 
 
 def make_mesh(devices: int | None) -> Mesh:

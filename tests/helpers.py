@@ -36,6 +36,9 @@ FAMILIES = {  # one of each kind, small enough to try
 class Silent:
     """A show that shows nothing."""
 
+    def note(self, text):
+        pass
+
     def begin(self, progress, resumed):
         self.resumed = resumed
 

@@ -35,7 +35,7 @@ def show(name_or_file: str) -> None:
 
 AMOUNT = AmountType()
 SEED = Whole(0, 2**31 - 1)
-FEATURES = "|".join((*Cost.FEATURES, "RUN"))
+FEATURES = "|".join((*Cost.FEATURES, "NET:LAYERS", "RUN"))
 
 FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag's type, metavar and sentence
     "--lam": ("oracle.lam", AMOUNT, "F|Fx", "Weight of the regularizer: 1.0 in units of the cost, 0.03x times the batch's mean cost."),
@@ -45,12 +45,25 @@ FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag
     "--on-budget": ("oracle.on_budget", click.Choice(["accept", "stop"]), None, "What a step does that runs out of iterations."),
     "--loss": ("oracle.loss", click.Choice(["regot", "sinkhorn", "energy"]), None, "What regularized transport is made into."),
     "--cost": ("cost.name", click.Choice(["l1", "l2", "squared_l2", "cosine"]), None, "Between two points, on pixels or features."),
-    "--features": ("cost.features", str, FEATURES, "On what the cost is measured; RUN is a folder, for its encoder."),
+    "--features": (
+        "cost.features",
+        str,
+        FEATURES,
+        "On what the cost is measured: RUN is a folder, for its encoder; NET:LAYERS are layers of a frozen network, as in mnist-lenet:all.",
+    ),
+    "--groups": ("cost.groups", click.Choice(["joint", "separate"]), None, "One transport problem on all layers, or one for each."),
+    "--self-term": (
+        "oracle.self_term",
+        click.Choice(["same", "independent"]),
+        None,
+        "What the Sinkhorn loss compares generated examples with: themselves, or a second batch.",
+    ),
     "--steps": ("train.steps", Whole(1), "N", "Alternations of a solve of the dual and an update."),
     "--generator-steps": ("train.generator_steps", Whole(1), "N", "End after so many updates of the generator."),
     "--seconds": ("train.seconds", click.FloatRange(0, min_open=True), "S", "End after so much training in all, compilation left out."),
     "--eval-every": ("train.eval_every", Whole(1), "N", "Judge the generator every N steps and at the end, as `otgan eval` does."),
-    "--batch-size": ("batch.size", Whole(2), "N", "Examples on each side of a step's transport problem."),
+    "--batch-size": ("batch.size", Whole(2), "N", "Generated examples in a step's transport problem."),
+    "--reals": ("batch.reals", Whole(2), "N", "Real examples in it; as many as generated ones, unless the experiment says otherwise."),
     "--seed": ("train.seed", SEED, "N", "Seed of everything random in the run."),
 }
 

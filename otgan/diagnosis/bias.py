@@ -12,7 +12,7 @@ with g and R from one entropic solve between n samples and all training points.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,8 @@ from otgan.oracles.entropic import solve_entropic
 LAM, EPSILON, MOST = 0.005, 0.002, 400  # of the solve to all training points, in multiples of the mean cost; iterations
 BLOCK = 5_000  # training examples at a time
 
-Cost = Callable[[Array, Array], Array]
+Cost = Callable[[Any, Any], Array]
+"""(n examples), (m examples), each as the cost looks at them -> (n, m)."""
 
 
 class BatchCost(NamedTuple):
@@ -47,11 +48,11 @@ class Reference(NamedTuple):
     upper: float  # in expectation: from one draw of samples
 
 
-def batch_costs(cost: Cost, pairs: Callable[[int, int], tuple[Array, Array]], sizes: list[int], batches: int) -> list[BatchCost]:
+def batch_costs(cost: Cost, pairs: Callable[[int, int], tuple[Any, Any]], sizes: list[int], batches: int) -> list[BatchCost]:
     """The mean cost of exact transport between batches of each size.
 
     Args:
-        cost: (n, ...), (m, ...) -> (n, m).
+        cost: see `Cost`.
         pairs: (size, number of the batch) -> real and generated examples.
         sizes: of batches.
         batches: of the smallest size; of larger ones fewer, as many examples in all, but four at least.
@@ -70,21 +71,22 @@ def exact_cost(costs: Float[np.ndarray, "n n"]) -> float:
     return float(costs[rows, columns].mean(dtype=np.float64))
 
 
-def reference(cost: Cost, train: Float[Array, "N ..."], samples: Float[Array, "n ..."], fresh: Float[Array, "m ..."]) -> Reference:
+def reference(cost: Cost, train: list[Any], samples: Any, fresh: Any) -> Reference:
     """Bounds on the cost of transport from the generator to all training examples.
 
     Args:
-        cost: (n, ...), (m, ...) -> (n, m).
-        train: all training examples.
+        cost: see `Cost`.
+        train: all training examples, in blocks.
         samples: generated examples to solve with.
         fresh: others, to evaluate on.
     """
-    blocks = [slice(i, i + BLOCK) for i in range(0, len(train), BLOCK)]
-    matrix = jnp.concatenate([cost(samples, train[block]) for block in blocks], axis=1)
+    matrix = jnp.concatenate([cost(samples, block) for block in train], axis=1)
     mean = jnp.mean(matrix)
     found = jax.jit(solve_entropic, static_argnames="max_iterations")(matrix, LAM * mean, EPSILON * mean, max_iterations=MOST)
     g = jnp.min(matrix - found.f[:, None], axis=0)
-    nearest = jnp.min(jnp.stack([jnp.min(cost(fresh, train[block]) - g[None, block], axis=1) for block in blocks]), axis=0)
+    ends = np.cumsum([0, *(jax.tree.leaves(block)[0].shape[0] for block in train)])
+    parts = [cost(fresh, block) - g[None, start:end] for block, start, end in zip(train, ends, ends[1:], strict=False)]
+    nearest = jnp.min(jnp.stack([jnp.min(part, axis=1) for part in parts]), axis=0)
     values = np.asarray(nearest, np.float64) + float(np.mean(np.asarray(g, np.float64)))
     upper = float(np.sum(np.asarray(costs_of_rounded(matrix, found.plan), np.float64)))
     return Reference(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5), upper)

@@ -15,17 +15,19 @@ import numpy as np
 from jax import Array
 
 from otgan.clouds import Clouds, as_floats, draw_latents, draw_reals, make_clouds
-from otgan.config import Amount, Regularized
-from otgan.costs import make_cost
+from otgan.config import Amount, Config, Regularized
+from otgan.costs import Groups, between_groups, make_cost
 from otgan.data import load, load_source
-from otgan.diagnosis.bias import batch_costs, reference
+from otgan.diagnosis.bias import BLOCK, batch_costs, reference
 from otgan.diagnosis.gradients import Solver, gradient_errors, lipschitz, slope
 from otgan.diagnosis.picture import draw
 from otgan.diagnosis.stationarity import exact_family, stationarity
 from otgan.errors import UserError
+from otgan.groups import make_sight
 from otgan.oracles.regularized import solve_term
 from otgan.restore import Restored, restore
 from otgan.runs import RunFolder, write
+from otgan.system import build
 
 SEED = 2023
 PAIRS = 128  # examples of a kind in the batch whose gradient is looked at
@@ -58,7 +60,13 @@ def diagnose(
     dataset = load(run.config.data, data_dir)
     if max(sizes) > min(LARGEST, len(dataset.train)):
         raise UserError(f"batches of {max(sizes):,} are too large: give sizes of at most {min(LARGEST, len(dataset.train)):,}")
-    clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, run.config.batch, run.config.generator.latent_dim, load_source(run.config)))
+    sight = make_sight(run.config.cost, dataset, show)
+    frozen, seen = (sight.parameters, sight.seen) if sight else (None, None)
+    source = load_source(run.config, run.form.shape)
+    clouds = make_clouds(dataset, run.config.batch, run.config.generator.latent_dim, source, frozen, seen)
+    clouds = jax.tree.map(jnp.asarray, clouds)
+    if sight:
+        run = run._replace(system=build(run.config, run.form, sight=sight.network))
     show("gradients")
     found: dict[str, Any] = {"run": str(folder.path), "step": run.step, **_gradients(run, clouds, epsilons, lams)}
     show("stationarity")
@@ -80,8 +88,9 @@ def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams
         draw_latents(clouds._replace(spread=None), key_z, size, run.config.generator.latent_dim),
     )
     with jax.enable_x64(True):
-        x, z, players = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (x, z, players))
-        features, cost = _features(run, players.encoder), make_cost(config.cost.name)
+        encoder = players.encoder if clouds.frozen is None else clouds.frozen
+        x, z, players, encoder = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (x, z, players, encoder))
+        features, cost = _features(run, encoder), _cost(config)
         generator = run.system.networks.generator
 
         def matrix(theta: Any) -> Array:
@@ -104,9 +113,15 @@ def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams
     return {"batch": size, "mean_cost": mean, "L0": constant, "own_dual": oracle is config.oracle, "gradients": rows, "slopes": slopes}
 
 
-def _features(run: Restored, encoder: Any) -> Callable[[Array], Array]:
+def _features(run: Restored, encoder: Any) -> Callable[[Array], Groups]:
     network = run.system.networks.encoder
-    return (lambda x: x.reshape(len(x), -1)) if network is None else partial(network.apply, encoder)
+    return (lambda x: (x,)) if network is None else partial(network.apply, encoder)
+
+
+def _cost(config: Config) -> Callable[[Groups, Groups], Array]:
+    """(n groups), (m groups) -> (n, m): the cost of one problem, also of a run that solves one for each group."""
+    cost = make_cost(config.cost.name)
+    return lambda x, y: between_groups(cost, x, y, joint=True)[0]
 
 
 def _solver(oracle: Regularized, mean_cost: float, dtype: Any) -> Solver:
@@ -119,8 +134,8 @@ def _solver(oracle: Regularized, mean_cost: float, dtype: Any) -> Solver:
 def _bias(run: Restored, clouds: Clouds, sizes: tuple[int, ...], batches: int) -> dict[str, Any]:
     """Costs of batches, and of transport to the whole training set, on the run's own cost."""
     state, clouds = run.state, clouds._replace(bounds=None, spread=None)
-    features = jax.jit(_features(run, state.players.encoder))
-    cost = jax.jit(make_cost(run.config.cost.name))
+    features = jax.jit(_features(run, state.players.encoder if clouds.frozen is None else clouds.frozen))
+    cost = jax.jit(_cost(run.config))
     key, real = jax.random.split(jax.random.key(SEED + 1))
 
     def generated(size: int, number: int) -> Array:
@@ -131,12 +146,10 @@ def _bias(run: Restored, clouds: Clouds, sizes: tuple[int, ...], batches: int) -
         number = size * 1_000 + k
         return features(draw_reals(clouds, jax.random.fold_in(real, number), size)), generated(size, number)
 
-    train = jnp.concatenate(
-        [features(as_floats(jnp.asarray(clouds.examples[i : i + FRESH]))) for i in range(0, len(clouds.examples), FRESH)]
-    )
-    bounds = reference(cost, train, generated(SAMPLES, 1), generated(FRESH, 2))
+    parts = [features(as_floats(jnp.asarray(clouds.examples[i : i + BLOCK]))) for i in range(0, len(clouds.examples), BLOCK)]
+    bounds = reference(cost, parts, generated(SAMPLES, 1), generated(FRESH, 2))
     rows = [row._asdict() for row in batch_costs(lambda x, y: cost(y, x), pairs, sorted(sizes), batches)]
-    return {"batches": rows, "reference": {**bounds._asdict(), "train": len(train), "samples": SAMPLES}}
+    return {"batches": rows, "reference": {**bounds._asdict(), "train": len(clouds.examples), "samples": SAMPLES}}
 
 
 def require_writable(folder: RunFolder) -> None:

@@ -132,8 +132,8 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
         plans = tuple(s.plan for s in solutions)
         offsets = tuple(t.weight * jnp.mean(s.value) - _moving(t, s.plan) for s, t in zip(solutions, of_loss, strict=True))
         held = jax.tree.map(lambda leaf: leaf[None], hold(Held(drawn, plans, offsets)))
-        examples = batch.real + batch.size * (2 if drawn.second is not None and not learned else 1)
-        return state, held, {**_info(oracle, of_loss, solutions, mean_cost), "examples": examples}
+        extra = 0 if drawn.second is None else batch.size + learned * batch.real
+        return state, held, {**_info(oracle, of_loss, solutions, mean_cost), "examples": batch.real + batch.size + extra}
 
     def loss(held: Held, players: Players, clouds: Clouds) -> Array:
         of_loss = terms(players, clouds, held.drawn)

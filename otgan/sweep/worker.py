@@ -39,7 +39,7 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     with held(folder), folder.accounted():
         if status(folder).get("state") != "finished":
             with Ticker(config, console, quiet=False) as ticker:
-                outcome = go_on(assemble(config, folder, data_dir, None), folder, ticker)
+                outcome = go_on(assemble(config, folder, data_dir, None, ticker.note), folder, ticker)
             if outcome.state != "finished":
                 console.print(f"{outcome.state}: {outcome.reason}", markup=False)
                 return 1

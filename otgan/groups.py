@@ -1,0 +1,212 @@
+"""Groups of features for a cost: layers of a frozen network, each on its own scale; and what it sees of all training examples, once.
+
+A group is a layer's activations, flattened, perhaps averaged over a few places of its map first, or the examples themselves (`pixels`). It
+is divided by the root of its mean squared distance between two training examples, which is twice its variance, summed over its entries:
+
+    E |phi(x) - phi(x')|^2  =  2 sum_d Var phi_d(x)
+
+so that each group's squared distances have mean one, and a lam of 0.1 is a tenth of that whatever the network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jaxtyping import Float
+
+from otgan import cache
+from otgan.config import Cost
+from otgan.costs import Groups
+from otgan.data import Dataset
+from otgan.errors import UserError
+from otgan.features import Frozen, Show, find_network
+from otgan.models import Network
+
+ALL, PIXELS = "all", "pixels"
+CHUNK = 500  # examples at a time
+ROOM = 0.5  # of the machine's memory, for what is seen of all examples
+
+
+@dataclass(frozen=True)
+class Group:
+    """A layer of a network, or the pixels; averaged over `places` x `places` of its map, where that is given."""
+
+    layer: str
+    places: int | None = None
+
+    def __str__(self) -> str:
+        return self.layer if self.places is None else f"{self.layer}@{self.places}"
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """How a cost looks at examples through a frozen network.
+
+    Attributes:
+        network: (parameters, examples in [-1, 1]) -> groups.
+        parameters: the network's, and the groups' `scales`.
+        seen: (N, d_k) each: the groups of all training examples in their order; None where they are computed anew in every step.
+        record: what a run's folder says of it, as plain data.
+    """
+
+    network: Network
+    parameters: Any
+    seen: tuple[np.ndarray, ...] | None
+    record: dict[str, Any]
+
+
+def make_sight(cost: Cost, dataset: Dataset, show: Show = lambda text: None) -> Sight | None:
+    """Find the network of a cost's features and look at all training examples; None where the cost is not on a network's layers.
+
+    What is seen is kept in the cache, under the hashes of the data and of the weights.
+
+    Raises:
+        UserError: there are no such network or layers, they do not fit the images, or memory does not suffice.
+    """
+    if not cost.layered:
+        return None
+    assert cost.network is not None
+    if not dataset.is_images:
+        raise UserError(f"cost.features = {cost.features!r} needs images; the data are points: use 'pixels', 'learned' or 'random'")
+    frozen = find_network(cost.network, dataset.shape, show=show)
+    groups = find_groups(cost.layers, frozen, dataset.shape)
+    network, kept = make_network(frozen, groups), None if cost.kept == "none" else np.dtype(cost.kept)
+    scales, seen = _remembered(frozen, groups, network, dataset, kept, show)
+    parameters = {"network": frozen.parameters, "scales": scales}
+    record = {"network": frozen.name, "digest": frozen.digest, "groups": [*map(str, groups)], "scales": [float(scale) for scale in scales]}
+    return Sight(network, parameters, seen, record)
+
+
+def find_groups(asked: tuple[str, ...], frozen: Frozen, shape: tuple[int, ...]) -> tuple[Group, ...]:
+    """The groups that are written as `first`, `second@2`, `pixels` or `all`, which stands for all layers of the network.
+
+    Raises:
+        UserError: a layer does not exist, has no such places, or is named twice.
+    """
+    maps = jax.eval_shape(frozen.maps, frozen.parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    shapes = {PIXELS: shape, **{layer: maps[layer].shape[1:] for layer in frozen.layers}}
+    words = [word for name in asked for word in (_all_layers(name, frozen) if name.partition("@")[0] == ALL else [name])]
+    groups = tuple(_group(word, shapes, frozen) for word in words)
+    if twice := {str(group) for group in groups if groups.count(group) > 1}:
+        raise UserError(f"cost.features names {' and '.join(sorted(twice))} twice")
+    return groups
+
+
+def _all_layers(name: str, frozen: Frozen) -> list[str]:
+    return [f"{layer}{name.removeprefix(ALL)}" for layer in frozen.layers]
+
+
+def _group(word: str, shapes: dict[str, tuple[int, ...]], frozen: Frozen) -> Group:
+    layer, at, places = word.partition("@")
+    if layer not in shapes:
+        raise UserError(f"{frozen.name} has no layer {layer!r}: choose of {', '.join(frozen.layers)} (all of them: all) and {PIXELS}")
+    if not at or len(shapes[layer]) == 1:  # "all@2" is of the layers that have places
+        return Group(layer)
+    if not places.isdecimal() or not 1 <= int(places) <= min(shapes[layer][:2]):
+        h, w = shapes[layer][:2]
+        raise UserError(f"cost.features: {word!r} asks for places of a map of {h} x {w}: give {layer}@1 to {layer}@{min(h, w)}")
+    return Group(layer, int(places))
+
+
+def make_network(frozen: Frozen, groups: tuple[Group, ...]) -> Network:
+    """The function from parameters and examples in [-1, 1] to groups, each divided by its scale."""
+
+    def apply(parameters: Any, x: Float[Array, "n h w c"]) -> Groups:
+        maps = {**frozen.maps(parameters["network"], (x + 1) * 127.5), PIXELS: x} if any(g.layer != PIXELS for g in groups) else {PIXELS: x}
+        return tuple(_flat(maps[group.layer], group.places) / scale for group, scale in zip(groups, parameters["scales"], strict=True))
+
+    return Network(init=lambda key: None, apply=apply)
+
+
+def _flat(seen: Array, places: int | None) -> Float[Array, "n d"]:
+    if places is not None:
+        rows, columns = (_means(side, places) for side in seen.shape[1:3])
+        seen = jnp.einsum("ph,qw,nhwc->npqc", rows, columns, seen, precision=jax.lax.Precision.HIGHEST)
+    return seen.reshape(len(seen), -1)
+
+
+def _means(side: int, places: int) -> Float[np.ndarray, "places side"]:
+    """The matrix that averages a side over so many stretches; where they do not divide it, neighbours share a pixel."""
+    ends = [(side * k // places, -(-side * (k + 1) // places)) for k in range(places)]
+    return np.stack([(np.arange(side) >= low) & (np.arange(side) < high) for low, high in ends]).astype(np.float32) / np.asarray(
+        [[high - low] for low, high in ends], np.float32
+    )
+
+
+# --- all training examples ------------------------------------------------------------------------------------------------------------
+
+
+def _remembered(
+    frozen: Frozen, groups: tuple[Group, ...], network: Network, dataset: Dataset, kept: np.dtype | None, show: Show
+) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+    """The groups' scales, and what is seen of all training examples: from the cache, or computed and put there."""
+    words = "+".join(map(str, groups))
+    key = repr((dataset.fingerprint, frozen.name, frozen.digest, frozen.preparation, words, str(kept)))
+    path = cache.folder() / "seen" / f"{dataset.name}-{frozen.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    names = [] if kept is None else [f"group_{k}" for k in range(len(groups))]
+    if (cached := cache.read(path)) and set(cached) == {"scales", *names}:
+        return cached["scales"], tuple(cached[name] for name in names) or None
+    width = _width(network, frozen, len(groups), dataset.shape)
+    _require_room(len(dataset.train) * width * (kept.itemsize if kept else 0), width, kept)
+    look = jax.jit(lambda x: network.apply({"network": frozen.parameters, "scales": np.ones(len(groups), np.float32)}, x))
+    show(f"looking at {len(dataset.train):,} training examples through {frozen.name}:{words}")
+    scales = _scales(look, dataset.train)
+    seen = None if kept is None else _see(look, dataset.train, scales, kept)
+    cache.write(path, {"scales": scales, **dict(zip(names, seen or (), strict=True))})
+    return scales, seen
+
+
+def _width(network: Network, frozen: Frozen, count: int, shape: tuple[int, ...]) -> int:
+    parameters = {"network": frozen.parameters, "scales": np.ones(count, np.float32)}
+    return sum(group.shape[1] for group in jax.eval_shape(network.apply, parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32)))
+
+
+def _require_room(wanted: int, width: int, kept: np.dtype | None) -> None:
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if wanted > ROOM * there:
+        less = "float16, none, " if kept == np.float32 else "none, "
+        raise UserError(
+            f"what the cost sees of all training examples, {width:,} numbers each, takes {wanted / 2**30:.1f} GiB, more than half of this "
+            f"machine's {there / 2**30:.1f}: --set cost.kept={less}or fewer layers, or means over places such as {ALL}@2"
+        )
+
+
+def _chunks(examples: np.ndarray) -> list[slice]:
+    return [slice(start, start + CHUNK) for start in range(0, len(examples), CHUNK)]
+
+
+def _look(look: Callable[[Array], Groups], examples: np.ndarray) -> list[np.ndarray]:
+    """Of a chunk filled up to a full one, so that one program serves all."""
+    full = np.concatenate([examples, np.repeat(examples[:1], CHUNK - len(examples), axis=0)])
+    return [np.asarray(group)[: len(examples)] for group in look(jnp.asarray(full, jnp.float32) / 127.5 - 1)]
+
+
+def _scales(look: Callable[[Array], Groups], examples: np.ndarray) -> Float[np.ndarray, " k"]:
+    """The root of each group's mean squared distance; a group that is the same for all examples is refused."""
+    sums: list[np.ndarray] = []
+    for part in _chunks(examples):
+        moments = [np.stack([group.sum(0, np.float64), np.square(group, dtype=np.float64).sum(0)]) for group in _look(look, examples[part])]
+        sums = [total + new for total, new in zip(sums, moments, strict=True)] if sums else moments
+    n = len(examples)
+    squared = np.asarray([2 * np.sum(square / n - (mean / n) ** 2) for mean, square in sums])
+    if not (squared > 0).all():
+        raise UserError("a group of features is the same for all training examples, so nothing can be compared by it")
+    return np.sqrt(squared).astype(np.float32)
+
+
+def _see(look: Callable[[Array], Groups], examples: np.ndarray, scales: np.ndarray, kept: np.dtype) -> tuple[np.ndarray, ...]:
+    groups: list[np.ndarray] = []
+    for part in _chunks(examples):
+        found = _look(look, examples[part])
+        groups = groups or [np.empty((len(examples), group.shape[1]), kept) for group in found]
+        for whole, group, scale in zip(groups, found, scales, strict=True):
+            whole[part] = group / scale
+    return tuple(groups)
