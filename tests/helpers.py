@@ -1,7 +1,7 @@
 """Small runs for tests."""
 
 from otgan import data, experiments
-from otgan.config import Grid
+from otgan.groups import make_sight
 from otgan.loop import prepare, train
 from otgan.runs import RunFolder
 
@@ -17,6 +17,7 @@ TINY = {
 
 ENCODER = {"kind": "mlp", "features": 8, "width": 16, "generator_updates": 2, "encoder_updates": 1}
 NETWORK = {"kind": "mlp", "width": 16, "depth": 2}
+DIGITS = {"data": {"kind": "mnist", "source": "sample"}, "generator.depth": 1, "cost.kept": "float16"}
 
 FAMILIES = {  # one of each kind, small enough to try
     "entropic": ("sinkhorn-grid", {}),
@@ -24,6 +25,13 @@ FAMILIES = {  # one of each kind, small enough to try
     "quadratic": ("regot-l2-grid", {}),
     "energy, learned cost": ("ot-gan-grid", {"cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01}),
     "fixed features": ("sinkhorn-grid", {"cost.features": "random", "cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01}),
+    "independent self term": ("sinkhorn-grid", {"oracle.self_term": "independent", "batch.reals": 64}),
+    "independent self terms, learned cost": (
+        "ot-gan-grid",
+        {"oracle.loss": "sinkhorn", "oracle.self_term": "independent", "cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01},
+    ),
+    "layers": ("feature-mnist", {**DIGITS, "cost.features": "random:conv_1@2+conv_2@2"}),
+    "layers apart": ("feature-mnist", {**DIGITS, "cost.features": "random:pixels+conv_2@1", "cost.groups": "separate", "batch.reals": 40}),
     "semidiscrete": ("semidiscrete-grid", {}),
     "convex": ("convex-grid", {"oracle.width": 8, "oracle.depth": 2}),
     "map": ("convex-map", {"source": {"kind": "grid", "side": 3, "size": 2_000}, "data": {"kind": "grid"}, "oracle.width": 8}),
@@ -51,13 +59,13 @@ def tiny_config(name="sinkhorn-grid", **changes):
 
 
 def dataset(config):
-    assert isinstance(config.data, Grid)
     return data.load(config.data)
 
 
 def ready(config, devices=None):
     """A config put together."""
-    return prepare(config, dataset(config), devices, data.load_source(config))
+    found = dataset(config)
+    return prepare(config, found, devices, data.load_source(config), sight=make_sight(config.cost, found))
 
 
 def run(config, path, show=None):

@@ -117,7 +117,7 @@ def test_samples_have_the_datas_shape_and_maps_send_points_to_points(which):
     together = assembled(which)
     state = together.system.stepper.init()
     samples = together.system.sample(state.dual, state.average, jax.random.key(0), 50, together.clouds.source)
-    assert samples.shape == (50, 2)
+    assert samples.shape == (50, *together.dataset.shape)
     assert np.isfinite(samples).all()
     push = together.system.family.push
     if push is not None:

@@ -10,6 +10,7 @@ from helpers import dataset, tiny_config
 
 from otgan.clouds import draw_latents, draw_reals, make_clouds
 from otgan.config import Regularized, parse_amount
+from otgan.costs import squared_l2
 from otgan.data import Form
 from otgan.oracles.regularized import Term, solve_terms
 from otgan.system import build
@@ -70,9 +71,10 @@ def test_the_sinkhorn_loss_of_equal_clouds_is_zero(x64):
     C = jnp.asarray(((x[:, None] - x[None]) ** 2).sum(-1))
     for regularizer in ("kl", "l2"):
         oracle = Regularized(regularizer=regularizer, lam=parse_amount(0.3), epsilon=parse_amount(1e-8), max_iterations=20_000)
-        pq, qq, pp = solve_terms(oracle, [Term(2.0, "both", C), Term(-1.0, "self", C), Term(-1.0, "self", C)], C.mean())
-        assert abs(2 * pq.value - qq.value - pp.value) < 1e-7
-        assert pq.value > 0.01  # what is taken out is not nothing
+        losses = [Term(w, kind, C[None], w) for w, kind in ((2.0, "both"), (-1.0, "self"), (-1.0, "self"))]
+        pq, qq, pp = solve_terms(oracle, losses, C.mean())
+        assert abs(float((2 * pq.value - qq.value - pp.value)[0])) < 1e-7
+        assert pq.value[0] > 0.01  # what is taken out is not nothing
 
 
 def test_a_learned_cost_rises_where_the_generator_descends():
@@ -152,3 +154,38 @@ def test_latents_are_standard_normal(kind):
     np.testing.assert_allclose(np.cov(flat.T), np.eye(3), atol=0.03)
     noise = np.asarray(draws).mean(1).std()  # of a batch's mean: i.i.d. has 512 ** -0.5 = 0.044
     assert (noise < 0.015) == (kind == "sobol")
+
+
+def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
+    """By finite differences: the gradient is of 2 d(x, y) - 2 d(y, y'), y' where it was; the value is 2 d(x, y) - d(y, y')."""
+    changes = {"oracle.lam": 1.0, "oracle.epsilon": 1e-9, "oracle.max_iterations": 20_000, "batch.size": 12, "batch.reals": 20}
+    config = tiny_config("sinkhorn-grid", **changes, **{"oracle.self_term": "independent"})
+    system, clouds = system_of(config)
+    clouds = clouds._replace(examples=clouds.examples.astype(float))
+    players = jax.tree.map(lambda p: p.astype(float), system.stepper.init().players)
+    _, held, info = system.family.solve((), players, clouds, jax.random.key(5))
+    drawn = jax.tree.map(lambda leaf: leaf[0], held.drawn)
+    assert drawn.x[0].shape == (20, 2)
+    (fixed,) = drawn.second
+    generate = system.networks.generator.apply
+
+    def d(a, b):
+        cost = squared_l2(a, b)
+        (solution,) = solve_terms(config.oracle, [Term(1.0, "kind", cost[None], 1.0)], jnp.mean(cost))
+        assert solution.converged
+        return solution.value[0]
+
+    def value(generator, pull):
+        y = generate(generator, drawn.z)
+        return 2 * d(drawn.x[0], y) - pull * d(y, fixed)
+
+    np.testing.assert_allclose(info["dual_value"], value(players.generator, 1), rtol=1e-6)
+    first = jax.tree.map(lambda leaf: leaf[0], held)
+    loss, gradient = jax.value_and_grad(lambda g: system.family.loss(first, players._replace(generator=g), clouds))(players.generator)
+    np.testing.assert_allclose(loss, info["dual_value"], rtol=1e-6)
+    direction = jax.tree.map(lambda p: jax.random.normal(jax.random.key(p.size), p.shape), players.generator)
+    step = 1e-5
+    ahead, behind = (jax.tree.map(lambda p, d, s=s: p + s * step * d, players.generator, direction) for s in (1, -1))
+    slope = (value(ahead, 2) - value(behind, 2)) / (2 * step)
+    along = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
+    np.testing.assert_allclose(along, slope, rtol=2e-3)

@@ -9,8 +9,8 @@ With x_i real, y_j = G(z_j), and d = d_{c,lam} the KL- or L2-regularised transpo
                                                          Salimans et al. (ICLR 2018), Algorithm 1; each batch in two halves x, x' and y, y'
 
 Each d is solved to a certified gap of at most epsilon. Then d moves with the cost as <P, C>, the plan P fixed (envelope theorem). Where the
-cost is fixed d(x, x) moves nobody: it is left out of what is solved, and of the numbers that are reported. There y' is held fixed too, which
-spares a pass back through the networks: y then moves twice as far along the gradient of d(y, y'), for y' is as likely to stand in its place.
+cost is fixed d(x, x) moves nobody: it is left out of what is solved, and of the numbers that are reported. There y' is held fixed, which
+spares a pass back through the networks, and the gradient of d(y, y') in y counts twice: in the mean that in y' is the same.
 A lam in multiples of the mean cost is a number like any other to the gradient: it does not follow the cost.
 Where the marginal of the generated side is relaxed (finite tau), that is d(x, y)'s alone; the other terms stay balanced.
 

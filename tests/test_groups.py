@@ -1,0 +1,190 @@
+"""Costs on layers of a frozen network: their scales, what is kept of the training examples, and what bad input gets."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from commands import otgan
+from helpers import DIGITS, ready, run, tiny_config
+
+from otgan import cache, groups
+from otgan.config import Cost
+from otgan.data import Dataset, digits
+from otgan.errors import UserError
+from otgan.features import find_network
+from otgan.launch import check_sight
+from otgan.sampling import sample
+
+DIGIT = (28, 28, 1)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("OTGAN_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def some_digits():
+    train, test = digits.sample()
+    return Dataset("mnist", train[:600], test[:50])
+
+
+def sight(dataset, features, **changes):
+    return groups.make_sight(Cost(features=features, **changes), dataset)
+
+
+def test_squared_distances_of_every_group_have_mean_one(some_digits):
+    found = sight(some_digits, "mnist-lenet:pixels+first+second@2+dense")
+    assert [group.shape for group in found.seen] == [(600, 784), (600, 14 * 14 * 16), (600, 4 * 32), (600, 128)]
+    for group in found.seen:
+        x = group.astype(np.float64)
+        squares = ((x[:, None] - x[None]) ** 2).sum(-1) if x.shape[1] < 200 else [((x - one) ** 2).sum(1) for one in x]
+        np.testing.assert_allclose(np.mean(squares), 1, rtol=1e-4)
+
+
+def test_what_is_kept_is_what_the_network_sees(some_digits):
+    for features in ("mnist-lenet:all", "random:pixels+conv_2"):
+        whole, half, none = (sight(some_digits, features, kept=kept) for kept in ("float32", "float16", "none"))
+        x = jnp.asarray(some_digits.train[:70], jnp.float32) / 127.5 - 1
+        for kept, rounded, seen in zip(whole.seen, half.seen, none.network.apply(none.parameters, x), strict=True):
+            np.testing.assert_allclose(kept[:70], seen, rtol=1e-4, atol=1e-6)
+            assert rounded.dtype == np.float16
+            np.testing.assert_allclose(rounded[:70], seen, rtol=2e-3, atol=1e-4)
+        assert none.seen is None
+
+
+def test_places_are_means_over_stretches_that_share_what_does_not_divide():
+    x = np.random.default_rng(0).normal(size=(2, 7, 7, 3)).astype(np.float32)
+    found = np.asarray(groups._flat(jnp.asarray(x), 2)).reshape(2, 2, 2, 3)
+    for (i, rows), (j, columns) in itertools.product(enumerate((slice(0, 4), slice(3, 7))), repeat=2):
+        np.testing.assert_allclose(found[:, i, j], x[:, rows, columns].mean((1, 2)), rtol=1e-5, atol=1e-6)
+
+
+def test_training_examples_are_looked_at_once(some_digits, monkeypatch):
+    features = "random:conv_0@4+conv_2"
+    first = sight(some_digits, features)
+    with monkeypatch.context() as patched:
+        patched.setattr(groups, "_look", None)
+        again = sight(some_digits, features)
+    assert all(np.array_equal(a, b) for a, b in zip(first.seen, again.seen, strict=True))
+    assert first.record == again.record
+    (kept,) = (cache.folder() / "seen").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-500])  # half written
+    assert all(np.array_equal(a, b) for a, b in zip(first.seen, sight(some_digits, features).seen, strict=True))
+    others = Dataset("mnist", some_digits.train[::-1].copy(), some_digits.test)
+    assert np.array_equal(sight(others, features).seen[0][::-1], first.seen[0])
+    assert len([*(cache.folder() / "seen").iterdir()]) == 2
+
+
+BAD = {
+    "no layer": ("mnist-lenet:third", r"mnist-lenet has no layer 'third': choose of first, second, dense \(all of them: all\) and pixels"),
+    "no network": ("lenet:all", "there are no features 'lenet': choose inception, mnist-lenet"),
+    "another size": ("cifar10-resnet:all", r"cifar10-resnet reads 32 x 32 colour images, not images of shape \(28, 28, 1\)"),
+    "too many places": ("mnist-lenet:second@8", r"places of a map of 7 x 7: give second@1 to second@7"),
+    "odd places": ("mnist-lenet:second@two", "give second@1 to second@7"),
+    "twice": ("mnist-lenet:first+all", "names first twice"),
+    "no file": ("nothing.safetensors:all", "nothing.safetensors does not exist"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_groups_are_one_sentence(some_digits, case):
+    features, sentence = BAD[case]
+    with pytest.raises(UserError, match=sentence):
+        sight(some_digits, features)
+
+
+def test_bad_groups_are_refused_by_the_command_before_anything_is_written(elsewhere):
+    done = otgan("run", "feature-mnist", "--data", "sample", "--features", "mnist-lenet:third", "--out", "run")
+    assert done.exit_code == 2
+    assert "has no layer 'third': choose of first, second, dense" in done.output
+    done = otgan("run", "sinkhorn-grid", "--features", "mnist-lenet:all", "--out", "run")
+    assert done.exit_code == 2
+    assert "needs images; the data are points" in done.output
+    done = otgan("run", "wgan-gp-mnist", "--features", "mnist-lenet:all", "--reals", "512", "--out", "run")
+    assert done.exit_code == 2
+    assert "serves pixels only" in done.output
+    assert "leave out batch.reals = 512" in done.output
+    done = otgan("run", "regot-mnist", "--self-term", "independent", "--out", "run")
+    assert done.exit_code == 2
+    assert "the loss 'regot' has no self term" in done.output
+
+
+def test_what_does_not_fit_into_memory_is_refused(some_digits, monkeypatch):
+    monkeypatch.setattr(groups, "ROOM", 1e-9)
+    with pytest.raises(UserError, match=r"4,832 numbers each, takes .* --set cost.kept=float16, none, or fewer layers"):
+        sight(some_digits, "mnist-lenet:all")
+
+
+def test_a_group_that_is_everywhere_the_same_is_refused():
+    pictures = np.full((40, 28, 28, 1), 7, np.uint8)
+    with pytest.raises(UserError, match="the same for all training examples"):
+        sight(Dataset("own", pictures, pictures), "random:pixels")
+
+
+def test_all_stands_for_the_layers_in_order_of_depth():
+    frozen = find_network("mnist-lenet", DIGIT)
+    names = [str(group) for group in groups.find_groups(("all@2", "pixels"), frozen, DIGIT)]
+    assert names == ["first@2", "second@2", "dense", "pixels"]
+
+
+def test_stacked_digits_are_seen_channel_by_channel():
+    train, test = digits.sample()
+    stacked = digits.stack(train, test, 1_000)[0][:8]
+    x = jnp.asarray(stacked, jnp.float32)
+    alone, beside = find_network("mnist-lenet", DIGIT), find_network("mnist-lenet", (32, 32, 3))
+    maps = beside.maps(beside.parameters, x)
+    for channel in range(3):
+        digit = x[:, digits.MARGIN : -digits.MARGIN, digits.MARGIN : -digits.MARGIN, channel : channel + 1]
+        for layer, seen in alone.maps(alone.parameters, digit).items():
+            width = seen.shape[-1]
+            np.testing.assert_allclose(maps[layer][..., channel * width : (channel + 1) * width], seen, rtol=1e-4, atol=1e-4)
+
+
+def first_step(config):
+    together = ready(config)
+    state = together.system.stepper.init()
+    clouds = jax.tree.map(jnp.asarray, together.clouds)
+    return jax.jit(together.system.stepper.step)(state, clouds)
+
+
+def test_a_step_is_the_same_whether_examples_are_kept_or_looked_at():
+    kept, anew = (first_step(tiny_config("feature-mnist", **{**DIGITS, "cost.kept": how})) for how in ("float32", "none"))
+    for name in ("loss", "dual_value", "gradient_norm"):
+        np.testing.assert_allclose(kept[1][name], anew[1][name], rtol=1e-4)
+
+
+def test_separate_problems_are_each_groups_own():
+    """With one lam, the loss of separate problems is the mean of the losses on each group alone."""
+    plain = {"oracle.loss": "regot", "oracle.self_term": "same"}  # d itself, which can only fall where each group may have its own plan
+    changes = {**DIGITS, **plain, "oracle.lam": 0.2, "oracle.epsilon": 1e-4, "cost.groups": "separate"}
+    both = first_step(tiny_config("feature-mnist", **changes, **{"cost.features": "random:pixels+conv_2"}))[1]
+    alone = [first_step(tiny_config("feature-mnist", **changes, **{"cost.features": f"random:{g}"}))[1] for g in ("pixels", "conv_2")]
+    np.testing.assert_allclose(both["dual_value"], np.mean([one["dual_value"] for one in alone]), rtol=1e-3)
+    np.testing.assert_allclose(both["dual_gap"], max(one["dual_gap"] for one in alone), rtol=0.05)
+    together = first_step(tiny_config("feature-mnist", **{**changes, "cost.groups": "joint", "cost.features": "random:pixels+conv_2"}))[1]
+    assert together["dual_value"] > both["dual_value"] + 1e-3  # one plan cannot suit both groups
+
+
+def test_a_run_is_recorded_resumes_to_the_bit_and_samples_without_the_network(tmp_path, monkeypatch):
+    config = tiny_config("feature-mnist", **DIGITS, **{"train.steps": 8})
+    whole, _ = run(config, tmp_path / "whole")
+    part = tmp_path / "part"
+    run(tiny_config("feature-mnist", **DIGITS, **{"train.steps": 8, "train.generator_steps": 4}), part)
+    (part / "config.json").write_text(config.json())
+    folder, outcome = run(config, part)
+    assert outcome.state == "finished"
+    with monkeypatch.context() as patched:
+        patched.setattr(groups, "find_network", None)
+        assert np.array_equal(sample(whole, 20, 0), sample(folder, 20, 0))
+
+
+def test_a_run_does_not_go_on_with_other_weights(tmp_path):
+    folder, _ = run(tiny_config("feature-mnist", **DIGITS, **{"train.steps": 2}), tmp_path / "run")
+    record = sight(Dataset("mnist", *digits.sample()), "mnist-lenet:dense").record
+    folder.write_environment({"sight": record})
+    check_sight(record, folder)
+    with pytest.raises(UserError, match="was begun with other weights of mnist-lenet"):
+        check_sight({**record, "digest": "0123456789ab"}, folder)
