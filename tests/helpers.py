@@ -26,6 +26,7 @@ FAMILIES = {  # one of each kind, small enough to try
     "energy, learned cost": ("ot-gan-grid", {"cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01}),
     "fixed features": ("sinkhorn-grid", {"cost.features": "random", "cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01}),
     "independent self term": ("sinkhorn-grid", {"oracle.self_term": "independent", "batch.reals": 64}),
+    "warm start": ("regot-grid", {"oracle.warm_start": True}),
     "independent self terms, learned cost": (
         "ot-gan-grid",
         {"oracle.loss": "sinkhorn", "oracle.self_term": "independent", "cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01},

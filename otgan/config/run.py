@@ -97,6 +97,8 @@ def _unfit_family(config: Config) -> list[str]:
     if cost.features != "pixels" and not oracle.FEATURES:
         others = [family for family, model in _families().items() if model.FEATURES]
         mistakes.append(f"family {oracle.family!r} serves pixels only; cost.features = {cost.features!r} is served by {_or(others)}")
+    if isinstance(oracle, Regularized) and oracle.warm_start and cost.groups == "separate":
+        mistakes.append("oracle.warm_start keeps the potentials of one problem: leave it out, or use cost.groups = 'joint'")
     return mistakes
 
 

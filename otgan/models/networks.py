@@ -30,7 +30,7 @@ class Network(NamedTuple):
     """A pure function with parameters."""
 
     init: Callable[[Array], Params]  # from a key
-    apply: Callable[[Params, Array], Array]  # (parameters, input); the leading axis of input and output is the sample
+    apply: Callable[[Params, Array], Any]  # (parameters, input); the leading axis of input and output is the sample. Of a cost: groups
 
 
 def make_generator(config: config.Generator, shape: tuple[int, ...], center: Any, scale: Any) -> Network:

@@ -47,6 +47,7 @@ LOG_SCALING = 23.0  # scalings are clipped to e^-23 ... e^23; a further move wai
 FLOOR = 1e-30  # smallest mass that is divided by; XLA:CPU flushes anything below 1e-38 to zero
 LOG_RANGE = 80.0  # of float32's exponential
 PATIENCE = 10  # certificates that find no smaller gap, before rounding is blamed
+ENOUGH = 0.9  # share of the rows whose potentials must be known to start from them: few would leave most columns empty
 MOMENTUM = 1.5  # over-relaxation: 2-3 times fewer iterations than plain Sinkhorn; where the value falls, its excess over 1 is halved
 
 
@@ -86,6 +87,7 @@ def solve_entropic(
     iterations_per_check: int = 10,
     max_iterations: int = 2_000,
     symmetric: bool = False,
+    known: Float[Array, " n"] | None = None,
 ) -> Solution:
     """Potentials whose dual value is certified to be within `epsilon` of the optimum, unless the iterations are used up before.
 
@@ -101,6 +103,8 @@ def solve_entropic(
         max_iterations: in all; the last ones always run at the true lam.
         symmetric: the cost is that of a cloud against itself, so f = g up to the last update of f, and averaged updates get there in
             few iterations.
+        known: potentials of the rows from an earlier problem, to start from at the true lam; NaN where a row has none. Any do: what they
+            are worth shows in the certificate. Where too many are lacking it starts as without any.
     """
     lam, epsilon = jnp.asarray(lam, cost.dtype), jnp.asarray(epsilon, cost.dtype)
 
@@ -135,7 +139,10 @@ def solve_entropic(
     eager = calm if symmetric or tau is not None else jnp.asarray(MOMENTUM, cost.dtype)
     f, g, spread = _start(cost, symmetric, tau is not None)
     cold = symmetric or anneal == 1 or max_iterations <= iterations_per_check  # a cloud's plan to itself is near the diagonal
-    start = look(f, g, lam if cold else jnp.maximum(lam, spread))._replace(certificate=_no_certificate(cost))
+    stage = lam if cold else jnp.maximum(lam, spread)
+    if known is not None:
+        f, g, stage = _resume(cost, known, lam, (f, g, stage))
+    start = look(f, g, stage)._replace(certificate=_no_certificate(cost))
     nothing = jnp.zeros((), jnp.int32)
     at, iterations, *_ = lax.while_loop(unfinished, advance, _Search(start, nothing, eager, jnp.full_like(lam, jnp.inf), nothing))
     gap, floor, misplaced = at.certificate
@@ -150,6 +157,16 @@ def _start(cost: Array, symmetric: bool, relaxed: bool) -> tuple[Array, Array, A
     f = jnp.min(cost, axis=1)  # of a cloud to itself: about zero
     g = f if symmetric else jnp.zeros_like(cost[0]) if relaxed else jnp.min(cost - f[:, None], axis=0)
     return f, g, jnp.mean(cost) - jnp.mean(f) - jnp.mean(g)
+
+
+def _resume(cost: Array, known: Array, lam: Array, cold: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+    """Potentials and lam to start from where those of nearly all rows are known: the columns' best ones, hard c-transforms of other rows."""
+    there = jnp.isfinite(known)
+    exponents = jnp.where(there[:, None], (jnp.where(there, known, 0.0)[:, None] - cost) / lam, -jnp.inf)
+    g = -lam * (jax.nn.logsumexp(exponents, axis=0) - jnp.log(jnp.maximum(jnp.sum(there), 1)))
+    f = jnp.where(there, known, jnp.min(cost - g[None, :], axis=1))
+    good = (jnp.mean(there) >= ENOUGH) & jnp.all(jnp.isfinite(g))
+    return jnp.where(good, f, cold[0]), jnp.where(good, g, cold[1]), jnp.where(good, lam, cold[2])
 
 
 def _refill(cost: Array, at: _Look, f: Array, g: Array, lam: Array, tau: Array | None) -> tuple[Array, Array]:

@@ -14,6 +14,8 @@ spares a pass back through the networks, and the gradient of d(y, y') in y count
 A lam in multiples of the mean cost is a number like any other to the gradient: it does not follow the cost.
 Where the marginal of the generated side is relaxed (finite tau), that is d(x, y)'s alone; the other terms stay balanced.
 
+With a warm start the potential of every training example is kept from its last batch, and the dual of d(x, y) starts from its rows' own.
+
 A cost may look at several groups of features (`otgan.features`): d is then one problem on their mean cost, or the mean of one problem each,
 at one lam and one epsilon. n real and m generated examples need not be equally many.
 """
@@ -37,6 +39,7 @@ from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
 
+Potentials = tuple[()] | tuple[Array]  # with a warm start (N,): of every training example, NaN before its first batch
 Between = Literal["both", "kind", "self"]  # real and generated; two clouds of one kind; a cloud and itself
 
 
@@ -67,7 +70,6 @@ class Held(NamedTuple):
 
 def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
     """The family of a config whose `oracle.family` is "regularized"."""
-    del form
     oracle, batch, learned = config.oracle, config.batch, config.cost.learned
     assert isinstance(oracle, Regularized)
     cost, joint = make_cost(config.cost.name), config.cost.groups == "joint"
@@ -82,7 +84,7 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
     def generate(players: Players, clouds: Clouds, z: Array) -> Groups:
         return see(players, clouds, generator.apply(players.generator, z))
 
-    def draw(players: Players, clouds: Clouds, key: Array) -> Drawn:
+    def draw(players: Players, clouds: Clouds, key: Array) -> tuple[Array, Drawn]:
         key_x, key_z = jax.random.split(key)
         places = draw_places(clouds, key_x, batch.real)
         z = spread_out(draw_latents(clouds, key_z, batch.size, config.generator.latent_dim), mesh)
@@ -92,11 +94,11 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
             x = tuple(jnp.asarray(group)[places].astype(jnp.float32) for group in clouds.seen)
         else:
             x = see(players, clouds, reals_at(clouds, places))
-        return Drawn(jax.tree.map(lambda leaf: spread_out(leaf, mesh), x), z)
+        return places, Drawn(jax.tree.map(lambda leaf: spread_out(leaf, mesh), x), z)
 
     def draw_second(players: Players, clouds: Clouds, key: Array) -> Any:
         if learned:
-            return draw(players, clouds, key)[:2]
+            return draw(players, clouds, key)[1][:2]
         z = spread_out(draw_latents(clouds, key, batch.size, config.generator.latent_dim), mesh)
         return generate(players, clouds, z)
 
@@ -122,13 +124,15 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
                 return [*across, term(-2.0, "kind", x1, x2), term(-2.0, "kind", y1, y2)]
         raise ValueError(f"no loss is called {oracle.loss!r}")
 
-    def solve(state: tuple, players: Players, clouds: Clouds, key: Array) -> tuple[tuple, Held, Info]:
-        drawn = draw(players, clouds, key)
+    def solve(state: Potentials, players: Players, clouds: Clouds, key: Array) -> tuple[Potentials, Held, Info]:
+        places, drawn = draw(players, clouds, key)
         if oracle.self_term == "independent":
             drawn = drawn._replace(second=draw_second(players, clouds, jax.random.fold_in(key, 1)))
         of_loss = terms(players, clouds, drawn)
         mean_cost = jnp.mean(jnp.stack([jnp.mean(t.matrix) for t in of_loss if t.between == "both"]))
-        solutions = solve_terms(oracle, of_loss, mean_cost)
+        known = state[0][places] if state else None
+        solutions = solve_terms(oracle, of_loss, mean_cost, known)
+        state = (state[0].at[places].set(hold(solutions[0].f[0])),) if state else ()
         plans = tuple(s.plan for s in solutions)
         offsets = tuple(t.weight * jnp.mean(s.value) - _moving(t, s.plan) for s, t in zip(solutions, of_loss, strict=True))
         held = jax.tree.map(lambda leaf: leaf[None], hold(Held(drawn, plans, offsets)))
@@ -140,7 +144,7 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
         return jnp.sum(jnp.stack([_moving(t, P) + offset for t, P, offset in zip(of_loss, held.plans, held.offsets, strict=True)]))
 
     return Family(
-        init=lambda key: (),
+        init=lambda key: (jnp.full(form.size, jnp.nan),) if oracle.warm_start else (),
         solve=solve,
         loss=loss,
         generate=lambda state, parameters, z: generator.apply(parameters, z),
@@ -157,18 +161,21 @@ def _moving(term: Term, plans: Float[Array, "k n m"]) -> Array:
     return term.pull * jnp.sum(plans * term.matrix) / len(plans)
 
 
-def solve_terms(oracle: Regularized, terms: list[Term], mean_cost: Array) -> list[Solution]:
-    """The duals of all terms, leaves (k, ...), at one lam and one epsilon: those of the real-generated cost's scale."""
+def solve_terms(oracle: Regularized, terms: list[Term], mean_cost: Array, known: Float[Array, " n"] | None = None) -> list[Solution]:
+    """The duals of all terms, leaves (k, ...), at one lam and one epsilon: those of the real-generated cost's scale.
+
+    `known` are potentials to start from, for the rows of the term between real and generated points; see `solve_entropic`.
+    """
     lam, epsilon = jnp.asarray(oracle.lam.times(mean_cost)), jnp.asarray(oracle.epsilon.times(mean_cost))
     tau = jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None
 
-    def solve(matrix: Array, between: Between) -> Solution:
-        return solve_term(oracle, matrix, lam, epsilon, tau, between)
-
     def solve_all(term: Term) -> Solution:
+        def solve(matrix: Array) -> Solution:
+            return solve_term(oracle, matrix, lam, epsilon, tau, term.between, known if term.between == "both" else None)
+
         if len(term.matrix) == 1:  # as it is: under vmap both sides of every condition would be computed
-            return jax.tree.map(lambda leaf: leaf[None], solve(term.matrix[0], term.between))
-        return jax.vmap(lambda matrix: solve(matrix, term.between))(term.matrix)
+            return jax.tree.map(lambda leaf: leaf[None], solve(term.matrix[0]))
+        return jax.vmap(solve)(term.matrix)
 
     return [solve_all(term) for term in terms]
 
@@ -180,13 +187,14 @@ def solve_term(
     epsilon: Float[Array, ""],
     tau: Float[Array, ""] | None,
     between: Between = "both",
+    known: Float[Array, " n"] | None = None,
 ) -> Solution:
     """One dual as training solves it: by the oracle's regulariser, cadence and budget; amounts in units of the cost."""
     limits = {"iterations_per_check": oracle.check_every(), "max_iterations": oracle.max_iterations}
     match oracle.regularizer:
         case "kl":
             relaxed, symmetric = tau if between == "both" else None, between == "self"
-            return solve_entropic(cost, lam, epsilon, relaxed, anneal=oracle.anneal, symmetric=symmetric, **limits)
+            return solve_entropic(cost, lam, epsilon, relaxed, anneal=oracle.anneal, symmetric=symmetric, known=known, **limits)
         case "l2":
             return solve_quadratic(cost, lam, epsilon, **limits)
 
