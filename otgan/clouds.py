@@ -68,7 +68,7 @@ def draw_places(clouds: Clouds, key: Key[Array, ""], size: int) -> Int[Array, " 
     """Where the examples of such a batch stand."""
     if clouds.bounds is None:
         return jax.random.randint(key, (size,), 0, len(clouds.examples))
-    low, high = clouds.bounds[:-1], clouds.bounds[1:]
+    low, high = jnp.asarray(clouds.bounds[:-1]), jnp.asarray(clouds.bounds[1:])
     return low + jnp.floor(jax.random.uniform(key, (size,)) * (high - low)).astype(jnp.int32)
 
 

@@ -160,7 +160,7 @@ def _start(cost: Array, symmetric: bool, relaxed: bool) -> tuple[Array, Array, A
 
 
 def _resume(cost: Array, known: Array, lam: Array, cold: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-    """Potentials and lam to start from where those of nearly all rows are known: the columns' best ones, hard c-transforms of other rows."""
+    """Potentials and lam to start from where nearly all rows have known ones: the columns' best, and hard c-transforms of other rows."""
     there = jnp.isfinite(known)
     exponents = jnp.where(there[:, None], (jnp.where(there, known, 0.0)[:, None] - cost) / lam, -jnp.inf)
     g = -lam * (jax.nn.logsumexp(exponents, axis=0) - jnp.log(jnp.maximum(jnp.sum(there), 1)))
