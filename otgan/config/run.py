@@ -80,8 +80,9 @@ def _unfit_networks(config: Config) -> list[str]:
     mistakes = []
     if points and features in config.cost.TRAINED:
         mistakes = [f"cost.features = {features!r} needs images; the data are points: use 'pixels', 'learned' or 'random'"]
-    elif points and (config.generator.kind == "conv" or encoder != "mlp"):
-        mistakes = ["a conv network needs images; the data are points: use kind = 'mlp'"]
+    elif points and (config.generator.kind in ("conv", "residual") or encoder != "mlp"):
+        kind = "residual" if config.generator.kind == "residual" else "conv"
+        mistakes = [f"a {kind} network needs images; the data are points: use kind = 'mlp'"]
     if config.batch.latents == "sobol" and config.generator.latent_dim > 64:
         mistakes.append("batch.latents = 'sobol' needs a latent_dim of at most 64")
     return mistakes
