@@ -98,6 +98,8 @@ def _unfit_family(config: Config) -> list[str]:
     if cost.encoded and not oracle.FEATURES:
         others = [family for family, model in _families().items() if model.FEATURES]
         mistakes.append(f"family {oracle.family!r} serves pixels only; cost.features = {cost.features!r} is served by {_or(others)}")
+    elif cost.learned and not oracle.LEARNED:
+        mistakes.append(f"family {oracle.family!r} has no loss that an encoder could make larger: cost.features = 'learned' needs another")
     return mistakes
 
 
