@@ -39,6 +39,8 @@ FAMILIES = {  # one of each kind, small enough to try
     "neural kl": ("neural-grid", {"oracle.potential": NETWORK}),
     "neural l2": ("neural-grid", {"oracle.potential": NETWORK, "oracle.regularizer": "l2"}),
     "critic": ("wgan-gp-grid", {"oracle.critic": NETWORK}),
+    "drifting": ("drifting-grid", {}),
+    "drifting, features": ("drifting-grid", {"cost.features": "random", "cost.encoder": ENCODER}),
 }
 
 

@@ -43,6 +43,8 @@ EXPERIMENTS = [
     "wgan-gp-grid",
     "wgan-gp-mnist",
     "wgan-gp-cifar10",
+    "drifting-grid",
+    "drifting-mnist",
 ]
 
 
@@ -128,6 +130,7 @@ def test_every_option_of_run_has_a_sentence_and_a_default():
 
 BAD = {
     "icnn with l1": (["convex-grid", "--cost", "l1"], "family 'convex' serves the cost 'squared_l2'; the cost 'l1' is served by"),
+    "drifting on learned": (["drifting-mnist", "--features", "learned"], "no loss that an encoder could make larger"),
     "critic with squared": (["wgan-gp-grid", "--cost", "squared_l2"], "family 'critic' serves the cost 'l2'"),
     "neural on features": (["neural-grid", "--features", "random"], "family 'neural' serves pixels only"),
     "lam of a family without": (["convex-grid", "--lam", "1"], "unknown key oracle.lam"),

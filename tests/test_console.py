@@ -18,6 +18,7 @@ PHRASES = {  # what a family's epsilon is about
     "semidiscrete-grid": "balances of mass (not the cost)",
     "neural-grid": "networks' duals",
     "wgan-gp-grid": "critics' slopes (not their value)",
+    "drifting-grid": "fields (not the mass)",
 }
 
 

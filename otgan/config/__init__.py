@@ -5,7 +5,7 @@ that a run folder keeps, and either form repeats the run. Nothing here imports J
 """
 
 from otgan.config.data import Batch, Data, Gaussian, Grid, Images, Mixture, Own, Run, Source, Stacked
-from otgan.config.families import Convex, Critic, Family, Neural, Oracle, Potential, Regularized, Semidiscrete
+from otgan.config.families import Convex, Critic, Drifting, Family, Neural, Oracle, Potential, Regularized, Semidiscrete
 from otgan.config.players import Cost, Encoder, Generator, Optimizer
 from otgan.config.run import CADENCE, Card, Config, Measures, Train
 from otgan.config.values import Amount, Section, parse_amount
@@ -20,6 +20,7 @@ __all__ = [
     "Cost",
     "Critic",
     "Data",
+    "Drifting",
     "Encoder",
     "Family",
     "Gaussian",

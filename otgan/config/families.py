@@ -18,6 +18,7 @@ class Oracle(Section):
     COSTS: ClassVar[tuple[str, ...]]  # names of the costs that it can serve
     FEATURES: ClassVar[bool] = False  # whether on an encoder's features too
     UNEQUAL: ClassVar[bool] = False  # whether real and generated examples of a batch may differ in number
+    LEARNED: ClassVar[bool] = True  # if so, whether also on one that is trained to make the loss larger
     MAP: ClassVar[bool] = False  # whether it yields a map from generated points to data, so that it needs no generator of its own
     REACHING: ClassVar[str] = "solved duals"  # what it is that reaches epsilon, in the words of a reader: "... within epsilon 99.5%"
 
@@ -220,9 +221,32 @@ class Critic(Oracle):
     critic_steps: int = Field(default=5, ge=1)
 
 
+class Drifting(Oracle):
+    """Deng et al. 2026: generated points follow a kernel's field towards real ones and away from each other.
+
+    `temperatures` are widths of the kernel exp(-distance / T), in units of the mean distance. `epsilon` is a level for the root mean square
+    of the field: a residual, no accuracy of a dual, for there is none.
+    """
+
+    COSTS = ("l2",)
+    FEATURES = True
+    LEARNED = False
+    REACHING = "fields (not the mass)"
+
+    family: Literal["drifting"] = "drifting"
+    temperatures: tuple[float, ...] = Field(default=(0.02, 0.05, 0.2), min_length=1, strict=False)
+    epsilon: float = Field(default=0.01, gt=0)
+
+    @model_validator(mode="after")
+    def _widths(self) -> Drifting:
+        if min(self.temperatures) <= 0 or len(set(self.temperatures)) < len(self.temperatures):
+            raise ValueError(f"temperatures must be above 0 and differ, not {', '.join(map(str, self.temperatures))}")
+        return self
+
+
 def _regularized(raw: Any) -> Any:
     return {"family": "regularized", **raw} if isinstance(raw, dict) else raw
 
 
-Families = Regularized | Semidiscrete | Convex | Neural | Critic
+Families = Regularized | Semidiscrete | Convex | Neural | Critic | Drifting
 Family = Annotated[Families, Field(discriminator="family"), BeforeValidator(_regularized)]

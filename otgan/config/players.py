@@ -26,11 +26,12 @@ class Optimizer(Section):
 class Generator(Section):
     """An MLP of `width` x `depth`, or a DCGAN whose last hidden layer has `width` channels; latents are standard normal.
 
+    `residual` is a network of `depth` residual blocks, each of which doubles height and width; the last has `width` channels.
     Kernels start normal, with standard deviation `initial_sd`, or with He's where that is not given.
     `identity` hands on the points of `source` as they are: nothing is trained but the dual.
     """
 
-    kind: Literal["mlp", "conv", "identity"] = "mlp"
+    kind: Literal["mlp", "conv", "residual", "identity"] = "mlp"
     latent_dim: int = Field(default=2, ge=1)
     width: int = Field(default=256, ge=1)
     depth: int = Field(default=3, ge=1)

@@ -80,8 +80,9 @@ def _unfit_networks(config: Config) -> list[str]:
     mistakes = []
     if points and config.cost.network:
         mistakes = [f"cost.features = {features!r} needs images; the data are points: use 'pixels', 'learned' or 'random'"]
-    elif points and (config.generator.kind == "conv" or encoder != "mlp"):
-        mistakes = ["a conv network needs images; the data are points: use kind = 'mlp'"]
+    elif points and (config.generator.kind in ("conv", "residual") or encoder != "mlp"):
+        kind = "residual" if config.generator.kind == "residual" else "conv"
+        mistakes = [f"a {kind} network needs images; the data are points: use kind = 'mlp'"]
     if config.batch.latents == "sobol" and config.generator.latent_dim > 64:
         mistakes.append("batch.latents = 'sobol' needs a latent_dim of at most 64")
     return mistakes
@@ -97,6 +98,8 @@ def _unfit_family(config: Config) -> list[str]:
     if cost.features != "pixels" and not oracle.FEATURES:
         others = [family for family, model in _families().items() if model.FEATURES]
         mistakes.append(f"family {oracle.family!r} serves pixels only; cost.features = {cost.features!r} is served by {_or(others)}")
+    elif cost.learned and not oracle.LEARNED:
+        mistakes.append(f"family {oracle.family!r} has no loss that an encoder could make larger: cost.features = 'learned' needs another")
     if isinstance(oracle, Regularized) and oracle.warm_start and cost.groups == "separate":
         mistakes.append("oracle.warm_start keeps the potentials of one problem: leave it out, or use cost.groups = 'joint'")
     return mistakes

@@ -2,11 +2,12 @@
 
 from jax.sharding import Mesh
 
-from otgan.config import Config, Convex, Critic, Neural, Regularized, Semidiscrete
+from otgan.config import Config, Convex, Critic, Drifting, Neural, Regularized, Semidiscrete
 from otgan.data import Form
 from otgan.oracles.contract import NOBODY, Family, Players
 from otgan.oracles.convex import make_convex
 from otgan.oracles.critic import make_critic
+from otgan.oracles.drifting import make_drifting
 from otgan.oracles.neural import make_neural
 from otgan.oracles.regularized import make_regularized
 from otgan.oracles.semidiscrete import make_semidiscrete
@@ -31,3 +32,5 @@ def make_family(config: Config, form: Form, networks: Players, mesh: Mesh | None
             return make_neural(config, form, networks, mesh)
         case Critic():
             return make_critic(config, form, networks, mesh)
+        case Drifting():
+            return make_drifting(config, form, networks, mesh)

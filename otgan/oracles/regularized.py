@@ -37,6 +37,7 @@ from otgan.data import Form
 from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
+from otgan.oracles.seeing import see, see_reals
 from otgan.oracles.solution import Solution
 
 Potentials = tuple[()] | tuple[Array]  # with a warm start (N,): of every training example, NaN before its first batch
@@ -75,25 +76,14 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
     cost, joint = make_cost(config.cost.name), config.cost.groups == "joint"
     generator, encoder = networks
 
-    def see(players: Players, clouds: Clouds, x: Array) -> Groups:
-        """What the cost looks at of examples."""
-        if encoder is None:
-            return (x,)
-        return encoder.apply(players.encoder if clouds.frozen is None else clouds.frozen, x)
-
     def generate(players: Players, clouds: Clouds, z: Array) -> Groups:
-        return see(players, clouds, generator.apply(players.generator, z))
+        return see(encoder, players, clouds, generator.apply(players.generator, z))
 
     def draw(players: Players, clouds: Clouds, key: Array) -> tuple[Array, Drawn]:
         key_x, key_z = jax.random.split(key)
         places = draw_places(clouds, key_x, batch.real)
         z = spread_out(draw_latents(clouds, key_z, batch.size, config.generator.latent_dim), mesh)
-        if learned:
-            x = reals_at(clouds, places)
-        elif clouds.seen is not None:
-            x = tuple(jnp.asarray(group)[places].astype(jnp.float32) for group in clouds.seen)
-        else:
-            x = see(players, clouds, reals_at(clouds, places))
+        x = reals_at(clouds, places) if learned else see_reals(encoder, players, clouds, places)
         return places, Drawn(jax.tree.map(lambda leaf: spread_out(leaf, mesh), x), z)
 
     def draw_second(players: Players, clouds: Clouds, key: Array) -> Any:
@@ -106,7 +96,7 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
         def term(weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None) -> Term:
             return Term(weight, between, between_groups(cost, a, b, joint), weight if pull is None else pull)
 
-        x, y = see(players, clouds, drawn.x) if learned else drawn.x, generate(players, clouds, drawn.z)
+        x, y = see(encoder, players, clouds, drawn.x) if learned else drawn.x, generate(players, clouds, drawn.z)
         match oracle.loss, oracle.self_term:
             case "regot", _:
                 return [term(1.0, "both", x, y)]
@@ -114,7 +104,7 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
                 own = [term(-1.0, "self", x, x)] if learned else []
                 return [term(2.0, "both", x, y), term(-1.0, "self", y, y), *own]
             case "sinkhorn", _ if learned:
-                x2, y2 = see(players, clouds, drawn.second[0]), generate(players, clouds, drawn.second[1])
+                x2, y2 = see(encoder, players, clouds, drawn.second[0]), generate(players, clouds, drawn.second[1])
                 return [term(2.0, "both", x, y), term(-1.0, "kind", y, y2), term(-1.0, "kind", x, x2)]
             case "sinkhorn", _:
                 return [term(2.0, "both", x, y), term(-1.0, "kind", y, drawn.second, pull=-2.0)]

@@ -7,6 +7,12 @@ import pytest
 from otgan.models import layers
 
 SHAPES = [(8, 8), (7, 5)]  # even and odd sides
+CASES = {
+    "up": (layers.up_conv, nn.ConvTranspose(5, (4, 4), (2, 2), use_bias=False), (4, 4, 2, 5)),
+    "down": (layers.down_conv, nn.Conv(5, (4, 4), (2, 2), use_bias=False), (4, 4, 2, 5)),
+    "flat, gathering": (layers.flat_conv, nn.Conv(5, (3, 3), use_bias=False), (3, 3, 2, 5)),
+    "flat, sending": (layers.flat_conv, nn.Conv(2, (3, 3), use_bias=False), (3, 3, 7, 2)),
+}
 
 
 def _value_and_gradients(function, *inputs):
@@ -21,28 +27,27 @@ def _value_and_gradients(function, *inputs):
 
 
 @pytest.mark.parametrize(("h", "w"), SHAPES)
-@pytest.mark.parametrize(
-    ("ours", "layer"),
-    [
-        (layers.up_conv, nn.ConvTranspose(5, (4, 4), (2, 2), use_bias=False)),
-        (layers.down_conv, nn.Conv(5, (4, 4), (2, 2), use_bias=False)),
-    ],
-    ids=["up", "down"],
-)
-def test_convolutions_equal_those_of_flax(ours, layer, h, w):
+@pytest.mark.parametrize("case", CASES)
+def test_convolutions_equal_those_of_flax(case, h, w):
+    ours, layer, shape = CASES[case]
     rng = np.random.default_rng(0)
-    inputs = rng.standard_normal((3, h, w, 2), np.float32), rng.standard_normal((4, 4, 2, 5), np.float32)
+    inputs = rng.standard_normal((3, h, w, shape[2]), np.float32), rng.standard_normal(shape, np.float32)
     expected = _value_and_gradients(lambda x, kernel: layer.apply({"params": {"kernel": kernel}}, x), *inputs)
     for mine, theirs in zip(_value_and_gradients(ours, *inputs), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("layer", [layers.UpConv, layers.DownConv])
-def test_bias_is_added_per_channel(layer):
+@pytest.mark.parametrize(("layer", "side"), [(layers.UpConv, 4), (layers.DownConv, 4), (layers.FlatConv, 3)])
+def test_bias_is_added_per_channel(layer, side):
     bias = jnp.arange(1.0, 4.0)
-    params = {"params": {"kernel": jnp.zeros((4, 4, 2, 3)), "bias": bias}}
+    params = {"params": {"kernel": jnp.zeros((side, side, 2, 3)), "bias": bias}}
     out = layer(3, nn.initializers.zeros).apply(params, jnp.ones((1, 4, 4, 2)))
     np.testing.assert_array_equal(out, np.broadcast_to(bias, out.shape))
+
+
+def test_doubled_repeats_each_pixel_in_both_directions():
+    x = np.random.default_rng(0).standard_normal((2, 3, 4, 5), np.float32)
+    np.testing.assert_array_equal(layers.doubled(x), x.repeat(2, axis=1).repeat(2, axis=2))
 
 
 def test_unit_has_length_one_and_the_same_direction():

@@ -6,6 +6,7 @@ import pytest
 from otgan import config
 from otgan.errors import UserError
 from otgan.models import Network, make_encoder, make_generator
+from otgan.models.networks import UpBlock
 
 IMAGES = [(28, 28, 1), (32, 32, 3), (30, 21, 3), (8, 8, 2)]
 KINDS_AND_SHAPES = [*(("conv", shape) for shape in IMAGES), ("mlp", (28, 28, 1)), ("mlp", (2,))]
@@ -62,7 +63,7 @@ def _channels(params, name):
 # --- both -----------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "shape"), KINDS_AND_SHAPES)
+@pytest.mark.parametrize(("kind", "shape"), [*KINDS_AND_SHAPES, *(("residual", shape) for shape in IMAGES)])
 @pytest.mark.parametrize("normalization", ["none", "layer"])
 def test_generator_makes_samples_of_the_data_s_shape(kind, shape, normalization):
     _, out = _shapes(_generator(kind, shape, normalization=normalization, depth=3), of=_latents(3))
@@ -86,9 +87,9 @@ def test_the_key_decides_the_parameters(make):
     assert not any(np.allclose(a, b) for a, b in kernels)
 
 
-@pytest.mark.parametrize("make", [_generator, _encoder])
-def test_a_sample_does_not_depend_on_its_neighbours(make):
-    network = make("conv", (8, 8, 2), normalization="layer")
+@pytest.mark.parametrize(("make", "kind"), [(_generator, "conv"), (_generator, "residual"), (_encoder, "conv")])
+def test_a_sample_does_not_depend_on_its_neighbours(make, kind):
+    network = make(kind, (8, 8, 2), normalization="layer")
     x = _latents(6) if make is _generator else _samples(6, (8, 8, 2))
     params = _arbitrary(network)
     changed = np.concatenate([x[:2], 3 * x[2:]])
@@ -133,13 +134,38 @@ def test_points_start_about_as_wide_as_the_data(normalization):
     assert 0.4 < (out - CENTER).std() / SCALE < 2
 
 
-@pytest.mark.parametrize(("kind", "normalization"), [("conv", "none"), ("conv", "layer"), ("mlp", "none")])
+CONVOLUTIONAL = [(kind, normalization) for kind in ("conv", "residual") for normalization in ("none", "layer")]
+
+
+@pytest.mark.parametrize(("kind", "normalization"), [*CONVOLUTIONAL, ("mlp", "none")])
 def test_pictures_start_with_contrast_and_differ(kind, normalization):
     network = _generator(kind, (28, 28, 1), width=32, latent_dim=64, normalization=normalization)
     out = np.asarray(network.apply(network.init(KEY), _latents(20, 64)))
     assert np.abs(out).max() <= 1
     assert 0.2 < out.std() < 0.6
     assert out.std(axis=0).mean() > 0.15  # between pictures, not only within one
+
+
+def test_residual_blocks_keep_the_channels_and_end_in_the_colours():
+    params, _ = _shapes(_generator("residual", (32, 32, 3), width=4, depth=3), of=_latents(1))
+    assert _channels(params, "UpConv") == [(4, 4, 4, 4)] * 3
+    assert _channels(params, "FlatConv") == [(3, 3, 4, 3), *[(3, 3, 4, 4)] * 3]
+
+
+@pytest.mark.parametrize("normalization", ["none", "layer"])
+def test_a_residual_block_keeps_the_size_of_its_input_at_the_start(normalization):
+    x = np.random.default_rng(3).standard_normal((8, 6, 6, 64), np.float32)
+    block = UpBlock(64, normalization, None)
+    out = np.asarray(block.apply(block.init(KEY, x), x))
+    assert out.shape == (8, 12, 12, 64)
+    assert 0.85 < out[:, 2:-2, 2:-2].std() < 1.15  # away from the border, where padding takes some of the sum
+
+
+def test_residual_refuses_what_it_cannot_double():
+    with pytest.raises(UserError, match="kind = 'residual' needs images"):
+        _generator("residual", (2,))
+    with pytest.raises(UserError, match="at most 3"):
+        _generator("residual", (12, 30, 1), depth=4)
 
 
 # --- encoders -------------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,136 @@
+"""Drifting, the baseline: generated points follow a kernel's field, written from its public description alone.
+
+Deng, Li, Li, Du, He, "Generative modeling via drifting" (arXiv 2602.04770), Algorithm 2 and its normalisations. With x_j real, y_i = G(z_i)
+
+    kernel      k_T(a, b) = exp(-|a - b| / T)
+    weights     w_i.   the geometric mean of k_T(y_i, .) normalised over all that y_i sees, real and generated, itself left out, and
+                       normalised over all y that see the same point; w+ to the real points, w- to the generated ones
+    field       V_T(y_i) = sum_jk w+_ij w-_ik (x_j - y_k)
+    loss        mean |phi(y_i) - target_i|^2, the target phi(y_i) + sum_T V_T(y_i) / rms(V_T) held fixed
+
+in features phi whose mean distance is the root of their dimension, so that T = temperature * sqrt(d) is so many mean distances. The loss is
+near a constant, for each field is divided by its own root mean square: it says nothing of progress, and the gradient says all.
+
+What is reported as the gap is a residual: the largest root mean square of a V_T before that division, per coordinate, in units of those
+features. It is small where generated and real points look alike to the kernel, and never zero between two batches. It is not a distance
+between distributions: no function has this field for its gradient, and between modes that are far apart in units of T it vanishes like
+exp(-distance / T) whatever their masses (Gretton et al., arXiv 2605.05118; docs/drifting.md shows it).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.sharding import Mesh
+from jaxtyping import Float
+
+from otgan.clouds import Clouds, draw_latents, draw_places, spread_out
+from otgan.config import Config, Drifting
+from otgan.costs import Groups, l2, product
+from otgan.data import Form
+from otgan.oracles.contract import Family, Info, Players, hold
+from otgan.oracles.seeing import see, see_reals
+
+SMALLEST = 1e-20  # a field or a scale below this is divided by this: zero stays zero
+NEVER = -1e9  # the logarithm of the weight that a point gives itself
+
+
+class Held(NamedTuple):
+    """A batch and where its features should be; leaves carry the contract's leading axis, here of one update."""
+
+    z: Array  # (1, n, latent_dim)
+    targets: tuple[Array, ...]  # (1, n, d) of each group of features
+    scales: tuple[Array, ...]  # (1,) each: features are in units of it
+
+
+def make_drifting(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
+    """The family of a config whose `oracle.family` is "drifting"."""
+    del form
+    oracle, batch = config.oracle, config.batch
+    assert isinstance(oracle, Drifting)
+    generator, encoder = networks
+
+    def generate(players: Players, clouds: Clouds, z: Array) -> Groups:
+        return flat(see(encoder, players, clouds, generator.apply(players.generator, z)))
+
+    def solve(state: tuple, players: Players, clouds: Clouds, key: Array) -> tuple[tuple, Held, Info]:
+        key_x, key_z = jax.random.split(key)
+        x = flat(see_reals(encoder, players, clouds, draw_places(clouds, key_x, batch.real)))
+        x = tuple(spread_out(group, mesh) for group in x)
+        z = spread_out(draw_latents(clouds, key_z, batch.size, config.generator.latent_dim), mesh)
+        seen = generate(players, clouds, z)
+        drifts = [drift(y, real, oracle.temperatures) for y, real in zip(seen, x, strict=True)]
+        targets = tuple(y + d.scale * d.total for y, d in zip(seen, drifts, strict=True))
+        held = jax.tree.map(lambda leaf: leaf[None], hold(Held(z, targets, tuple(d.scale for d in drifts))))
+        return state, held, {**_info(oracle, drifts), "examples": batch.real + batch.size}
+
+    def loss(held: Held, players: Players, clouds: Clouds) -> Array:
+        seen = generate(players, clouds, held.z)
+        missed = [jnp.mean((y - target) ** 2) / scale**2 for y, target, scale in zip(seen, held.targets, held.scales, strict=True)]
+        return jnp.sum(jnp.stack(missed))
+
+    return Family(
+        init=lambda key: (),
+        solve=solve,
+        loss=loss,
+        generate=lambda state, parameters, z: generator.apply(parameters, z),
+        gap_kind="residual",
+    )
+
+
+def flat(groups: Groups) -> Groups:
+    """Each group as (n, d)."""
+    return tuple(group.reshape(len(group), -1) for group in groups)
+
+
+class Drift(NamedTuple):
+    """How one group of features should move, in units of `scale`."""
+
+    total: Float[Array, "n d"]  # the fields of all temperatures, each at root mean square 1, added up
+    sizes: Float[Array, " t"]  # the root mean square of each before
+    scale: Float[Array, ""]  # their mean distance is so many roots of d
+
+
+def drift(y: Float[Array, "n d"], x: Float[Array, "m d"], temperatures: tuple[float, ...]) -> Drift:
+    """Where generated features should go for real ones, at temperatures in units of the mean distance."""
+    root = jnp.sqrt(jnp.asarray(y.shape[1], y.dtype))
+    scale = jnp.maximum(mean_distance(y, x) / root, SMALLEST)
+    center = jnp.mean(x, axis=0, keepdims=True)  # the field knows differences alone: small numbers keep their digits
+    y, x = (y - center) / scale, (x - center) / scale
+    fields = jnp.stack([field(y, x, temperature * root) for temperature in temperatures])
+    sizes = jnp.sqrt(jnp.mean(fields**2, axis=(1, 2)))
+    return Drift(jnp.sum(fields / jnp.maximum(sizes, SMALLEST)[:, None, None], axis=0), sizes, scale)
+
+
+def mean_distance(y: Float[Array, "n d"], x: Float[Array, "m d"]) -> Float[Array, ""]:
+    """Of a generated point to all others, real and generated."""
+    return (jnp.sum(l2(y, x)) + jnp.sum(l2(y, y))) / (len(y) * (len(x) + len(y) - 1))
+
+
+def field(y: Float[Array, "n d"], x: Float[Array, "m d"], temperature: Float[Array, ""] | float) -> Float[Array, "n d"]:
+    """Attraction to real points less repulsion from generated ones: sum_jk w+_ij w-_ik (x_j - y_k), k never i."""
+    others = jnp.where(jnp.eye(len(y), dtype=bool), NEVER, -l2(y, y) / temperature)
+    logits = jnp.concatenate([-l2(y, x) / temperature, others], axis=1)
+    weights = jnp.exp((jax.nn.log_softmax(logits, axis=1) + jax.nn.log_softmax(logits, axis=0)) / 2)
+    attraction, repulsion = weights[:, : len(x)], weights[:, len(x) :]
+    attracting, repelling = (jnp.sum(side, axis=1, keepdims=True) for side in (attraction, repulsion))
+    return product(attraction, x) * repelling - product(repulsion, y) * attracting
+
+
+def _info(oracle: Drifting, drifts: list[Drift]) -> Info:
+    """The value is that of the loss at the solve, which has no unit; the largest field counts."""
+    value = jnp.sum(jnp.stack([jnp.mean(d.total**2) for d in drifts]))
+    sizes = jnp.max(jnp.stack([d.sizes for d in drifts]), axis=0)
+    gap = jnp.max(sizes)
+    return {
+        "dual_value": value,
+        "dual_gap": gap,
+        "dual_iterations": jnp.asarray(1),
+        "dual_converged": gap <= oracle.epsilon,
+        "epsilon": jnp.asarray(oracle.epsilon, value.dtype),
+        "ready": True,
+        **{f"field_{temperature:g}": size for temperature, size in zip(oracle.temperatures, sizes, strict=True)},
+    }

@@ -1,0 +1,129 @@
+"""How much mass gets from one mode to another that is far away: by drifting, and by the certified plans of the Sinkhorn loss.
+
+The data are two narrow Gaussians with half of the mass each; the generated points start in both with masses of 0.9 and 0.1, or in the first
+alone. Drifting's temperatures are multiples of the mean distance, so that "far" means far in units of that, however far the modes are.
+Both families take the same number of steps on batches of the same size, by the same optimizer. The generator is either the points
+themselves, which nothing holds back, or a network that was trained to the wrong masses first.
+
+    python scripts/drifting_failure.py
+    python scripts/drifting_failure.py --generators network --steps 4000 --seeds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from otgan import experiments
+from otgan.clouds import Clouds
+from otgan.config import Config
+from otgan.data import Form
+from otgan.models import Network, make_generator
+from otgan.oracles import Players, make_family
+from otgan.step import make_stepper
+
+MODES = np.array([[-4.0, 0.0], [4.0, 0.0]], np.float32)
+WIDTH = 0.1  # standard deviation of a mode
+SIZE = 256  # of a batch, and of the free points
+FORM = Form((2,), False, (0.0, 0.0), 4.0, 1)
+STARTS = {"unequal": (0.9, 0.1), "missing": (1.0, 0.0)}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "drifting, 0.02 0.05 0.2": ("drifting-grid", {}),
+    "drifting, 0.2 alone": ("drifting-grid", {"oracle.temperatures": [0.2]}),
+    "drifting, 1.0 alone": ("drifting-grid", {"oracle.temperatures": [1.0]}),
+    "sinkhorn": ("sinkhorn-grid", {"oracle.epsilon": "0.01x"}),
+}
+CHANGES = {
+    "batch.size": SIZE,
+    "generator.width": 64,
+    "generator.optimizer": {"b1": 0.5, "b2": 0.99, "clip": 5.0, "schedule": "cosine"},
+    "generator.ema": 0.0,
+}
+LEARNING_RATES = {"points": 2e-2, "network": 2e-3}
+
+
+def draw(masses: tuple[float, float], size: int, seed: int) -> np.ndarray:
+    """Points of both modes, as many in each as its mass says."""
+    rng = np.random.default_rng(seed)
+    first = round(masses[0] * size)
+    return np.repeat(MODES, [first, size - first], axis=0) + WIDTH * rng.standard_normal((size, 2)).astype(np.float32)
+
+
+def config_of(experiment: str, generator: str, steps: int, seed: int, changes: dict[str, Any]) -> Config:
+    """An experiment of the grid's on these two modes."""
+    more = {"generator.optimizer.learning_rate": LEARNING_RATES[generator], "train.steps": steps, "train.seed": seed}
+    return experiments.resolve(experiment, {**CHANGES, **more, **changes})
+
+
+def train(config: Config, network: Network, start: Any, examples: np.ndarray) -> tuple[Any, float]:
+    """The generator's parameters after a config's steps, and the share of solves that reached epsilon."""
+    stepper = make_stepper(config, make_family(config, FORM, Players(network)), Players(network))
+    clouds = Clouds(jnp.asarray(examples), None, None)
+
+    def step(state: Any, _: None) -> tuple[Any, Array]:
+        state, record = stepper.step(state, clouds)
+        return state, record["dual_converged"]
+
+    run = jax.jit(lambda state: lax.scan(step, state, None, config.train.steps))
+    state, reached = run(stepper.init(Players(start)))
+    return state.players.generator, float(np.mean(reached))
+
+
+def make_start(generator: str, masses: tuple[float, float], steps: int, seed: int) -> tuple[Network, Any]:
+    """A generator with the wrong masses: free points, or a network that the Sinkhorn loss trained to them."""
+    if generator == "points":
+        return Network(init=lambda key: None, apply=lambda points, z: points), jnp.asarray(draw(masses, SIZE, seed))
+    config = config_of("sinkhorn-grid", generator, steps, seed, {})
+    network = make_generator(config.generator, FORM.shape, np.asarray(FORM.center), FORM.scale)
+    return network, train(config, network, network.init(jax.random.key(seed)), draw(masses, 20_000, seed))[0]
+
+
+def masses_of(network: Network, parameters: Any, dim: int) -> tuple[float, float]:
+    """The share of generated points nearer to the second mode, and of those within three standard deviations of either."""
+    points = np.asarray(network.apply(parameters, jax.random.normal(jax.random.key(1), (10_000, dim))))
+    distances = np.linalg.norm(points[:, None] - MODES, axis=2)
+    return float(np.mean(np.argmin(distances, axis=1))), float(np.mean(distances.min(axis=1) < 3 * WIDTH))
+
+
+def main() -> None:
+    """Print a row for each start and family: mean over the seeds and their range."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--generators", nargs="+", choices=LEARNING_RATES, default=list(LEARNING_RATES))
+    parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--seeds", type=int, default=3)
+    args = parser.parse_args()
+    print(
+        "| generator | start | family | mass of the second mode before | after (0.5 is right) | within 3 sd, % | solves within epsilon, % |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for generator in args.generators:
+        for start, masses in STARTS.items():
+            begun = [make_start(generator, masses, args.steps, seed) for seed in range(args.seeds)]
+            for family, (experiment, changes) in FAMILIES.items():
+                rows = [one(experiment, generator, args.steps, seed, changes, *begun[seed]) for seed in range(args.seeds)]
+                before, after, near, reached = np.transpose(rows)
+                cells = [spread(before, 3), spread(after, 3), spread(100 * near, 0), spread(100 * reached, 0)]
+                print("|", " | ".join([generator, start, family, *cells]), "|", flush=True)
+
+
+def one(experiment: str, generator: str, steps: int, seed: int, changes: dict[str, Any], network: Network, start: Any) -> list[float]:
+    """The second mode's mass before and after one run, how many points are near a mode, how many solves reached epsilon."""
+    config = config_of(experiment, generator, steps, seed, changes)
+    before, _ = masses_of(network, start, config.generator.latent_dim)
+    after, reached = train(config, network, start, draw((0.5, 0.5), 20_000, seed + 100))
+    return [before, *masses_of(network, after, config.generator.latent_dim), reached]
+
+
+def spread(values: np.ndarray, digits: int) -> str:
+    """The mean, and the range where there is one."""
+    mean, low, high = (f"{value:.{digits}f}" for value in (np.mean(values), np.min(values), np.max(values)))
+    return mean if low == high else f"{mean} ({low} - {high})"
+
+
+if __name__ == "__main__":
+    main()
