@@ -2,7 +2,7 @@
 
 | name | reads | features |
 |---|---|---|
-| `mnist-lenet` | 28 x 28 grey; of stacked digits each channel, its margin cut off | the layer before the classes |
+| `mnist-lenet`, `mnist-allconv` | 28 x 28 grey; of stacked digits each channel, its margin cut off | the layer before the classes |
 | `cifar10-resnet` | 32 x 32 colour | the layer before the classes |
 | `inception` | any, resized to 299 x 299, grey repeated | pool3 of the Inception-v3 of Heusel et al. (2017) |
 | `random` | any | of a network that stays as it was drawn |
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,7 +32,7 @@ from jaxtyping import Float, Shaped
 from otgan import weights
 from otgan.data.digits import MARGIN
 from otgan.errors import UserError
-from otgan.models.classifiers import LeNet, RandomConv, ResNet, random_parameters
+from otgan.models.classifiers import CLASSIFIERS, LeNet, RandomConv, ResNet, random_parameters
 from otgan.models.inception import SIDE, Inception
 from otgan.models.resize import Convention, resize
 from otgan.weights.catalog import EMBEDDED, embedded, inception_folder
@@ -41,8 +41,10 @@ from otgan.weights.inception import find as find_inception
 
 NAMES = ("inception", *EMBEDDED, "random", "pixels", "points")
 RANDOM_SEED = 1904
+DIGITS_OF_HASH = 12  # of weights, in protocols
 DIGIT, COLOUR = LeNet.shape, ResNet.shape
 STACK = (DIGIT[0] + 2 * MARGIN, DIGIT[1] + 2 * MARGIN, 3)
+DIGIT_READERS = tuple(name for name in EMBEDDED if CLASSIFIERS[name].shape == DIGIT)
 RANGES = {"tf1": "(x - 128) / 128, as TensorFlow's graph", "half_pixel": "x / 127.5 - 1, as pytorch-fid"}
 
 Show = Callable[[str], None]
@@ -75,11 +77,16 @@ class Features:
         return metric if self.name == "inception" else f"{metric}[{self.name}]"
 
 
-def default_name(kind: str, shape: tuple[int, ...]) -> str:
-    """The features for data of a kind: the network that was trained on them, else random ones; points are their own."""
+def default_name(kind: str, shape: tuple[int, ...], seen: Collection[str] = ()) -> str:
+    """The features for data of a kind: the first network that was trained on them, else random ones; points are their own.
+
+    Those in `seen` are passed over, as long as there are others.
+    """
     if len(shape) == 1:
         return "points"
-    return {"mnist": "mnist-lenet", "stacked-mnist": "mnist-lenet", "cifar10": "cifar10-resnet"}.get(kind, "random")
+    trained = [name for name in EMBEDDED if name.startswith(f"{kind.removeprefix('stacked-')}-")]
+    choice = [*trained, "random"]
+    return next((name for name in choice if name not in seen), choice[0])
 
 
 def make_features(name: str, shape: tuple[int, ...], convention: Convention = "tf1", show: Show = lambda text: None) -> Features:
@@ -120,21 +127,21 @@ def _in_words(show: Show) -> Callable[[int, int], None]:
 
 
 def _network(name: str, read: weights.Weights, shape: tuple[int, ...], convention: Convention) -> Features:
-    match name:
-        case "mnist-lenet" if shape in (DIGIT, STACK):
-            return _lenet(read, shape)
-        case "cifar10-resnet" if shape == COLOUR:
-            return _classifier(name, ResNet(), read, shape, "x / 127.5 - 1", _unit)
-        case "inception":
-            grey = ", grey repeated" if shape[-1] == 1 else ""
-            words = f"bilinear to {SIDE} x {SIDE} ({convention}){grey}, {RANGES[convention]}"
-            published = read.facts.get("source_sha256") == PUBLISHED
-            shown = name if published else f"inception-{read.digest[:8]}"
-            return _classifier(shown, Inception(), read, shape, words, partial(_for_inception, convention=convention))
-    if name in ("mnist-lenet", "cifar10-resnet"):
-        wanted = {"mnist-lenet": "28 x 28 grey images and stacked digits", "cifar10-resnet": "32 x 32 colour images"}[name]
-        raise UserError(f"{name} reads {wanted}, not images of shape {shape}: choose inception, random or pixels")
-    raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join(('inception', *EMBEDDED))}")
+    if name == "inception":
+        grey = ", grey repeated" if shape[-1] == 1 else ""
+        words = f"bilinear to {SIDE} x {SIDE} ({convention}){grey}, {RANGES[convention]}"
+        published = read.facts.get("source_sha256") == PUBLISHED
+        shown = name if published else f"inception-{read.digest[:8]}"
+        return _classifier(shown, Inception(), read, shape, words, partial(_for_inception, convention=convention))
+    if name not in CLASSIFIERS:
+        raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join(('inception', *CLASSIFIERS))}")
+    module = CLASSIFIERS[name]()
+    if module.shape == DIGIT and shape in (DIGIT, STACK):
+        return _digits(name, module, read, shape)
+    if module.shape == shape:
+        return _classifier(name, module, read, shape, "x / 127.5 - 1", _unit)
+    wanted = {DIGIT: "28 x 28 grey images and stacked digits", COLOUR: "32 x 32 colour images"}[module.shape]
+    raise UserError(f"{name} reads {wanted}, not images of shape {shape}: choose inception, random or pixels")
 
 
 def _classifier(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...], words: str, prepare: Callable) -> Features:
@@ -147,12 +154,11 @@ def _classifier(name: str, module: Any, read: weights.Weights, shape: tuple[int,
         return features, jax.nn.softmax(logits)[:, None]
 
     dimension = _dimension(look, parameters, shape)
-    return Features(name, read.digest[:12], words, dimension, True, partial(look, parameters))
+    return Features(name, read.digest[:DIGITS_OF_HASH], words, dimension, True, partial(look, parameters))
 
 
-def _lenet(read: weights.Weights, shape: tuple[int, ...]) -> Features:
+def _digits(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...]) -> Features:
     """On digits, or on each channel of stacked ones, whose features stand side by side."""
-    module: Any = LeNet()
     parameters = {"params": read.parameters}
 
     @jax.jit
@@ -164,14 +170,14 @@ def _lenet(read: weights.Weights, shape: tuple[int, ...]) -> Features:
         return features.reshape(n, -1), jax.nn.softmax(logits).reshape(n, channels, -1)
 
     words = "x / 127.5 - 1" if shape == DIGIT else f"each channel by itself, {MARGIN} pixels cut off at each side, x / 127.5 - 1"
-    return Features("mnist-lenet", read.digest[:12], words, _dimension(look, parameters, shape), True, partial(look, parameters))
+    return Features(name, read.digest[:DIGITS_OF_HASH], words, _dimension(look, parameters, shape), True, partial(look, parameters))
 
 
 def _random(shape: tuple[int, ...]) -> Features:
     module: Any = RandomConv()
     h, w, c = shape
     parameters = {"params": random_parameters(RANDOM_SEED, (h, w, c))}
-    digest = hashlib.sha256(b"".join(jnp.asarray(leaf).tobytes() for leaf in jax.tree.leaves(parameters))).hexdigest()[:12]
+    digest = hashlib.sha256(b"".join(jnp.asarray(leaf).tobytes() for leaf in jax.tree.leaves(parameters))).hexdigest()[:DIGITS_OF_HASH]
     look = jax.jit(lambda parameters, x: (module.apply(parameters, _unit(x)), None))
     return Features("random", digest, "x / 127.5 - 1", _dimension(look, parameters, shape), False, partial(look, parameters))
 

@@ -148,6 +148,20 @@ def test_product_of_patches_equals_the_strided_convolution(training, window, str
     np.testing.assert_allclose(training["convolve_strided"](x, kernel, stride), convolution(x, kernel, stride), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_other_hardware_trains_the_same_layer(training, stride, monkeypatch):
+    x = pictures((8, 6, 3), 16)
+    layer = training["NormedConv"](4, 3, stride=stride)
+    params = drawn(layer, x)
+
+    def gradient():
+        return jax.grad(lambda params: jnp.sum(jnp.sin(layer.apply({"params": params}, x, mutable=["batch_stats"])[0])))(params)
+
+    here = gradient()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), here, gradient())
+
+
 @pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name.startswith("mnist")])
 def test_the_script_writes_what_the_network_reads(training, name, tmp_path, monkeypatch):
     """From an `.npz`, as where TFDS is not installed; and its facts say how."""
