@@ -272,7 +272,18 @@ def compared_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], subjec
 
 
 def _cell(record: Mapping[str, Any]) -> str:
-    return f"{record['mean']:.4g}" + ("" if record["sd"] is None else f" ± {record['sd']:.2g}")
+    marked = " *" if record.get("marks") else ""
+    return f"{record['mean']:.4g}" + ("" if record["sd"] is None else f" ± {record['sd']:.2g}") + marked
+
+
+def compared_marks(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """What a reader of `compared_table` must know of its starred scores: a line for each subject and mark."""
+    metrics: dict[tuple[str, str], list[str]] = {}
+    for metric, row in scores.items():
+        for subject, record in row.items():
+            for mark in record.get("marks") or ():
+                metrics.setdefault((subject, mark), []).append(metric)
+    return [f"* {', '.join(of)} of {subject}: {mark}" for (subject, mark), of in metrics.items()]
 
 
 def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 | name | reads | features |
 |---|---|---|
-| `mnist-lenet` | 28 x 28 grey; of stacked digits each channel, its margin cut off | the layer before the classes |
+| `mnist-lenet`, `mnist-allconv` | 28 x 28 grey; of stacked digits each channel, its margin cut off | the layer before the classes |
 | `cifar10-resnet` | 32 x 32 colour | the layer before the classes |
 | `inception` | any, resized to 299 x 299, grey repeated | pool3 of the Inception-v3 of Heusel et al. (2017) |
 | `random` | any | of a network that stays as it was drawn |
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,8 +42,10 @@ from otgan.weights.inception import find as find_inception
 NETWORKS = ("inception", *EMBEDDED, "random")
 NAMES = (*NETWORKS, "pixels", "points")
 RANDOM_SEED = 1904
-DIGIT, COLOUR, STACKING = LeNet.shape, ResNet.shape, "mnist-lenet"
+DIGITS_OF_HASH = 12  # of weights, in protocols
+DIGIT, COLOUR = LeNet.shape, ResNet.shape
 STACK = (DIGIT[0] + 2 * MARGIN, DIGIT[1] + 2 * MARGIN, 3)
+DIGIT_READERS = tuple(name for name in EMBEDDED if CLASSIFIERS[name].shape == DIGIT)
 RANGES = {"tf1": "(x - 128) / 128, as TensorFlow's graph", "half_pixel": "x / 127.5 - 1, as pytorch-fid"}
 
 Show = Callable[[str], None]
@@ -101,11 +103,16 @@ class Features:
         return metric if self.name == "inception" else f"{metric}[{self.name}]"
 
 
-def default_name(kind: str, shape: tuple[int, ...]) -> str:
-    """The features for data of a kind: the network that was trained on them, else random ones; points are their own."""
+def default_name(kind: str, shape: tuple[int, ...], seen: Collection[str] = ()) -> str:
+    """The features for data of a kind: the first network that was trained on them, else random ones; points are their own.
+
+    Those in `seen` are passed over, as long as there are others.
+    """
     if len(shape) == 1:
         return "points"
-    return {"mnist": "mnist-lenet", "stacked-mnist": "mnist-lenet", "cifar10": "cifar10-resnet"}.get(kind, "random")
+    trained = [name for name in EMBEDDED if name.startswith(f"{kind.removeprefix('stacked-')}-")]
+    choice = [*trained, "random"]
+    return next((name for name in choice if name not in seen), choice[0])
 
 
 def make_features(name: str, shape: tuple[int, ...], convention: Convention = "tf1", show: Show = lambda text: None) -> Features:
@@ -168,7 +175,7 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
         module = CLASSIFIERS[name]()
         if shape == module.shape:
             return _frozen(name, module, read, shape, "x / 127.5 - 1", _unit)
-        if name == STACKING and shape == STACK:
+        if module.shape == DIGIT and shape == STACK:
             return _stacked(_frozen(name, module, read, DIGIT, "x / 127.5 - 1", _unit))
         wanted = {DIGIT: "28 x 28 grey images and stacked digits", COLOUR: "32 x 32 colour images"}[module.shape]
         raise UserError(f"{name} reads {wanted}, not images of shape {shape}: choose inception, random or pixels")
@@ -178,7 +185,7 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
         published = read.facts.get("source_sha256") == PUBLISHED
         shown = name if published else f"inception-{read.digest[:8]}"
         return _frozen(shown, Inception(), read, shape, words, partial(_for_inception, convention=convention))
-    raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join(('inception', *EMBEDDED))}")
+    raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join(('inception', *CLASSIFIERS))}")
 
 
 def _frozen(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...], words: str, prepare: Callable[[Array], Array]) -> Frozen:
@@ -193,7 +200,7 @@ def _frozen(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...
         return module.apply(parameters, prepare(x), method="maps")
 
     layers = tuple(getattr(module, "layers", ()))
-    frozen = Frozen(name, read.digest[:12], words, layers, False, parameters, look, maps)
+    frozen = Frozen(name, read.digest[:DIGITS_OF_HASH], words, layers, False, parameters, look, maps)
     return replace(frozen, classifies=_looks(frozen, shape)[1] is not None)
 
 

@@ -126,6 +126,20 @@ def test_images_are_judged_by_a_network_that_the_score_names(elsewhere, digit_ru
     assert min(picture_size(Path("judged/nearest-0000006.png"))) > 8 * 28
 
 
+def test_a_run_is_judged_by_a_network_that_its_training_never_saw(elsewhere):
+    """While it trains and afterwards; the one that it was trained on marks its scores, wherever they are shown."""
+    words = ["--data", "sample", *TINY, "--features", "mnist-lenet", "--eval-every", 6, "--set", 'train.eval_measures=["fid"]']
+    done = otgan("run", "sinkhorn-mnist", *words, "--set", "train.eval_samples=300", "--out", "run")
+    assert done.exit_code == 0, done.output
+    assert {(line["metric"], *line["marks"]) for line in stored(Path("run/eval"))} == {("fid[mnist-allconv]",)}
+    assert "fid[mnist-allconv]" in otgan("eval", "run", *QUICK).output
+    marked = otgan("eval", "run", *QUICK, "--features", "mnist-lenet").output
+    assert "fid[mnist-lenet] *" in marked
+    assert "* the generator was trained on these features" in marked
+    assert [line["marks"] for line in stored(Path("run/eval"))] == [[], ["the generator was trained on these features"]]
+    assert "* fid[mnist-lenet] of run: the generator was trained on these features" in otgan("scores", "run").output
+
+
 def test_the_network_is_a_matter_of_choice(elsewhere, digit_run):
     for name in ("random", "pixels"):
         done = otgan("eval", digit_run, *QUICK, "--allow-few", "--features", name, "--json", "--out", "judged")

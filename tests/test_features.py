@@ -3,7 +3,7 @@ import pytest
 
 from otgan.data import digits
 from otgan.errors import UserError
-from otgan.features import default_name, make_features
+from otgan.features import DIGIT_READERS, default_name, make_features
 
 DIGIT, STACK, COLOUR = (28, 28, 1), (32, 32, 3), (32, 32, 3)
 
@@ -24,8 +24,9 @@ def test_stacked_digits_are_looked_at_channel_by_channel(examples):
         np.testing.assert_allclose(probabilities[:, channel], classes[:, 0], rtol=1e-4, atol=1e-5)
 
 
-def test_classes_are_probabilities_and_mostly_right(examples):
-    _, probabilities = make_features("mnist-lenet", DIGIT).look(examples)
+@pytest.mark.parametrize("name", DIGIT_READERS)
+def test_classes_are_probabilities_and_mostly_right(examples, name):
+    _, probabilities = make_features(name, DIGIT).look(examples)
     np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
     counts = np.bincount(np.argmax(probabilities[:, 0], -1), minlength=10)
     assert abs(counts - 50).max() <= 3  # the sample holds 50 of each out
@@ -36,6 +37,8 @@ def test_classes_are_probabilities_and_mostly_right(examples):
     [
         ("mnist-lenet", DIGIT, 128),
         ("mnist-lenet", STACK, 384),
+        ("mnist-allconv", DIGIT, 128),
+        ("mnist-allconv", STACK, 384),
         ("random", (64, 64, 3), 128),
         ("pixels", COLOUR, 3_072),
         ("points", (5,), 5),

@@ -11,7 +11,8 @@ import click
 from rich.console import Console
 
 from otgan.cli.group import PATH, main, terminal, with_data_dir
-from otgan.console import Steps, compared_table, print_scores
+from otgan.config import Cost
+from otgan.console import Steps, compared_marks, compared_table, print_scores
 from otgan.errors import UserError
 
 SENTENCES = {  # of `eval`'s flags
@@ -38,8 +39,8 @@ def _measures(command: Callable) -> Callable:
 @click.option(
     "--features",
     metavar="NAME|FILE",
-    show_default="the network trained on these data, else random; points are their own",
-    help="inception, mnist-lenet, cifar10-resnet, random, pixels, points, or a .safetensors file.",
+    show_default="a network trained on these data that the run was not trained on, else random; points are their own",
+    help=f"inception, {', '.join(Cost.TRAINED)}, random, pixels, points, or a .safetensors file.",
 )
 @click.option("--samples", type=click.IntRange(2, 1_000_000), metavar="N", show_default="10,000", help="Generated examples, for each seed.")
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", help="The real examples to compare with.")
@@ -105,7 +106,10 @@ def scores(runs: tuple[Path, ...], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(table))
     else:
-        terminal().print(compared_table(table, [str(run) for run in runs]))
+        console = terminal()
+        console.print(compared_table(table, [str(run) for run in runs]))
+        for line in compared_marks(table):
+            console.print(line, markup=False, soft_wrap=True)
 
 
 @main.group()

@@ -16,8 +16,9 @@ from otgan.errors import UserError
 from otgan.evaluation.judge import Judged, Plan, judge, records
 from otgan.evaluation.measures import FLAGS
 from otgan.evaluation.protocol import append_scores
+from otgan.evaluation.seen import neutral_name, trained_on
 from otgan.evaluation.subjects import Subject, newest_run, of_files, of_run
-from otgan.features import default_name, make_features
+from otgan.features import make_features
 from otgan.models.resize import Convention
 from otgan.pictures import save_sheet
 from otgan.restore import kept_steps, read_form
@@ -77,7 +78,8 @@ def evaluate(order: Order, show: Callable[[str], None]) -> Iterator[Report]:
     dataset = load(data, order.data_dir)
     if isinstance(data, Own):  # a user's grey pictures may be compared with pictures in colour
         dataset = dataset.with_channels_of(shape)
-    features = make_features(order.features or default_name(data.kind, dataset.shape), dataset.shape, order.resize, show)
+    seen = trained_on(experiments.resolve(str(folder.config_path))) if folder else ()
+    features = make_features(order.features or neutral_name(data.kind, dataset.shape, seen), dataset.shape, order.resize, show)
     plan = plan_of(order, dataset)
     for subject in found:
         judged = judge(plan, subject, dataset, features, show)

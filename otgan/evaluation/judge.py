@@ -16,6 +16,7 @@ from otgan.errors import UserError
 from otgan.evaluation.evidence import Evidence, gather, gather_real, real_examples, unseen
 from otgan.evaluation.measures import FLAGS, MEASURES, Counts, Measure, Real, values
 from otgan.evaluation.protocol import Protocol, Score, code_digest
+from otgan.evaluation.seen import MARK, is_among
 from otgan.evaluation.subjects import Subject
 from otgan.features import Features, Show
 from otgan.metrics.neighbours import nearest
@@ -78,8 +79,10 @@ def judge(plan: Plan, subject: Subject, dataset: Dataset, features: Features, sh
     show(f"real examples through {features.name}")
     look = remembered(lambda split, size, which: gather_real(features, dataset, split, size, plan.batch_size, which))
     reference = look(plan.split, len(parts[plan.split]), 0)
+    own = (MARK,) if is_among(features, subject.trained_on) else ()
     scores = []
     for measure, marks in chosen:
+        marks += own if measure.of == "features" else ()
         counts = measure.counts(size, dataset, plan.split)
         protocols = _protocols(plan, measure, counts, dataset, features)
         show(", ".join(protocol.metric for protocol in protocols.values()))

@@ -16,7 +16,7 @@ import numpy as np
 from otgan.config import Measures
 from otgan.data import Dataset
 from otgan.evaluation.evidence import KEPT, Evidence
-from otgan.features import Features
+from otgan.features import DIGIT_READERS, Features
 from otgan.metrics.classes import inception_score
 from otgan.metrics.frechet import frechet_distance, frechet_infinity, needed_infinity
 from otgan.metrics.kernel import kernel_distance
@@ -188,8 +188,8 @@ def _mode_shares(real: Evidence) -> np.ndarray:
 
 
 def _no_classes(dataset: Dataset, features: Features) -> str:
-    if features.name == "mnist-lenet" and dataset.shape[-1] > 1:
-        return "mnist-lenet knows the classes of each channel by itself, and the score is of one distribution over classes: see --modes"
+    if features.name in DIGIT_READERS and dataset.shape[-1] > 1:
+        return f"{features.name} knows the classes of each channel by itself; the score is of one distribution over classes: see --modes"
     return "" if features.classifies else f"the features {features.name} know no classes: choose those of a classifier"
 
 
@@ -198,7 +198,8 @@ def _no_centers(dataset: Dataset, features: Features) -> str:
 
 
 def _no_digits(dataset: Dataset, features: Features) -> str:
-    return "" if features.name == "mnist-lenet" else "modes are counted on the grid, and by mnist-lenet on digits and stacked digits"
+    readers = " or ".join(DIGIT_READERS)
+    return "" if features.name in DIGIT_READERS else f"modes are counted on the grid, and by {readers} on digits and stacked digits"
 
 
 EXACT = 2_000  # the assignment problem takes seconds at this size, and grows with its cube

@@ -68,7 +68,7 @@ class Score:
         values: one for every seed.
         floor: the same metric of as many real examples of the other part; None where that has no meaning.
         better: `lower`, `higher`, or empty where neither is.
-        marks: what a reader must know: too few examples, a bound that is loose.
+        marks: what a reader must know: too few examples, a generator that was trained on the features by which it is judged.
     """
 
     protocol: Protocol
@@ -155,7 +155,7 @@ def _key(record: Mapping[str, Any]) -> tuple:
 
 
 def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
-    return one is not None and all(one[name] == other[name] for name in ("fingerprint", "values", "floor"))
+    return one is not None and all(one.get(name) == other[name] for name in ("fingerprint", "values", "floor", "marks"))
 
 
 def read_scores(path: Path) -> list[dict[str, Any]]:
@@ -171,7 +171,9 @@ def _is_score(line: Any) -> bool:
     """Whether a line has what `Score.record` writes, of the kinds that are reckoned with. What is no run's has no step."""
     if not isinstance(line, dict) or not line.keys() >= RECORDED:
         return False
+    marks = line.get("marks", [])
     words = all(isinstance(line[name], str) for name in ("subject", "metric", "fingerprint"))
+    words = words and isinstance(marks, list) and all(isinstance(mark, str) for mark in marks)
     return words and isinstance(line["step"], int | None) and isinstance(line["mean"], int | float) and isinstance(line["protocol"], dict)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from otgan.data import load_source, read_examples
 from otgan.errors import UserError
+from otgan.evaluation.seen import Seen, trained_on
 from otgan.restore import restore
 from otgan.runs import RunFolder
 from otgan.sampling import CHUNK, draw
@@ -26,6 +27,7 @@ class Subject(NamedTuple):
     draw: Callable[[int], Iterable[np.ndarray]]  # chunks of the examples of a seed
     available: int | None  # in all; None without end
     shape: tuple[int, ...] = ()  # of an example
+    trained_on: tuple[Seen, ...] = ()  # the networks whose features were its cost; of files it is not known
 
 
 def of_run(folder: RunFolder, step: int | None, rounded: bool) -> Subject:
@@ -41,7 +43,7 @@ def of_run(folder: RunFolder, step: int | None, rounded: bool) -> Subject:
     def drawn(seed: int) -> Iterator[np.ndarray]:
         return draw(run.system, run.state, seed, examples, rounded)
 
-    return Subject(str(folder.path.resolve()), run.step, drawn, None, run.form.shape)
+    return Subject(str(folder.path.resolve()), run.step, drawn, None, run.form.shape, trained_on(run.config))
 
 
 def of_files(path: Path, seeds: int) -> Subject:

@@ -11,8 +11,9 @@ from otgan.config import Config
 from otgan.data import Dataset
 from otgan.evaluation.command import Order, keep, plan_of
 from otgan.evaluation.judge import judge, require
+from otgan.evaluation.seen import neutral_name, trained_on
 from otgan.evaluation.subjects import Subject
-from otgan.features import default_name, make_features
+from otgan.features import make_features
 from otgan.sampling import draw
 from otgan.step import TrainState
 from otgan.system import System
@@ -30,12 +31,14 @@ def make_scorer(config: Config, dataset: Dataset, system: System, source: Datase
     if config.train.eval_every is None:
         return None
     plan = plan_of(Order(flags=config.train.eval_measures, samples=config.train.eval_samples), dataset)
-    features = make_features(default_name(config.data.kind, dataset.shape), dataset.shape)
+    seen = trained_on(config)
+    features = make_features(neutral_name(config.data.kind, dataset.shape, seen), dataset.shape)
     require(plan, dataset, features)
     examples = jnp.asarray(source.train) if source else None
 
     def score(state: TrainState, step: int, folder: Path) -> dict[str, float]:
-        subject = Subject(str(folder.parent.resolve()), step, lambda seed: draw(system, state, seed, examples, plan.rounded), None)
+        name = str(folder.parent.resolve())
+        subject = Subject(name, step, lambda seed: draw(system, state, seed, examples, plan.rounded), None, dataset.shape, seen)
         judged = judge(plan, subject, dataset, features)
         keep(judged, subject, folder)
         return {score.protocol.metric: score.mean for score in judged.scores}

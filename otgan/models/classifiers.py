@@ -1,8 +1,10 @@
-"""Small networks whose inner layer serves as features: a LeNet for digits, a ResNet for small colour pictures, an untrained network.
+"""Small networks whose inner layer serves as features: two for digits, two for small colour pictures, an untrained network.
 
-The two classifiers descend from LeNet-5 (LeCun, Bottou, Bengio and Haffner 1998) and from residual networks (He, Zhang, Ren and Sun 2016).
-They are trained by `scripts/train_features.py` with batch normalisation, without a learned scale. What stands here is what is left of it
-once that is multiplied into the kernels: convolutions, biases, and nothing that looks at the batch.
+The classifiers descend from LeNet-5 (LeCun, Bottou, Bengio and Haffner 1998), from residual networks (He, Zhang, Ren and Sun 2016) and from
+the all-convolutional net (Springenberg, Dosovitskiy, Brox and Riedmiller 2015). There are two of different build for either kind of
+pictures, so that a generator that was trained on the features of one can be judged by the other. They are trained by
+`scripts/train_features.py` with batch normalisation, without a learned scale. What stands here is what is left of it once that is
+multiplied into the kernels: convolutions, biases, and nothing that looks at the batch.
 
 The untrained network's features tell apart what the form of a convolutional network does by itself, and owe nothing to any data (Naeem, Oh,
 Uh, Choi and Yoo 2020 embed pictures by a network of random weights where no trained one is in place).
@@ -25,11 +27,11 @@ RANDOM_WIDTHS = (16, 32, 32)
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
-def convolution(x: Float[Array, "n h w c"], kernel: Float[Array, "k l c d"], stride: int = 1) -> Float[Array, "n h_out w_out d"]:
-    """A convolution with "SAME" padding, in float32's full precision also where the hardware would rather multiply coarsely."""
-    return lax.conv_general_dilated(
-        x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=lax.Precision.HIGHEST
-    )
+def convolution(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "k l c d"], stride: int = 1, precision: lax.Precision = lax.Precision.HIGHEST
+) -> Float[Array, "n h_out w_out d"]:
+    """A convolution with "SAME" padding, by default in float32's full precision also where the hardware would rather multiply coarsely."""
+    return lax.conv_general_dilated(x, kernel, (stride, stride), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"), precision=precision)
 
 
 def max_pool(x: Float[Array, "n h w c"]) -> Float[Array, "n h/2 w/2 c"]:
@@ -44,13 +46,14 @@ class Conv(nn.Module):
     features: int
     window: int
     pool: bool = False
+    stride: int = 1
 
     @nn.compact
     def __call__(self, x):
         """Apply to n h w c."""
         kernel = self.param("kernel", he_normal, (self.window, self.window, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        y = convolution(x, kernel)
+        y = convolution(x, kernel, self.stride)
         return (max_pool(y) if self.pool else y) + bias.reshape(1, 1, 1, -1)
 
 
@@ -60,7 +63,7 @@ class Classifier(nn.Module):
     Attributes:
         shape: of a picture, in [-1, 1].
         layers: the names of the layers that `maps` shows, from the picture to the classes.
-        layer: makes a layer from (features, window, pool, name); in training one with batch normalisation instead of a bias.
+        layer: makes a layer from (features, window, pool, stride, name); in training one with batch normalisation instead of a bias.
     """
 
     shape: ClassVar[tuple[int, int, int]]
@@ -120,12 +123,55 @@ class ResNet(Classifier):
         return {**maps, "pool": pool}, _logits()(pool)
 
 
+class AllConv(Classifier):
+    """Features (n, 128) and logits (n, 10) of 28 x 28 x 1 pictures in [-1, 1], by convolutions alone: strided ones where others pool.
+
+    Attributes:
+        stages: of each stage its convolutions, (channels, window, stride).
+    """
+
+    shape: ClassVar = (28, 28, 1)
+    layers: ClassVar = ("stage_0", "stage_1", "stage_2", "pool")
+    stages: tuple[tuple[tuple[int, int, int], ...], ...] = (
+        ((16, 3, 2), (32, 3, 1)),
+        ((64, 3, 2), (64, 3, 1)),
+        ((128, 3, 2), (128, 1, 1)),
+    )
+
+    @nn.compact
+    def through(self, x):
+        """Stage by stage; in the end the mean over the picture."""
+        maps = {}
+        for i, stage in enumerate(self.stages):
+            for j, (channels, window, stride) in enumerate(stage):
+                x = nn.relu(self.layer(channels, window, stride=stride, name=f"conv_{i}_{j}")(x))
+            maps[f"stage_{i}"] = x
+        pool = x.mean(axis=(1, 2))
+        return {**maps, "pool": pool}, _logits()(pool)
+
+
+class ColourAllConv(AllConv):
+    """The same for 32 x 32 x 3 pictures, with 192 features: the paper's "All-CNN-C"."""
+
+    shape: ClassVar = (32, 32, 3)
+    stages: tuple[tuple[tuple[int, int, int], ...], ...] = (
+        ((96, 3, 1), (96, 3, 1), (96, 3, 2)),
+        ((192, 3, 1), (192, 3, 1), (192, 3, 2)),
+        ((192, 3, 1), (192, 1, 1)),
+    )
+
+
 def _logits() -> nn.Module:
     return nn.Dense(10, precision=lax.Precision.HIGHEST, name="logits")
 
 
-CLASSIFIERS: dict[str, type[Classifier]] = {"mnist-lenet": LeNet, "cifar10-resnet": ResNet}
-"""The networks whose trained weights the package carries, by the names of the files."""
+CLASSIFIERS: dict[str, type[Classifier]] = {
+    "mnist-lenet": LeNet,
+    "mnist-allconv": AllConv,
+    "cifar10-resnet": ResNet,
+    "cifar10-allconv": ColourAllConv,
+}
+"""The networks that `scripts/train_features.py` trains, by the names of the files of their weights."""
 
 
 class RandomConv(nn.Module):

@@ -92,7 +92,7 @@ def make_encoder(config: config.Encoder, shape: tuple[int, ...], center: Any, sc
         case "conv":
             check_halvings("cost.encoder", shape, config.depth)
             net = ConvEncoder(config.features, config.width, config.depth, config.normalization)
-        case "mnist-lenet" | "cifar10-resnet":
+        case _:
             net = CLASSIFIERS[config.kind]()
             if shape != net.shape:
                 raise UserError(f"the encoder {config.kind} reads examples of shape {net.shape}, not {shape}")

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from otgan import console
@@ -56,6 +56,26 @@ def newest_scores(run: Run) -> dict[tuple[str, str], Plain]:
 def scores_of_the_end(run: Run) -> dict[tuple[str, str], Plain]:
     """Those of a finished run's last step: of an older checkpoint's no mean is made. Of other runs the newest."""
     return {key: score for key, score in newest_scores(run).items() if run.state != "finished" or score.get("step") in (run.step, None)}
+
+
+def marks_of(score: Plain) -> list[str]:
+    """What a reader must know of a score; empty where a record says nothing that can be read."""
+    marks = score.get("marks")
+    return [str(mark) for mark in marks] if isinstance(marks, list) else []
+
+
+def marked(runs: Sequence[Run], labels: Sequence[str], names: Mapping[tuple[str, str], str]) -> list[str]:
+    """The marks of several runs' scores, in a sentence each: of which score, and of which runs."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for run, label in zip(runs, labels, strict=True):
+        for key, score in scores_of_the_end(run).items():
+            for mark in marks_of(score):
+                found.setdefault((names[key], mark), []).append(label)
+    return [f"{name} of {_few(of)}: {mark}" for (name, mark), of in found.items()]
+
+
+def _few(labels: Sequence[str]) -> str:
+    return "; ".join(labels) if len(labels) <= 3 else f"{len(labels)} runs"
 
 
 def numbers(run: Run, names: Mapping[tuple[str, str], str]) -> dict[str, float]:

@@ -19,7 +19,7 @@ from plotly.offline import get_plotlyjs
 from otgan import __version__
 from otgan.report import charts, grids, views
 from otgan.report.ledger import STANDING, Group, Sweep
-from otgan.report.numbers import Protocols, better, deviation, floors, in_order, numbers, protocols, shown
+from otgan.report.numbers import Protocols, better, deviation, floors, in_order, marked, numbers, protocols, shown
 from otgan.report.pictures import Film, films
 from otgan.report.read import Plain, Run, card, compared
 from otgan.sweep.ledger import names as axis_names
@@ -70,15 +70,17 @@ def _runs(runs: Sequence[Run]) -> str:
     found = [numbers(run, judged.names) for run in runs]
     columns = in_order(found)
     rows = [[shown(name, f.get(name)) for name in columns] for f in found]
+    notes = [*judged.notes, *marked(runs, labels, judged.names)]
     parts = {"columns": _columns(columns, runs, judged), "rows": rows, "charts": overlaid, "differences": views.differences(runs)}
     title = f"{len(runs)} runs" if len({run.name for run in runs}) > 1 else f"{len(runs)} runs of {runs[0].name}"
-    return _page("runs.html", title, figures, runs=shown_runs, verdict=views.verdict_of_all(runs), notes=judged.notes, **parts)
+    return _page("runs.html", title, figures, runs=shown_runs, verdict=views.verdict_of_all(runs), notes=notes, **parts)
 
 
 def _sweep(sweep: Sweep) -> str:
     judged = protocols(sweep.cells)
     figures: Plain = {}
-    cells = _cells(sweep.cells, list(map(views.label, sweep.cells)), judged, figures)
+    labels = list(map(views.label, sweep.cells))
+    cells = _cells(sweep.cells, labels, judged, figures)
     board = grids.make_board(sweep, judged)
     finished = [cell for group in board.groups for cell in group.finished]
     names = board.names
@@ -99,7 +101,7 @@ def _sweep(sweep: Sweep) -> str:
         "states": {state: sum(group.counts[state] for group in board.groups) for state in STANDING},
         "standing": STANDING,
         "verdict": views.verdict_of_all(finished),
-        "notes": [*sweep.problems, *judged.notes],
+        "notes": [*sweep.problems, *judged.notes, *marked(sweep.cells, labels, judged.names)],
     }
     return _page("sweep.html", f"sweep of {sweep.experiment}", figures, **parts)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from otgan.console import clock
 from otgan.experiments import flat
 from otgan.report.ledger import Group
-from otgan.report.numbers import RATIO, SHARE, meaning, newest_scores, numbers, scores_of_the_end, shown
+from otgan.report.numbers import RATIO, SHARE, marks_of, meaning, newest_scores, numbers, scores_of_the_end, shown
 from otgan.report.read import Plain, Run, dig, number, table
 from otgan.sweep.ledger import names as axis_names
 
@@ -143,7 +143,8 @@ def headline(run: Run, names: Mapping[tuple[str, str], str]) -> list[Row]:
     rows = []
     for key, score in scores_of_the_end(run).items():
         floor = number(score.get("floor"))
-        rows.append(Row(names[key].replace("_", " "), f"{score['mean']:.4g}", "" if floor is None else f"floor {floor:.4g}"))
+        told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {mark}" for mark in marks_of(score))]
+        rows.append(Row(names[key].replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
     found = numbers(run, names)
     told = {RATIO: "1 is real points", "modes": f"of {run.summary.get('modes_total', '?')}", "high_quality": "within 3 sd of a mode"}
     told |= {
@@ -169,7 +170,6 @@ def scored(run: Run) -> list[Scored]:
     rows = []
     for score in newest_scores(run).values():
         sd, floor = number(score.get("sd")), number(score.get("floor"))
-        marks = score.get("marks")
         protocol = [(key, str(value)) for key, value in flat(score["protocol"]).items()]
         counts = [number(dig(score, f"protocol.{key}")) for key in ("samples", "references")]
         compared = " with ".join("?" if n is None else f"{int(n):,}" for n in counts) + f" {dig(score, 'protocol.split') or ''}"
@@ -183,7 +183,7 @@ def scored(run: Run) -> list[Scored]:
                 str(score.get("step", "")),
                 compared,
                 score["fingerprint"],
-                [str(mark) for mark in marks] if isinstance(marks, list) else [],
+                marks_of(score),
                 protocol,
             )
         )

@@ -12,7 +12,8 @@ from otgan.config import Config
 from otgan.data import load, load_source
 from otgan.evaluation.command import Order, plan_of
 from otgan.evaluation.judge import require
-from otgan.features import default_name, make_features
+from otgan.evaluation.seen import neutral_name, trained_on
+from otgan.features import make_features
 from otgan.launch import borrow
 from otgan.loop import prepare
 from otgan.sweep.ledger import Cell, described
@@ -31,10 +32,10 @@ def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None)
         dataset = datasets[key] = datasets.get(key) or load(cell.config.data, data_dir)
         prepare(cell.config, dataset, 1, load_source(cell.config, dataset.shape), borrow(cell.config, dataset))
         order = order_of(cell.config, measures)
-        if order.flags and (key, order.samples) not in judged:
-            judged.add((key, order.samples))
-            features = make_features(default_name(cell.config.data.kind, dataset.shape), dataset.shape)
-            require(plan_of(order, dataset), dataset, features)
+        name = neutral_name(cell.config.data.kind, dataset.shape, trained_on(cell.config))
+        if order.flags and (key, order.samples, name) not in judged:
+            judged.add((key, order.samples, name))
+            require(plan_of(order, dataset), dataset, make_features(name, dataset.shape))
 
 
 def order_of(config: Config, measures: Iterable[str]) -> Order:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -47,7 +48,7 @@ class Tabled(NamedTuple):
     columns: list[str]
     rows: list[Row]
     gaps: list[str]  # of what the shares within epsilon are, and how they were measured
-    notes: list[str]  # what was left out, and why
+    notes: list[str]  # what was left out, and why; what marks scores
 
 
 def tabulate(ledger: Ledger, cells: Sequence[Cell], measures: Sequence[str]) -> Tabled:
@@ -100,6 +101,8 @@ def _scores(ledger: Ledger, cells: Sequence[Cell]) -> tuple[dict[str, dict[str, 
             continue
         for id_, line in table[metric].items():
             by_cell.setdefault(id_, {})[metric] = line["mean"]
+        marks = Counter(mark for line in table[metric].values() for mark in line.get("marks") or ())
+        notes += [f"{metric} of {n} of {len(table[metric])} runs: {mark}" for mark, n in marks.items()]
     return by_cell, notes
 
 

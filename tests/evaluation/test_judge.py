@@ -10,6 +10,7 @@ from otgan.evaluation import evidence
 from otgan.evaluation.evidence import evenly, gather, gather_real
 from otgan.evaluation.judge import Plan, judge
 from otgan.evaluation.measures import values
+from otgan.evaluation.seen import MARK, Seen
 from otgan.evaluation.subjects import Subject, of_files
 from otgan.features import make_features
 
@@ -61,6 +62,16 @@ def test_training_examples_are_memorised_and_get_the_floor(dataset):
     assert found["memorised"].mean == 1
     assert found["memorised"].floor < 0.9
     assert found["w2"].mean == pytest.approx(found["w2"].floor)
+
+
+def test_scores_by_features_of_the_training_are_marked(dataset):
+    """And those of pixels are not, whatever was trained on."""
+    plan = replace(FEW, flags=("fid", "wasserstein"))
+    trained = subject(dataset.test)._replace(trained_on=(Seen("net", "1234"),))
+    for features, marked in ((replace(PIXELS, name="net", digest="1234"), True), (replace(PIXELS, name="net", digest="5678"), False)):
+        found = {score.protocol.metric: score.marks for score in judge(plan, trained, dataset, features).scores}
+        assert (MARK in found["fid[net]"]) == (MARK in found["sinkhorn_divergence[net]"]) == marked
+        assert MARK not in found["w2"]
 
 
 def test_neighbours_of_training_examples_are_themselves(dataset):

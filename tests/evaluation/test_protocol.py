@@ -69,3 +69,16 @@ def test_a_score_is_not_repeated_unless_another_came_between(tmp_path):
     for value in (1.0, 1.0, 2.0, 2.0, 1.0):
         append_scores(path, [line(value)])
     assert [record["mean"] for record in read_scores(path)] == [1.0, 2.0, 1.0]
+
+
+def test_a_score_that_is_marked_now_is_kept_once_more(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    for marks in ((), ("trained on it",), ("trained on it",)):
+        append_scores(path, [Score(PROTOCOL, (1.0,), marks=marks).record("run", 10)])
+    assert [record["marks"] for record in read_scores(path)] == [[], ["trained on it"]]
+
+
+def test_marks_that_are_no_words_are_no_score(tmp_path):
+    path = tmp_path / "scores.jsonl"
+    path.write_text("".join(json.dumps({**line(3.0), "marks": marks}) + "\n" for marks in (7, "words", [7], ["words"])))
+    assert [record["marks"] for record in read_scores(path)] == [["words"]]

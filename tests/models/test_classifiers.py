@@ -8,11 +8,24 @@ import numpy as np
 import pytest
 from scipy.signal import correlate
 
+from otgan import weights
+from otgan.clouds import as_floats
 from otgan.errors import UserError
-from otgan.models.classifiers import CLASSIFIERS, LeNet, RandomConv, ResNet, convolution, max_pool, quarters, random_parameters
+from otgan.models.classifiers import (
+    CLASSIFIERS,
+    AllConv,
+    ColourAllConv,
+    LeNet,
+    RandomConv,
+    ResNet,
+    convolution,
+    max_pool,
+    quarters,
+    random_parameters,
+)
 
-SHAPES = {LeNet: (28, 28, 1), ResNet: (32, 32, 3)}
-DIMENSIONS = {LeNet: 128, ResNet: 192}
+SHAPES = {LeNet: (28, 28, 1), AllConv: (28, 28, 1), ResNet: (32, 32, 3), ColourAllConv: (32, 32, 3)}
+DIMENSIONS = {LeNet: 128, AllConv: 128, ResNet: 192, ColourAllConv: 192}
 RANDOM = RandomConv()
 
 
@@ -73,6 +86,8 @@ def test_features_lead_to_logits_picture_by_picture(classifier):
 LAYERS = {
     LeNet: {"first": (14, 14, 16), "second": (7, 7, 32), "dense": (128,)},
     ResNet: {"stage_0": (16, 16, 32), "stage_1": (8, 8, 96), "stage_2": (4, 4, 192), "pool": (192,)},
+    AllConv: {"stage_0": (14, 14, 32), "stage_1": (7, 7, 64), "stage_2": (4, 4, 128), "pool": (128,)},
+    ColourAllConv: {"stage_0": (16, 16, 96), "stage_1": (8, 8, 192), "stage_2": (8, 8, 192), "pool": (192,)},
     RandomConv: {"conv_0": (16, 16, 16), "conv_1": (8, 8, 32), "conv_2": (8, 8, 32)},
 }
 
@@ -123,6 +138,46 @@ def test_quick_gradient_equals_jaxs_own(training, window):
     )
     for a, b in zip(mine, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_product_of_patches_equals_the_strided_convolution(training, window, stride):
+    rng = np.random.default_rng(0)
+    x, kernel = rng.standard_normal((3, 7, 6, 2), np.float32), rng.standard_normal((window, window, 2, 4), np.float32)
+    np.testing.assert_allclose(training["convolve_strided"](x, kernel, stride), convolution(x, kernel, stride), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_other_hardware_trains_the_same_layer(training, stride, monkeypatch):
+    x = pictures((8, 6, 3), 16)
+    layer = training["NormedConv"](4, 3, stride=stride)
+    params = drawn(layer, x)
+
+    def gradient():
+        return jax.grad(lambda params: jnp.sum(jnp.sin(layer.apply({"params": params}, x, mutable=["batch_stats"])[0])))(params)
+
+    here = gradient()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), here, gradient())
+
+
+@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name.startswith("mnist")])
+def test_the_script_writes_what_the_network_reads(training, name, tmp_path, monkeypatch):
+    """From an `.npz`, as where TFDS is not installed; and its facts say how."""
+    rng = np.random.default_rng(0)
+    arrays = {part: rng.integers(0, 256, (256, 28, 28, 1), dtype=np.uint8) for part in ("train", "test")}
+    labels = {f"{part}_labels": rng.integers(0, 10, 256).astype(np.uint8) for part in ("train", "test")}
+    np.savez(tmp_path / "data.npz", **arrays, **labels)
+    words = [name, "--data", str(tmp_path / "data.npz"), "--epochs", "1", "--seed", "7", "--out", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["train_features.py", *words])
+    training["main"]()
+    held = weights.read(tmp_path / f"{name}.safetensors")
+    assert held.facts | {"network": name, "data": "mnist", "seed": "7", "epochs": "1 of 1"} == held.facts
+    network = CLASSIFIERS[name]()
+    x = as_floats(jnp.asarray(arrays["test"]))
+    right = (np.argmax(applied(network, held.parameters, x)[1], axis=1) == labels["test_labels"]).mean()
+    assert float(held.facts["test_accuracy"]) == pytest.approx(right, abs=0.01)
 
 
 def test_whitening_leaves_patches_uncorrelated(training):

@@ -15,7 +15,7 @@ from otgan.costs import squared_l2
 from otgan.data import Form
 from otgan.models import Network
 from otgan.oracles import Players, make_family
-from otgan.oracles.drifting import drift, field, grouped, mean_distance
+from otgan.oracles.drifting import drift, field, flat, mean_distance
 from otgan.oracles.entropic import solve_entropic
 
 RNG = np.random.default_rng(0)
@@ -91,7 +91,7 @@ def solved(family):
 def test_the_loss_is_the_distance_to_targets_that_stay(encoder):
     family = family_of(encoder)
     held, info, players, clouds = solved(family)
-    groups = grouped(players.generator if encoder is None else encoder.apply(None, players.generator))
+    groups = flat((players.generator,) if encoder is None else encoder.apply(None, players.generator))
     assert len(held.targets) == len(groups)
     expected = sum(np.mean(((y - t) / s) ** 2) for y, t, s in zip(groups, held.targets, held.scales, strict=True))
     loss, gradient = jax.value_and_grad(lambda points: family.loss(held, Players(points), clouds))(players.generator)

@@ -132,6 +132,16 @@ def test_scores_stand_beside_floor_and_fingerprint(tmp_path):
         assert words in text
 
 
+def test_a_score_by_the_features_of_the_training_says_so(tmp_path):
+    """On the first screen of a run; beside other runs with the name of the run that it is true of."""
+    said = {**score(3.25, metric="fid[x]"), "marks": ["the generator was trained on these features"]}
+    one, other = (read_run(run_folder(tmp_path / name, scores=[line]).path) for name, line in (("one", said), ("other", score(4.5))))
+    assert "floor 0.1, △ the generator was trained on these features" in " ".join(Page(render([one])).text)
+    together = " ".join(Page(render([one, other])).text)
+    assert "fid[x] of one: the generator was trained on these features" in together
+    assert "of other: the generator" not in together
+
+
 def test_a_diagnosis_has_its_tables_and_picture(tmp_path):
     folder = run_folder(tmp_path / "r")
     found = {"gradients": [{"lam": 0.5, "error": 0.0123456, "bound": float("nan")}], "stationarity": {"norm": "<i>"}, "batches": 3}
