@@ -192,7 +192,7 @@ def test_two_at_once_download_once(published, server, tmp_path, monkeypatch):
         time.sleep(0.5)
         return download(*words)
 
-    monkeypatch.setattr(inception, "download", slow)
+    monkeypatch.setattr("otgan.weights.published.download", slow)
     find = partial(inception.find, tmp_path / "cache", address=f"{server}/weights.pth", digest=digest(published))
     with ThreadPoolExecutor(2) as pool:
         first, second = (job.result() for job in [pool.submit(find), pool.submit(find)])
