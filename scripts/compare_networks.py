@@ -239,11 +239,11 @@ def compare(count: int, large: bool) -> None:
     x = np.array(prepare(random_images(SEED, (count, 32, 32, 3))))
     for name in ("dinov2-s", "dinov2-b", *(["dinov2-l"] if large else [])):
         module, state = NETWORKS[name], random_dinov2(NETWORKS[name], SEED)
-        parameters = dinov2.convert(through_a_file(state), name, module)
+        parameters = dinov2.convert(through_a_file(state), name)
         _print(f"{name}, 224 x 224", our_maps(module, parameters, x), their_dinov2(module, state, x))
     whole = scaled(random_images(SEED, (1, 518, 518, 3)))
     module, state = NETWORKS["dinov2-s"], random_dinov2(NETWORKS["dinov2-s"], SEED)
-    _print("dinov2-s, 518 x 518", our_maps(module, dinov2.convert(state, "dinov2-s", module), whole), their_dinov2(module, state, whole))
+    _print("dinov2-s, 518 x 518", our_maps(module, dinov2.convert(state, "dinov2-s"), whole), their_dinov2(module, state, whole))
     module, state = ResNet50(), random_resnet50(ResNet50(), SEED)
     _print("resnet50, 224 x 224", our_maps(module, resnet50.convert(through_a_file(state)), x), their_resnet50(module, state, x))
 
@@ -256,7 +256,7 @@ def write_fixture(path: Path) -> None:
         "resnet50": their_resnet50(TINY_RESNET, random_resnet50(TINY_RESNET, SEED), x),
     }
     arrays = {f"{network}.{name}": value for network, values in found.items() for name, value in values.items()}
-    np.savez_compressed(path, **arrays)
+    np.savez_compressed(path, **arrays)  # pyright: ignore[reportArgumentType] - no array is called allow_pickle
     print(f"{path}: {path.stat().st_size} bytes")
 
 

@@ -26,19 +26,19 @@ def file_name(network: str) -> str:
     return f"dinov2_vit{network[-1]}14_pretrain.pth"
 
 
-def convert(state: Mapping[str, np.ndarray], network: str, module: DinoV2) -> dict[str, Any]:
+def convert(state: Mapping[str, np.ndarray], network: str) -> dict[str, Any]:
     """Arrange PyTorch's arrays as the network's parameters, the learned scales multiplied into the layers before them.
 
     Args:
         state: the published file's arrays, by their names there.
-        network: otgan's name of it, for sentences.
-        module: which they are for.
+        network: otgan's name of the one that they are for.
 
     Raises:
         UserError: arrays are missing, left over, or of another shape; the first few are named.
     """
+    module = NETWORKS[network]
     state = {name: value for name, value in state.items() if name != MASK}
-    require(state, expected_shapes(module), f"{network}, without registers,", file_name(network))
+    require(state, expected_shapes(module), f"{network} without registers", file_name(network))
     kernel, bias = state["patch_embed.proj.weight"].transpose(2, 3, 1, 0), state["patch_embed.proj.bias"]
     return {
         "cls_token": state["cls_token"].astype(np.float32),
@@ -84,8 +84,7 @@ def expected_shapes(module: DinoV2) -> dict[str, tuple[int, ...]]:
 def _published(network: str) -> Published:
     file = file_name(network)
     address = f"https://dl.fbaipublicfiles.com/dinov2/{file.removesuffix('_pretrain.pth')}/{file}"
-    converted = partial(convert, network=network, module=NETWORKS[network])
-    return Published(network, network, file, address, DIGESTS[network], f"{network}.safetensors", converted)
+    return Published(network, network, file, address, DIGESTS[network], f"{network}.safetensors", partial(convert, network=network))
 
 
 PUBLISHED = {network: _published(network) for network in NETWORKS}

@@ -1,5 +1,7 @@
 """DINOv2 and ResNet-50 against transformers', tiny and of random weights; `scripts/compare_networks.py --fixture` wrote its outputs."""
 
+from unittest import mock
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +21,8 @@ TINY = {"dinov2": networks.TINY_DINO, "resnet50": networks.TINY_RESNET}
 
 @pytest.fixture(scope="module")
 def parameters():
-    dino = dinov2_weights.convert(networks.random_dinov2(networks.TINY_DINO, networks.SEED), "dinov2-s", networks.TINY_DINO)
+    with mock.patch.dict(NETWORKS, tiny=networks.TINY_DINO):
+        dino = dinov2_weights.convert(networks.random_dinov2(networks.TINY_DINO, networks.SEED), "tiny")
     resnet = resnet50_weights.convert(networks.random_resnet50(networks.TINY_RESNET, networks.SEED), networks.TINY_RESNET)
     return {"dinov2": dino, "resnet50": resnet}
 
@@ -93,7 +96,7 @@ def test_positions_of_another_grid_keep_the_class_tokens_and_what_is_constant():
 
 
 def test_positions_are_sampled_by_the_step_of_a_grid_larger_by_a_tenth():
-    """Of 4 positions 2 are asked for: the first lies at 4 / 2.1 / 2 - 1/2 = 0.452 of a line that is 1 in its first place and 0 elsewhere."""
+    """Of 4 positions 2 are asked for: the first lies at 4 / 2.1 / 2 - 1/2 = 0.452, on a line that is 1 at 0 and beyond, and 0 elsewhere."""
     embeddings = np.zeros((1, 17, 1), np.float32)
     embeddings[0, 1:5] = 1  # the first row
     t = 2 / 2.1 - 0.5
