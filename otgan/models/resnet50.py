@@ -22,11 +22,11 @@ class Outputs(NamedTuple):
 
     Attributes:
         features: the mean of the last stage over its positions.
-        logits: of the classes; None of weights that know none.
+        logits: of the classes.
     """
 
     features: Float[Array, "n 2048"]
-    logits: Float[Array, "n classes"] | None
+    logits: Float[Array, "n classes"]
 
 
 class ResNet50(nn.Module):
@@ -46,17 +46,18 @@ class ResNet50(nn.Module):
     width: int = 64
     blocks: tuple[int, ...] = (3, 4, 6, 3)
 
-    def __call__(self, x: Float[Array, "n h w 3"]) -> Outputs:
-        """Apply to images with ImageNet's mean and deviation."""
-        return self._look(x)[1]
+    def __call__(self, x: Float[Array, "n h w 3"]) -> Outputs | Float[Array, "n 2048"]:
+        """Apply to images with ImageNet's mean and deviation; without a classifier there are features alone."""
+        found = self._look(x)
+        return Outputs(found["pool"], found["logits"]) if self.classes else found["pool"]
 
     def maps(self, x: Float[Array, "n h w 3"]) -> dict[str, Array]:
         """The activations of `layers`: the stages' as n h w c, at a quarter, 1/8, 1/16 and 1/32 of the image's sides, and the features."""
-        found, outputs = self._look(x)
-        return {name: found.get(name, outputs.features) for name in self.layers}
+        found = self._look(x)
+        return {name: found[name] for name in self.layers}
 
     @nn.compact
-    def _look(self, x: Float[Array, "n h w 3"]) -> tuple[dict[str, Array], Outputs]:
+    def _look(self, x: Float[Array, "n h w 3"]) -> dict[str, Array]:
         x = nn.relu(_convolution(self.width, 7, 2, "conv1")(x))
         x = nn.max_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)))  # pyright: ignore[reportArgumentType] - it takes pairs as well
         found = {}
@@ -64,10 +65,10 @@ class ResNet50(nn.Module):
             for j in range(count):
                 x = Bottleneck(self.width * 2**i, 2 if i and j == 0 else 1, name=f"layer{i + 1}_{j}")(x)
             found[f"stage_{i + 1}"] = x
-        features = jnp.mean(x, axis=(1, 2))
-        if not self.classes:
-            return found, Outputs(features, None)
-        return found, Outputs(features, nn.Dense(self.classes, precision=lax.Precision.HIGHEST, name="fc")(features))
+        found["pool"] = jnp.mean(x, axis=(1, 2))
+        if self.classes:
+            found["logits"] = nn.Dense(self.classes, precision=lax.Precision.HIGHEST, name="fc")(found["pool"])
+        return found
 
 
 class Bottleneck(nn.Module):
