@@ -5,11 +5,13 @@
 | `mnist-lenet` | 28 x 28 grey; of stacked digits each channel, its margin cut off | the layer before the classes |
 | `cifar10-resnet` | 32 x 32 colour | the layer before the classes |
 | `inception` | any, resized to 299 x 299, grey repeated | pool3 of the Inception-v3 of Heusel et al. (2017) |
+| `dinov2-s`, `-b`, `-l` | any, resized to 224 x 224, grey repeated | the normalised class token of DINOv2's ViT-S/14, B/14, L/14 |
+| `resnet50` | the same | the mean of the last stage over its positions |
 | `random` | any | of a network that stays as it was drawn |
 | `pixels`, `points` | any | the values themselves, pixels in [-1, 1] |
 
 A distance carries the name of what it was measured by, as in `fid[mnist-lenet]`; the plain name `fid` is the Inception's alone,
-and only with the published weights.
+and only with the published weights. So are those of DINOv2 and ResNet-50; with other weights they carry their hash.
 """
 
 from __future__ import annotations
@@ -32,14 +34,16 @@ from jaxtyping import Float, Shaped
 from otgan import weights
 from otgan.data.digits import MARGIN
 from otgan.errors import UserError
+from otgan.models import dinov2, imagenet
 from otgan.models.classifiers import LeNet, RandomConv, ResNet, random_parameters
 from otgan.models.inception import SIDE, Inception
 from otgan.models.resize import Convention, resize
-from otgan.weights.catalog import EMBEDDED, embedded, inception_folder
+from otgan.models.resnet50 import ResNet50
+from otgan.weights.catalog import EMBEDDED, IMAGENET, embedded, find, identity, scored_name
+from otgan.weights.catalog import PUBLISHED as FETCHED
 from otgan.weights.inception import DIGEST as PUBLISHED
-from otgan.weights.inception import find as find_inception
 
-NAMES = ("inception", *EMBEDDED, "random", "pixels", "points")
+NAMES = ("inception", *EMBEDDED, *IMAGENET, "random", "pixels", "points")
 RANDOM_SEED = 1904
 DIGIT, COLOUR = LeNet.shape, ResNet.shape
 STACK = (DIGIT[0] + 2 * MARGIN, DIGIT[1] + 2 * MARGIN, 3)
@@ -105,8 +109,8 @@ def make_features(name: str, shape: tuple[int, ...], convention: Convention = "t
             return Features(name, "none", "x / 127.5 - 1", math.prod(shape), False, lambda x: (_unit(x).reshape(len(x), -1), None))
         case "random":
             return _random(shape)
-        case "inception":
-            return _network(name, find_inception(inception_folder(), show=_in_words(show)), shape, convention)
+        case _ if name in FETCHED:
+            return _network(name, find(name, _in_words(name, show)), shape, convention)
         case _ if name in EMBEDDED:
             return _network(name, embedded(name), shape, convention)
         case _ if Path(name).suffix == ".safetensors":
@@ -115,8 +119,8 @@ def make_features(name: str, shape: tuple[int, ...], convention: Convention = "t
     raise UserError(f"there are no features {name!r}: choose {', '.join(NAMES)}, or the path of a .safetensors file")
 
 
-def _in_words(show: Show) -> Callable[[int, int], None]:
-    return lambda done, total: show(f"downloading the Inception's weights, {done >> 20} of {total >> 20} MiB")
+def _in_words(name: str, show: Show) -> Callable[[int, int], None]:
+    return lambda done, total: show(f"downloading the weights of {FETCHED[name].title}, {done >> 20} of {total >> 20} MiB")
 
 
 def _network(name: str, read: weights.Weights, shape: tuple[int, ...], convention: Convention) -> Features:
@@ -131,10 +135,12 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
             published = read.facts.get("source_sha256") == PUBLISHED
             shown = name if published else f"inception-{read.digest[:8]}"
             return _classifier(shown, Inception(), read, shape, words, partial(_for_inception, convention=convention))
+        case _ if name in IMAGENET:
+            return _of_imagenet(name, read, shape)
     if name in ("mnist-lenet", "cifar10-resnet"):
         wanted = {"mnist-lenet": "28 x 28 grey images and stacked digits", "cifar10-resnet": "32 x 32 colour images"}[name]
         raise UserError(f"{name} reads {wanted}, not images of shape {shape}: choose inception, random or pixels")
-    raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join(('inception', *EMBEDDED))}")
+    raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join((*FETCHED, *EMBEDDED))}")
 
 
 def _classifier(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...], words: str, prepare: Callable) -> Features:
@@ -148,6 +154,23 @@ def _classifier(name: str, module: Any, read: weights.Weights, shape: tuple[int,
 
     dimension = _dimension(look, parameters, shape)
     return Features(name, read.digest[:12], words, dimension, True, partial(look, parameters))
+
+
+def _of_imagenet(name: str, read: weights.Weights, shape: tuple[int, ...]) -> Features:
+    """Features, and class probabilities if there is a classifier, of a network that looks at pictures as ImageNet's are shown."""
+    if shape[-1] not in (1, 3):
+        raise UserError(f"{name} reads grey images and images in three colours, not of {shape[-1]} channels: choose random or pixels")
+    module: Any = dinov2.NETWORKS[name] if name in dinov2.NETWORKS else ResNet50(classes=1000 if "fc" in read.parameters else 0)
+    parameters = {"params": read.parameters}
+
+    @jax.jit
+    def look(parameters: Any, x: Array) -> tuple[Array, Array | None]:
+        found = module.apply(parameters, imagenet.prepare(x))
+        return (found[0], jax.nn.softmax(found[1])[:, None]) if isinstance(found, tuple) else (found, None)
+
+    words = imagenet.WORDS + (", grey repeated" if shape[-1] == 1 else "")
+    dimension = _dimension(look, parameters, shape)
+    return Features(scored_name(read), identity(read), words, dimension, "fc" in read.parameters, partial(look, parameters))
 
 
 def _lenet(read: weights.Weights, shape: tuple[int, ...]) -> Features:

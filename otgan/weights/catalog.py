@@ -33,9 +33,6 @@ def folder() -> Path:
     return cache.folder() / "weights"
 
 
-inception_folder = folder
-
-
 def find(network: str, show: Show | None = None) -> Weights:
     """The weights of one of `PUBLISHED`, downloaded if they are not there yet.
 
@@ -87,9 +84,3 @@ def import_network(file: Path, network: str, output: Path | None) -> tuple[Path,
     place = output or folder() / entry.kept
     digest = entry.digest if network == inception.PUBLISHED.network else None
     return place, published.import_file(entry, file, place, digest=digest)
-
-
-def import_inception(file: Path, output: Path | None) -> tuple[Path, str]:
-    """As `import_network`, of the Inception; with the hash."""
-    place, found = import_network(file, "inception", output)
-    return place, found.digest
