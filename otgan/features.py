@@ -5,11 +5,14 @@
 | `mnist-lenet`, `mnist-allconv` | 28 x 28 grey; of stacked digits each channel, its margin cut off | the layer before the classes |
 | `cifar10-resnet` | 32 x 32 colour | the layer before the classes |
 | `inception` | any, resized to 299 x 299, grey repeated | pool3 of the Inception-v3 of Heusel et al. (2017) |
+| `dinov2-s`, `-b`, `-l` | any, resized to 224 x 224, grey repeated | the normalised class token of DINOv2's ViT-S/14, B/14, L/14 |
+| `resnet50` | the same | the mean of the last stage over its positions |
 | `random` | any | of a network that stays as it was drawn |
 | `pixels`, `points` | any | the values themselves, pixels in [-1, 1] |
 
 A distance carries the name of what it was measured by, as in `fid[mnist-lenet]`; the plain name `fid` is the Inception's alone,
-and only with the published weights. A cost looks at the networks' inner layers too: `otgan.groups`.
+and only with the published weights. So are those of DINOv2 and ResNet-50; with other weights they carry their hash. A cost looks at the
+networks' inner layers too: `otgan.groups`.
 """
 
 from __future__ import annotations
@@ -32,14 +35,16 @@ from jaxtyping import Float, Shaped
 from otgan import weights
 from otgan.data.digits import MARGIN
 from otgan.errors import UserError
+from otgan.models import dinov2, imagenet
 from otgan.models.classifiers import CLASSIFIERS, LeNet, RandomConv, ResNet, random_parameters
 from otgan.models.inception import SIDE, Inception
 from otgan.models.resize import Convention, resize
-from otgan.weights.catalog import EMBEDDED, embedded, inception_folder
+from otgan.models.resnet50 import ResNet50
+from otgan.weights.catalog import EMBEDDED, IMAGENET, embedded, find, identity, scored_name
+from otgan.weights.catalog import PUBLISHED as FETCHED
 from otgan.weights.inception import DIGEST as PUBLISHED
-from otgan.weights.inception import find as find_inception
 
-NETWORKS = ("inception", *EMBEDDED, "random")
+NETWORKS = ("inception", *EMBEDDED, *IMAGENET, "random")
 NAMES = (*NETWORKS, "pixels", "points")
 RANDOM_SEED = 1904
 DIGITS_OF_HASH = 12  # of weights, in protocols
@@ -156,8 +161,8 @@ def find_network(name: str, shape: tuple[int, ...], convention: Convention = "tf
     match name:
         case "random":
             return _random(shape)
-        case "inception":
-            return _network(name, find_inception(inception_folder(), show=_in_words(show)), shape, convention)
+        case _ if name in FETCHED:
+            return _network(name, find(name, _in_words(name, show)), shape, convention)
         case _ if name in EMBEDDED:
             return _network(name, embedded(name), shape, convention)
         case _ if Path(name).suffix == ".safetensors":
@@ -166,8 +171,8 @@ def find_network(name: str, shape: tuple[int, ...], convention: Convention = "tf
     raise UserError(f"there are no features {name!r}: choose {', '.join(NAMES)}, or the path of a .safetensors file")
 
 
-def _in_words(show: Show) -> Callable[[int, int], None]:
-    return lambda done, total: show(f"downloading the Inception's weights, {done >> 20} of {total >> 20} MiB")
+def _in_words(name: str, show: Show) -> Callable[[int, int], None]:
+    return lambda done, total: show(f"downloading the weights of {FETCHED[name].title}, {done >> 20} of {total >> 20} MiB")
 
 
 def _network(name: str, read: weights.Weights, shape: tuple[int, ...], convention: Convention) -> Frozen:
@@ -185,7 +190,9 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
         published = read.facts.get("source_sha256") == PUBLISHED
         shown = name if published else f"inception-{read.digest[:8]}"
         return _frozen(shown, Inception(), read, shape, words, partial(_for_inception, convention=convention))
-    raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join(('inception', *CLASSIFIERS))}")
+    if name in IMAGENET:
+        return _of_imagenet(name, read, shape)
+    raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join((*FETCHED, *CLASSIFIERS))}")
 
 
 def _frozen(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...], words: str, prepare: Callable[[Array], Array]) -> Frozen:
@@ -202,6 +209,15 @@ def _frozen(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...
     layers = tuple(getattr(module, "layers", ()))
     frozen = Frozen(name, read.digest[:DIGITS_OF_HASH], words, layers, False, parameters, look, maps)
     return replace(frozen, classifies=_looks(frozen, shape)[1] is not None)
+
+
+def _of_imagenet(name: str, read: weights.Weights, shape: tuple[int, ...]) -> Frozen:
+    """A network that looks at pictures as ImageNet's are shown."""
+    if shape[-1] not in (1, 3):
+        raise UserError(f"{name} reads grey images and images in three colours, not of {shape[-1]} channels: choose random or pixels")
+    module: Any = dinov2.NETWORKS[name] if name in dinov2.NETWORKS else ResNet50(classes=1000 if "fc" in read.parameters else 0)
+    words = imagenet.WORDS + (", grey repeated" if shape[-1] == 1 else "")
+    return replace(_frozen(scored_name(read), module, read, shape, words, imagenet.prepare), digest=identity(read))
 
 
 def _stacked(digits: Frozen) -> Frozen:

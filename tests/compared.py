@@ -1,10 +1,19 @@
-"""`scripts/compare_inception.py` as a module: the seeded random weights and pictures on which Inception is compared with pytorch-fid."""
+"""Scripts as modules: the seeded random weights and pictures on which networks are compared with other libraries'."""
 
 import importlib.util
+import sys
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-_spec = importlib.util.spec_from_file_location("compare_inception", REPOSITORY / "scripts/compare_inception.py")
-script = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(script)
+
+def _load(name):
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / f"scripts/{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for the module of a class
+    spec.loader.exec_module(module)
+    return module
+
+
+script = _load("compare_inception")
+networks = _load("compare_networks")

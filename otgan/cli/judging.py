@@ -15,6 +15,8 @@ from otgan.config import Cost
 from otgan.console import Steps, compared_marks, compared_table, print_scores
 from otgan.errors import UserError
 
+WEIGHTS = ("inception", "dinov2-s", "dinov2-b", "dinov2-l", "resnet50")  # networks of published weights; their catalogue imports JAX
+
 SENTENCES = {  # of `eval`'s flags
     "fid": "Frechet distance, and its value extrapolated to infinitely many samples.",
     "kid": "Kernel distance: unbiased squared MMD with a cubic kernel.",
@@ -40,8 +42,9 @@ def _measures(command: Callable) -> Callable:
     "--features",
     metavar="NAME|FILE",
     show_default="a network trained on these data that the run was not trained on, else random; points are their own",
-    help=f"inception, {', '.join(Cost.TRAINED)}, random, pixels, points, or a .safetensors file.",
+    help=f"{', '.join((*WEIGHTS, *Cost.TRAINED))}, random, pixels, points, or a .safetensors file.",
 )
+@click.option("--fd", metavar="NAME|FILE", help="The Frechet distance on these features: --fid --features NAME.")
 @click.option("--samples", type=click.IntRange(2, 1_000_000), metavar="N", show_default="10,000", help="Generated examples, for each seed.")
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", help="The real examples to compare with.")
 @click.option("--seeds", type=click.IntRange(1), metavar="K", default=1, help="Sets of samples, whose spread is shown.")
@@ -58,7 +61,7 @@ def _measures(command: Callable) -> Callable:
 @click.option("--out", type=PATH, metavar="DIR", show_default="RUN/eval; none for files", help="Folder of scores.jsonl and pictures.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON lines, with their protocols.")
 @with_data_dir
-def eval_(subject: Path | None, as_json: bool, **options: Any) -> None:
+def eval_(subject: Path | None, as_json: bool, fd: str | None, **options: Any) -> None:
     """Judge a run, an .npz of images or a folder of images.
 
     RUN is the run at work last, by default. Without a measure: --fid for images, --wasserstein and --modes for points. Every score carries
@@ -67,6 +70,10 @@ def eval_(subject: Path | None, as_json: bool, **options: Any) -> None:
     from otgan.evaluation.command import Order, evaluate
 
     flags: Any = tuple(flag for flag in SENTENCES if options.pop(f"flag_{flag}"))
+    if fd and options["features"] not in (None, fd):
+        raise UserError(f"--fd {fd} and --features {options['features']} name different features: judge by one after the other")
+    if fd:
+        flags, options["features"] = ("fid", *(flag for flag in flags if flag != "fid")), fd
     quantize, checkpoint = options.pop("quantize"), options.pop("checkpoint")
     console = terminal()
     with Steps(console, quiet=as_json) as steps:
@@ -114,7 +121,7 @@ def scores(runs: tuple[Path, ...], as_json: bool) -> None:
 
 @main.group()
 def weights() -> None:
-    """The weights of feature networks: what there is, and how to bring the Inception's where there is no network."""
+    """The weights of feature networks: what there is, and how to bring published ones where there is no connection."""
 
 
 @weights.command("list")
@@ -128,10 +135,17 @@ def weights_list() -> None:
 
 @weights.command("import")
 @click.argument("file", metavar="FILE", type=PATH)
+@click.option("--network", type=click.Choice(WEIGHTS), default="inception", help="Whose weights FILE holds.")
 @click.option("-o", "--output", type=PATH, metavar="FILE", show_default="the cache", help="Where to write the .safetensors file.")
-def weights_import(file: Path, output: Path | None) -> None:
-    """Convert pytorch-fid's published Inception weights (pt_inception-2015-12-05-6726825d.pth). Nothing in FILE is run."""
-    from otgan.weights.catalog import import_inception
+def weights_import(file: Path, network: str, output: Path | None) -> None:
+    """Convert published weights: a .safetensors file or a state dict of PyTorch, nothing in which is run.
 
-    place, digest = import_inception(file, output)
-    click.echo(f"inception, {digest[:12]}, in {place}")
+    Of the Inception it is pytorch-fid's pt_inception-2015-12-05-6726825d.pth alone. Of dinov2-* it is the official file
+    (dinov2_vitb14_pretrain.pth) or timm's, of resnet50 any in torchvision's layout: supervised, MoCo v2, SwAV.
+    """
+    from otgan.weights.catalog import IMAGENET, import_network, scored_name
+
+    place, found = import_network(file, network, output)
+    click.echo(f"{network}, {found.digest[:12]}, in {place}")
+    if network in IMAGENET and (name := scored_name(found)) != network:
+        click.echo(f"These are not the weights published as {IMAGENET[network].file}: scores carry the name {name}.")

@@ -12,7 +12,7 @@ are then all there is, and the only rounding is one of every parameter to float3
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -118,28 +118,32 @@ def _block_e(name: str, pool: Pool) -> Fork:
     return Fork(f"{name}.branch", (Conv("1x1", 320), single, double, _chain(pool, Conv("_pool", 192))))
 
 
-NETWORK = _chain(
-    Conv("Conv2d_1a_3x3", 32, (3, 3), 2),
-    Conv("Conv2d_2a_3x3", 32, (3, 3)),
-    Crop(),
-    Conv("Conv2d_2b_3x3", 64, (3, 3)),
-    HALVE,
-    Conv("Conv2d_3b_1x1", 80),
-    Conv("Conv2d_4a_3x3", 192, (3, 3)),
-    Crop(),
-    HALVE,
-    _block_a("Mixed_5b", 32),
-    _block_a("Mixed_5c", 64),
-    _block_a("Mixed_5d", 64),
-    _block_b("Mixed_6a"),
-    _block_c("Mixed_6b", 128),
-    _block_c("Mixed_6c", 160),
-    _block_c("Mixed_6d", 160),
-    _block_c("Mixed_6e", 192),
-    _block_d("Mixed_7a"),
-    _block_e("Mixed_7b", Pool("average")),
-    _block_e("Mixed_7c", Pool("max")),
-)
+STAGES = {
+    "block_64": _chain(
+        Conv("Conv2d_1a_3x3", 32, (3, 3), 2),
+        Conv("Conv2d_2a_3x3", 32, (3, 3)),
+        Crop(),
+        Conv("Conv2d_2b_3x3", 64, (3, 3)),
+        HALVE,
+    ),
+    "block_192": _chain(Conv("Conv2d_3b_1x1", 80), Conv("Conv2d_4a_3x3", 192, (3, 3)), Crop(), HALVE),
+    "block_768": _chain(
+        _block_a("Mixed_5b", 32),
+        _block_a("Mixed_5c", 64),
+        _block_a("Mixed_5d", 64),
+        _block_b("Mixed_6a"),
+        _block_c("Mixed_6b", 128),
+        _block_c("Mixed_6c", 160),
+        _block_c("Mixed_6d", 160),
+        _block_c("Mixed_6e", 192),
+    ),
+    "block_2048": _chain(
+        _block_d("Mixed_7a"),
+        _block_e("Mixed_7b", Pool("average")),
+        _block_e("Mixed_7c", Pool("max")),
+    ),
+}
+"""One after the other, named by the channels that come out, as the layers that FID is also computed on."""
 
 
 class Inception(nn.Module):
@@ -151,15 +155,28 @@ class Inception(nn.Module):
         class_bias: whether the last layer adds its bias to the logits. Without it (torch-fidelity's `logits_unbiased`) their softmax is
             that of the literature's Inception Scores, because Salimans et al.'s own code multiplied pool3 by the kernel alone; with it
             (`logits` there, and in pytorch-fid's network as a whole) they are the network's own classification.
+        layers: those that `maps` returns, in order of depth.
     """
 
+    layers: ClassVar[tuple[str, ...]] = ("block_64", "block_192", "block_768", "pool")
     class_bias: bool = False
 
-    @nn.compact
     def __call__(self, x: Float[Array, "n 299 299 3"]) -> Outputs:
         """Apply to pictures in [-1, 1]: byte / 127.5 - 1 with pytorch-fid, (byte - 128) / 128 in TensorFlow's graph."""
-        pool3 = jnp.mean(_apply(NETWORK, x), axis=(1, 2))
-        return Outputs(pool3, _Classifier(self.class_bias, name="fc")(pool3))
+        return self._look(x)[1]
+
+    def maps(self, x: Float[Array, "n 299 299 3"]) -> dict[str, Array]:
+        """The activations of `layers`: 73 x 73, 35 x 35 and 17 x 17 positions of so many channels, and pool3."""
+        found, outputs = self._look(x)
+        return {name: found.get(name, outputs.pool3) for name in self.layers}
+
+    @nn.compact
+    def _look(self, x: Float[Array, "n 299 299 3"]) -> tuple[dict[str, Array], Outputs]:
+        found = {}
+        for name, stage in STAGES.items():
+            x = found[name] = _apply(stage, x)
+        pool3 = jnp.mean(x, axis=(1, 2))
+        return found, Outputs(pool3, _Classifier(self.class_bias, name="fc")(pool3))
 
 
 class _Classifier(nn.Module):

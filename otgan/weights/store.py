@@ -35,10 +35,10 @@ class Weights(NamedTuple):
 
 def write(path: Path, parameters: Mapping[str, Any], facts: Mapping[str, str]) -> None:
     """Save parameters, in the types that they have; the file appears whole or not at all, and equal contents give equal files."""
-    flat = {name: np.ascontiguousarray(value) for name, value in _flat(parameters)}
+    arrays = {name: np.ascontiguousarray(value) for name, value in flat(parameters)}
     temporary = path.with_name(path.name + ".new")
     # As one entry, because safetensors writes several in an order that changes from process to process.
-    temporary.write_bytes(save(flat, metadata={FACTS: json.dumps(dict(facts), sort_keys=True)}))
+    temporary.write_bytes(save(arrays, metadata={FACTS: json.dumps(dict(facts), sort_keys=True)}))
     temporary.replace(path)
 
 
@@ -53,12 +53,12 @@ def read(path: Path) -> Weights:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             facts = from_json(metadata[FACTS]) if FACTS in metadata else metadata
-            flat = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118 - not a dict
+            arrays = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118 - not a dict
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a .safetensors file of weights") from None
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"{path} holds no weights that can be read ({error})".splitlines()[0]) from None
-    return Weights(_nested(flat), facts, digest)
+    return Weights(_nested(arrays), facts, digest)
 
 
 def sha256(path: Path) -> str:
@@ -67,17 +67,18 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """Nested arrays with the names that they have in the file."""
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}{SEPARATOR}")
+            yield from flat(value, f"{prefix}{name}{SEPARATOR}")
         else:
             yield f"{prefix}{name}", np.asarray(value)
 
 
-def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
-    for name, value in flat.items():
+    for name, value in arrays.items():
         *parents, last = name.split(SEPARATOR)
         branch = tree
         for parent in parents:

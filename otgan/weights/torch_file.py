@@ -2,7 +2,8 @@
 
 Such a file is a pickle, and unpickling may call anything that the pickle names. Here it may name the few things of which a state dict
 consists and nothing else, none of which does more than take note of its arguments or can itself be changed by the pickle. The numbers
-lie beside the pickle, as "storages" that several tensors may share. Both forms of file are read:
+lie beside the pickle, as "storages" that several tensors may share. A checkpoint of training, that is a dictionary which holds a state dict
+beside the epoch and the optimiser's tensors, is read for that state dict. Both forms of file are read:
 
 - zip, since PyTorch 1.6: entries `NAME/data.pkl`, `NAME/data/KEY` for every storage, and in newer files `NAME/byteorder`;
 - legacy: four pickles (a magic number, a version, facts about the machine, the state dict), a pickled list of storage keys, and for each of
@@ -27,6 +28,7 @@ from otgan.errors import UserError
 
 MAGIC = 0x1950A86A20F9469CFC6C  # of the legacy form
 LEGACY_VERSION = 1001
+WRAPPERS = ("state_dict", "model")  # under which checkpoints of training keep the state dict
 
 DTYPES = {
     "FloatStorage": np.dtype(np.float32),
@@ -99,7 +101,15 @@ NAMES: dict[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
-    """Makes an `OrderedDict` of `_Tensor`s, and nothing else."""
+    """Makes dictionaries of `_Tensor`s and of plain values, and nothing else.
+
+    Attributes:
+        storages: those named so far, by key.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        super().__init__(file)
+        self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         """Give what a pickle names."""
@@ -112,7 +122,8 @@ class _Unpickler(pickle.Unpickler):
         kind, dtype, key, _, count, *view = pid
         if kind != "storage" or dtype not in DTYPES or any(view):
             raise pickle.UnpicklingError(f"it holds a {kind} of an unknown form")
-        return _Storage(str(key), DTYPES[dtype], int(count))
+        storage = self.storages[str(key)] = _Storage(str(key), DTYPES[dtype], int(count))
+        return storage
 
 
 def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
@@ -131,9 +142,9 @@ def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
     if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != LEGACY_VERSION:
         raise ValueError("it is neither of PyTorch's forms")
     _Unpickler(file).load()  # sizes of C's types on the machine that wrote it, which the elements do not depend on
-    tensors = _tensors(_Unpickler(file).load())
-    expected = _storages(tensors)
-    storages = {key: _read_storage(file, expected[key]) for key in _Unpickler(file).load()}
+    loading = _Unpickler(file)
+    tensors = _tensors(loading.load())
+    storages = {key: _read_storage(file, loading.storages[key]) for key in _Unpickler(file).load()}
     return {name: _view(tensor, storages) for name, tensor in tensors.items()}
 
 
@@ -144,6 +155,9 @@ def _read_storage(file: IO[bytes], storage: _Storage) -> np.ndarray:
 
 
 def _tensors(loaded: Any) -> dict[str, _Tensor]:
+    """A state dict's, or those of the one that a checkpoint holds."""
+    if isinstance(loaded, Mapping):
+        loaded = next((loaded[name] for name in WRAPPERS if isinstance(loaded.get(name), Mapping)), loaded)
     if not isinstance(loaded, Mapping) or not all(isinstance(name, str) and isinstance(value, _Tensor) for name, value in loaded.items()):
         raise ValueError("it is not a dictionary of named tensors")
     return dict(loaded)

@@ -1,14 +1,9 @@
 """Conversion, import and the cache, with seeded random weights in the place of the published ones."""
 
 import hashlib
-import pickle
 import shutil
-import sys
 import threading
 import time
-import types
-import zipfile
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 from compared import REPOSITORY, script
+from saved import save
 
 from otgan.errors import UserError
 from otgan.weights import inception, store
@@ -33,39 +29,6 @@ def published(state, tmp_path_factory):
     path = tmp_path_factory.mktemp("published") / "weights.pth"
     save(path, state)
     return path
-
-
-def save(path, state):
-    """Write PyTorch's zip form without it, by stand-ins for what its pickles name."""
-    utils, torch = types.ModuleType("torch._utils"), types.ModuleType("torch")
-    exec("def _rebuild_tensor_v2(*_): pass", utils.__dict__)
-    exec("class FloatStorage: pass", torch.__dict__)
-    rebuild, storage = utils._rebuild_tensor_v2, torch.FloatStorage
-    rebuild.__module__, storage.__module__ = "torch._utils", "torch"
-
-    class Tensor:
-        def __init__(self, key, value):
-            strides = tuple(step // value.itemsize for step in value.strides)
-            self.arguments = Key(key, value.size), 0, value.shape, strides, False, OrderedDict()
-
-        def __reduce__(self):
-            return rebuild, self.arguments
-
-    class Key:
-        def __init__(self, key, count):
-            self.pid = "storage", storage, key, "cpu", count
-
-    class Pickler(pickle.Pickler):
-        def persistent_id(self, obj):
-            return obj.pid if isinstance(obj, Key) else None
-
-    with zipfile.ZipFile(path, "w") as archive, pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "torch", torch)
-        patch.setitem(sys.modules, "torch._utils", utils)
-        with archive.open("weights/data.pkl", "w") as file:
-            Pickler(file, 2).dump(OrderedDict((name, Tensor(str(i), value)) for i, (name, value) in enumerate(state.items())))
-        for i, value in enumerate(state.values()):
-            archive.writestr(f"weights/data/{i}", value.tobytes())
 
 
 def digest(path):
@@ -192,7 +155,7 @@ def test_two_at_once_download_once(published, server, tmp_path, monkeypatch):
         time.sleep(0.5)
         return download(*words)
 
-    monkeypatch.setattr(inception, "download", slow)
+    monkeypatch.setattr("otgan.weights.published.download", slow)
     find = partial(inception.find, tmp_path / "cache", address=f"{server}/weights.pth", digest=digest(published))
     with ThreadPoolExecutor(2) as pool:
         first, second = (job.result() for job in [pool.submit(find), pool.submit(find)])

@@ -7,6 +7,17 @@ state = OrderedDict(a=a, t=a.t(), part=a[1:3, 2:5], s=torch.tensor(7), h=torch.o
 state._metadata = OrderedDict(version=1)
 torch.save(state, "state_zip.pth")
 torch.save(state, "state_legacy.pth", _use_new_zipfile_serialization=False)
+
+weight = torch.nn.Parameter(torch.arange(6.0).reshape(2, 3))
+optimizer = torch.optim.SGD([weight], lr=0.03, momentum=0.9, weight_decay=1e-4)
+(weight**2).sum().backward()
+optimizer.step()
+state = OrderedDict({"module.encoder_q.conv1.weight": torch.arange(6.0).reshape(2, 3)})
+state["module.queue_ptr"] = torch.zeros(1, dtype=torch.long)
+state._metadata = OrderedDict(version=1)
+checkpoint = {"epoch": 200, "arch": "resnet50", "state_dict": state, "optimizer": optimizer.state_dict()}
+torch.save(checkpoint, "checkpoint_zip.pth")
+torch.save(checkpoint, "checkpoint_legacy.pth", _use_new_zipfile_serialization=False)
 """
 
 import os
@@ -24,6 +35,7 @@ from otgan.weights import torch_file
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 FORMS = [FIXTURES / "state_zip.pth", FIXTURES / "state_legacy.pth"]
+CHECKPOINTS = [FIXTURES / "checkpoint_zip.pth", FIXTURES / "checkpoint_legacy.pth"]
 A = np.arange(24, dtype=np.float32).reshape(4, 6)
 STATE = {
     "a": A,
@@ -134,6 +146,28 @@ def test_what_a_pickle_names_cannot_be_changed(tmp_path, named, state):
         torch_file.read(zipped(tmp_path / "evil.pth", b"\x80\x02" + named + state + b"b."))
     assert not any(hasattr(value, "moved") for value in torch_file.NAMES.values())
     assert_state(torch_file.read(FORMS[0]))
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=["zip", "legacy"])
+def test_reads_the_state_dict_of_a_checkpoint_of_training(path):
+    found = torch_file.read(path)
+    assert list(found) == ["module.encoder_q.conv1.weight", "module.queue_ptr"]
+    np.testing.assert_array_equal(found["module.encoder_q.conv1.weight"], np.arange(6, dtype=np.float32).reshape(2, 3))
+    np.testing.assert_array_equal(found["module.queue_ptr"], np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("form", [zipped, legacy])
+def test_refuses_to_call_anything_that_lies_beside_a_state_dict(tmp_path, form):
+    evil = form(tmp_path / "evil.pth", pickle.dumps({"state_dict": {}, "optimizer": Call(os.system, f"touch {tmp_path / 'called'}")}, 2))
+    with pytest.raises(UserError, match=rf"asks for {os.system.__module__}\.system"):
+        torch_file.read(evil)
+    assert not (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("form", [zipped, legacy])
+def test_refuses_a_checkpoint_whose_state_dict_holds_more_than_tensors(tmp_path, form):
+    with pytest.raises(UserError, match="not a dictionary of named tensors"):
+        torch_file.read(form(tmp_path / "odd.pth", pickle.dumps({"epoch": 3, "state_dict": {"lr": 0.1}}, 2)))
 
 
 @pytest.mark.parametrize("path", FORMS, ids=["zip", "legacy"])
