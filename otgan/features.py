@@ -5,6 +5,7 @@
 | `mnist-lenet` | 28 x 28 grey; of stacked digits each channel, its margin cut off | the layer before the classes |
 | `cifar10-resnet` | 32 x 32 colour | the layer before the classes |
 | `inception` | any, resized to 299 x 299, grey repeated | pool3 of the Inception-v3 of Heusel et al. (2017) |
+| a file of `otgan features train` | the shape that it was trained on | of its encoder |
 | `random` | any | of a network that stays as it was drawn |
 | `pixels`, `points` | any | the values themselves, pixels in [-1, 1] |
 
@@ -32,6 +33,7 @@ from jaxtyping import Float, Shaped
 from otgan import weights
 from otgan.data.digits import MARGIN
 from otgan.errors import UserError
+from otgan.models import encoders
 from otgan.models.classifiers import LeNet, RandomConv, ResNet, random_parameters
 from otgan.models.inception import SIDE, Inception
 from otgan.models.resize import Convention, resize
@@ -125,6 +127,8 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
             return _lenet(read, shape)
         case "cifar10-resnet" if shape == COLOUR:
             return _classifier(name, ResNet(), read, shape, "x / 127.5 - 1", _unit)
+        case encoders.NETWORK:
+            return _encoder(read, shape)
         case "inception":
             grey = ", grey repeated" if shape[-1] == 1 else ""
             words = f"bilinear to {SIDE} x {SIDE} ({convention}){grey}, {RANGES[convention]}"
@@ -134,7 +138,9 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
     if name in ("mnist-lenet", "cifar10-resnet"):
         wanted = {"mnist-lenet": "28 x 28 grey images and stacked digits", "cifar10-resnet": "32 x 32 colour images"}[name]
         raise UserError(f"{name} reads {wanted}, not images of shape {shape}: choose inception, random or pixels")
-    raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join(('inception', *EMBEDDED))}")
+    raise UserError(
+        f"the file of weights says that they are of {name!r}: otgan knows {', '.join(('inception', *EMBEDDED, encoders.NETWORK))}"
+    )
 
 
 def _classifier(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...], words: str, prepare: Callable) -> Features:
@@ -165,6 +171,20 @@ def _lenet(read: weights.Weights, shape: tuple[int, ...]) -> Features:
 
     words = "x / 127.5 - 1" if shape == DIGIT else f"each channel by itself, {MARGIN} pixels cut off at each side, x / 127.5 - 1"
     return Features("mnist-lenet", read.digest[:12], words, _dimension(look, parameters, shape), True, partial(look, parameters))
+
+
+def _encoder(read: weights.Weights, shape: tuple[int, ...]) -> Features:
+    """Of a file that `otgan features train` wrote."""
+    module: Any = encoders.rebuilt(read.facts)
+    if shape != module.shape:
+        wanted, given = (" x ".join(map(str, sizes)) for sizes in (module.shape, shape))
+        raise UserError(f"the file of weights was trained on pictures of {wanted}, not of {given}: train one on such pictures")
+    look = jax.jit(lambda parameters, x: (module.apply(parameters, _unit(x)), None))
+    parameters = {"params": read.parameters}
+    factor = encoders.shrinking(module.shape)
+    words = "x / 127.5 - 1" if factor == 1 else f"x / 127.5 - 1, means of {factor} x {factor} pixels"
+    name = f"{encoders.NETWORK}-{read.digest[:8]}"
+    return Features(name, read.digest[:12], words, _dimension(look, parameters, shape), False, partial(look, parameters))
 
 
 def _random(shape: tuple[int, ...]) -> Features:
