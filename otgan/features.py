@@ -7,6 +7,7 @@
 | `inception` | any, resized to 299 x 299, grey repeated | pool3 of the Inception-v3 of Heusel et al. (2017) |
 | `dinov2-s`, `-b`, `-l` | any, resized to 224 x 224, grey repeated | the normalised class token of DINOv2's ViT-S/14, B/14, L/14 |
 | `resnet50` | the same | the mean of the last stage over its positions |
+| a file of `otgan features train` | the shape that it was trained on | of its encoder |
 | `random` | any | of a network that stays as it was drawn |
 | `pixels`, `points` | any | the values themselves, pixels in [-1, 1] |
 
@@ -35,7 +36,7 @@ from jaxtyping import Float, Shaped
 from otgan import weights
 from otgan.data.digits import MARGIN
 from otgan.errors import UserError
-from otgan.models import dinov2, imagenet
+from otgan.models import dinov2, encoders, imagenet
 from otgan.models.classifiers import CLASSIFIERS, LeNet, RandomConv, ResNet, random_parameters
 from otgan.models.inception import SIDE, Inception
 from otgan.models.resize import Convention, resize
@@ -192,7 +193,10 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
         return _frozen(shown, Inception(), read, shape, words, partial(_for_inception, convention=convention))
     if name in IMAGENET:
         return _of_imagenet(name, read, shape)
-    raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {', '.join((*FETCHED, *CLASSIFIERS))}")
+    if name == encoders.NETWORK:
+        return _encoder(read, shape)
+    known = ", ".join((*FETCHED, *CLASSIFIERS, encoders.NETWORK))
+    raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {known}")
 
 
 def _frozen(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...], words: str, prepare: Callable[[Array], Array]) -> Frozen:
@@ -218,6 +222,17 @@ def _of_imagenet(name: str, read: weights.Weights, shape: tuple[int, ...]) -> Fr
     module: Any = dinov2.NETWORKS[name] if name in dinov2.NETWORKS else ResNet50(classes=1000 if "fc" in read.parameters else 0)
     words = imagenet.WORDS + (", grey repeated" if shape[-1] == 1 else "")
     return replace(_frozen(scored_name(read), module, read, shape, words, imagenet.prepare), digest=identity(read))
+
+
+def _encoder(read: weights.Weights, shape: tuple[int, ...]) -> Frozen:
+    """Of a file that `otgan features train` wrote."""
+    module: Any = encoders.rebuilt(read.facts)
+    if shape != module.shape:
+        wanted, given = (" x ".join(map(str, sizes)) for sizes in (module.shape, shape))
+        raise UserError(f"the file of weights was trained on pictures of {wanted}, not of {given}: train one on such pictures")
+    factor = encoders.shrinking(module.shape)
+    words = "x / 127.5 - 1" if factor == 1 else f"x / 127.5 - 1, means of {factor} x {factor} pixels"
+    return _frozen(f"{encoders.NETWORK}-{read.digest[:8]}", module, read, shape, words, _unit)
 
 
 def _stacked(digits: Frozen) -> Frozen:

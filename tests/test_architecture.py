@@ -22,7 +22,7 @@ LAYERS = [
     ("oracles",),
     ("step",),
     ("system",),
-    ("metrics", "pictures", "records", "checkpoints"),
+    ("metrics", "pictures", "records", "checkpoints", "learning"),
     ("restore",),
     ("sampling",),
     ("evaluation", "diagnosis"),
@@ -96,7 +96,7 @@ def test_the_gradient_is_stopped_in_one_place():
 
 
 QUICK = ["--help", "list", "show sinkhorn-grid", "run --help", "run sinkhorn-grid --dry-run"]
-QUICK += ["eval --help", "sweep --help", "report --help", "diagnose --help"]
+QUICK += ["eval --help", "sweep --help", "report --help", "diagnose --help", "features train --help"]
 
 
 @pytest.mark.parametrize("command", [words.split() for words in QUICK], ids=QUICK)
