@@ -93,6 +93,30 @@ def test_every_plan_is_what_its_certificate_says(which, name):
             assert bool(found.converged) == (gap <= epsilon * clouds()[name].mean()), told
 
 
+@pytest.mark.parametrize("offset", [0, 100])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("which", ["balanced, anneal 1.0", "balanced, anneal 4.0", "relaxed, anneal 4.0"])
+def test_a_lam_that_rounding_drowns_still_has_a_finite_bracket(which, name, offset):
+    """The optimum at a lam is at most that at the least lam that the truth is sure of, and by less than that lam's log n below it."""
+    _, relative_tau, _ = SOLVERS[which]
+    mean = clouds()[name].mean()
+    C = (clouds()[name] + np.float32(offset * mean)).astype(np.float32)
+    tau = relative_tau and np.float32(relative_tau * mean)
+    small = 1e-6 * float(mean)
+    truth = optimum(C, small, tau and float(tau))
+    assert truth.error < 1e-8
+    for relative in (1e-7, 1e-8, 1e-9, 1e-12, 1e-30, 0):
+        lam, epsilon = np.float32(relative * mean), np.float32(0.03 * mean)
+        found = compiled(which)(C, lam, epsilon, tau)
+        assert all(np.isfinite(np.asarray(field)).all() for field in found), relative
+        np.testing.assert_allclose(np.asarray(found.plan, float).sum(1), 1 / SIZE, rtol=ROUNDING, err_msg=str(relative))
+        missing = truth.value - float(found.value)
+        assert -float(found.floor) <= missing, relative
+        assert -4 * np.finfo(np.float32).eps * C.max() <= missing, relative
+        assert missing - small * np.log(SIZE) <= float(found.gap), relative
+        assert bool(found.converged) == (found.gap <= epsilon)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "which", ["balanced, anneal 4.0", "balanced, anneal 8.0", "balanced, anneal 10.0", "relaxed, anneal 10.0", "quadratic"]
