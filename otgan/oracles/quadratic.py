@@ -297,7 +297,8 @@ def solve_quadratic(
         settled = state.f + exact_shift(_excess(state.f, state.g, C), lam, 0.0, SETTLINGS)
         gap, floor = _certified_gap(settled, state.g, C, lam)
         raised = problem.raised / 2 * max(C.shape)  # mean(w^2) is at most that of a plan between points
-        gap, floor = gap + raised, floor + raised
+        common = 2 * jnp.finfo(C.dtype).eps * jnp.abs(problem.low) / problem.scale  # rounding of an offset taken off and put on again
+        gap, floor = gap + raised + common, floor + raised + common
         waited = jnp.where(gap < state.least, 0, state.waited + 1)
         return state._replace(settled=settled, gap=gap, floor=floor, least=jnp.minimum(gap, state.least), waited=waited)
 
