@@ -6,13 +6,16 @@ Every plan has mass one and exact rows, its value and gap bracket the optimum, a
 from functools import cache, partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from semidual import optimum
 from zoo import squared_distances
 
+from otgan.config import Amount, Regularized
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
+from otgan.oracles.regularized import Term, _interval, solve_terms
 
 SIZE = 48
 LAMS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]  # in multiples of the mean cost, as are the others
@@ -125,6 +128,24 @@ def test_ordinary_problems_are_solved_from_any_first_lam(which, name):
     for relative in [lam for lam in LAMS if lam >= 1e-3]:
         found, _, _ = solved(which, name, relative, 0.03)
         assert found.converged, relative
+
+
+@pytest.mark.parametrize("offset", [0, 100])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("regularizer", ["kl", "l2"])
+def test_the_loss_lies_between_its_bounds_where_rounding_is_most_of_them(regularizer, name, offset):
+    """A distance, and minus one, whose ends change places."""
+    C = clouds()[name]
+    mean = float(C.mean())
+    shifted = (C + np.float32(offset * mean)).astype(np.float32)
+    for relative in (0.01, 0.1, 1.0):
+        lam = float(np.float32(relative * mean))
+        oracle = Regularized(regularizer=regularizer, lam=Amount(lam), epsilon=Amount(1e-4 * mean))
+        best = optimum(shifted, lam, None, regularizer).value
+        for weight in (1.0, -1.0):
+            terms = [Term(weight, "both", jnp.asarray(shifted))]
+            least, most = _interval(terms, solve_terms(oracle, terms, jnp.mean(shifted)))
+            assert least <= weight * best <= most, (relative, weight)
 
 
 @pytest.mark.parametrize("regularizer", ["kl", "l2"])
