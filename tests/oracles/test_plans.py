@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 from semidual import optimum
 from zoo import squared_distances
 
@@ -118,6 +119,18 @@ def test_a_lam_that_rounding_drowns_still_has_a_finite_bracket(which, name, offs
         assert -4 * np.finfo(np.float32).eps * C.max() <= missing, relative
         assert missing - small * np.log(SIZE) <= float(found.gap), relative
         assert bool(found.converged) == (found.gap <= epsilon)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_l2_value_is_about_the_lam_that_was_asked_for(name):
+    """With next to no lam the optimum is an assignment's; single precision solves a larger one."""
+    C = clouds()[name]
+    mean = C.mean()
+    exact = C[linear_sum_assignment(C)].mean(dtype=float)
+    found = compiled("quadratic")(C, np.float32(1e-9 * mean), np.float32(0.001 * mean))
+    larger = 2 * np.finfo(np.float32).eps * np.ptp(C) * SIZE  # what it adds to the optimum
+    assert -0.2 * larger <= exact - float(found.value) <= found.gap
+    assert found.gap >= 0.99 * larger
 
 
 @pytest.mark.parametrize("name", NAMES)
