@@ -182,6 +182,16 @@ def test_steps_that_miss_epsilon_are_counted(tmp_path):
     assert all(json.loads(line)["dual_converged"] == 0 for line in folder.metrics.read_text().splitlines())
 
 
+@pytest.mark.parametrize(("lam", "tau"), [("1e-9x", "inf"), ("1e-40x", "0.03x")])
+def test_a_lam_that_rounding_drowns_ends_no_run(lam, tau, tmp_path):
+    changes = {"oracle.lam": lam, "oracle.tau": tau, "oracle.epsilon": 1e-9, "oracle.anneal": 4.0, "train.steps": 10}
+    folder, outcome = run(tiny_config(**changes), tmp_path / "run")
+    assert outcome.state == "finished"
+    assert outcome.summary["converged_share"] == 0
+    assert outcome.summary["dual_floor"] > 1e-9
+    assert all(np.isfinite(json.loads(line)["dual_gap"]) for line in folder.metrics.read_text().splitlines())
+
+
 def test_on_budget_stop_ends_the_run_at_the_first_step_that_misses_epsilon(tmp_path):
     _, outcome = run(tiny_config(**HARD, **{"oracle.on_budget": "stop"}), tmp_path / "run")
     assert outcome.state == "stopped"

@@ -98,7 +98,8 @@ def sinkhorn_divergence(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]
 
 
 def _interval(solution: Solution) -> tuple[float, float]:
-    return float(solution.value), float(solution.value) + float(solution.gap)
+    """Where the optimum lies: rounding may have put the value above it."""
+    return float(solution.value) - float(solution.floor), float(solution.value) + float(solution.gap)
 
 
 _solve = jax.jit(solve_entropic, static_argnames=("symmetric", "max_iterations"))

@@ -95,7 +95,7 @@ def solve_entropic(
 
     Args:
         cost: the cost matrix C.
-        lam: weight of the regulariser, units of the cost.
+        lam: weight of the regulariser, units of the cost; below 1e-30 it counts as that.
         epsilon: the gap to reach, units of the cost.
         tau: weight of the columns' marginal, units of the cost; None keeps that marginal exactly.
         anneal: the factor by which lam falls from stage to stage, starting at the costs' spread; 1 starts at lam itself.
@@ -106,11 +106,11 @@ def solve_entropic(
         known: potentials of the rows from an earlier problem, to start from at the true lam; NaN where a row has none. Any do: what they
             are worth shows in the certificate. Where too many are lacking it starts as without any.
     """
-    lam, epsilon = jnp.asarray(lam, cost.dtype), jnp.asarray(epsilon, cost.dtype)
+    lam, epsilon = jnp.maximum(jnp.asarray(lam, cost.dtype), FLOOR), jnp.asarray(epsilon, cost.dtype)
 
     def look(f: Array, g: Array, stage: Array) -> _Look:
-        kernel = _plan(cost, f, g, stage)
-        x = 1 / len(f) / jnp.maximum(product(kernel, jnp.ones_like(g)), FLOOR)
+        f, kernel, rows = _kernel(cost, f, g, stage)
+        x = 1 / len(f) / rows
         f = f + stage * jnp.log(x)
         certificate = lax.cond(stage > lam, _no_certificate, _certify, cost, f, g, kernel, x, lam, tau)
         return _Look(f, g, stage, kernel, x, _dual_value(f, g, tau), certificate)
@@ -223,8 +223,22 @@ class _Absorbed(Geometry):
         return jnp.maximum(product(self.kernel_matrix, vec) if axis == 1 else product(vec, self.kernel_matrix), FLOOR)
 
 
-def _plan(cost: Array, f: Array, g: Array, lam: Array) -> Array:
-    return jnp.exp((f[:, None] + g[None, :] - cost) / lam) / cost.size
+def _kernel(cost: Array, f: Array, g: Array, lam: Array) -> tuple[Array, Array, Array]:
+    """A kernel that is the plan at (f, g) up to a factor for each row, that f, and the rows' sums.
+
+    Where lam is so small that an exponential cannot hold what rounding makes of (f + g - C) / lam, f gives way to the hard c-transform of
+    g, which leaves every row an entry of one. The best f, which belongs to g alone, is found as well from there.
+    """
+    kernel = jnp.exp((f[:, None] + g[None, :] - cost) / lam) / cost.size
+    rows = product(kernel, jnp.ones_like(g))
+
+    def from_hard() -> tuple[Array, Array, Array]:
+        above = cost - g[None, :]
+        hard = jnp.min(above, axis=1)
+        kernel = jnp.exp((hard[:, None] - above) / lam) / cost.size
+        return hard, kernel, product(kernel, jnp.ones_like(g))
+
+    return lax.cond(jnp.all((rows > FLOOR) & (rows < 1 / FLOOR)), lambda: (f, kernel, rows), from_hard)
 
 
 def _dual_value(f: Array, g: Array, tau: Array | None) -> Array:
@@ -280,11 +294,14 @@ def _rounding_of_potentials(f: Array, g: Array, columns: Array, asked: Array, la
     """What rounding f, g and f + g - C may cost the dual value, units of the cost: in the mean of it, and of the mass that it makes.
 
     Each exponent is off by at most eps (|f_i| + |g_j|) / lam, so by the inequality of Cauchy and Schwarz the mass grows at most by the
-    root of the product of the means of exp(2 eps |f_i| / lam) and exp(2 eps |g_j| / lam).
+    root of the product of the means of exp(2 eps |f_i| / lam) and exp(2 eps |g_j| / lam). Where that is too much for an exponential, as it
+    is at a tiny lam, another bound stays: a row's best potential is off by at most eps (|f_i| + max |g|), and the value by its mean.
     """
     eps = jnp.finfo(f.dtype).eps
-    grown = jnp.log1p(jnp.mean(jnp.expm1(2 * eps * jnp.abs(f) / lam))) + jnp.log1p(product(columns, jnp.expm1(2 * eps * jnp.abs(g) / lam)))
-    return lam * jnp.expm1(grown / 2) + eps * (jnp.mean(jnp.abs(f)) + product(asked, jnp.abs(g)))
+    of_f, of_g = eps * jnp.abs(f), eps * jnp.abs(g)
+    grown = jnp.log1p(jnp.mean(jnp.expm1(2 * of_f / lam))) + jnp.log1p(product(columns, jnp.expm1(2 * of_g / lam)))
+    of_mass, most = lam * jnp.expm1(grown / 2), jnp.mean(of_f) + jnp.max(of_g)
+    return jnp.where(of_mass < most, of_mass, most) + jnp.mean(of_f) + product(asked, of_g)  # not a minimum: 0 exp(inf) is no number
 
 
 def _rounding(f: Array, g: Array) -> Array:

@@ -243,10 +243,10 @@ def _cold_start(C: Array, lam: Array) -> tuple[Array, Array]:
 
 def _finish(problem: Problem, state: State, epsilon: Array) -> Solution:
     """The solution, its rows made exact: an ascent, so that the certificate holds. What rounding leaves of them is divided away."""
-    C, lam, _, low, scale = problem
+    C, lam, raised, low, scale = problem
     f = state.settled + exact_shift(_excess(state.settled, state.g, C), lam, EXACT, MOST_SETTLINGS)
     w = _density(f, state.g, C, lam)
-    value = f.mean() + state.g.mean() - lam / 2 * (w**2).mean()
+    value = f.mean() + state.g.mean() - (lam + raised) / 2 * (w**2).mean()  # the optimum falls with lam by half of mean(w^2)
     w = w / jnp.maximum(_row_means(w, jnp.ones_like(state.g)), TINY)[:, None]
     return Solution(
         f=scale * f + low / 2,
@@ -273,8 +273,8 @@ def solve_quadratic(
 
     Args:
         cost: any finite costs.
-        lam: weight of the regulariser, units of the cost; a lam below about 1e-6 of the costs' range counts as that in float32, and the gap
-            takes account of it.
+        lam: weight of the regulariser, units of the cost. In float32 one below about 1e-6 of the costs' range is solved as that; value and
+            gap are about the lam that was asked for: the difference is taken off the value, and the gap takes account of it.
         epsilon: how far below the optimum the dual value may be, units of the cost.
         iterations_per_check: Newton steps between two certificates; 1 to 3 take about as long, for a certificate costs about three steps.
         max_iterations: budget of Newton steps, at least 1. Half of it, at most, goes to larger lam, where nothing is certified.
@@ -297,7 +297,8 @@ def solve_quadratic(
         settled = state.f + exact_shift(_excess(state.f, state.g, C), lam, 0.0, SETTLINGS)
         gap, floor = _certified_gap(settled, state.g, C, lam)
         raised = problem.raised / 2 * max(C.shape)  # mean(w^2) is at most that of a plan between points
-        gap, floor = gap + raised, floor + raised
+        common = 2 * jnp.finfo(C.dtype).eps * jnp.abs(problem.low) / problem.scale  # rounding of an offset taken off and put on again
+        gap, floor = gap + raised + common, floor + raised + common
         waited = jnp.where(gap < state.least, 0, state.waited + 1)
         return state._replace(settled=settled, gap=gap, floor=floor, least=jnp.minimum(gap, state.least), waited=waited)
 

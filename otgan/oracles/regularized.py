@@ -212,9 +212,9 @@ def _info(oracle: Regularized, terms: list[Term], solutions: list[Solution], mea
 
 
 def _interval(terms: list[Term], solutions: list[Solution]) -> tuple[Array, Array]:
-    """Where the loss of exact duals lies: each is between its value and that plus its gap."""
-    lowest = [s.value if t.weight > 0 else s.value + s.gap for t, s in zip(terms, solutions, strict=True)]
-    highest = [s.value + s.gap if t.weight > 0 else s.value for t, s in zip(terms, solutions, strict=True)]
+    """Where the loss of exact duals lies: each is between its value, less what rounding may add to that, and its value plus its gap."""
+    lowest = [s.value - s.floor if t.weight > 0 else s.value + s.gap for t, s in zip(terms, solutions, strict=True)]
+    highest = [s.value + s.gap if t.weight > 0 else s.value - s.floor for t, s in zip(terms, solutions, strict=True)]
     return _weighted(terms, lowest), _weighted(terms, highest)
 
 

@@ -2,6 +2,7 @@ import numpy as np
 import ot
 import pytest
 from scipy.spatial.distance import cdist
+from semidual import optimum
 
 from otgan.errors import UserError
 from otgan.metrics.transport import sinkhorn_divergence, sliced_wasserstein, transport_to_all
@@ -63,6 +64,20 @@ def test_the_divergence_lies_within_its_bounds(lam):
     assert bounds.lower - slack <= truth <= bounds.upper + slack
     assert bounds.upper - bounds.lower < 4e-5 * cdist(x, y, "sqeuclidean").mean()
     assert bounds.lower <= bounds.value <= bounds.upper
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_bounds_take_account_of_rounding(seed):
+    """Far apart on a lattice, so that costs are exact in single precision and sums of potentials are not."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.integers(-3, 4, size=(2, 40, 2)).astype(float)
+    y += 100 if seed < 2 else 1_000
+    cross = cdist(x, y, "sqeuclidean")
+    lam = float(np.float32(1e-3) * np.float32(cross.mean()))
+    truth = optimum(cross, lam).value - 0.5 * sum(optimum(cdist(z, z, "sqeuclidean"), lam).value for z in (x, y))
+    bounds = sinkhorn_divergence(x, y, 1e-3)
+    assert bounds.lower <= truth <= bounds.upper
+    assert bounds.upper - bounds.lower < 1e-5 * cross.mean()
 
 
 def test_the_divergence_of_a_set_from_itself_is_zero():

@@ -6,13 +6,17 @@ Every plan has mass one and exact rows, its value and gap bracket the optimum, a
 from functools import cache, partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 from semidual import optimum
 from zoo import squared_distances
 
+from otgan.config import Amount, Regularized
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
+from otgan.oracles.regularized import Term, _interval, solve_terms
 
 SIZE = 48
 LAMS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]  # in multiples of the mean cost, as are the others
@@ -93,6 +97,42 @@ def test_every_plan_is_what_its_certificate_says(which, name):
             assert bool(found.converged) == (gap <= epsilon * clouds()[name].mean()), told
 
 
+@pytest.mark.parametrize("offset", [0, 100])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("which", ["balanced, anneal 1.0", "balanced, anneal 4.0", "relaxed, anneal 4.0"])
+def test_a_lam_that_rounding_drowns_still_has_a_finite_bracket(which, name, offset):
+    """The optimum at a lam is at most that at the least lam that the truth is sure of, and by less than that lam's log n below it."""
+    _, relative_tau, _ = SOLVERS[which]
+    mean = clouds()[name].mean()
+    C = (clouds()[name] + np.float32(offset * mean)).astype(np.float32)
+    tau = relative_tau and np.float32(relative_tau * mean)
+    small = 1e-6 * float(mean)
+    truth = optimum(C, small, tau and float(tau))
+    assert truth.error < 1e-8
+    for relative in (1e-7, 1e-8, 1e-9, 1e-12, 1e-30, 0):
+        lam, epsilon = np.float32(relative * mean), np.float32(0.03 * mean)
+        found = compiled(which)(C, lam, epsilon, tau)
+        assert all(np.isfinite(np.asarray(field)).all() for field in found), relative
+        np.testing.assert_allclose(np.asarray(found.plan, float).sum(1), 1 / SIZE, rtol=ROUNDING, err_msg=str(relative))
+        missing = truth.value - float(found.value)
+        assert -float(found.floor) <= missing, relative
+        assert -4 * np.finfo(np.float32).eps * C.max() <= missing, relative
+        assert missing - small * np.log(SIZE) <= float(found.gap), relative
+        assert bool(found.converged) == (found.gap <= epsilon)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_l2_value_is_about_the_lam_that_was_asked_for(name):
+    """With next to no lam the optimum is an assignment's; single precision solves a larger one."""
+    C = clouds()[name]
+    mean = C.mean()
+    exact = C[linear_sum_assignment(C)].mean(dtype=float)
+    found = compiled("quadratic")(C, np.float32(1e-9 * mean), np.float32(0.001 * mean))
+    larger = 2 * np.finfo(np.float32).eps * np.ptp(C) * SIZE  # what it adds to the optimum
+    assert -0.2 * larger <= exact - float(found.value) <= found.gap
+    assert found.gap >= 0.99 * larger
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "which", ["balanced, anneal 4.0", "balanced, anneal 8.0", "balanced, anneal 10.0", "relaxed, anneal 10.0", "quadratic"]
@@ -101,6 +141,24 @@ def test_ordinary_problems_are_solved_from_any_first_lam(which, name):
     for relative in [lam for lam in LAMS if lam >= 1e-3]:
         found, _, _ = solved(which, name, relative, 0.03)
         assert found.converged, relative
+
+
+@pytest.mark.parametrize("offset", [0, 100])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("regularizer", ["kl", "l2"])
+def test_the_loss_lies_between_its_bounds_where_rounding_is_most_of_them(regularizer, name, offset):
+    """A distance, and minus one, whose ends change places."""
+    C = clouds()[name]
+    mean = float(C.mean())
+    shifted = (C + np.float32(offset * mean)).astype(np.float32)
+    for relative in (0.01, 0.1, 1.0):
+        lam = float(np.float32(relative * mean))
+        oracle = Regularized(regularizer=regularizer, lam=Amount(lam), epsilon=Amount(1e-4 * mean))
+        best = optimum(shifted, lam, None, regularizer).value
+        for weight in (1.0, -1.0):
+            terms = [Term(weight, "both", jnp.asarray(shifted))]
+            least, most = _interval(terms, solve_terms(oracle, terms, jnp.mean(shifted)))
+            assert least <= weight * best <= most, (relative, weight)
 
 
 @pytest.mark.parametrize("regularizer", ["kl", "l2"])
