@@ -45,10 +45,10 @@ class Encoder(Section):
     """Features on the unit sphere in which the cost is measured.
 
     A learned one is trained to make the loss larger: after every `generator_updates` updates of the generator come `encoder_updates` of it.
-    The two kinds that are named after data are those of the classifiers that the package carries; their sizes are what they are.
+    The kinds that are named after data are those of the classifiers that the package carries; their sizes are what they are.
     """
 
-    kind: Literal["mlp", "conv", "mnist-lenet", "cifar10-resnet"] = "conv"
+    kind: Literal["mlp", "conv", "mnist-lenet", "mnist-allconv", "cifar10-resnet"] = "conv"
     features: int = Field(default=64, ge=2)
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=1)
@@ -72,7 +72,7 @@ class Cost(Section):
     computes it anew in every step.
     """
 
-    TRAINED: ClassVar = ("mnist-lenet", "cifar10-resnet")
+    TRAINED: ClassVar = ("mnist-lenet", "mnist-allconv", "cifar10-resnet")
     FEATURES: ClassVar = ("pixels", "learned", "random", *TRAINED)  # those that have a name
 
     name: Literal["l1", "l2", "squared_l2", "cosine"] = "squared_l2"

@@ -162,9 +162,9 @@ def test_other_hardware_trains_the_same_layer(training, stride, monkeypatch):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), here, gradient())
 
 
-@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if name.startswith("mnist")])
-def test_the_script_writes_what_the_network_reads(training, name, tmp_path, monkeypatch):
+def test_the_script_writes_what_the_network_reads(training, tmp_path, monkeypatch):
     """From an `.npz`, as where TFDS is not installed; and its facts say how."""
+    name = "mnist-allconv"
     rng = np.random.default_rng(0)
     arrays = {part: rng.integers(0, 256, (256, 28, 28, 1), dtype=np.uint8) for part in ("train", "test")}
     labels = {f"{part}_labels": rng.integers(0, 10, 256).astype(np.uint8) for part in ("train", "test")}
@@ -177,7 +177,7 @@ def test_the_script_writes_what_the_network_reads(training, name, tmp_path, monk
     network = CLASSIFIERS[name]()
     x = as_floats(jnp.asarray(arrays["test"]))
     right = (np.argmax(applied(network, held.parameters, x)[1], axis=1) == labels["test_labels"]).mean()
-    assert float(held.facts["test_accuracy"]) == pytest.approx(right, abs=0.01)
+    assert float(held.facts["test_accuracy"]) == pytest.approx(float(right), abs=0.01)
 
 
 def test_whitening_leaves_patches_uncorrelated(training):

@@ -12,15 +12,14 @@ from otgan.data import Dataset, prepared
 from otgan.models.classifiers import CLASSIFIERS
 from otgan.weights.catalog import EMBEDDED, embedded
 
-SHAPES = {"mnist-lenet": (28, 28, 1), "cifar10-resnet": (32, 32, 3)}
-LEAST = {"mnist-lenet": 0.993, "cifar10-resnet": 0.86}
+LEAST = {"mnist-lenet": 0.993, "mnist-allconv": 0.993, "cifar10-resnet": 0.86}
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
 def test_small_file_fits_its_network(name):
     assert len((files("otgan.weights") / f"{name}.safetensors").read_bytes()) <= 3e6
     parameters = embedded(name).parameters
-    expected = jax.eval_shape(CLASSIFIERS[name]().init, jax.random.key(0), jnp.zeros((1, *SHAPES[name])))["params"]
+    expected = jax.eval_shape(CLASSIFIERS[name]().init, jax.random.key(0), jnp.zeros((1, *CLASSIFIERS[name].shape)))["params"]
     assert jax.tree.map(np.shape, parameters) == jax.tree.map(np.shape, expected)
     assert all(np.isfinite(value).all() for value in jax.tree.leaves(parameters))
 
@@ -32,6 +31,13 @@ def test_facts_say_how_it_came_to_be(name):
     assert float(facts["test_accuracy"]) >= LEAST[name]
     assert facts["epochs"].split(" of ")[0] == facts["epochs"].split(" of ")[1]
     assert {"data", "data_fingerprint", "recipe", "seed", "otgan"} <= set(facts)
+
+
+@pytest.mark.parametrize("data", ["mnist", "cifar10"])
+def test_judges_of_the_same_data_differ_in_build_and_seed(data):
+    held = {name: embedded(name).facts for name in EMBEDDED if embedded(name).facts["data"] == data}
+    assert all(name.startswith(f"{data}-") for name in held)  # by which the default is found
+    assert len({CLASSIFIERS[name] for name in held}) == len({facts["seed"] for facts in held.values()}) == len(held)
 
 
 @pytest.mark.tfds
