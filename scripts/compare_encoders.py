@@ -27,9 +27,9 @@ from scipy.ndimage import gaussian_filter
 from otgan.clouds import as_floats
 from otgan.data import digits, prepared
 from otgan.features import make_features
+from otgan.learning import METHODS
 from otgan.learning.clusters import clustered
 from otgan.learning.components import with_components
-from otgan.learning.methods import METHODS
 from otgan.learning.training import train
 from otgan.metrics.frechet import Moments, frechet_distance
 from otgan.models.encoders import Encoder
