@@ -72,7 +72,7 @@ class Cost(Section):
     computes it anew in every step.
     """
 
-    TRAINED: ClassVar = ("mnist-lenet", "mnist-allconv", "cifar10-resnet")
+    TRAINED: ClassVar = ("mnist-lenet", "mnist-allconv", "cifar10-resnet", "cifar10-allconv")
     FEATURES: ClassVar = ("pixels", "learned", "random", *TRAINED)  # those that have a name
 
     name: Literal["l1", "l2", "squared_l2", "cosine"] = "squared_l2"
