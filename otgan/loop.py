@@ -153,16 +153,17 @@ def prepare(
 def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
     """Train, from the newest checkpoint in the folder if there is one, to the config's last step or second.
 
-    From its first status on, a run that ends by a signal or an error has said so in its status.
+    A run that a signal ends has said so in its status; of one that an error ends the caller says it (`RunFolder.accounted`).
 
     Raises:
-        UserError: the checkpoint does not fit, or the folder cannot be written any more.
+        UserError: the checkpoint does not fit.
+        OSError: the folder cannot be written any more.
     """
     config, _, mesh, system, clouds, given, *_ = ready
     everywhere = NamedSharding(mesh, PartitionSpec())
     clouds = jax.device_put(clouds, everywhere)
     state = jax.jit(system.stepper.init, out_shardings=everywhere)(given)
-    with interruptible() as interrupted, folder.accounted(), Checkpoints(folder.checkpoints) as checkpoints:
+    with interruptible() as interrupted, Checkpoints(folder.checkpoints) as checkpoints:
         checkpoints.tidy()
         progress, resumed = Progress(), checkpoints.newest is not None
         if resumed:

@@ -28,6 +28,7 @@ from otgan.plain import from_json
 
 CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK = "config.json", "environment.json", "status.json", "metrics.jsonl", ".lock"
 FULL = (errno.ENOSPC, errno.EDQUOT)
+UNWRITABLE = (*FULL, errno.EROFS, errno.EFBIG)  # what only writing meets
 BLOCK = 512  # bytes, by which a file's room is counted
 UNFINISHED = ".new"  # behind the name of a file that is being written
 RUNS = Path("runs")  # where runs are, unless said otherwise
@@ -151,18 +152,25 @@ class RunFolder:
 
     def _ending(self, error: BaseException) -> tuple[str, str]:
         """What a run that an error ends says in its status: the state, and why."""
+        on = f"go on with: otgan run {self.path}"
         match error:
-            case KeyboardInterrupt() | BrokenPipeError():  # nobody reads any more what is printed
-                return "interrupted", f"interrupted; go on with: otgan run {self.path}"
+            case KeyboardInterrupt():
+                return "interrupted", f"interrupted; {on}"
+            case BrokenPipeError():
+                return "interrupted", f"nobody reads any more what is printed (broken pipe); {on}"
             case OSError():
-                why, command = error.strerror or str(error), f"otgan run {self.path}"
-                return (
-                    "interrupted",
-                    f"cannot write to {self.path} ({why}); make room or see that it can be written, then go on with: {command}",
-                )
+                return "interrupted", f"{self._told(error)}, then {on}"
             case UserError():
                 return "failed", str(error)
         return "failed", f"ended by {type(error).__name__}: {error}".splitlines()[0]
+
+    def _told(self, error: OSError) -> str:
+        """What the system refused, and what to do; of what was read and of what was written it says the same."""
+        why, name = error.strerror or str(error), Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+        ours = not name or name.absolute().is_relative_to(self.path.absolute())
+        if error.errno in UNWRITABLE or (ours and not os.access(self.path, os.W_OK)):
+            return f"cannot write to {self.path if ours else name} ({why}); make room or see that it can be written"
+        return f"{why}{f', of {name}' if name else ''}; see to that"
 
     def truncate_metrics(self, step: int) -> None:
         """Forget the lines after a step, which a resumed run is going to write again; scores of no step at all stay."""

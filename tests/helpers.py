@@ -77,4 +77,5 @@ def run(config, path, show=None):
     if not folder.exists:
         path.mkdir()
         folder.create(config.json())
-    return folder, train(ready(config), folder, show or Silent())
+    with folder.accounted():
+        return folder, train(ready(config), folder, show or Silent())
