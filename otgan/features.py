@@ -3,7 +3,7 @@
 | name | reads | features |
 |---|---|---|
 | `mnist-lenet`, `mnist-allconv` | 28 x 28 grey; of stacked digits each channel, its margin cut off | the layer before the classes |
-| `cifar10-resnet` | 32 x 32 colour | the layer before the classes |
+| `cifar10-resnet`, `cifar10-allconv` | 32 x 32 colour | the layer before the classes |
 | `inception` | any, resized to 299 x 299, grey repeated | pool3 of the Inception-v3 of Heusel et al. (2017) |
 | `dinov2-s`, `-b`, `-l` | any, resized to 224 x 224, grey repeated | the normalised class token of DINOv2's ViT-S/14, B/14, L/14 |
 | `resnet50` | the same | the mean of the last stage over its positions |

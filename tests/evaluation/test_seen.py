@@ -100,6 +100,7 @@ def test_the_judge_is_one_that_training_never_saw():
     assert name() == name("random") == "mnist-lenet"
     assert name("mnist-lenet") == name("mnist-lenet", kind="stacked-mnist") == "mnist-allconv"
     assert name("mnist-allconv") == "mnist-lenet"
+    assert name("cifar10-resnet", kind="cifar10") == "cifar10-allconv"
     assert name("mnist-lenet", "mnist-allconv") == "random"
     assert name("mnist-lenet", "mnist-allconv", "random") == "mnist-lenet"  # all the same, and marked
     assert name("mnist-lenet", kind="own") == "random"
