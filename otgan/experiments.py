@@ -79,16 +79,24 @@ def _with_donated_encoder(raw: Raw) -> Raw:
     features = cost.get("features") if isinstance(cost, dict) else None
     if features in Cost.TRAINED:
         return {**raw, "cost": {**raw["cost"], "encoder": {"kind": features}}}
-    if not isinstance(features, str) or features in Cost.FEATURES or ":" in features:
+    if not isinstance(features, str) or features in Cost.FEATURES:
         return raw
+    if Cost(features=features).layered:
+        return {**raw, "cost": {**raw["cost"], "features": _with_whole_path(features)}}
     path = Path(features).expanduser().resolve()
     if not (path / "config.json").is_file():
-        known = f"{', '.join(Cost.FEATURES)}, layers of a network such as mnist-lenet:all, or the folder of a run with an encoder"
+        known = f"{', '.join(Cost.FEATURES)}, layers of a network such as mnist-lenet:all, a .safetensors file, or a run with an encoder"
         raise UserError(f"cost.features: {known}; {features!r} is none")
     donor = resolve(str(path / "config.json")).cost
     if not donor.encoded:
         raise UserError(f"cost.features: the run in {path} has no encoder: its cost is measured on pixels")
     return {**raw, "cost": {**raw["cost"], "features": str(path), "encoder": donor.encoder.model_dump(mode="json")}}
+
+
+def _with_whole_path(features: str) -> str:
+    """Layers of a network, whose file of weights, if it is one, is named from the root."""
+    network, colon, layers = features.partition(":")
+    return f"{Path(network).expanduser().resolve()}{colon}{layers}" if network.endswith(".safetensors") else features
 
 
 def read(target: str) -> Raw:

@@ -15,8 +15,6 @@ from otgan.config import Cost
 from otgan.console import Steps, compared_marks, compared_table, print_scores
 from otgan.errors import UserError
 
-WEIGHTS = ("inception", "dinov2-s", "dinov2-b", "dinov2-l", "resnet50")  # networks of published weights; their catalogue imports JAX
-
 SENTENCES = {  # of `eval`'s flags
     "fid": "Frechet distance, and its value extrapolated to infinitely many samples.",
     "kid": "Kernel distance: unbiased squared MMD with a cubic kernel.",
@@ -42,7 +40,7 @@ def _measures(command: Callable) -> Callable:
     "--features",
     metavar="NAME|FILE",
     show_default="a network trained on these data that the run was not trained on, else random; points are their own",
-    help=f"{', '.join((*WEIGHTS, *Cost.TRAINED))}, random, pixels, points, or a .safetensors file.",
+    help=f"{', '.join((*Cost.PUBLISHED, *Cost.TRAINED))}, random, pixels, points, or a .safetensors file.",
 )
 @click.option("--fd", metavar="NAME|FILE", help="The Frechet distance on these features: --fid --features NAME.")
 @click.option("--samples", type=click.IntRange(2, 1_000_000), metavar="N", show_default="10,000", help="Generated examples, for each seed.")
@@ -135,7 +133,7 @@ def weights_list() -> None:
 
 @weights.command("import")
 @click.argument("file", metavar="FILE", type=PATH)
-@click.option("--network", type=click.Choice(WEIGHTS), default="inception", help="Whose weights FILE holds.")
+@click.option("--network", type=click.Choice(Cost.PUBLISHED), default="inception", help="Whose weights FILE holds.")
 @click.option("-o", "--output", type=PATH, metavar="FILE", show_default="the cache", help="Where to write the .safetensors file.")
 def weights_import(file: Path, network: str, output: Path | None) -> None:
     """Convert published weights: a .safetensors file or a state dict of PyTorch, nothing in which is run.

@@ -67,12 +67,13 @@ class Cost(Section):
 
     Or it names layers of a frozen network, as in "mnist-lenet:all", "random:conv_1+conv_2@2" or "pictures.safetensors:pixels+all". Each
     is a group of features, divided by the root of its mean squared distance between training examples. `@2` averages a layer's map over
-    2 x 2 places first, `pixels` are the examples themselves. The cost is the mean over the groups: of one transport problem (`joint`), or
-    of one for each group (`separate`). What the training examples look like is computed once; `kept` is how it is held, and `none`
-    computes it anew in every step.
+    2 x 2 places first, `pixels` are the examples themselves. A file, or a network of published weights, without layers stands for all.
+    The cost is the mean over the groups: of one transport problem (`joint`), or of one for each group (`separate`). What is seen of the
+    training examples is computed once; `kept` is how it is held, and `none` computes it anew in every step.
     """
 
     TRAINED: ClassVar = ("mnist-lenet", "mnist-allconv", "cifar10-resnet", "cifar10-allconv")
+    PUBLISHED: ClassVar = ("inception", "dinov2-s", "dinov2-b", "dinov2-l", "resnet50")  # networks whose weights are fetched or imported
     FEATURES: ClassVar = ("pixels", "learned", "random", *TRAINED)  # those that have a name
 
     name: Literal["l1", "l2", "squared_l2", "cosine"] = "squared_l2"
@@ -84,18 +85,21 @@ class Cost(Section):
     @property
     def layered(self) -> bool:
         """Whether it is measured on layers of a frozen network."""
-        return ":" in self.features and not self.features.endswith(":")
+        return bool(self.layers)
 
     @property
     def network(self) -> str | None:
         """The frozen network, by name or file, whose features it is measured on, if it is."""
-        name = self.features.rpartition(":")[0] if self.layered else self.features
+        name = self.features.rpartition(":")[0] or self.features
         return name if self.layered or name in self.TRAINED else None
 
     @property
     def layers(self) -> tuple[str, ...]:
         """The groups that are asked for, as they are written."""
-        return tuple(self.features.rpartition(":")[2].split("+")) if self.layered else ()
+        network, colon, layers = self.features.rpartition(":")
+        if not colon:
+            return ("all",) if layers in self.PUBLISHED or layers.endswith(".safetensors") else ()
+        return tuple(layers.split("+")) if network else ()
 
     @property
     def encoded(self) -> bool:

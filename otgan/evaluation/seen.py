@@ -50,13 +50,13 @@ def is_among(features: Features, seen: Iterable[Seen]) -> bool:
 
 
 def _of_cost(cost: Cost, within: frozenset[str] = frozenset()) -> tuple[Seen, ...]:
-    name = cost.features.partition(":")[0]
+    name = cost.network or cost.features
     if name in ("pixels", "learned"):
         return ()
-    if name in Cost.FEATURES:
-        return (Seen(name, _short(embedded(name).digest) if name in EMBEDDED else None),)
     if Path(name).suffix == ".safetensors":
         return (_of_file(Path(name)),)
+    if name in Cost.FEATURES or cost.layered:
+        return (Seen(name, _short(embedded(name).digest) if name in EMBEDDED else None),)
     donor = None if cost.features in within else _config(cost.features)
     if donor:
         return _of_cost(donor.cost, within | {cost.features})

@@ -40,9 +40,11 @@ def carried(name):
         ("pixels", ()),
         ("learned", ()),
         ("random", (Seen("random"),)),
-        ("random:first,second", (Seen("random"),)),
+        ("random:conv_0+conv_2", (Seen("random"),)),
         ("mnist-lenet", (LENET,)),
         ("mnist-lenet:all", (LENET,)),
+        ("resnet50:pool", (Seen("resnet50"),)),
+        ("dinov2-s", (Seen("dinov2-s"),)),
     ],
 )
 def test_the_part_before_the_colon_names_the_network(features, networks):
