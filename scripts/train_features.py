@@ -12,7 +12,7 @@ kernels, and what is judged is what is read back from the file, which is in floa
 
 On a CPU XLA computes a kernel's gradient at a quarter to a half of the speed of the convolution, hence `convolve` with a gradient of its
 own. The ResNet takes about 0.9 s of one core a step, 50 minutes in all; the LeNet takes 5 minutes, the digits' all-convolutional net
-6 minutes. On other hardware gradients are JAX's own, in that hardware's usual precision; the colour pictures' all-convolutional net is meant
+7 minutes. On other hardware gradients are JAX's own, in that hardware's usual precision; the colour pictures' all-convolutional net is meant
 for a GPU. Where TFDS is not installed, `--data FILE.npz` takes arrays `train`, `train_labels`, `test` and `test_labels`.
 """
 
