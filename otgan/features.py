@@ -3,7 +3,7 @@
 | name | reads | features |
 |---|---|---|
 | `mnist-lenet`, `mnist-allconv` | 28 x 28 grey; of stacked digits each channel, its margin cut off | the layer before the classes |
-| `cifar10-resnet` | 32 x 32 colour | the layer before the classes |
+| `cifar10-resnet`, `cifar10-allconv` | 32 x 32 colour | the layer before the classes |
 | `inception` | any, resized to 299 x 299, grey repeated | pool3 of the Inception-v3 of Heusel et al. (2017) |
 | `random` | any | of a network that stays as it was drawn |
 | `pixels`, `points` | any | the values themselves, pixels in [-1, 1] |

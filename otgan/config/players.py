@@ -47,7 +47,7 @@ class Encoder(Section):
     The kinds that are named after data are those of the classifiers that the package carries; their sizes are what they are.
     """
 
-    kind: Literal["mlp", "conv", "mnist-lenet", "mnist-allconv", "cifar10-resnet"] = "conv"
+    kind: Literal["mlp", "conv", "mnist-lenet", "mnist-allconv", "cifar10-resnet", "cifar10-allconv"] = "conv"
     features: int = Field(default=64, ge=2)
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=1)
@@ -65,7 +65,7 @@ class Cost(Section):
     began.
     """
 
-    TRAINED: ClassVar = ("mnist-lenet", "mnist-allconv", "cifar10-resnet")
+    TRAINED: ClassVar = ("mnist-lenet", "mnist-allconv", "cifar10-resnet", "cifar10-allconv")
     FEATURES: ClassVar = ("pixels", "learned", "random", *TRAINED)  # those that have a name
 
     name: Literal["l1", "l2", "squared_l2", "cosine"] = "squared_l2"
