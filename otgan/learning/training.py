@@ -115,7 +115,7 @@ def _finite(loss: Array | None, step: int) -> float:
 
 def _prepare(encoder: Encoder, method: Method, seed: int) -> tuple[State, Any]:
     """The state before the first step, and the jitted step: (state, pictures, number, progress) -> (state, loss)."""
-    task = make_task(method, encoder.shape)
+    task = make_task(method)
     key = jax.random.key(seed)
     first, second, steps = jax.random.split(key, 3)
     parameters = {
