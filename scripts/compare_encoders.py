@@ -28,7 +28,6 @@ from otgan.clouds import as_floats
 from otgan.data import digits, prepared
 from otgan.features import make_features
 from otgan.learning import METHODS
-from otgan.learning.clusters import clustered
 from otgan.learning.components import with_components
 from otgan.learning.training import train
 from otgan.metrics.frechet import Moments, frechet_distance
@@ -36,7 +35,6 @@ from otgan.models.encoders import Encoder
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1)
 CHUNK = 500
-CLUSTERED = 2_000  # pictures that `clusters` looks at
 
 Look = Callable[[np.ndarray], np.ndarray]
 
@@ -131,9 +129,6 @@ def untrained(encoder: Encoder, seed: int, data: prepared.Prepared) -> Any:
 
 def made(method: str, encoder: Encoder, data: prepared.Prepared, steps: int, seed: int) -> Any:
     """The parameters that a method arrives at."""
-    if method == "clusters":
-        x = np.asarray(as_floats(jnp.asarray(data.train[:CLUSTERED])))
-        return with_components(encoder, {**untrained(encoder, seed, data), **clustered(encoder, x, seed)}, data.train)
     parameters, _ = train(encoder, method, data.train, seed, steps, None, lambda progress: None, lambda: False)  # pyright: ignore[reportArgumentType]
     return parameters
 
@@ -142,7 +137,7 @@ def main() -> None:
     """Print a line for every way of looking at the pictures of every data set."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", choices=["sample", "mnist", "cifar10"])
-    parser.add_argument("--methods", nargs="*", default=[*METHODS, "clusters"])
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--labelled", type=int, default=4_500)
     parser.add_argument("--tested", type=int, default=2_000)

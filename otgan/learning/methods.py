@@ -4,14 +4,12 @@
 |---|---|---|
 | `contrastive` | tell the two views of a picture from those of all others | SimCLR: Chen, Kornblith, Norouzi and Hinton (ICML 2020) |
 | `variance` | give two views one output, whose coordinates vary and are uncorrelated | VICReg: Bardes, Ponce and LeCun (ICLR 2022) |
-| `masked` | know enough of a picture to fill in patches that are hidden | He, Chen, Xie, Li, Dollár and Girshick (CVPR 2022) |
-| `denoising` | know enough of a picture to take noise away | Vincent, Larochelle, Bengio and Manzagol (ICML 2008) |
-| `jigsaw` | say in which order the quarters of a picture stand | Noroozi and Favaro (ECCV 2016), with quarters |
+
+Others were tried and did less for as many steps: docs/features.md has the figures.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,15 +21,11 @@ from jax import Array, lax
 from jaxtyping import Float, Key
 
 from otgan.learning import Method
-from otgan.learning.views import cut, relit, view
+from otgan.learning.views import view
 from otgan.models.classifiers import he_normal
-from otgan.models.layers import UpConv, unit
+from otgan.models.layers import unit
 
 TEMPERATURE = 0.5
-HIDDEN_SHARE = 0.6  # of the patches
-PATCHES = 8  # at the shorter side
-NOISE = 0.6  # standard deviation, units of pixels in [-1, 1]
-ORDERS = tuple(itertools.permutations(range(4)))
 SMALLEST_VARIANCE = 1e-4  # added, for the gradient of its root
 
 Params = Any
@@ -45,22 +39,13 @@ class Task(NamedTuple):
     loss: Callable[[Encode, Params, Array, Array], Float[Array, ""]]  # of the encoder, the head's parameters, pictures, a key
 
 
-def make_task(method: Method, shape: tuple[int, int, int]) -> Task:
-    """The task of a method for pictures of shape (h, w, c) in [-1, 1]."""
+def make_task(method: Method) -> Task:
+    """The task of a method."""
     match method:
         case "contrastive":
             return _of_views(MLP((256, 128)), contrast)
         case "variance":
             return _of_views(MLP((512, 512)), variance_loss)
-        case "masked":
-            return _masked(Decoder(shape), shape)
-        case "denoising":
-            return _denoising(Decoder(shape))
-        case "jigsaw":
-            return _jigsaw(MLP((256, len(ORDERS))))
-
-
-# --- two views of a picture -----------------------------------------------------------------------------------------------------------
 
 
 def _of_views(head: nn.Module, compare: Callable[[Array, Array], Array]) -> Task:
@@ -93,65 +78,6 @@ def variance_loss(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Float[Array
     return 25 * jnp.mean((a - b) ** 2) + alone(a) + alone(b)
 
 
-# --- a picture from what is left of it ------------------------------------------------------------------------------------------------
-
-
-def _masked(head: nn.Module, shape: tuple[int, int, int]) -> Task:
-    side = max(1, min(shape[:2]) // PATCHES)
-
-    def loss(encode: Encode, params: Params, x: Array, key: Key[Array, ""]) -> Array:
-        cutting, hiding = jax.random.split(key)
-        x = cut(cutting, x)
-        hidden = hide(hiding, x.shape, side)
-        out: Any = head.apply(params, encode(x * (1 - hidden)))
-        return jnp.sum(hidden * (out - x) ** 2) / jnp.maximum(jnp.sum(hidden) * x.shape[3], 1)
-
-    return Task(_init(head), loss)
-
-
-def hide(key: Key[Array, ""], shape: tuple[int, ...], side: int) -> Float[Array, "n h w 1"]:
-    """1 on square patches that are hidden, chosen one by one, 0 elsewhere, for pictures of shape (n, h, w, c)."""
-    n, h, w, _ = shape
-    hidden = jax.random.bernoulli(key, HIDDEN_SHARE, (n, -(-h // side), -(-w // side), 1)).astype(jnp.float32)
-    return jnp.repeat(jnp.repeat(hidden, side, axis=1), side, axis=2)[:, :h, :w]
-
-
-def _denoising(head: nn.Module) -> Task:
-    def loss(encode: Encode, params: Params, x: Array, key: Key[Array, ""]) -> Array:
-        cutting, noise = jax.random.split(key)
-        x = cut(cutting, x)
-        out: Any = head.apply(params, encode(x + NOISE * jax.random.normal(noise, x.shape)))
-        return jnp.mean((out - x) ** 2)
-
-    return Task(_init(head), loss)
-
-
-# --- the order of quarters ------------------------------------------------------------------------------------------------------------
-
-
-def _jigsaw(head: nn.Module) -> Task:
-    def loss(encode: Encode, params: Params, x: Array, key: Key[Array, ""]) -> Array:
-        cutting, choice, light = jax.random.split(key, 3)
-        order = jax.random.randint(choice, (len(x),), 0, len(ORDERS))
-        out: Any = head.apply(params, encode(relit(light, shuffled(cut(cutting, x), jnp.asarray(ORDERS)[order]))))
-        return optax.softmax_cross_entropy_with_integer_labels(out, order).mean()
-
-    return Task(_init(head), loss)
-
-
-def shuffled(x: Float[Array, "n h w c"], order: Array) -> Float[Array, "n h w c"]:
-    """Pictures whose quarters stand in the orders given, (n, 4); an odd side's last row or column stays a copy of the one before."""
-    n, h, w, c = x.shape
-    rows, columns = h // 2, w // 2
-    quarters = x[:, : 2 * rows, : 2 * columns].reshape(n, 2, rows, 2, columns, c).transpose(0, 1, 3, 2, 4, 5)
-    moved = jnp.take_along_axis(quarters.reshape(n, 4, rows, columns, c), order.reshape(n, 4, 1, 1, 1), axis=1)
-    joined = moved.reshape(n, 2, 2, rows, columns, c).transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * rows, 2 * columns, c)
-    return jnp.pad(joined, ((0, 0), (0, h % 2), (0, w % 2), (0, 0)), mode="edge")
-
-
-# --- heads ----------------------------------------------------------------------------------------------------------------------------
-
-
 def _init(head: nn.Module) -> Callable[[Array, int], Params]:
     return lambda key, features: head.init(key, jnp.zeros((2, features)))
 
@@ -168,19 +94,3 @@ class MLP(nn.Module):
             x = nn.Dense(size, kernel_init=he_normal)(x)
             x = nn.relu((x - x.mean(axis=0, keepdims=True)) * lax.rsqrt(x.var(axis=0, keepdims=True) + SMALLEST_VARIANCE))
         return nn.Dense(self.sizes[-1], kernel_init=he_normal)(x)
-
-
-class Decoder(nn.Module):
-    """From features to pictures of a shape: a dense layer onto the smallest grid and three doublings, cut to the shape."""
-
-    shape: tuple[int, int, int]
-
-    @nn.compact
-    def __call__(self, x):
-        """N d -> n h w c."""
-        h, w, c = self.shape
-        rows, columns = -(-h // 8), -(-w // 8)
-        x = nn.relu(nn.Dense(rows * columns * 64, kernel_init=he_normal)(x)).reshape(-1, rows, columns, 64)
-        x = nn.relu(UpConv(32, he_normal)(x))
-        x = nn.relu(UpConv(16, he_normal)(x))
-        return UpConv(c, nn.initializers.zeros)(x)[:, :h, :w]

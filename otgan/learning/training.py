@@ -83,13 +83,14 @@ def train(
     Raises:
         UserError: the loss is not finite.
     """
-    state, advance = _prepare(encoder, method, seed)
-    examples = jnp.asarray(pictures)
-    compiled = advance.lower(state, examples, jnp.asarray(0), jnp.asarray(0.0)).compile()
+    start, steps_key = jax.random.split(jax.random.key(seed))
+    init, advance = _programs(encoder, method)
+    state, examples = init(start), jnp.asarray(pictures)
+    compiled = advance.lower(state, examples, steps_key, jnp.asarray(0), jnp.asarray(0.0)).compile()
     began, step, progress = time.monotonic(), 0, Progress(0, 0.0, 0.0, float("nan"))
     pending: Array | None = None  # the step before's loss: read while the next is at work
     while progress.share < 1 and not stopped():
-        state, loss = compiled(state, examples, jnp.asarray(step), jnp.asarray(progress.share, jnp.float32))
+        state, loss = compiled(state, examples, steps_key, jnp.asarray(step), jnp.asarray(progress.share, jnp.float32))
         before = _finite(pending, step)
         pending, step = loss, step + 1
         elapsed = time.monotonic() - began
@@ -113,28 +114,28 @@ def _finite(loss: Array | None, step: int) -> float:
     return value
 
 
-def _prepare(encoder: Encoder, method: Method, seed: int) -> tuple[State, Any]:
-    """The state before the first step, and the jitted step: (state, pictures, number, progress) -> (state, loss)."""
-    task = make_task(method, encoder.shape)
-    key = jax.random.key(seed)
-    first, second, steps = jax.random.split(key, 3)
-    parameters = {
-        "encoder": encoder.init(first, jnp.zeros((1, *encoder.shape)))["params"],
-        "head": task.init(second, 4 * encoder.widths[-1]),
-    }
-
-    def loss(parameters: Any, x: Array, key: Array) -> Array:
-        def encode(x: Array) -> Array:
-            return pooled(encoder, parameters["encoder"], x)
-
-        return task.loss(encode, parameters["head"], x, key)
+def _programs(encoder: Encoder, method: Method) -> tuple[Any, Any]:
+    """Two jitted functions: key -> state, and (state, pictures, key, number, progress) -> (state, loss)."""
+    task = make_task(method)
 
     @jax.jit
-    def advance(state: State, pictures: Array, step: Array, progress: Array) -> tuple[State, Array]:
-        choice, views = jax.random.split(jax.random.fold_in(steps, step))
+    def init(key: Array) -> State:
+        first, second = jax.random.split(key)
+        parameters = {
+            "encoder": encoder.init(first, jnp.zeros((1, *encoder.shape)))["params"],
+            "head": task.init(second, 4 * encoder.widths[-1]),
+        }
+        return State(parameters, adam(OPTIMIZER).init(parameters), parameters["encoder"])
+
+    def loss(parameters: Any, x: Array, key: Array) -> Array:
+        return task.loss(lambda x: pooled(encoder, parameters["encoder"], x), parameters["head"], x, key)
+
+    @jax.jit
+    def advance(state: State, pictures: Array, key: Array, step: Array, progress: Array) -> tuple[State, Array]:
+        choice, views = jax.random.split(jax.random.fold_in(key, step))
         x = as_floats(pictures[jax.random.randint(choice, (BATCH,), 0, len(pictures))])
         value, gradient = jax.value_and_grad(loss)(state.parameters, x, views)
         parameters, moments = descend(OPTIMIZER, gradient, state.parameters, state.moments, progress, step)
         return State(parameters, moments, averaged(state.average, parameters["encoder"], step, AVERAGE)), value
 
-    return State(parameters, adam(OPTIMIZER).init(parameters), parameters["encoder"]), advance
+    return init, advance

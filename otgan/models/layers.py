@@ -38,17 +38,12 @@ def _shift(blocks: Float[Array, "n h w 2 2 d"], i: int, j: int) -> Float[Array, 
 
 def down_conv(x: Float[Array, "n h w c"], kernel: Float[Array, "4 4 c d"]) -> Float[Array, "n h_down w_down d"]:
     """Halve height and width, rounding up: a 4 x 4 convolution of stride 2, "SAME" padding, as in `flax.linen.Conv`."""
-    patches = down_patches(x)
-    product = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(patches.shape[-1], -1)
-    return product.reshape(*patches.shape[:3], -1)
-
-
-def down_patches(x: Float[Array, "n h w c"]) -> Float[Array, "n h_down w_down 16*c"]:
-    """What a 4 x 4 convolution of stride 2 looks at, in the order of its kernel."""
-    _, h, w, _ = x.shape
+    n, h, w, c = x.shape
     rows, columns = -(-h // 2), -(-w // 2)
     padded = jnp.pad(x, ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0)))
-    return jnp.concatenate([padded[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2] for i in range(4) for j in range(4)], axis=-1)
+    patches = [padded[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2] for i in range(4) for j in range(4)]
+    product = jnp.concatenate(patches, axis=-1).reshape(-1, 16 * c) @ kernel.reshape(16 * c, -1)
+    return product.reshape(n, rows, columns, -1)
 
 
 def flat_conv(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "n h w d"]:

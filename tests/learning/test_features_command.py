@@ -33,7 +33,7 @@ def pictures(tmp_path, n=120, shape=(9, 8, 3), name="mine.npz"):
 def test_a_folder_of_pictures_becomes_features(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
-    for i, picture in enumerate(np.load(pictures(tmp_path, 110))["x"]):
+    for i, picture in enumerate(np.load(pictures(tmp_path))["x"]):
         Image.fromarray(picture).save(folder / f"{i}.png")
     done = otgan("features", "train", "--data", folder, "-o", "mine.safetensors", "--steps", 2)
     assert done.exit_code == 0, done.output
@@ -45,7 +45,7 @@ def test_a_folder_of_pictures_becomes_features(tmp_path):
         "method": "contrastive",
         "steps": "2",
         "seed": "0",
-        "pictures": "99",
+        "pictures": "108",
         "complete": "yes",
     }
     assert known.items() <= read.facts.items()
@@ -58,17 +58,17 @@ def test_a_folder_of_pictures_becomes_features(tmp_path):
 
 
 def test_eval_judges_by_it(tmp_path):
-    assert otgan("features", "train", "--data", "sample", "-o", "digits.safetensors", "--steps", 1).exit_code == 0
-    np.savez("some.npz", x=digits.sample()[0][:150])
-    words = ["--features", "digits.safetensors", "--reference", "some.npz", "--split", "train", "--allow-few", "--samples", 100]
-    done = otgan("eval", "some.npz", "--fid", *words)
+    path = pictures(tmp_path)
+    learn(Order(str(path), tmp_path / "mine.safetensors", steps=1), quiet, quiet)
+    words = ["--features", "mine.safetensors", "--reference", path, "--split", "train", "--allow-few", "--samples", 100]
+    done = otgan("eval", path, "--fid", *words)
     assert done.exit_code == 0, done.output
     assert "fid[encoder-" in done.output
 
 
 def test_large_pictures_are_looked_at_whole_by_the_file_that_small_ones_trained(tmp_path):
     """Training sees them shrunk; the file says their true shape, and its features of them are those of the shrunk ones."""
-    path = pictures(tmp_path, 100, (64, 66, 1))
+    path = pictures(tmp_path, shape=(64, 66, 1))
     learn(Order(str(path), tmp_path / "large.safetensors", steps=1), quiet, quiet)
     x = np.load(path)["x"][:2]
     read = weights.read(tmp_path / "large.safetensors")
@@ -86,7 +86,7 @@ def test_a_seed_makes_one_file(tmp_path):
 
 
 def test_features_are_centred_and_uncorrelated_on_the_pictures(tmp_path):
-    learn(Order(str(pictures(tmp_path, 1_000)), tmp_path / "mine.safetensors", steps=2), quiet, quiet)
+    learn(Order(str(pictures(tmp_path)), tmp_path / "mine.safetensors", steps=2), quiet, quiet)
     x = np.asarray(make_features(str(tmp_path / "mine.safetensors"), (9, 8, 3)).look(np.load(tmp_path / "mine.npz")["x"])[0], np.float64)
     variances = np.diag(np.cov(x.T))
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=0.2 * np.sqrt(variances[0]))
@@ -144,13 +144,13 @@ def test_ctrl_c_keeps_what_was_trained_so_far(tmp_path):
 
 def test_ctrl_c_before_the_first_step_leaves_nothing_and_says_so(tmp_path):
     pictures(tmp_path)
-    real = training._prepare
+    real = training.make_task
 
     def stop(*args):
         os.kill(os.getpid(), signal.SIGINT)
         return real(*args)
 
-    with mock.patch.object(training, "_prepare", stop):
+    with mock.patch.object(training, "make_task", stop):
         done = otgan("features", "train", "--data", "mine.npz", "-o", "a.safetensors", "--steps", 5)
     assert done.exit_code == 130
     assert "stopped before the first step: nothing was written" in done.output
