@@ -36,7 +36,7 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "drifting, 0.02 0.05 0.2": ("drifting-grid", {}),
     "drifting, 0.2 alone": ("drifting-grid", {"oracle.temperatures": [0.2]}),
     "drifting, 1.0 alone": ("drifting-grid", {"oracle.temperatures": [1.0]}),
-    "sinkhorn": ("sinkhorn-grid", {"oracle.epsilon": "0.01x"}),
+    "sinkhorn": ("sinkhorn-grid", {"oracle.epsilon": "0.01x", "oracle.anneal": 4.0}),
 }
 CHANGES = {
     "batch.size": SIZE,
@@ -44,7 +44,7 @@ CHANGES = {
     "generator.optimizer": {"b1": 0.5, "b2": 0.99, "clip": 5.0, "schedule": "cosine"},
     "generator.ema": 0.0,
 }
-LEARNING_RATES = {"points": 2e-2, "network": 2e-3}
+LEARNING_RATES = {"points": 5e-2, "network": 2e-3}
 
 
 def draw(masses: tuple[float, float], size: int, seed: int) -> np.ndarray:

@@ -150,7 +150,7 @@ def test_the_plan_moves_the_mass_that_the_field_leaves(x64):
     for apart in (10.0, 30.0):
         y, x = two_modes(apart)
         cost = squared_l2(x, y)
-        solution = solve_entropic(cost, jnp.asarray(1.0), 0.001 * jnp.mean(cost), iterations_per_check=10, max_iterations=5_000)
+        solution = solve_entropic(cost, jnp.asarray(1.0), 1e-5 * jnp.mean(cost), iterations_per_check=10, max_iterations=5_000)
         assert solution.converged
         np.testing.assert_allclose(np.sum(np.asarray(solution.plan)[20:, :36]), 0.4, atol=0.01)
 
