@@ -254,3 +254,30 @@ def test_what_a_killed_save_left_is_removed_by_the_next_run(tmp_path):
         assert left.exists()
     run(config, tmp_path / "run")
     assert not left.exists()
+
+
+def test_scores_and_pages_that_find_no_room_are_one_sentence(disk, tmp_path, elsewhere):
+    assert otgan("run", "sinkhorn-grid", *SMALL, *TINY, "--out", tmp_path / "run").exit_code == 0
+    (disk / "judged").mkdir()
+    (disk / "page.html").touch()
+    fill(disk)
+    for words, place in (
+        (["eval", tmp_path / "run", "--modes", "--out", disk / "judged"], disk / "judged"),
+        (["report", tmp_path / "run", "-o", disk / "page.html"], disk / "page.html"),
+    ):
+        done = otgan(*words)
+        assert done.exit_code == 2, done.exception
+        assert re.search(rf"Error: cannot write (to )?{place} \(No space left on device\); .*room", done.output)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [["eval", "--modes", "--json"], ["report", "--json"]])
+def test_what_finds_no_room_to_be_printed_is_one_sentence(words, tmp_path):
+    path = tmp_path / "run"
+    assert otgan("run", "sinkhorn-grid", *SMALL, *TINY, "--out", path).exit_code == 0
+    words = [words[0], path, *words[1:]]
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "otgan", *map(str, words)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=300)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr == "Error: cannot write what is to be printed or kept (No space left on device); make room and try again\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,20 +14,35 @@ from rich.console import Console
 from otgan import __version__
 from otgan.config import parse_amount
 from otgan.errors import UserError
+from otgan.runs import FULL
 
 WIDTH = 200  # columns of what is not a terminal: wide enough not to break a path
 
 
 class Commands(click.Group):
-    """A group whose commands end a `UserError` as one sentence and exit code 2."""
+    """A group whose commands end a `UserError`, and a full disk, as one sentence and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
             return super().invoke(ctx)
         except UserError as error:
-            click.echo(f"Error: {error}", err=True)
-            ctx.exit(2)
+            said = str(error)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            said = f"cannot write {error.filename or 'what is to be printed or kept'} ({error.strerror}); make room and try again"
+            _leave_unprinted()
+        click.echo(f"Error: {said}", err=True)
+        ctx.exit(2)
+
+
+def _leave_unprinted() -> None:
+    """Where it is the standard output that is full, give up what waits for it, which the interpreter would try once more at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class AmountType(click.ParamType):

@@ -143,12 +143,19 @@ def _step(word: str | None) -> int | None:
 
 
 def keep(judged: Judged, subject: Subject, out: Path) -> list[str]:
-    """Append scores that are not there yet, and draw the neighbours. Returns where."""
+    """Append scores that are not there yet, and draw the neighbours. Returns where.
+
+    Raises:
+        UserError: they cannot be written.
+    """
     path = out / "scores.jsonl"
-    out.mkdir(parents=True, exist_ok=True)
-    append_scores(path, records(judged, subject))
-    if judged.neighbours is None:
-        return [str(path)]
-    picture = out / (f"nearest-{subject.step:07d}.png" if subject.step is not None else "nearest.png")
-    save_sheet(judged.neighbours.reshape(-1, *judged.neighbours.shape[2:]), picture)
-    return [str(path), str(picture)]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        append_scores(path, records(judged, subject))
+        if judged.neighbours is None:
+            return [str(path)]
+        picture = out / (f"nearest-{subject.step:07d}.png" if subject.step is not None else "nearest.png")
+        save_sheet(judged.neighbours.reshape(-1, *judged.neighbours.shape[2:]), picture)
+        return [str(path), str(picture)]
+    except OSError as error:
+        raise UserError(f"cannot write to {out} ({error.strerror}); make room, or give --out another folder") from None

@@ -58,5 +58,5 @@ def write(target: Target, output: Path) -> Path:
         else:
             raise UserError(f"{output}: a picture is made of a sweep; of runs there is a page, so give -o a name that ends in .html")
     except OSError as error:
-        raise UserError(f"cannot write {output} ({error.strerror}); give -o a file in a folder that is there") from None
+        raise UserError(f"cannot write {output} ({error.strerror}); give -o a file in a folder that is there and has room") from None
     return output
