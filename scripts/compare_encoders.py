@@ -8,7 +8,7 @@ Every method trains the same encoder from the same start for as many steps of as
 nothing else. Beside it stand pixels, `random`, and the same encoder untrained. "Told apart" says of how many degradations of real
 pictures, at three strengths each, the Frechet distance from other real pictures grows with every strength: noise, blur, a square cut out,
 and classes left out; in brackets the weakest strengths' distances over that of the real pictures themselves.
-Processor seconds are of training alone, without compilation; other work on the machine does not count in them, but slows them.
+Processor seconds are of making the features, compilation included.
 """
 
 from __future__ import annotations

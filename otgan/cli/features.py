@@ -36,7 +36,7 @@ def features() -> None:
     help="Train so long at most, compilation left out.",
 )
 @click.option("--steps", type=click.IntRange(1), metavar="N", show_default="as --seconds allow", help="Train so many steps at most.")
-@click.option("--method", type=click.Choice(METHODS), default="contrastive", help="What the encoder is asked to do; docs/features.md.")
+@click.option("--method", type=click.Choice(METHODS), default="variance", help="What the encoder is asked to do; docs/features.md.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", default=0, help="Seed of everything random.")
 @with_data_dir
 def train(**options: Any) -> None:

@@ -2,6 +2,6 @@
 
 from typing import Literal, get_args
 
-Method = Literal["contrastive", "variance"]
+Method = Literal["variance", "contrastive"]
 METHODS: tuple[str, ...] = get_args(Method)
 """What an encoder can be asked to do; `otgan.learning.methods` says what it is."""

@@ -41,7 +41,7 @@ class Order:
 
     data: str
     output: Path
-    method: Method = "contrastive"
+    method: Method = "variance"
     steps: int | None = None
     seconds: float | None = None
     seed: int = 0

@@ -42,7 +42,7 @@ def test_a_folder_of_pictures_becomes_features(tmp_path):
     known = {
         "network": "encoder",
         "shape": "9 8 3",
-        "method": "contrastive",
+        "method": "variance",
         "steps": "2",
         "seed": "0",
         "pictures": "108",
@@ -164,7 +164,7 @@ def test_learned_features_tell_digits_apart_better_than_untrained_ones():
     encoder = Encoder((28, 28, 1))
 
     def right(steps):
-        parameters, _ = training.train(encoder, "contrastive", images[:2000], 0, steps, None, quiet, lambda: False)
+        parameters, _ = training.train(encoder, "variance", images[:2000], 0, steps, None, quiet, lambda: False)
         x = np.asarray(encoder.apply({"params": parameters}, images[:1000].astype(np.float32) / 127.5 - 1))
         apart = ((x[:, None, :8] - x[None, :, :8]) ** 2).sum(axis=2) + np.diag(np.full(1000, np.inf))
         return (labels[apart.argmin(axis=1)] == labels[:1000]).mean()
