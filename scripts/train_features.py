@@ -134,7 +134,8 @@ class NormedConv(nn.Module):
         """Apply to n h w c."""
         kernel = self.param("kernel", he_normal, (self.window, self.window, x.shape[-1], self.features))
         if jax.default_backend() != "cpu":
-            y = convolution(x, kernel, self.stride, lax.Precision.DEFAULT)
+            window = (self.stride, self.stride)
+            y = lax.conv_general_dilated(x, kernel, window, "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
         else:
             y = convolve(x, kernel) if self.stride == 1 else convolve_strided(x, kernel, self.stride)
         norm = nn.BatchNorm(use_running_average=False, momentum=0.0, epsilon=EPSILON, use_scale=False, name="norm")
