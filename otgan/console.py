@@ -286,7 +286,13 @@ def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
     slopes = ", ".join(f"{slope:.2f} at lam {lam / mean:.3g}x" for lam, slope in fitted) or "too few points"
     console.print(f"log-log slope of the error in the true suboptimality: {slopes} (the theory: at least 0.5 in the limit)", soft_wrap=True)
     if short := sum(not r["converged"] for r in found["gradients"]):
-        console.print(f"in {short} of the rows a dual ran out of iterations: their numbers are no measurements", soft_wrap=True)
+        told = (
+            f"in {short} of the rows the dual did not come as near as epsilon: they are measurements of a worse one, and the bound, which"
+        )
+        console.print(f"{told} is at epsilon, is not theirs", soft_wrap=True)
+    if unknown := sum(not r["measured"] for r in found["gradients"]):
+        told = f"in {unknown} of the rows the true dual is not known closely enough to tell it from the one that trains"
+        console.print(f"{told}: their numbers are no measurements", soft_wrap=True)
     console.print("\ncost of exact transport between two batches")
     costs = [(f"{r['size']:,}", f"{r['mean']:.4g}", f"{r['standard_error']:.2g}", str(r["batches"])) for r in found["batches"]]
     console.print(plain_table(("batch size", "mean", "standard error", "batches"), costs))
