@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from otgan.loop import Progress
 
 LINE_SECONDS = 10.0  # between two plain lines
+BLURRED = 0.01  # share of steps that no dual could be certified in, from which on it is said
 
 SHARES = ("misplaced_mass", "high_quality", "converged_share", "conjugate_converged_share", "without_mass_of_memory", "missed_value_share")
 FORMATS = {
@@ -121,12 +122,13 @@ class Ticker:
         self._bar.update(self._task, completed=_share(self._config, progress), line=self._line(progress))
 
     def _warn(self, progress: Progress) -> None:
-        """Say once where no dual can be certified to the epsilon asked for."""
-        floor, epsilon = progress.last.get("dual_floor", 0.0), progress.last.get("epsilon", 0.0)
-        if floor > epsilon and not self._warned:
+        """Say once where duals cannot be certified to the epsilon asked for: step by step, for the window has the largest floor alone."""
+        if progress.blurred > BLURRED * progress.step and not self._warned:
             self._warned = True
-            said = f"epsilon {epsilon:.2g} cannot be certified: rounding alone makes a gap of {floor:.2g}. Give a larger --epsilon or --lam"
-            self._console.print(said, highlight=False, soft_wrap=True, style="yellow")
+            most, epsilon = progress.last["dual_floor"], progress.last["epsilon"]
+            said = f"epsilon {epsilon:.2g} cannot be certified in {progress.blurred:,} of {progress.step:,} steps"
+            why = f"there rounding alone makes a larger gap, lately of up to {most:.2g}. Give a larger --epsilon or --lam"
+            self._console.print(f"{said}: {why}", highlight=False, soft_wrap=True, style="yellow")
 
     def _line(self, progress: Progress) -> str:
         share = _share(self._config, progress)

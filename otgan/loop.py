@@ -63,6 +63,7 @@ class Progress:
     solved: int = 0  # duals solved: as many as steps, where a solve is not cut into chunks
     converged: int = 0  # those that reached epsilon
     far_off: int = 0  # steps that moved by a plan with more than half of its mass in the wrong place
+    blurred: int = 0  # steps whose epsilon is below what rounding alone makes of the gap
     dual_iterations: int = 0
     generator_steps: int = 0  # updates of the generator
     examples: int = 0  # real and generated ones that the solves looked at
@@ -236,6 +237,7 @@ def advance(
     progress.solved += int(records["ready"].sum())
     progress.converged += int((records["ready"] & records["dual_converged"]).sum())
     progress.far_off += int((records.get("misplaced_mass", np.zeros(sound)) > FAR_OFF).sum())
+    progress.blurred += int((records.get("dual_floor", np.zeros(sound)) > records["epsilon"]).sum())
     return steps.state, verdict
 
 
