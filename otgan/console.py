@@ -65,7 +65,7 @@ MEANINGS = {
     "push_error_worst": "and the largest",
     "estimated_gap": "of the networks, on a fresh batch of 4 times the size, units of the cost",
     "semidual_value": "on fresh points, units of the cost: at most the transport cost to the whole training set",
-    "missed_value": "how much it rises at once if the potentials of points without mass fall until the first fresh point goes there",
+    "missed_value": "how much it rises at once, at least, if the potentials of points without mass fall until a fresh point goes there",
     "missed_value_share": "of what it would be then: by so much at least the value above is too low",
     "unevenness_of_memory": "chi-square of the training points' masses in the last round, net of the noise of counting",
     "without_mass_of_memory": "training points that no generated point was assigned to in the last round",

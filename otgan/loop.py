@@ -376,7 +376,7 @@ def assess(ready: Ready, state: TrainState) -> dict[str, Any]:
     """What the family measures of itself at the end, with the averaged generator, also on examples that no solve has seen."""
     players = state.players._replace(generator=state.average)
     numbers = jax.jit(ready.system.family.assess)(state.dual, players, ready.clouds, ready.held_out, jax.random.key(JUDGE_SEED))
-    return {name: float(value) for name, value in numbers.items()}
+    return {name: float(value) for name, value in numbers.items() if not jnp.isnan(value)}  # what cannot be said yet is left out
 
 
 def summarize(progress: Progress) -> dict[str, Any]:
