@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from otgan.loop import Progress
 
 LINE_SECONDS = 10.0  # between two plain lines
+BLURRED = 0.01  # share of steps that no dual could be certified in, from which on it is said
 
 SHARES = ("misplaced_mass", "high_quality", "converged_share", "conjugate_converged_share", "without_mass_of_memory", "missed_value_share")
 FORMATS = {
@@ -64,7 +65,7 @@ MEANINGS = {
     "push_error_worst": "and the largest",
     "estimated_gap": "of the networks, on a fresh batch of 4 times the size, units of the cost",
     "semidual_value": "on fresh points, units of the cost: at most the transport cost to the whole training set",
-    "missed_value": "how much it rises at once if the potentials of points without mass fall until the first fresh point goes there",
+    "missed_value": "how much it rises at once, at least, if the potentials of points without mass fall until a fresh point goes there",
     "missed_value_share": "of what it would be then: by so much at least the value above is too low",
     "unevenness_of_memory": "chi-square of the training points' masses in the last round, net of the noise of counting",
     "without_mass_of_memory": "training points that no generated point was assigned to in the last round",
@@ -126,12 +127,13 @@ class Ticker:
         self._bar.update(self._task, completed=_share(self._config, progress), line=self._line(progress))
 
     def _warn(self, progress: Progress) -> None:
-        """Say once where no dual can be certified to the epsilon asked for."""
-        floor, epsilon = progress.last.get("dual_floor", 0.0), progress.last.get("epsilon", 0.0)
-        if floor > epsilon and not self._warned:
+        """Say once where duals cannot be certified to the epsilon asked for: step by step, for the window has the largest floor alone."""
+        if progress.blurred > BLURRED * progress.step and not self._warned:
             self._warned = True
-            said = f"epsilon {epsilon:.2g} cannot be certified: rounding alone makes a gap of {floor:.2g}. Give a larger --epsilon or --lam"
-            self._console.print(said, highlight=False, soft_wrap=True, style="yellow")
+            most, epsilon = progress.last["dual_floor"], progress.last["epsilon"]
+            said = f"epsilon {epsilon:.2g} cannot be certified in {progress.blurred:,} of {progress.step:,} steps"
+            why = f"there rounding alone makes a larger gap, lately of up to {most:.2g}. Give a larger --epsilon or --lam"
+            self._console.print(f"{said}: {why}", highlight=False, soft_wrap=True, style="yellow")
 
     def _line(self, progress: Progress) -> str:
         share = _share(self._config, progress)
@@ -302,7 +304,13 @@ def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
     slopes = ", ".join(f"{slope:.2f} at lam {lam / mean:.3g}x" for lam, slope in fitted) or "too few points"
     console.print(f"log-log slope of the error in the true suboptimality: {slopes} (the theory: at least 0.5 in the limit)", soft_wrap=True)
     if short := sum(not r["converged"] for r in found["gradients"]):
-        console.print(f"in {short} of the rows a dual ran out of iterations: their numbers are no measurements", soft_wrap=True)
+        told = (
+            f"in {short} of the rows the dual did not come as near as epsilon: they are measurements of a worse one, and the bound, which"
+        )
+        console.print(f"{told} is at epsilon, is not theirs", soft_wrap=True)
+    if unknown := sum(not r["measured"] for r in found["gradients"]):
+        told = f"in {unknown} of the rows the true dual is not known closely enough to tell it from the one that trains"
+        console.print(f"{told}: their numbers are no measurements", soft_wrap=True)
     console.print("\ncost of exact transport between two batches")
     costs = [(f"{r['size']:,}", f"{r['mean']:.4g}", f"{r['standard_error']:.2g}", str(r["batches"])) for r in found["batches"]]
     console.print(plain_table(("batch size", "mean", "standard error", "batches"), costs))

@@ -64,6 +64,7 @@ class Progress:
     solved: int = 0  # duals solved: as many as steps, where a solve is not cut into chunks
     converged: int = 0  # those that reached epsilon
     far_off: int = 0  # steps that moved by a plan with more than half of its mass in the wrong place
+    blurred: int = 0  # steps whose epsilon is below what rounding alone makes of the gap
     dual_iterations: int = 0
     generator_steps: int = 0  # updates of the generator
     examples: int = 0  # real and generated ones that the solves looked at
@@ -251,6 +252,7 @@ def advance(
     progress.solved += int(records["ready"].sum())
     progress.converged += int((records["ready"] & records["dual_converged"]).sum())
     progress.far_off += int((records.get("misplaced_mass", np.zeros(sound)) > FAR_OFF).sum())
+    progress.blurred += int((records.get("dual_floor", np.zeros(sound)) > records["epsilon"]).sum())
     return steps.state, verdict
 
 
@@ -389,7 +391,7 @@ def assess(ready: Ready, state: TrainState) -> dict[str, Any]:
     """What the family measures of itself at the end, with the averaged generator, also on examples that no solve has seen."""
     players = state.players._replace(generator=state.average)
     numbers = jax.jit(ready.system.family.assess)(state.dual, players, ready.clouds, ready.held_out, jax.random.key(JUDGE_SEED))
-    return {name: float(value) for name, value in numbers.items()}
+    return {name: float(value) for name, value in numbers.items() if not jnp.isnan(value)}  # what cannot be said yet is left out
 
 
 def summarize(progress: Progress) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def table(found: list[dict[str, Any]]) -> str:
     rows = ["step   lam/mean  slope  largest error/bound  largest error/norm  largest misplaced mass"]
     for stage in found:
         for lam, slope in zip(dict.fromkeys(r["lam"] for r in stage["gradients"]), stage["slopes"], strict=True):
-            mine = [r for r in stage["gradients"] if r["lam"] == lam and r["converged"]]
+            mine = [r for r in stage["gradients"] if r["lam"] == lam and r["measured"]]
             ratio, error, misplaced = (max((r[k] for r in mine), default=float("nan")) for k in ("ratio", "error", "misplaced"))
             share = error / mine[0]["gradient_norm"] if mine else error
             told = "-" if slope is None else f"{slope:.2f}"

@@ -233,6 +233,13 @@ def test_steps_by_plans_that_are_far_off_are_counted(tmp_path):
     assert train(converged, begun(config, tmp_path / "loose"), Silent()).state == "finished"
 
 
+def test_steps_whose_epsilon_is_below_rounding_are_counted_one_by_one(tmp_path):
+    config = tiny_config()
+    for name, floor, epsilon, expected in (("above", 2.0, 1.0, 38), ("below", 2.0, 3.0, 0)):
+        outcome = train(misplacing(config, dual_floor=floor, epsilon=epsilon), begun(config, tmp_path / name), Silent())
+        assert outcome.progress.blurred == expected
+
+
 def test_an_absurd_plan_ends_the_run_and_moves_nobody(tmp_path):
     config = tiny_config()
     folder = begun(config, tmp_path / "run")

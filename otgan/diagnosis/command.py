@@ -17,13 +17,14 @@ from jax import Array
 from otgan.clouds import Clouds, as_floats, draw_latents, draw_reals, make_clouds
 from otgan.config import Amount, Config, Regularized
 from otgan.costs import Groups, between_groups, make_cost
-from otgan.data import load, load_source
+from otgan.data import load
 from otgan.diagnosis.bias import BLOCK, batch_costs, reference
-from otgan.diagnosis.gradients import Solver, gradient_errors, lipschitz, slope
+from otgan.diagnosis.gradients import Solver, Value, gradient_errors, lipschitz, slope
 from otgan.diagnosis.picture import draw
 from otgan.diagnosis.stationarity import exact_family, stationarity
 from otgan.errors import UserError
 from otgan.groups import make_sight
+from otgan.oracles import entropic, quadratic
 from otgan.oracles.regularized import solve_term
 from otgan.restore import Restored, restore
 from otgan.runs import RunFolder, write
@@ -62,8 +63,7 @@ def diagnose(
         raise UserError(f"batches of {max(sizes):,} are too large: give sizes of at most {min(LARGEST, len(dataset.train)):,}")
     sight = make_sight(run.config.cost, dataset, show)
     frozen, seen = (sight.parameters, sight.seen) if sight else (None, None)
-    source = load_source(run.config, run.form.shape)
-    clouds = make_clouds(dataset, run.config.batch, run.config.generator.latent_dim, source, frozen, seen)
+    clouds = make_clouds(dataset, run.config.batch, run.config.generator.latent_dim, None, frozen, seen)
     clouds = jax.tree.map(jnp.asarray, clouds)
     if sight:
         run = run._replace(system=build(run.config, run.form, sight=sight.network))
@@ -106,8 +106,11 @@ def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams
         constant = lipschitz(pair, players.generator, x, z)
         absolute = ([lam.times(mean) for lam in lams], [epsilon.times(mean) for epsilon in epsilons])
         oracle = config.oracle if isinstance(config.oracle, Regularized) else Regularized()
-        solvers = _solver(oracle, mean, jnp.float32), _solver(oracle.model_copy(update=EXACTLY), mean, jnp.float64)
-        errors = gradient_errors(costs, lambda plan: pull(jnp.asarray(plan, jnp.float64))[0], *solvers, *absolute, constant)
+        ours, exactly = _solver(oracle, mean, jnp.float32), _solver(oracle.model_copy(update=EXACTLY), mean, jnp.float64)
+        solvers = ours, exactly, _value(oracle, mean)
+        errors = gradient_errors(
+            costs, lambda plan: pull(jnp.asarray(plan, jnp.float64))[0], *solvers, _value(oracle, mean), *absolute, constant
+        )
     rows = [{**e._asdict(), "ratio": e.error / e.bound if e.bound else None} for e in errors]
     slopes = [slope([e for e in errors if e.lam == lam]) for lam in absolute[0]]
     return {"batch": size, "mean_cost": mean, "L0": constant, "own_dual": oracle is config.oracle, "gradients": rows, "slopes": slopes}
@@ -129,6 +132,13 @@ def _solver(oracle: Regularized, mean_cost: float, dtype: Any) -> Solver:
     tau = jnp.asarray(oracle.tau.times(mean_cost), dtype) if oracle.tau.finite else None
     solve = jax.jit(partial(solve_term, oracle))
     return lambda costs, lam, epsilon: solve(*(jnp.asarray(value, dtype) for value in (costs, lam, epsilon)), tau)
+
+
+def _value(oracle: Regularized, mean_cost: float) -> Value:
+    """The dual value of what an oracle solves, in float64."""
+    tau = jnp.asarray(oracle.tau.times(mean_cost), jnp.float64) if oracle.tau.finite else None
+    at = jax.jit(quadratic.value_at if oracle.regularizer == "l2" else partial(entropic.value_at, tau=tau))
+    return lambda costs, g, lam: at(costs, *(jnp.asarray(value, jnp.float64) for value in (g, lam)))
 
 
 def _bias(run: Restored, clouds: Clouds, sizes: tuple[int, ...], batches: int) -> dict[str, Any]:

@@ -61,8 +61,9 @@ class Family(NamedTuple):
     (envelope theorem); `generate(state, parameters, z)` draws the sample that users see.
 
     The rest is for families that have it: `push(state, y)`, the map from generated points to data; `exhibits(state)`, masks over the
-    training examples, by name, of those worth a picture; `assess(state, players, clouds, held_out, key)`, numbers for the summary of a run.
-    Its `held_out` are the same clouds of examples, and of a source's, that no solve has seen.
+    training examples, by name, of those worth a picture; `assess(state, players, clouds, held_out, key)`, numbers for the summary of a run,
+    where one that is not a number cannot be said yet and is left out. Its `held_out` are the same clouds of examples, and of a source's,
+    that no solve has seen.
     """
 
     init: Callable[[Array], State]

@@ -149,6 +149,15 @@ def solve_entropic(
     return Solution(at.f, at.g, at.x[:, None] * at.kernel, at.value, gap, iterations, gap <= epsilon, floor, misplaced)
 
 
+def value_at(
+    cost: Float[Array, "n m"], g: Float[Array, " m"], lam: Float[Array, ""], tau: Float[Array, ""] | None = None
+) -> Float[Array, ""]:
+    """The dual value at g and the f that makes the rows exact, in the precision of the cost."""
+    g = jnp.asarray(g, cost.dtype)
+    f = -lam * jax.nn.logsumexp((g[None, :] - cost) / lam, axis=1, b=1 / len(g))
+    return _dual_value(f, g, tau)
+
+
 def _start(cost: Array, symmetric: bool, relaxed: bool) -> tuple[Array, Array, Array]:
     """Hard c-transforms, which leave every row of the first kernel an entry of one, and if balanced every column; and the costs' spread.
 

@@ -193,6 +193,13 @@ def exact_shift(V: Float[Array, "n m"], lam: Float[Array, ""], tolerance: float,
     return lax.while_loop(unfinished, step, (seen, excess(seen), jnp.zeros((), jnp.int32)))[0]
 
 
+def value_at(cost: Float[Array, "n m"], g: Float[Array, " m"], lam: Float[Array, ""]) -> Float[Array, ""]:
+    """The dual value at g and the f that makes the rows exact, in the precision of the cost."""
+    g = jnp.asarray(g, cost.dtype)
+    f = exact_shift(g[None, :] - cost, lam, 8 * float(jnp.finfo(cost.dtype).eps), MOST_SETTLINGS)
+    return f.mean() + g.mean() - lam / 2 * (_density(f, g, cost, lam) ** 2).mean()
+
+
 def _scalings(w: Array) -> tuple[Array, Array]:
     """Find u, v such that the row means and column means of u_i w_ij v_j are nearly 1, and none is above 1."""
     most = 1e6  # where the support of w admits no plan the scalings would run away

@@ -17,7 +17,9 @@ between the two.
 
 A point without mass adds 1/N to the chi-square however far away it is. Where few points carry most of the cost, as of heavy tails, the mass
 can lie evenly and V be far too low: their potentials have not had the time to fall as far as they must. So a run's summary says by how much
-V rises at once if those of the points without mass fall until the first fresh point goes there (`missed_value`).
+V rises at once if those of the points without mass fall until the first fresh point goes there (`missed_value`). How far they fall is seen
+on one set of fresh points, what it brings on another: on its own set every fall brings something, be it only that the set is small. Until a
+round has filled the memory, points without mass are those whose turn has not come, and nothing is said.
 """
 
 from __future__ import annotations
@@ -133,11 +135,21 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
             short = shortfall(targets, x, offset, found.score, cost)
             return jnp.minimum(least, short), (see(cost, x, found, state.psi), found.index)
 
-        keys = jax.random.split(key, -(-ASSESSED // oracle.ots_batch))
-        least, (seen, index) = lax.scan(look, jnp.full(form.size, jnp.inf), keys)
+        def compare(fall: Array, key: Array) -> tuple[Array, tuple[Seen, Array, Array]]:
+            x = generated(players, clouds, key)
+            found, after = assign(targets, x, offset, cost), assign(targets, x, offset - fall, cost)
+            seen = see(cost, x, found, state.psi)
+            return fall, (seen, found.index, see(cost, x, after, state.psi - fall).value - seen.value)
+
+        half = -(-ASSESSED // (2 * oracle.ots_batch))
+        keys = jax.random.split(key, 2 * half)
+        least, (seen, index) = lax.scan(look, jnp.full(form.size, jnp.inf), keys[:half])
+        fall = jnp.where(hits(state.memory.index.ravel(), form.size) == 0, least, 0.0)
+        _, (seen_too, index_too, rise) = lax.scan(compare, fall, keys[half:])
+        index = jnp.concatenate([index, index_too])
         fresh, kept = (certify(hits(i.ravel(), form.size), bins) for i in (index, state.memory.index))
-        value, never = jnp.mean(seen.value), hits(state.memory.index.ravel(), form.size) == 0
-        missed = COST_PER_SCORE[cost] * jnp.mean(jnp.where(never, least, 0.0))
+        value, filled = jnp.mean(jnp.concatenate([seen.value, seen_too.value])), jnp.all(state.memory.index >= 0)
+        missed = jnp.where(filled, jnp.maximum(jnp.mean(rise), 0.0), jnp.nan)
         return {
             "semidual_value": value,
             "missed_value": missed,

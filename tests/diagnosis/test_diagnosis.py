@@ -8,6 +8,7 @@ import ot
 import pytest
 from commands import SMALL, TINY, otgan
 from scipy.stats import norm
+from semidual import _kl_rows, _l2_rows, optimum
 
 from otgan import data, experiments
 from otgan.clouds import make_clouds
@@ -16,10 +17,12 @@ from otgan.data import Form
 from otgan.diagnosis.bias import batch_costs, exact_cost, reference
 from otgan.diagnosis.gradients import gradient_errors, lipschitz, slope
 from otgan.diagnosis.stationarity import exact_family, from_products, stationarity
-from otgan.oracles import Family, Players
+from otgan.oracles import Family, Players, entropic, quadratic
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.system import build
+
+VALUES = {"kl": entropic.value_at, "l2": quadratic.value_at}
 
 
 def generator(theta, z):
@@ -43,14 +46,35 @@ def test_the_error_keeps_its_bound_at_the_true_suboptimality(x64, regularizer, s
     costs, pull = jax.vjp(lambda t: squared_l2(x, generator(t, z)), theta)
     oracle = {"kl": solve_entropic, "l2": solve_quadratic}[regularizer]
     solve = partial(oracle, iterations_per_check=1, max_iterations=20_000)
-    constant = lipschitz(pair, theta, x, z)
-    errors = gradient_errors(costs, lambda plan: pull(plan)[0], solve, solve, [10.0, 1.0, 0.1], [3.0, 0.3, 0.03, 0.003, 0.0003], constant)
+    constant, value = lipschitz(pair, theta, x, z), VALUES[regularizer]
+    ladder = [10.0, 1.0, 0.1], [3.0, 0.3, 0.03, 0.003, 0.0003]
+    errors = gradient_errors(costs, lambda plan: pull(plan)[0], solve, solve, value, *ladder, constant)
     assert len(errors) == 15
     for e in errors:
         assert -1e-9 <= e.suboptimality <= e.gap <= e.epsilon
         assert e.error <= constant * (2 * max(e.suboptimality, 0) / e.lam) ** 0.5 + 1e-9
         assert e.bound == pytest.approx(constant * (2 * e.epsilon / e.lam) ** 0.5)
     assert max(e.error for e in errors) > 100 * min(e.error for e in errors)
+
+
+@pytest.mark.parametrize("regularizer", ["kl", "l2"])
+def test_the_suboptimality_of_a_dual_in_single_precision_is_known_to_double(x64, regularizer):
+    """A common offset of the costs rounds the value that a solve reports by far more than the dual is wrong."""
+    theta, x, z = problem()
+    costs, lam = 1e4 + np.asarray(squared_l2(x, generator(theta, z))), 1.0
+    solve = {"kl": solve_entropic, "l2": solve_quadratic}[regularizer]
+
+    def single(costs, lam, epsilon):
+        return solve(*(jnp.asarray(a, jnp.float32) for a in (costs, lam, epsilon)), iterations_per_check=1, max_iterations=30)
+
+    exactly = partial(solve, iterations_per_check=1, max_iterations=20_000)
+    (error,) = gradient_errors(jnp.asarray(costs), lambda plan: plan, single, exactly, VALUES[regularizer], [lam], [1e-4], 1.0)
+    g = np.asarray(single(costs, lam, 1e-4).g, float)
+    rows = {"kl": _kl_rows, "l2": _l2_rows}[regularizer]
+    missing = optimum(costs, lam, None, regularizer).value - (rows(g, costs, lam)[0] + g.mean())
+    assert error.suboptimality == pytest.approx(missing, abs=2e-7)
+    assert not error.converged
+    assert error.measured
 
 
 def test_the_constant_is_the_largest_gradient_of_a_pair(x64):
@@ -63,11 +87,12 @@ def test_the_constant_is_the_largest_gradient_of_a_pair(x64):
 def test_the_slope_of_a_power_is_its_exponent(x64):
     from otgan.diagnosis.gradients import GradientError
 
-    errors = [GradientError(1.0, s, s, s, 3 * s**0.7, 1.0, 1.0, 1, 6e-6, 1e-9, 0.0, True) for s in (1e-4, 1e-2, 1.0)]
+    errors = [GradientError(1.0, s, s, s, 3 * s**0.7, 1.0, 1.0, 1, 6e-6, 1e-9, 0.0, True, True) for s in (1e-4, 1e-2, 1.0)]
     assert slope(errors) == pytest.approx(0.7)
-    late = [e._replace(converged=False, error=9.0) for e in errors] + [e._replace(suboptimality=5e-5, error=9.0) for e in errors]
+    late = [e._replace(measured=False, error=9.0) for e in errors] + [e._replace(suboptimality=5e-5, error=9.0) for e in errors]
     blurred = [e._replace(floor=e.suboptimality / 5, error=9.0) for e in errors]
     assert slope([*errors, *late, *blurred]) == pytest.approx(0.7)  # what tells nothing has no part in it
+    assert slope([e._replace(converged=False) for e in errors]) == pytest.approx(0.7)  # a dual worse than it should be is measured too
     assert slope(errors[:1]) is None
 
 
@@ -201,6 +226,14 @@ def test_a_generator_that_is_not_finite_is_refused(elsewhere, tmp_path):
     done = otgan("diagnose", tmp_path / "broken")
     assert done.exit_code == 2
     assert "as good as infinite" in done.output
+
+
+def test_a_dual_that_ran_out_of_iterations_is_still_measured(elsewhere, tmp_path):
+    short = ["--set", "oracle.max_iterations=10", "--set", "oracle.anneal=1.0", "--out", tmp_path / "short"]
+    assert otgan("run", "sinkhorn-grid", *TINY, *SMALL, *short).exit_code == 0
+    done = otgan("diagnose", tmp_path / "short", *FEW[4:], "--lams", "0.01x", "--epsilons", "0.0001x")
+    assert "in 1 of the rows the dual did not come as near as epsilon: they are measurements of a worse one" in done.output
+    assert "no measurements" not in done.output
 
 
 def test_no_run_is_refused(elsewhere):

@@ -1,0 +1,64 @@
+"""Every shipped recipe takes a step: its own losses, duals, costs and networks, made small, on data that need no download."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from otgan import data, experiments
+from otgan.data import Dataset
+from otgan.loop import prepare
+from otgan.oracles.contract import INFO, PLAN_INFO
+from otgan.step import healthy
+
+WIDTH = 8
+SMALL = {  # what bounds the time of a step, by family; all else is the recipe's
+    "regularized": {"batch.size": 16},
+    "convex": {"batch.size": 16, "oracle.width": WIDTH},
+    "neural": {"batch.size": 16, "oracle.potential.width": WIDTH},
+    "critic": {"batch.size": 16, "oracle.critic.width": WIDTH},
+    "semidiscrete": {"batch.size": 16, "oracle.ots_batch": 32, "oracle.fit_updates": 4},
+}
+
+
+def small(name):
+    config = experiments.resolve(name)
+    changes = dict(SMALL[config.oracle.family])
+    if config.trains_generator:
+        changes["generator.width"] = WIDTH
+    if config.cost.encoded:
+        changes["cost.encoder.width"] = WIDTH
+    source = "sample" if config.data.kind in ("mnist", "stacked-mnist") else None
+    return experiments.resolve(name, changes, source)
+
+
+def examples(config):
+    if config.data.kind != "cifar10":
+        return data.load(config.data)
+    pictures = np.random.default_rng(0).integers(0, 256, (300, 32, 32, 3), np.uint8)  # as CIFAR-10's are
+    return Dataset("cifar10", pictures[:250], pictures[250:])
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_a_recipe_takes_a_step(name):
+    config = small(name)
+    dataset = examples(config)
+    ready = prepare(config, dataset, 1, data.load_source(config, dataset.shape))
+    clouds = jax.tree.map(jnp.asarray, ready.clouds)
+    before = jax.jit(ready.system.stepper.init)()
+    after, record = jax.jit(ready.system.stepper.step)(before, clouds)
+    numbers = {key: float(value) for key, value in record.items()}
+    assert INFO.keys() <= numbers.keys()
+    assert {key: value for key, value in numbers.items() if not np.isfinite(value)} == {}
+    assert bool(healthy(record))
+    assert numbers["dual_gap"] >= 0
+    assert numbers["epsilon"] > 0
+    assert numbers["dual_iterations"] >= 1
+    assert numbers["dual_converged"] <= (numbers["dual_gap"] <= numbers["epsilon"])
+    if config.oracle.family == "regularized":
+        assert PLAN_INFO.keys() <= numbers.keys()
+        assert 0 <= numbers["dual_floor"] <= numbers["dual_gap"]
+        assert numbers["loss_at_least"] <= numbers["dual_value"] <= numbers["loss_at_most"]
+    moved = [bool((a != b).any()) for a, b in zip(*map(jax.tree.leaves, (before.players, after.players)), strict=True)]
+    assert any(moved) == (config.trains_generator and numbers["ready"] > 0)
+    assert int(after.solves) == 1
