@@ -7,6 +7,7 @@ import pytest
 
 from otgan import data, experiments
 from otgan.data import Dataset
+from otgan.groups import make_sight
 from otgan.loop import prepare
 from otgan.oracles.contract import INFO, PLAN_INFO
 from otgan.step import healthy
@@ -17,6 +18,7 @@ SMALL = {  # what bounds the time of a step, by family; all else is the recipe's
     "convex": {"batch.size": 16, "oracle.width": WIDTH},
     "neural": {"batch.size": 16, "oracle.potential.width": WIDTH},
     "critic": {"batch.size": 16, "oracle.critic.width": WIDTH},
+    "drifting": {"batch.size": 16},
     "semidiscrete": {"batch.size": 16, "oracle.ots_batch": 32, "oracle.fit_updates": 4},
 }
 
@@ -26,6 +28,8 @@ def small(name):
     changes = dict(SMALL[config.oracle.family])
     if config.trains_generator:
         changes["generator.width"] = WIDTH
+    if config.batch.reals:
+        changes["batch.reals"] = 20
     if config.cost.encoded:
         changes["cost.encoder.width"] = WIDTH
     source = "sample" if config.data.kind in ("mnist", "stacked-mnist") else None
@@ -40,10 +44,12 @@ def examples(config):
 
 
 @pytest.mark.parametrize("name", experiments.names())
-def test_a_recipe_takes_a_step(name):
+def test_a_recipe_takes_a_step(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("OTGAN_CACHE", str(tmp_path))
     config = small(name)
     dataset = examples(config)
-    ready = prepare(config, dataset, 1, data.load_source(config, dataset.shape))
+    sight = make_sight(config.cost, dataset)
+    ready = prepare(config, dataset, 1, data.load_source(config, dataset.shape), sight=sight)
     clouds = jax.tree.map(jnp.asarray, ready.clouds)
     before = jax.jit(ready.system.stepper.init)()
     after, record = jax.jit(ready.system.stepper.step)(before, clouds)
