@@ -108,9 +108,7 @@ def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams
         oracle = config.oracle if isinstance(config.oracle, Regularized) else Regularized()
         ours, exactly = _solver(oracle, mean, jnp.float32), _solver(oracle.model_copy(update=EXACTLY), mean, jnp.float64)
         solvers = ours, exactly, _value(oracle, mean)
-        errors = gradient_errors(
-            costs, lambda plan: pull(jnp.asarray(plan, jnp.float64))[0], *solvers, _value(oracle, mean), *absolute, constant
-        )
+        errors = gradient_errors(costs, lambda plan: pull(jnp.asarray(plan, jnp.float64))[0], *solvers, *absolute, constant)
     rows = [{**e._asdict(), "ratio": e.error / e.bound if e.bound else None} for e in errors]
     slopes = [slope([e for e in errors if e.lam == lam]) for lam in absolute[0]]
     return {"batch": size, "mean_cost": mean, "L0": constant, "own_dual": oracle is config.oracle, "gradients": rows, "slopes": slopes}
