@@ -12,7 +12,7 @@ from compared import networks
 from safetensors.numpy import save_file
 
 from otgan import features as module
-from otgan.cli.judging import WEIGHTS
+from otgan.config import Cost
 from otgan.data import digits
 from otgan.errors import UserError
 from otgan.features import make_features
@@ -43,7 +43,7 @@ def imported(network, seed, *words):
 
 
 def test_the_command_knows_every_network_of_published_weights():
-    assert set(WEIGHTS) == set(catalog.PUBLISHED)
+    assert set(Cost.PUBLISHED) == set(catalog.PUBLISHED)
 
 
 def test_import_says_where_the_weights_are_and_that_they_are_not_the_published_ones():
