@@ -89,7 +89,7 @@ def _with_donated_encoder(raw: Raw) -> Raw:
         raise UserError(f"cost.features: {known}; {features!r} is none")
     donor = resolve(str(path / "config.json")).cost
     if not donor.encoded:
-        raise UserError(f"cost.features: the run in {path} has no encoder: its cost is measured on pixels")
+        raise UserError(f"cost.features: the run in {path} has no encoder of its own: its cost is measured on {donor.features}")
     return {**raw, "cost": {**raw["cost"], "features": str(path), "encoder": donor.encoder.model_dump(mode="json")}}
 
 

@@ -230,6 +230,7 @@ class Drifting(Oracle):
 
     COSTS = ("l2",)
     FEATURES = True
+    UNEQUAL = True
     LEARNED = False
     REACHING = "fields (not the mass)"
 
