@@ -156,7 +156,7 @@ def test_the_loss_lies_between_its_bounds_where_rounding_is_most_of_them(regular
         oracle = Regularized(regularizer=regularizer, lam=Amount(lam), epsilon=Amount(1e-4 * mean))
         best = optimum(shifted, lam, None, regularizer).value
         for weight in (1.0, -1.0):
-            terms = [Term(weight, "both", jnp.asarray(shifted))]
+            terms = [Term(weight, "both", jnp.asarray(shifted)[None], weight)]
             least, most = _interval(terms, solve_terms(oracle, terms, jnp.mean(shifted)))
             assert least <= weight * best <= most, (relative, weight)
 
