@@ -14,7 +14,7 @@ from otgan.config import Cost
 from otgan.data import Dataset, digits
 from otgan.errors import UserError
 from otgan.features import find_network
-from otgan.launch import check_sight
+from otgan.launch import check_sight, describe
 from otgan.sampling import sample
 
 DIGIT = (28, 28, 1)
@@ -165,7 +165,7 @@ def test_separate_problems_are_each_groups_own():
     np.testing.assert_allclose(both["dual_value"], np.mean([one["dual_value"] for one in alone]), rtol=1e-3)
     np.testing.assert_allclose(both["dual_gap"], max(one["dual_gap"] for one in alone), rtol=0.05)
     together = first_step(tiny_config("feature-mnist", **{**changes, "cost.groups": "joint", "cost.features": "random:pixels+conv_2"}))[1]
-    assert together["dual_value"] > both["dual_value"] + 1e-3  # one plan cannot suit both groups
+    assert together["dual_value"] > both["dual_value"] + 3e-4  # one plan cannot suit both; the duals are exact to 1e-4
 
 
 def test_a_run_is_recorded_resumes_to_the_bit_and_samples_without_the_network(tmp_path, monkeypatch):
@@ -176,6 +176,8 @@ def test_a_run_is_recorded_resumes_to_the_bit_and_samples_without_the_network(tm
     (part / "config.json").write_text(config.json())
     folder, outcome = run(config, part)
     assert outcome.state == "finished"
+    for one in (whole, folder):
+        one.write_environment(describe(ready(config)))
     with monkeypatch.context() as patched:
         patched.setattr(groups, "find_network", None)
         assert np.array_equal(sample(whole, 20, 0), sample(folder, 20, 0))
