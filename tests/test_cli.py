@@ -45,6 +45,8 @@ EXPERIMENTS = [
     "wgan-gp-cifar10",
     "drifting-grid",
     "drifting-mnist",
+    "feature-cifar10",
+    "feature-mnist",
 ]
 
 
@@ -69,7 +71,7 @@ def test_every_experiment_resolves_and_says_what_it_is(name):
     oracle = experiments.resolve(name).oracle
     assert all((words in done.output) == hasattr(oracle, "lam") for words in ("POT", "GeomLoss", "ott-jax"))
     family = name.split("-")[0]
-    if family in ("regot", "sinkhorn", "relaxed", "ot"):
+    if family in ("regot", "sinkhorn", "relaxed", "feature", "ot"):
         assert oracle.loss == {"regot": "regot", "ot": "energy"}.get(family, "sinkhorn")
         assert oracle.tau.finite == (family == "relaxed")
         assert oracle.regularizer == ("l2" if "-l2-" in name else "kl")
