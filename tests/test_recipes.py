@@ -15,7 +15,7 @@ from otgan.step import healthy
 WIDTH = 8
 SMALL = {  # what bounds the time of a step, by family; all else is the recipe's
     "regularized": {"batch.size": 16},
-    "convex": {"batch.size": 16, "oracle.width": WIDTH},
+    "convex": {"batch.size": 16, "oracle.width": WIDTH, "oracle.epsilon": "1e-7x"},  # a fresh potential, near |x|^2 / 2, is within more
     "neural": {"batch.size": 16, "oracle.potential.width": WIDTH},
     "critic": {"batch.size": 16, "oracle.critic.width": WIDTH},
     "drifting": {"batch.size": 16},
