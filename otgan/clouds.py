@@ -28,7 +28,7 @@ class Clouds(NamedTuple):
     spread: Array | np.ndarray | None  # (size, latent_dim) in [0, 1): a Sobol sequence; None draws i.i.d.
     source: Array | np.ndarray | None = None  # examples that take the place of latents; None draws standard normal ones
     frozen: Any = None  # parameters of the network that the cost looks through, where nobody trains it
-    seen: tuple[Array | np.ndarray, ...] | None = None  # (N, d_k) each: what it sees of the examples, where that is kept
+    seen: tuple[Array | np.ndarray, ...] | None = None  # (N, ...) each: what it sees of the examples, where that is kept
 
 
 def make_clouds(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
 CostMatrix = Callable[[Array, Array], Array]
-Groups = tuple[Array, ...]  # (n, ...) each: several things that are seen of the same n examples
+Groups = tuple[Array, ...]  # (n, ...) each: several things that are seen of the same n examples; (n, p, d) is seen in p windows
 
 TINY = 1e-12  # keeps the direction of a zero vector, and its gradient, finite
 
@@ -64,7 +67,25 @@ def make_cost(name: str) -> CostMatrix:
     return lambda x, y: matrix(x.reshape(len(x), -1), y.reshape(len(y), -1))
 
 
-def between_groups(cost: CostMatrix, x: Groups, y: Groups, joint: bool) -> Float[Array, "k n m"]:
-    """The cost matrix of every group, or their mean as the only one."""
-    matrices = jnp.stack([cost(a, b) for a, b in zip(x, y, strict=True)])
-    return jnp.mean(matrices, axis=0, keepdims=True) if joint else matrices
+class Problems(NamedTuple):
+    """The cost matrices of k transport problems between the same examples."""
+
+    matrices: Float[Array, "k n m"]
+    shares: Float[np.ndarray, " k"]  # what each counts for; they sum to one
+
+    def mean(self, values: Float[Array, "k ..."]) -> Array:
+        """Of something that every problem has, by their shares."""
+        return jnp.tensordot(jnp.asarray(self.shares, values.dtype), values, axes=1, precision=lax.Precision.HIGHEST)
+
+
+def one_problem(matrix: Float[Array, "n m"]) -> Problems:
+    """A cost matrix by itself."""
+    return Problems(matrix[None], np.ones(1))
+
+
+def between_groups(cost: CostMatrix, x: Groups, y: Groups, joint: bool) -> Problems:
+    """A problem for every group, all counting the same, or one on their mean; a group of p windows counts for the mean of p problems."""
+    each = [jax.vmap(cost, (1, 1))(a, b) if a.ndim == 3 else cost(a, b)[None] for a, b in zip(x, y, strict=True)]
+    shares = np.concatenate([np.full(len(group), 1 / (len(each) * len(group))) for group in each])
+    problems = Problems(jnp.concatenate(each), shares)
+    return one_problem(problems.mean(problems.matrices)) if joint else problems

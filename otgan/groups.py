@@ -6,12 +6,18 @@ is divided by the root of its mean squared distance between two training example
     E |phi(x) - phi(x')|^2  =  2 sum_d Var phi_d(x)
 
 so that each group's squared distances have mean one, and a lam of 0.1 is a tenth of that whatever the network.
+
+A group may be cut into p x p windows of its map, each a transport problem of its own: few coordinates, which a batch tells apart where it
+could not tell whole pictures apart. All are divided by one root, that of the mean over the windows, so that a window in which little
+happens has small costs, and lam is large to it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -37,13 +43,14 @@ ROOM = 0.5  # of the machine's memory, for what is seen of all examples
 
 @dataclass(frozen=True)
 class Group:
-    """A layer of a network, or the pixels; averaged over `places` x `places` of its map, where that is given."""
+    """A layer of a network, or the pixels; averaged over `places` x `places` of its map, or cut into `windows` x `windows`."""
 
     layer: str
     places: int | None = None
+    windows: int | None = None
 
     def __str__(self) -> str:
-        return self.layer if self.places is None else f"{self.layer}@{self.places}"
+        return self.layer + (f"@{self.places}" if self.places else "") + (f"/{self.windows}" if self.windows else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +58,9 @@ class Sight:
     """How a cost looks at examples through a frozen network.
 
     Attributes:
-        network: (parameters, examples in [-1, 1]) -> groups.
+        network: (parameters, examples in [-1, 1]) -> groups, (n, d_k) or of windows (n, p_k, d_k).
         parameters: the network's, and the groups' `scales`.
-        seen: (N, d_k) each: the groups of all training examples in their order; None where they are computed anew in every step.
+        seen: the groups of all N training examples in their order; None where they are computed anew in every step.
         record: what a run's folder says of it, as plain data.
     """
 
@@ -86,18 +93,24 @@ def make_sight(cost: Cost, dataset: Dataset, show: Show = lambda text: None) -> 
 
 
 def find_groups(asked: tuple[str, ...], frozen: Frozen, shape: tuple[int, ...]) -> tuple[Group, ...]:
-    """The groups that are written as `first`, `second@2`, `pixels` or `all`, which stands for all layers of the network.
+    """The groups that are written as `first`, `second@2`, `first/7`, `pixels` or `all`, which stands for all layers of the network.
 
     Raises:
-        UserError: a layer does not exist, has no such places, or is named twice.
+        UserError: a layer does not exist, has no such places or windows, or is named twice.
     """
     maps = jax.eval_shape(frozen.maps, frozen.parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
     shapes = {PIXELS: shape, **{layer: maps[layer].shape[1:] for layer in frozen.layers}}
-    words = [word for name in asked for word in (_all_layers(name, frozen) if name.partition("@")[0] == ALL else [name])]
+    words = [word for name in asked for word in (_all_layers(name, frozen) if _written(name)[0] == ALL else [name])]
     groups = tuple(_group(word, shapes, frozen) for word in words)
     if twice := {str(group) for group in groups if groups.count(group) > 1}:
         raise UserError(f"cost.features names {' and '.join(sorted(twice))} twice")
     return groups
+
+
+def _written(word: str) -> tuple[str, str, str]:
+    """A layer; `@` of places or `/` of windows, if there is one; how many to a side."""
+    layer, sign, number = re.fullmatch(r"([^@/]*)([@/]?)(.*)", word, re.DOTALL).groups()  # pyright: ignore[reportOptionalMemberAccess]
+    return layer, sign, number
 
 
 def _all_layers(name: str, frozen: Frozen) -> list[str]:
@@ -105,15 +118,19 @@ def _all_layers(name: str, frozen: Frozen) -> list[str]:
 
 
 def _group(word: str, shapes: dict[str, tuple[int, ...]], frozen: Frozen) -> Group:
-    layer, at, places = word.partition("@")
+    layer, sign, number = _written(word)
     if layer not in shapes:
         raise UserError(f"{frozen.name} has no layer {layer!r}: choose of {', '.join(frozen.layers)} (all of them: all) and {PIXELS}")
-    if not at or len(shapes[layer]) == 1:  # "all@2" is of the layers that have places
+    if not sign or len(shapes[layer]) == 1:  # "all@2" is of the layers that have places
         return Group(layer)
-    if not places.isdecimal() or not 1 <= int(places) <= min(shapes[layer][:2]):
-        h, w = shapes[layer][:2]
+    h, w = shapes[layer][:2]
+    count = int(number) if number.isdecimal() else 0
+    if sign == "@" and not 1 <= count <= min(h, w):
         raise UserError(f"cost.features: {word!r} asks for places of a map of {h} x {w}: give {layer}@1 to {layer}@{min(h, w)}")
-    return Group(layer, int(places))
+    if sign == "/" and (count < 1 or h % count or w % count):
+        counts = [str(c) for c in range(1, min(h, w) + 1) if h % c == 0 and w % c == 0]
+        raise UserError(f"cost.features: {word!r} cuts a map of {h} x {w} into equal windows: give {layer}/ and one of {', '.join(counts)}")
+    return Group(layer, count) if sign == "@" else Group(layer, windows=count)
 
 
 def make_network(frozen: Frozen, groups: tuple[Group, ...]) -> Network:
@@ -121,15 +138,19 @@ def make_network(frozen: Frozen, groups: tuple[Group, ...]) -> Network:
 
     def apply(parameters: Any, x: Float[Array, "n h w c"]) -> Groups:
         maps = {**frozen.maps(parameters["network"], (x + 1) * 127.5), PIXELS: x} if any(g.layer != PIXELS for g in groups) else {PIXELS: x}
-        return tuple(_flat(maps[group.layer], group.places) / scale for group, scale in zip(groups, parameters["scales"], strict=True))
+        return tuple(_flat(maps[group.layer], group) / scale for group, scale in zip(groups, parameters["scales"], strict=True))
 
     return Network(init=lambda key: None, apply=apply)
 
 
-def _flat(seen: Array, places: int | None) -> Float[Array, "n d"]:
-    if places is not None:
-        rows, columns = (_means(side, places) for side in seen.shape[1:3])
+def _flat(seen: Array, group: Group) -> Float[Array, "n d"] | Float[Array, "n p d"]:
+    if group.places:
+        rows, columns = (_means(side, group.places) for side in seen.shape[1:3])
         seen = jnp.einsum("ph,qw,nhwc->npqc", rows, columns, seen, precision=jax.lax.Precision.HIGHEST)
+    if group.windows:
+        n, h, w, c = seen.shape
+        cut = seen.reshape(n, group.windows, h // group.windows, group.windows, w // group.windows, c)
+        return jnp.moveaxis(cut, 3, 2).reshape(n, group.windows**2, -1)
     return seen.reshape(len(seen), -1)
 
 
@@ -166,7 +187,9 @@ def _remembered(
 
 def _width(network: Network, frozen: Frozen, count: int, shape: tuple[int, ...]) -> int:
     parameters = {"network": frozen.parameters, "scales": np.ones(count, np.float32)}
-    return sum(group.shape[1] for group in jax.eval_shape(network.apply, parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32)))
+    return sum(
+        math.prod(group.shape[1:]) for group in jax.eval_shape(network.apply, parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    )
 
 
 def _require_room(wanted: int, width: int, kept: np.dtype | None) -> None:
@@ -190,13 +213,13 @@ def _look(look: Callable[[Array], Groups], examples: np.ndarray) -> list[np.ndar
 
 
 def _scales(look: Callable[[Array], Groups], examples: np.ndarray) -> Float[np.ndarray, " k"]:
-    """The root of each group's mean squared distance; a group that is the same for all examples is refused."""
+    """The root of each group's mean squared distance, over its windows; a group that is the same for all examples is refused."""
     sums: list[np.ndarray] = []
     for part in _chunks(examples):
         moments = [np.stack([group.sum(0, np.float64), np.square(group, dtype=np.float64).sum(0)]) for group in _look(look, examples[part])]
         sums = [total + new for total, new in zip(sums, moments, strict=True)] if sums else moments
     n = len(examples)
-    squared = np.asarray([2 * np.sum(square / n - (mean / n) ** 2) for mean, square in sums])
+    squared = np.asarray([2 * np.sum(square / n - (mean / n) ** 2, axis=-1).mean() for mean, square in sums])
     if not (squared > 0).all():
         raise UserError("a group of features is the same for all training examples, so nothing can be compared by it")
     return np.sqrt(squared).astype(np.float32)
@@ -206,7 +229,7 @@ def _see(look: Callable[[Array], Groups], examples: np.ndarray, scales: np.ndarr
     groups: list[np.ndarray] = []
     for part in _chunks(examples):
         found = _look(look, examples[part])
-        groups = groups or [np.empty((len(examples), group.shape[1]), kept) for group in found]
+        groups = groups or [np.empty((len(examples), *group.shape[1:]), kept) for group in found]
         for whole, group, scale in zip(groups, found, scales, strict=True):
             whole[part] = group / scale
     return tuple(groups)

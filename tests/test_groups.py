@@ -57,9 +57,21 @@ def test_what_is_kept_is_what_the_network_sees(some_digits):
 
 def test_places_are_means_over_stretches_that_share_what_does_not_divide():
     x = np.random.default_rng(0).normal(size=(2, 7, 7, 3)).astype(np.float32)
-    found = np.asarray(groups._flat(jnp.asarray(x), 2)).reshape(2, 2, 2, 3)
+    found = np.asarray(groups._flat(jnp.asarray(x), groups.Group("map", 2))).reshape(2, 2, 2, 3)
     for (i, rows), (j, columns) in itertools.product(enumerate((slice(0, 4), slice(3, 7))), repeat=2):
         np.testing.assert_allclose(found[:, i, j], x[:, rows, columns].mean((1, 2)), rtol=1e-5, atol=1e-6)
+
+
+def test_windows_lie_side_by_side_and_share_a_scale(some_digits):
+    found = sight(some_digits, "mnist-lenet:pixels/4+second/7+dense/7", groups="separate")
+    assert [group.shape for group in found.seen] == [(600, 16, 49), (600, 49, 32), (600, 128)]
+    assert found.record["groups"] == ["pixels/4", "second/7", "dense"]
+    x = some_digits.train[..., 0] / 127.5 - 1
+    np.testing.assert_allclose(found.seen[0][:, 6], x[:, 7:14, 14:21].reshape(600, -1) / found.parameters["scales"][0], rtol=1e-4)
+    for group in found.seen[:2]:
+        squares = 2 * group.astype(np.float64).var(0).sum(-1)
+        np.testing.assert_allclose(squares.mean(), 1, rtol=1e-4)
+        assert squares.max() > 5 * squares.min()
 
 
 def test_training_examples_are_looked_at_once(some_digits, monkeypatch):
@@ -84,6 +96,9 @@ BAD = {
     "another size": ("cifar10-resnet:all", r"cifar10-resnet reads 32 x 32 colour images, not images of shape \(28, 28, 1\)"),
     "too many places": ("mnist-lenet:second@8", r"places of a map of 7 x 7: give second@1 to second@7"),
     "odd places": ("mnist-lenet:second@two", "give second@1 to second@7"),
+    "uneven windows": ("mnist-lenet:first/3", r"'first/3' cuts a map of 14 x 14 into equal windows: give first/ and one of 1, 2, 7, 14"),
+    "odd windows": ("mnist-lenet:first/", "give first/ and one of 1, 2"),
+    "both": ("mnist-lenet:first@2/2", "give first@1 to first@14"),
     "twice": ("mnist-lenet:first+all", "names first twice"),
     "no file": ("nothing.safetensors:all", "nothing.safetensors does not exist"),
 }
@@ -107,6 +122,9 @@ def test_bad_groups_are_refused_by_the_command_before_anything_is_written(elsewh
     assert done.exit_code == 2
     assert "serves pixels only" in done.output
     assert "leave out batch.reals = 512" in done.output
+    done = otgan("run", "feature-mnist", "--features", "mnist-lenet:first/7", "--groups", "joint", "--out", "run")
+    assert done.exit_code == 2
+    assert "'joint' makes one problem of all windows" in done.output
     done = otgan("run", "regot-mnist", "--self-term", "independent", "--out", "run")
     assert done.exit_code == 2
     assert "the loss 'regot' has no self term" in done.output
@@ -166,6 +184,19 @@ def test_separate_problems_are_each_groups_own():
     np.testing.assert_allclose(both["dual_gap"], max(one["dual_gap"] for one in alone), rtol=0.05)
     together = first_step(tiny_config("feature-mnist", **{**changes, "cost.groups": "joint", "cost.features": "random:pixels+conv_2"}))[1]
     assert together["dual_value"] > both["dual_value"] + 3e-4  # one plan cannot suit both; the duals are exact to 1e-4
+
+
+def test_windows_are_problems_that_count_together_for_one_group():
+    """Pixels in one window are the pixels; in four, the mean of four problems at the one lam."""
+    changes = {**DIGITS, "oracle.loss": "regot", "oracle.self_term": "same", "oracle.lam": 0.2, "oracle.epsilon": 1e-4}
+    changes["cost.groups"] = "separate"
+    whole, one, four = (
+        first_step(tiny_config("feature-mnist", **changes, **{"cost.features": f"random:pixels{cut}+conv_2"}))[1]
+        for cut in ("", "/1", "/2")
+    )
+    np.testing.assert_allclose(one["dual_value"], whole["dual_value"], rtol=1e-4)
+    np.testing.assert_allclose(four["mean_cost"], whole["mean_cost"], rtol=0.05)  # a layer keeps its share of the cost
+    assert four["dual_value"] < whole["dual_value"] - 3e-4  # each window may have its own plan
 
 
 def test_a_run_is_recorded_resumes_to_the_bit_and_samples_without_the_network(tmp_path, monkeypatch):

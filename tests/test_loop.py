@@ -31,7 +31,10 @@ def final_state(folder, config):
 
 def equal(a, b):
     """Leaf by leaf, to the bit; a potential that is not known yet is NaN in both."""
-    return all(np.array_equal(x, y, equal_nan=np.issubdtype(x.dtype, np.floating)) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+    return all(
+        np.array_equal(x, y, equal_nan=np.issubdtype(x.dtype, np.floating))
+        for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    )
 
 
 class StopAfter(Silent):

@@ -10,7 +10,7 @@ from helpers import dataset, tiny_config
 
 from otgan.clouds import draw_latents, draw_reals, make_clouds
 from otgan.config import Regularized, parse_amount
-from otgan.costs import squared_l2
+from otgan.costs import one_problem, squared_l2
 from otgan.data import Form
 from otgan.oracles.regularized import Term, solve_terms
 from otgan.system import build
@@ -71,7 +71,7 @@ def test_the_sinkhorn_loss_of_equal_clouds_is_zero(x64):
     C = jnp.asarray(((x[:, None] - x[None]) ** 2).sum(-1))
     for regularizer in ("kl", "l2"):
         oracle = Regularized(regularizer=regularizer, lam=parse_amount(0.3), epsilon=parse_amount(1e-8), max_iterations=20_000)
-        losses = [Term(w, kind, C[None], w) for w, kind in ((2.0, "both"), (-1.0, "self"), (-1.0, "self"))]
+        losses = [Term(w, kind, one_problem(C), w) for w, kind in ((2.0, "both"), (-1.0, "self"), (-1.0, "self"))]
         pq, qq, pp = solve_terms(oracle, losses, C.mean())
         assert abs(float((2 * pq.value - qq.value - pp.value)[0])) < 1e-7
         assert pq.value[0] > 0.01  # what is taken out is not nothing
@@ -171,7 +171,7 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
 
     def d(a, b):
         cost = squared_l2(a, b)
-        (solution,) = solve_terms(config.oracle, [Term(1.0, "kind", cost[None], 1.0)], jnp.mean(cost))
+        (solution,) = solve_terms(config.oracle, [Term(1.0, "kind", one_problem(cost), 1.0)], jnp.mean(cost))
         assert solution.converged
         return solution.value[0]
 

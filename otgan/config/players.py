@@ -27,6 +27,7 @@ class Generator(Section):
     """An MLP of `width` x `depth`, or a DCGAN whose last hidden layer has `width` channels; latents are standard normal.
 
     `residual` is a network of `depth` residual blocks, each of which doubles height and width; the last has `width` channels.
+    Either may see its latents through a mapping of `mapping_depth` dense layers of `mapping_width`.
     Kernels start normal, with standard deviation `initial_sd`, or with He's where that is not given.
     `identity` hands on the points of `source` as they are: nothing is trained but the dual.
     """
@@ -35,6 +36,8 @@ class Generator(Section):
     latent_dim: int = Field(default=2, ge=1)
     width: int = Field(default=256, ge=1)
     depth: int = Field(default=3, ge=1)
+    mapping_width: int = Field(default=512, ge=1)
+    mapping_depth: int = Field(default=0, ge=0)
     normalization: Literal["none", "layer"] = "none"
     initial_sd: float | None = Field(default=None, gt=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
@@ -67,9 +70,10 @@ class Cost(Section):
 
     Or it names layers of a frozen network, as in "mnist-lenet:all", "random:conv_1+conv_2@2" or "pictures.safetensors:pixels+all". Each
     is a group of features, divided by the root of its mean squared distance between training examples. `@2` averages a layer's map over
-    2 x 2 places first, `pixels` are the examples themselves. A file, or a network of published weights, without layers stands for all.
-    The cost is the mean over the groups: of one transport problem (`joint`), or of one for each group (`separate`). What is seen of the
-    training examples is computed once; `kept` is how it is held, and `none` computes it anew in every step.
+    2 x 2 places first, `second/7` cuts it into 7 x 7 windows, `pixels` are the examples themselves. A file, or a network of published
+    weights, without layers stands for all. The cost is the mean over the groups: of one transport problem (`joint`), or of one for each
+    group or window (`separate`). What is seen of the training examples is computed once; `kept` is how it is held, and `none` computes it
+    anew in every step.
     """
 
     TRAINED: ClassVar = ("mnist-lenet", "mnist-allconv", "cifar10-resnet", "cifar10-allconv")
@@ -100,6 +104,11 @@ class Cost(Section):
         if not colon:
             return ("all",) if layers in self.PUBLISHED or layers.endswith(".safetensors") else ()
         return tuple(layers.split("+")) if network else ()
+
+    @property
+    def windowed(self) -> bool:
+        """Whether a layer's map is cut into windows."""
+        return any("/" in layer for layer in self.layers)
 
     @property
     def encoded(self) -> bool:

@@ -83,6 +83,8 @@ def _unfit_networks(config: Config) -> list[str]:
     elif points and (config.generator.kind in ("conv", "residual") or encoder != "mlp"):
         kind = "residual" if config.generator.kind == "residual" else "conv"
         mistakes = [f"a {kind} network needs images; the data are points: use kind = 'mlp'"]
+    if config.generator.mapping_depth and config.generator.kind not in ("conv", "residual"):
+        mistakes.append(f"generator.mapping_depth is for conv and residual: raise generator.depth of {config.generator.kind!r} instead")
     if config.batch.latents == "sobol" and config.generator.latent_dim > 64:
         mistakes.append("batch.latents = 'sobol' needs a latent_dim of at most 64")
     return mistakes
@@ -100,6 +102,8 @@ def _unfit_family(config: Config) -> list[str]:
         mistakes.append(f"family {oracle.family!r} serves pixels only; cost.features = {cost.features!r} is served by {_or(others)}")
     elif cost.learned and not oracle.LEARNED:
         mistakes.append(f"family {oracle.family!r} has no loss that an encoder could make larger: cost.features = 'learned' needs another")
+    if isinstance(oracle, Regularized) and cost.windowed and cost.groups == "joint":
+        mistakes.append("cost.groups = 'joint' makes one problem of all windows: use 'separate', or leave out the /")
     if isinstance(oracle, Regularized) and oracle.warm_start and cost.groups == "separate":
         mistakes.append("oracle.warm_start keeps the potentials of one problem: leave it out, or use cost.groups = 'joint'")
     return mistakes

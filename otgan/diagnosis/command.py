@@ -120,9 +120,9 @@ def _features(run: Restored, encoder: Any) -> Callable[[Array], Groups]:
 
 
 def _cost(config: Config) -> Callable[[Groups, Groups], Array]:
-    """(n groups), (m groups) -> (n, m): the cost of one problem, also of a run that solves one for each group."""
+    """(n groups), (m groups) -> (n, m): the cost of one problem, also of a run that solves several."""
     cost = make_cost(config.cost.name)
-    return lambda x, y: between_groups(cost, x, y, joint=True)[0]
+    return lambda x, y: between_groups(cost, x, y, joint=True).matrices[0]
 
 
 def _solver(oracle: Regularized, mean_cost: float, dtype: Any) -> Solver:

@@ -42,8 +42,8 @@ class Held(NamedTuple):
     """A batch and where its features should be; leaves carry the contract's leading axis, here of one update."""
 
     z: Array  # (1, n, latent_dim)
-    targets: tuple[Array, ...]  # (1, n, d) of each group of features
-    scales: tuple[Array, ...]  # (1,) each: features are in units of it
+    targets: tuple[Array, ...]  # (1, n, p, d) of each group of features
+    scales: tuple[Array, ...]  # (1, p) each: features are in units of it
 
 
 def make_drifting(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
@@ -54,22 +54,25 @@ def make_drifting(config: Config, form: Form, networks: Players, mesh: Mesh | No
     generator, encoder = networks
 
     def generate(players: Players, clouds: Clouds, z: Array) -> Groups:
-        return flat(see(encoder, players, clouds, generator.apply(players.generator, z)))
+        return windowed(see(encoder, players, clouds, generator.apply(players.generator, z)))
 
     def solve(state: tuple, players: Players, clouds: Clouds, key: Array) -> tuple[tuple, Held, Info]:
         key_x, key_z = jax.random.split(key)
-        x = flat(see_reals(encoder, players, clouds, draw_places(clouds, key_x, batch.real)))
+        x = windowed(see_reals(encoder, players, clouds, draw_places(clouds, key_x, batch.real)))
         x = tuple(spread_out(group, mesh) for group in x)
         z = spread_out(draw_latents(clouds, key_z, batch.size, config.generator.latent_dim), mesh)
         seen = generate(players, clouds, z)
-        drifts = [drift(y, real, oracle.temperatures) for y, real in zip(seen, x, strict=True)]
-        targets = tuple(y + d.scale * d.total for y, d in zip(seen, drifts, strict=True))
+        drifts = [drifted(y, real, oracle.temperatures) for y, real in zip(seen, x, strict=True)]
+        targets = tuple(y + d.scale[None, :, None] * d.total for y, d in zip(seen, drifts, strict=True))
         held = jax.tree.map(lambda leaf: leaf[None], hold(Held(z, targets, tuple(d.scale for d in drifts))))
         return state, held, {**_info(oracle, drifts), "examples": batch.real + batch.size}
 
     def loss(held: Held, players: Players, clouds: Clouds) -> Array:
         seen = generate(players, clouds, held.z)
-        missed = [jnp.mean((y - target) ** 2) / scale**2 for y, target, scale in zip(seen, held.targets, held.scales, strict=True)]
+        missed = [
+            jnp.mean(jnp.mean((y - target) ** 2, axis=(0, 2)) / scale**2)
+            for y, target, scale in zip(seen, held.targets, held.scales, strict=True)
+        ]
         return jnp.sum(jnp.stack(missed))
 
     return Family(
@@ -81,9 +84,9 @@ def make_drifting(config: Config, form: Form, networks: Players, mesh: Mesh | No
     )
 
 
-def flat(groups: Groups) -> Groups:
-    """Each group as (n, d)."""
-    return tuple(group.reshape(len(group), -1) for group in groups)
+def windowed(groups: Groups) -> Groups:
+    """Each group as (n, p, d): in windows, or as the one that it is."""
+    return tuple(group if group.ndim == 3 else group.reshape(len(group), 1, -1) for group in groups)
 
 
 class Drift(NamedTuple):
@@ -92,6 +95,11 @@ class Drift(NamedTuple):
     total: Float[Array, "n d"]  # the fields of all temperatures, each at root mean square 1, added up
     sizes: Float[Array, " t"]  # the root mean square of each before
     scale: Float[Array, ""]  # their mean distance is so many roots of d
+
+
+def drifted(y: Float[Array, "n p d"], x: Float[Array, "m p d"], temperatures: tuple[float, ...]) -> Drift:
+    """The drift of every window by itself: total (n, p, d), sizes (p, t), scale (p,)."""
+    return jax.vmap(lambda y, x: drift(y, x, temperatures), in_axes=1, out_axes=Drift(1, 0, 0))(y, x)  # pyright: ignore[reportArgumentType]
 
 
 def drift(y: Float[Array, "n d"], x: Float[Array, "m d"], temperatures: tuple[float, ...]) -> Drift:
@@ -123,7 +131,7 @@ def field(y: Float[Array, "n d"], x: Float[Array, "m d"], temperature: Float[Arr
 def _info(oracle: Drifting, drifts: list[Drift]) -> Info:
     """The value is that of the loss at the solve, which has no unit; the largest field counts."""
     value = jnp.sum(jnp.stack([jnp.mean(d.total**2) for d in drifts]))
-    sizes = jnp.max(jnp.stack([d.sizes for d in drifts]), axis=0)
+    sizes = jnp.max(jnp.concatenate([d.sizes for d in drifts]), axis=0)
     gap = jnp.max(sizes)
     return {
         "dual_value": value,

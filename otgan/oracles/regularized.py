@@ -16,8 +16,8 @@ Where the marginal of the generated side is relaxed (finite tau), that is d(x, y
 
 With a warm start the potential of every training example is kept from its last batch, and the dual of d(x, y) starts from its rows' own.
 
-A cost may look at several groups of features (`otgan.features`): d is then one problem on their mean cost, or the mean of one problem each,
-at one lam and one epsilon. n real and m generated examples need not be equally many.
+A cost may look at several groups of features (`otgan.groups`): d is then one problem on their mean cost, or the mean of one problem for
+each group, or for each of a group's windows, at one lam and one epsilon. n real and m generated examples need not be equally many.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from jaxtyping import Float
 
 from otgan.clouds import Clouds, draw_latents, draw_places, reals_at, spread_out
 from otgan.config import Config, Regularized
-from otgan.costs import Groups, between_groups, make_cost
+from otgan.costs import Groups, Problems, between_groups, make_cost
 from otgan.data import Form
 from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
@@ -49,7 +49,7 @@ class Term(NamedTuple):
 
     weight: float
     between: Between
-    matrix: Array  # (k, n, m): its cost, of each of k problems
+    problems: Problems  # its costs, (k, n, m)
     pull: float  # what its gradient counts for: the weight, unless one of its clouds is held fixed
 
 
@@ -119,12 +119,12 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
         if oracle.self_term == "independent":
             drawn = drawn._replace(second=draw_second(players, clouds, jax.random.fold_in(key, 1)))
         of_loss = terms(players, clouds, drawn)
-        mean_cost = jnp.mean(jnp.stack([jnp.mean(t.matrix) for t in of_loss if t.between == "both"]))
+        mean_cost = jnp.mean(jnp.stack([jnp.mean(t.problems.mean(t.problems.matrices)) for t in of_loss if t.between == "both"]))
         known = state[0][places] if state else None
         solutions = solve_terms(oracle, of_loss, mean_cost, known)
         state = (state[0].at[places].set(hold(solutions[0].f[0])),) if state else ()
         plans = tuple(s.plan for s in solutions)
-        offsets = tuple(t.weight * jnp.mean(s.value) - _moving(t, s.plan) for s, t in zip(solutions, of_loss, strict=True))
+        offsets = tuple(t.weight * t.problems.mean(s.value) - _moving(t, s.plan) for s, t in zip(solutions, of_loss, strict=True))
         held = jax.tree.map(lambda leaf: leaf[None], hold(Held(drawn, plans, offsets)))
         extra = 0 if drawn.second is None else batch.size + learned * batch.real
         return state, held, {**_info(oracle, of_loss, solutions, mean_cost), "examples": batch.real + batch.size + extra}
@@ -148,7 +148,7 @@ def _halves(groups: Groups) -> list[Groups]:
 
 def _moving(term: Term, plans: Float[Array, "k n m"]) -> Array:
     """What moves of a term at fixed plans."""
-    return term.pull * jnp.sum(plans * term.matrix) / len(plans)
+    return term.pull * term.problems.mean(jnp.sum(plans * term.problems.matrices, axis=(1, 2)))
 
 
 def solve_terms(oracle: Regularized, terms: list[Term], mean_cost: Array, known: Float[Array, " n"] | None = None) -> list[Solution]:
@@ -163,9 +163,10 @@ def solve_terms(oracle: Regularized, terms: list[Term], mean_cost: Array, known:
         def solve(matrix: Array) -> Solution:
             return solve_term(oracle, matrix, lam, epsilon, tau, term.between, known if term.between == "both" else None)
 
-        if len(term.matrix) == 1:  # as it is: under vmap both sides of every condition would be computed
-            return jax.tree.map(lambda leaf: leaf[None], solve(term.matrix[0]))
-        return jax.vmap(solve)(term.matrix)
+        matrices = term.problems.matrices
+        if len(matrices) == 1:  # as it is: under vmap both sides of every condition would be computed
+            return jax.tree.map(lambda leaf: leaf[None], solve(matrices[0]))
+        return jax.vmap(solve)(matrices)
 
     return [solve_all(term) for term in terms]
 
@@ -191,7 +192,8 @@ def solve_term(
 
 def _weighted(terms: list[Term], values: list[Array]) -> Array:
     """Of values (k,) of every term."""
-    return jnp.sum(jnp.asarray([t.weight for t in terms], values[0].dtype) * jnp.stack([jnp.mean(value) for value in values]))
+    means = jnp.stack([t.problems.mean(value) for t, value in zip(terms, values, strict=True)])
+    return jnp.sum(jnp.asarray([t.weight for t in terms], means.dtype) * means)
 
 
 def _info(oracle: Regularized, terms: list[Term], solutions: list[Solution], mean_cost: Array) -> Info:

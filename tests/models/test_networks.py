@@ -5,6 +5,7 @@ import pytest
 
 from otgan import config
 from otgan.errors import UserError
+from otgan.experiments import resolve
 from otgan.models import Network, make_encoder, make_generator
 from otgan.models.networks import UpBlock
 
@@ -137,13 +138,27 @@ def test_points_start_about_as_wide_as_the_data(normalization):
 CONVOLUTIONAL = [(kind, normalization) for kind in ("conv", "residual") for normalization in ("none", "layer")]
 
 
-@pytest.mark.parametrize(("kind", "normalization"), [*CONVOLUTIONAL, ("mlp", "none")])
-def test_pictures_start_with_contrast_and_differ(kind, normalization):
-    network = _generator(kind, (28, 28, 1), width=32, latent_dim=64, normalization=normalization)
+@pytest.mark.parametrize(("kind", "normalization", "mapping"), [*((*c, m) for c in CONVOLUTIONAL for m in (0, 2)), ("mlp", "none", 0)])
+def test_pictures_start_with_contrast_and_differ(kind, normalization, mapping):
+    network = _generator(kind, (28, 28, 1), width=32, latent_dim=64, normalization=normalization, mapping_depth=mapping)
     out = np.asarray(network.apply(network.init(KEY), _latents(20, 64)))
     assert np.abs(out).max() <= 1
     assert 0.2 < out.std() < 0.6
     assert out.std(axis=0).mean() > 0.15  # between pictures, not only within one
+
+
+@pytest.mark.parametrize("kind", ["conv", "residual"])
+def test_a_mapping_comes_before_the_smallest_grid(kind):
+    plain, mapped = (_shapes(_generator(kind, (8, 8, 1), mapping_width=7, mapping_depth=m), of=_latents(1))[0] for m in (0, 2))
+    layers = [mapped["params"].pop(f"mapping_{k}")["kernel"].shape for k in range(2)]
+    assert layers == [(6, 7), (7, 7)]
+    assert mapped["params"]["Dense_0"]["kernel"].shape == (7, plain["params"]["Dense_0"]["kernel"].shape[1])
+    assert jax.tree.structure(plain) == jax.tree.structure(mapped)
+
+
+def test_a_mapping_of_an_mlp_is_refused():
+    with pytest.raises(ValueError, match=r"raise generator\.depth of 'mlp' instead"):
+        resolve("sinkhorn-grid", {"generator.mapping_depth": 2})
 
 
 def test_residual_blocks_keep_the_channels_and_end_in_the_colours():

@@ -15,7 +15,7 @@ from otgan.costs import squared_l2
 from otgan.data import Form
 from otgan.models import Network
 from otgan.oracles import Players, make_family
-from otgan.oracles.drifting import drift, field, flat, mean_distance
+from otgan.oracles.drifting import drift, field, mean_distance, windowed
 from otgan.oracles.entropic import solve_entropic
 
 RNG = np.random.default_rng(0)
@@ -72,6 +72,7 @@ def test_points_in_one_place_have_no_field_and_no_nan():
 # --- the family -----------------------------------------------------------------------------------------------------------------------
 
 FREE = Network(init=lambda key: jnp.zeros((6, 2)), apply=lambda points, z: points)  # the parameters are the points
+TWO_COLUMNS, TWO_WINDOWS = (lambda _, x: (x[:, :1], x[:, 1:])), (lambda _, x: (x[:, :, None],))
 TWO_GROUPS = Network(init=lambda key: None, apply=lambda params, x: (x[:, :1], 3 * x))
 
 
@@ -81,8 +82,8 @@ def family_of(encoder=None, **settings):
 
 
 def solved(family):
-    clouds = Clouds(jnp.asarray(RNG.normal(3.0, size=(20, 2)), jnp.float32), None, None)
-    players = Players(jnp.asarray(RNG.normal(size=(6, 2)), jnp.float32))
+    clouds = Clouds(jnp.asarray(np.random.default_rng(7).normal(3.0, size=(20, 2)), jnp.float32), None, None)
+    players = Players(jnp.asarray(np.random.default_rng(6).normal(size=(6, 2)), jnp.float32))
     _, held, info = family.solve((), players, clouds, jax.random.key(0))
     return jax.tree.map(lambda leaf: leaf[0], held), info, players, clouds
 
@@ -91,14 +92,23 @@ def solved(family):
 def test_the_loss_is_the_distance_to_targets_that_stay(encoder):
     family = family_of(encoder)
     held, info, players, clouds = solved(family)
-    groups = flat((players.generator,) if encoder is None else encoder.apply(None, players.generator))
+    groups = windowed((players.generator,) if encoder is None else encoder.apply(None, players.generator))
     assert len(held.targets) == len(groups)
-    expected = sum(np.mean(((y - t) / s) ** 2) for y, t, s in zip(groups, held.targets, held.scales, strict=True))
+    expected = sum(np.mean(((y - t) / s[None, :, None]) ** 2) for y, t, s in zip(groups, held.targets, held.scales, strict=True))
     loss, gradient = jax.value_and_grad(lambda points: family.loss(held, Players(points), clouds))(players.generator)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(info["dual_value"], loss, rtol=1e-4)
     if encoder is None:  # downhill is towards the targets
-        np.testing.assert_allclose(gradient, 2 * (groups[0] - held.targets[0]) / held.scales[0] ** 2 / 12, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(
+            gradient, 2 * (groups[0] - held.targets[0])[:, 0] / float(held.scales[0][0]) ** 2 / 12, rtol=1e-4, atol=1e-6
+        )
+
+
+def test_a_window_drifts_by_itself():
+    """Two windows are two groups, but for their mean in place of their sum."""
+    apart, cut = (solved(family_of(TWO_GROUPS._replace(apply=apply)))[0] for apply in (TWO_COLUMNS, TWO_WINDOWS))
+    np.testing.assert_allclose(cut.targets[0], np.concatenate(apart.targets, axis=1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(cut.scales[0], np.concatenate(apart.scales), rtol=1e-5)
 
 
 def test_the_gap_is_the_largest_field():
