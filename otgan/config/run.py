@@ -83,8 +83,6 @@ def _unfit_networks(config: Config) -> list[str]:
     elif points and (config.generator.kind in ("conv", "residual") or encoder != "mlp"):
         kind = "residual" if config.generator.kind == "residual" else "conv"
         mistakes = [f"a {kind} network needs images; the data are points: use kind = 'mlp'"]
-    if config.generator.mapping_depth and config.generator.kind not in ("conv", "residual"):
-        mistakes.append(f"generator.mapping_depth is for conv and residual: raise generator.depth of {config.generator.kind!r} instead")
     if config.batch.latents == "sobol" and config.generator.latent_dim > 64:
         mistakes.append("batch.latents = 'sobol' needs a latent_dim of at most 64")
     return mistakes

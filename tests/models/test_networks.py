@@ -5,7 +5,6 @@ import pytest
 
 from otgan import config
 from otgan.errors import UserError
-from otgan.experiments import resolve
 from otgan.models import Network, make_encoder, make_generator
 from otgan.models.networks import UpBlock
 
@@ -154,11 +153,6 @@ def test_a_mapping_comes_before_the_smallest_grid(kind):
     assert layers == [(6, 7), (7, 7)]
     assert mapped["params"]["Dense_0"]["kernel"].shape == (7, plain["params"]["Dense_0"]["kernel"].shape[1])
     assert jax.tree.structure(plain) == jax.tree.structure(mapped)
-
-
-def test_a_mapping_of_an_mlp_is_refused():
-    with pytest.raises(ValueError, match=r"raise generator\.depth of 'mlp' instead"):
-        resolve("sinkhorn-grid", {"generator.mapping_depth": 2})
 
 
 def test_residual_blocks_keep_the_channels_and_end_in_the_colours():
