@@ -27,7 +27,7 @@ class Generator(Section):
     """An MLP of `width` x `depth`, or a DCGAN whose last hidden layer has `width` channels; latents are standard normal.
 
     `residual` is a network of `depth` residual blocks, each of which doubles height and width; the last has `width` channels.
-    These two may see their latents through a mapping of `mapping_depth` dense layers of `mapping_width`; an MLP has none.
+    Latents may go through a mapping of `mapping_depth` dense layers of `mapping_width` first.
     Kernels start normal, with standard deviation `initial_sd`, or with He's where that is not given.
     `identity` hands on the points of `source` as they are: nothing is trained but the dual.
     """

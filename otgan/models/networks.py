@@ -8,7 +8,7 @@ the doubling, which then is a 4 x 4 transposed convolution, so that both product
 grid, as in SN-GAN's for CIFAR-10: doubled away from the image they made a step three times as long on two CPU cores.
 
 From a latent to the smallest grid goes one dense layer, so that what far places have to do with each other is little more than linear in
-it. A mapping network before that (Karras, Laine and Aila 2019) lets them agree at next to no cost.
+it. A mapping network before that (Karras, Laine and Aila 2019) lets them agree at next to no cost. To an MLP it is so many more layers.
 """
 
 import math
@@ -57,16 +57,15 @@ def make_generator(config: config.Generator, shape: tuple[int, ...], center: Any
         return Network(init=lambda key: {}, apply=lambda params, x: x)
     image = len(shape) == 3
     variance = IMAGE_VARIANCE if image else 1.0
+    mapping = (config.mapping_width,) * config.mapping_depth
     match config.kind:
         case "mlp":
-            net = MLPGenerator(math.prod(shape), config.width, config.depth, config.normalization, variance, config.initial_sd)
+            net = MLPGenerator(math.prod(shape), config.width, config.depth, mapping, config.normalization, variance, config.initial_sd)
         case "conv":
             check_halvings("generator", shape, config.depth)
-            mapping = (config.mapping_width,) * config.mapping_depth
             net = ConvGenerator(shape, config.width, config.depth, mapping, config.normalization, variance, config.initial_sd)
         case "residual":
             check_halvings("generator", shape, config.depth, config.kind)
-            mapping = (config.mapping_width,) * config.mapping_depth
             net = ResidualGenerator(shape, config.width, config.depth, mapping, config.normalization, variance, config.initial_sd)
 
     def apply(params: Params, z: Float[Array, "n latent_dim"]) -> Float[Array, "n ..."]:
@@ -142,6 +141,7 @@ class MLPGenerator(nn.Module):
     size: int
     width: int
     depth: int
+    mapping: tuple[int, ...]  # the widths of the layers before those
     normalization: Literal["none", "layer"]
     variance: float  # of the output at the start
     initial_sd: float | None  # of all kernels, in place of what the variance asks for
@@ -149,7 +149,7 @@ class MLPGenerator(nn.Module):
     @nn.compact
     def __call__(self, z):
         """N latent_dim -> n size."""
-        x = z
+        x = _mapped(z, self.mapping, self.initial_sd)
         for _ in range(self.depth):
             x = nn.relu(_normalized(self.normalization, nn.Dense(self.width, kernel_init=_kernel(self.initial_sd, 2.0))(x)))
         return nn.Dense(self.size, kernel_init=_kernel(self.initial_sd, self.variance))(x)

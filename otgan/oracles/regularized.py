@@ -119,7 +119,9 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
         if oracle.self_term == "independent":
             drawn = drawn._replace(second=draw_second(players, clouds, jax.random.fold_in(key, 1)))
         of_loss = terms(players, clouds, drawn)
-        mean_cost = jnp.mean(jnp.stack([jnp.mean(t.problems.mean(t.problems.matrices)) for t in of_loss if t.between == "both"]))
+        mean_cost = jnp.mean(
+            jnp.stack([t.problems.mean(jnp.mean(t.problems.matrices, axis=(1, 2))) for t in of_loss if t.between == "both"])
+        )
         known = state[0][places] if state else None
         solutions = solve_terms(oracle, of_loss, mean_cost, known)
         state = (state[0].at[places].set(hold(solutions[0].f[0])),) if state else ()

@@ -137,7 +137,9 @@ def test_points_start_about_as_wide_as_the_data(normalization):
 CONVOLUTIONAL = [(kind, normalization) for kind in ("conv", "residual") for normalization in ("none", "layer")]
 
 
-@pytest.mark.parametrize(("kind", "normalization", "mapping"), [*((*c, m) for c in CONVOLUTIONAL for m in (0, 2)), ("mlp", "none", 0)])
+@pytest.mark.parametrize(
+    ("kind", "normalization", "mapping"), [*((*c, m) for c in CONVOLUTIONAL for m in (0, 2)), *(("mlp", "none", m) for m in (0, 2))]
+)
 def test_pictures_start_with_contrast_and_differ(kind, normalization, mapping):
     network = _generator(kind, (28, 28, 1), width=32, latent_dim=64, normalization=normalization, mapping_depth=mapping)
     out = np.asarray(network.apply(network.init(KEY), _latents(20, 64)))
@@ -146,8 +148,8 @@ def test_pictures_start_with_contrast_and_differ(kind, normalization, mapping):
     assert out.std(axis=0).mean() > 0.15  # between pictures, not only within one
 
 
-@pytest.mark.parametrize("kind", ["conv", "residual"])
-def test_a_mapping_comes_before_the_smallest_grid(kind):
+@pytest.mark.parametrize("kind", ["mlp", "conv", "residual"])
+def test_a_mapping_comes_before_the_first_layer(kind):
     plain, mapped = (_shapes(_generator(kind, (8, 8, 1), mapping_width=7, mapping_depth=m), of=_latents(1))[0] for m in (0, 2))
     layers = [mapped["params"].pop(f"mapping_{k}")["kernel"].shape for k in range(2)]
     assert layers == [(6, 7), (7, 7)]
