@@ -15,6 +15,7 @@ from otgan.data import Dataset, digits
 from otgan.errors import UserError
 from otgan.features import find_network
 from otgan.launch import check_sight, describe
+from otgan.oracles.regularized import even
 from otgan.sampling import sample
 
 DIGIT = (28, 28, 1)
@@ -118,6 +119,9 @@ def test_bad_groups_are_refused_by_the_command_before_anything_is_written(elsewh
     done = otgan("run", "sinkhorn-grid", "--features", "mnist-lenet:all", "--out", "run")
     assert done.exit_code == 2
     assert "needs images; the data are points" in done.output
+    done = otgan("run", "feature-mnist", "--data", "sample", "--groups", "joint", "--set", "oracle.pulls=even", "--out", "run")
+    assert done.exit_code == 2
+    assert "oracle.pulls = 'even' weighs problems" in done.output
     done = otgan("run", "wgan-gp-mnist", "--features", "mnist-lenet:all", "--reals", "512", "--out", "run")
     assert done.exit_code == 2
     assert "serves pixels only" in done.output
@@ -197,6 +201,26 @@ def test_windows_are_problems_that_count_together_for_one_group():
     np.testing.assert_allclose(one["dual_value"], whole["dual_value"], rtol=1e-4)
     np.testing.assert_allclose(four["mean_cost"], whole["mean_cost"], rtol=0.05)  # a layer keeps its share of the cost
     assert four["dual_value"] < whole["dual_value"] - 3e-4  # each window may have its own plan
+
+
+def test_even_pulls_are_equally_strong_and_keep_their_directions():
+    rng = np.random.default_rng(0)
+    whole, windows = rng.normal(size=(6, 4)), rng.normal(size=(6, 3, 5)) * np.array([1e-3, 1, 0])[:, None]
+    made = even((jnp.asarray(whole, jnp.float32), jnp.asarray(windows, jnp.float32)))
+    strengths = [np.sqrt((np.asarray(pull) ** 2).sum(-1).mean(0)) for pull in made]
+    np.testing.assert_allclose(strengths[0], 1 / (2 * 6), rtol=1e-5)  # two groups, six examples
+    np.testing.assert_allclose(strengths[1], [1 / (2 * 3 * 6), 1 / (2 * 3 * 6), 0], rtol=1e-5)  # of three windows; no pull stays none
+    for pull, before in zip((made[0], made[1][:, 0], made[1][:, 1]), (whole, windows[:, 0], windows[:, 1]), strict=True):
+        np.testing.assert_allclose(pull / np.linalg.norm(pull), before / np.linalg.norm(before), rtol=1e-4)
+
+
+def test_even_pulls_change_what_moves_and_not_what_is_solved():
+    changes = {**DIGITS, "cost.features": "random:pixels/2+conv_2", "cost.groups": "separate"}
+    plain, evened = (first_step(tiny_config("feature-mnist", **changes, **{"oracle.pulls": pulls})) for pulls in ("plain", "even"))
+    for name in ("dual_value", "dual_gap", "loss"):
+        np.testing.assert_allclose(evened[1][name], plain[1][name], rtol=1e-4)
+    moved = [jax.tree.leaves(state.players.generator) for state, _ in (plain, evened)]
+    assert max(float(jnp.abs(a - b).max()) for a, b in zip(*moved, strict=True)) > 1e-5
 
 
 def test_a_run_is_recorded_resumes_to_the_bit_and_samples_without_the_network(tmp_path, monkeypatch):

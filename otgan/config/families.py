@@ -39,6 +39,8 @@ class Regularized(Oracle):
 
     `self_term` is what d(q,q) of the sinkhorn loss compares: the batch with itself, at no cost, or with an independent second one, which
     is dragged along between modes as d(p,q) is, so that the two cancel in the mean.
+    `pulls` is what the problems of several groups or windows count for: by their costs (`plain`), or all alike (`even`), each gradient in
+    the features divided by its size.
     `warm_start` keeps the potential of every training example, from which its next problem starts: it changes no accuracy, only iterations.
     """
 
@@ -49,6 +51,7 @@ class Regularized(Oracle):
     family: Literal["regularized"] = "regularized"
     loss: Literal["regot", "sinkhorn", "energy"] = "sinkhorn"
     self_term: Literal["same", "independent"] = "same"
+    pulls: Literal["plain", "even"] = "plain"
     regularizer: Literal["kl", "l2"] = "kl"
     lam: FiniteAmount = Amount(0.05, relative=True)
     epsilon: FiniteAmount = Amount(0.01, relative=True)

@@ -8,13 +8,18 @@ With x_i real, y_j = G(z_j), and d = d_{c,lam} the KL- or L2-regularised transpo
     energy    d(x, y) + d(x, y') + d(x', y) + d(x', y') - 2 d(x, x') - 2 d(y, y')
                                                          Salimans et al. (ICLR 2018), Algorithm 1; each batch in two halves x, x' and y, y'
 
-Each d is solved to a certified gap of at most epsilon. Then d moves with the cost as <P, C>, the plan P fixed (envelope theorem). Where the
-cost is fixed d(x, x) moves nobody: it is left out of what is solved, and of the numbers that are reported. There y' is held fixed, which
-spares a pass back through the networks, and the gradient of d(y, y') in y counts twice: in the mean that in y' is the same.
+Each d is solved to a certified gap of at most epsilon. Then d moves with the cost as <P, C>, the plan P fixed (envelope theorem), and the
+cost with the features that it sees. So what is held is a pull on every feature that moves, the gradient of the loss in it, and the loss is
+linear in them: costs and plans are done with when the solve is. Where the cost is fixed d(x, x) moves nobody: it is left out of what is
+solved, and of the numbers that are reported. There y' is held fixed, which spares a pass back through the networks, and the gradient of
+d(y, y') in y counts twice: in the mean that in y' is the same.
 A lam in multiples of the mean cost is a number like any other to the gradient: it does not follow the cost.
 Where the marginal of the generated side is relaxed (finite tau), that is d(x, y)'s alone; the other terms stay balanced.
 
 With a warm start the potential of every training example is kept from its last batch, and the dual of d(x, y) starts from its rows' own.
+
+Where `pulls` is "even", the pull of each problem is divided by its own size, so that every window counts however little is wrong in it. The
+points at which nothing is pulled stay the same; the loss that is recorded is still the sum of the duals.
 
 A cost may look at several groups of features (`otgan.groups`): d is then one problem on their mean cost, or the mean of one problem for
 each group, or for each of a group's windows, at one lam and one epsilon. n real and m generated examples need not be equally many.
@@ -26,7 +31,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 from jax.sharding import Mesh
 from jaxtyping import Float
 
@@ -42,6 +47,9 @@ from otgan.oracles.solution import Solution
 
 Potentials = tuple[()] | tuple[Array]  # with a warm start (N,): of every training example, NaN before its first batch
 Between = Literal["both", "kind", "self"]  # real and generated; two clouds of one kind; a cloud and itself
+
+
+SMALLEST = 1e-30  # a squared pull below this counts as this: no pull stays none
 
 
 class Term(NamedTuple):
@@ -61,12 +69,21 @@ class Drawn(NamedTuple):
     second: Any = None  # of independent self terms: another (x, z), or the groups that are seen of other generated examples
 
 
+class Seen(NamedTuple):
+    """What the cost sees of a batch: groups of features."""
+
+    x: Groups  # of real examples
+    y: Groups  # of generated ones
+    x2: Groups | None = None  # of the second ones of independent self terms
+    y2: Groups | None = None
+
+
 class Held(NamedTuple):
-    """A batch and its fixed duals; leaves carry the contract's leading axis, here of one update."""
+    """A batch and where it is pulled; leaves carry the contract's leading axis, here of one update."""
 
     drawn: Drawn
-    plans: tuple[Array, ...]  # (1, k, n, m), of each term of the loss
-    offsets: tuple[Array, ...]  # (1,) each: the term less what moves, so that the loss is the dual value at the point of the solve
+    pulls: Any  # (1, ...) as what moves of what is seen: the gradient of the loss in it, at fixed plans
+    offset: Array  # (1,): what makes the loss the dual value at the point of the solve
 
 
 def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
@@ -92,48 +109,62 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
         z = spread_out(draw_latents(clouds, key, batch.size, config.generator.latent_dim), mesh)
         return generate(players, clouds, z)
 
-    def terms(players: Players, clouds: Clouds, drawn: Drawn) -> list[Term]:
+    def look(players: Players, clouds: Clouds, drawn: Drawn) -> Seen:
+        y = generate(players, clouds, drawn.z)
+        if not learned:
+            return Seen(drawn.x, y, y2=drawn.second)
+        seen = Seen(see(encoder, players, clouds, drawn.x), y)
+        if drawn.second is None:
+            return seen
+        x2, z2 = drawn.second
+        return seen._replace(x2=see(encoder, players, clouds, x2), y2=generate(players, clouds, z2))
+
+    def moves(seen: Seen) -> Any:
+        return seen if learned else seen.y
+
+    def terms(seen: Seen) -> list[Term]:
         def term(weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None) -> Term:
             return Term(weight, between, between_groups(cost, a, b, joint), weight if pull is None else pull)
 
-        x, y = see(encoder, players, clouds, drawn.x) if learned else drawn.x, generate(players, clouds, drawn.z)
-        match oracle.loss, oracle.self_term:
-            case "regot", _:
+        x, y, x2, y2 = seen
+        match oracle.loss:
+            case "regot":
                 return [term(1.0, "both", x, y)]
-            case "sinkhorn", "same":
-                own = [term(-1.0, "self", x, x)] if learned else []
-                return [term(2.0, "both", x, y), term(-1.0, "self", y, y), *own]
-            case "sinkhorn", _ if learned:
-                x2, y2 = see(encoder, players, clouds, drawn.second[0]), generate(players, clouds, drawn.second[1])
-                return [term(2.0, "both", x, y), term(-1.0, "kind", y, y2), term(-1.0, "kind", x, x2)]
-            case "sinkhorn", _:
-                return [term(2.0, "both", x, y), term(-1.0, "kind", y, drawn.second, pull=-2.0)]
-            case "energy", _:
+            case "energy":
                 (x1, x2), (y1, y2) = _halves(x), _halves(y)
                 across = [term(1.0, "both", a, b) for a in (x1, x2) for b in (y1, y2)]
                 return [*across, term(-2.0, "kind", x1, x2), term(-2.0, "kind", y1, y2)]
-        raise ValueError(f"no loss is called {oracle.loss!r}")
+            case "sinkhorn":
+                if y2 is None:
+                    own = [term(-1.0, "self", y, y), *([term(-1.0, "self", x, x)] if learned else [])]
+                elif x2 is None:
+                    own = [term(-1.0, "kind", y, y2, pull=-2.0)]
+                else:
+                    own = [term(-1.0, "kind", y, y2), term(-1.0, "kind", x, x2)]
+                return [term(2.0, "both", x, y), *own]
 
     def solve(state: Potentials, players: Players, clouds: Clouds, key: Array) -> tuple[Potentials, Held, Info]:
         places, drawn = draw(players, clouds, key)
         if oracle.self_term == "independent":
             drawn = drawn._replace(second=draw_second(players, clouds, jax.random.fold_in(key, 1)))
-        of_loss = terms(players, clouds, drawn)
+        seen = look(players, clouds, drawn)
+        of_loss = terms(seen)
         mean_cost = jnp.mean(
             jnp.stack([t.problems.mean(jnp.mean(t.problems.matrices, axis=(1, 2))) for t in of_loss if t.between == "both"])
         )
         known = state[0][places] if state else None
         solutions = solve_terms(oracle, of_loss, mean_cost, known)
         state = (state[0].at[places].set(hold(solutions[0].f[0])),) if state else ()
-        plans = tuple(s.plan for s in solutions)
-        offsets = tuple(t.weight * t.problems.mean(s.value) - _moving(t, s.plan) for s, t in zip(solutions, of_loss, strict=True))
-        held = jax.tree.map(lambda leaf: leaf[None], hold(Held(drawn, plans, offsets)))
+        pulls = moves(jax.grad(lambda seen: _moving(terms(seen), hold(solutions)))(seen))
+        pulls = even(pulls) if oracle.pulls == "even" else pulls
+        info = _info(oracle, of_loss, solutions, mean_cost)
+        held = Held(drawn, pulls, info["dual_value"] - _along(pulls, moves(seen)))
         extra = 0 if drawn.second is None else batch.size + learned * batch.real
-        return state, held, {**_info(oracle, of_loss, solutions, mean_cost), "examples": batch.real + batch.size + extra}
+        held = jax.tree.map(lambda leaf: leaf[None], hold(held))
+        return state, held, {**info, "examples": batch.real + batch.size + extra}
 
     def loss(held: Held, players: Players, clouds: Clouds) -> Array:
-        of_loss = terms(players, clouds, held.drawn)
-        return jnp.sum(jnp.stack([_moving(t, P) + offset for t, P, offset in zip(of_loss, held.plans, held.offsets, strict=True)]))
+        return _along(held.pulls, moves(look(players, clouds, held.drawn))) + held.offset
 
     return Family(
         init=lambda key: (jnp.full(form.size, jnp.nan),) if oracle.warm_start else (),
@@ -148,9 +179,27 @@ def _halves(groups: Groups) -> list[Groups]:
     return list(zip(*(jnp.split(group, 2) for group in groups), strict=True))
 
 
-def _moving(term: Term, plans: Float[Array, "k n m"]) -> Array:
-    """What moves of a term at fixed plans."""
-    return term.pull * term.problems.mean(jnp.sum(plans * term.problems.matrices, axis=(1, 2)))
+def _moving(terms: list[Term], solutions: list[Solution]) -> Array:
+    """What moves of the loss at fixed plans."""
+    paid = [jnp.sum(s.plan * t.problems.matrices, axis=(1, 2)) for t, s in zip(terms, solutions, strict=True)]
+    return jnp.sum(jnp.stack([t.pull * t.problems.mean(costs) for t, costs in zip(terms, paid, strict=True)]))
+
+
+def even(pulls: Groups) -> Groups:
+    """The pulls of k problems on m examples, (m, d) or of windows (m, p, d), made equally strong: of root mean square length 1 / (k m)."""
+
+    def made(pull: Array) -> Array:
+        squares = jnp.mean(jnp.sum(pull**2, axis=-1), axis=0)
+        strength = jnp.sqrt(jnp.maximum(squares, SMALLEST)) * len(pull) * squares.size * len(pulls)
+        return pull / strength[None, ..., None]
+
+    return tuple(made(pull) for pull in pulls)
+
+
+def _along(pulls: Any, seen: Any) -> Array:
+    """What is seen times its pull, summed."""
+    pairs = zip(jax.tree.leaves(pulls), jax.tree.leaves(seen), strict=True)
+    return jnp.sum(jnp.stack([jnp.vdot(pull, group, precision=lax.Precision.HIGHEST) for pull, group in pairs]))
 
 
 def solve_terms(oracle: Regularized, terms: list[Term], mean_cost: Array, known: Float[Array, " n"] | None = None) -> list[Solution]:
