@@ -34,6 +34,7 @@ SEED = 2018
 REAL, GENERATED = "0.25", "tab:blue"
 SMALL = 18  # points of each cloud where single points are seen
 BATCH = 128
+WIDE = (8.2, 3.6)  # inches of a figure of two panels
 SETS = 4  # of points in a mean W2
 
 jitted = jax.jit(solve_entropic, static_argnames=("anneal", "iterations_per_check"))
@@ -55,7 +56,7 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.only:
         path = args.out / f"concept-{name}.png"
-        figures[name]().savefig(path, dpi=110)
+        figures[name]().savefig(path, dpi=125)
         print(path)
 
 
@@ -98,7 +99,7 @@ def dual() -> Figure:
     found = solved(cost, 0.01, 1e-4)
     order = np.argsort(np.asarray(found.plan).argmax(0))
     left_over = np.asarray(cost - found.f[:, None] - found.g[None, :])[:, order]
-    figure = Figure(figsize=(9.4, 4.0), layout="constrained")
+    figure = Figure(figsize=(8.6, 4.0), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.1))
     draw_plan(left, real, generated, np.asarray(found.plan))
     prices = np.concatenate([found.f - found.f.mean(), found.g - found.g.mean()])
@@ -107,7 +108,7 @@ def dual() -> Figure:
         shown = left.scatter(*points.T, c=price - price.mean(), s=62, cmap="coolwarm", vmin=-reach, vmax=reach, marker=marker, zorder=3)
         shown.set_edgecolor("black")
     figure.colorbar(shown, ax=left, label="price of a point, less the mean of its cloud", shrink=0.85)
-    left.set_title("prices (squares real, circles generated)\nand the plan that they belong to")
+    left.set_title("prices, and their plan\n(squares real, circles generated)")
     mesh = right.imshow(np.maximum(left_over, 0), cmap="Greys", aspect="auto")
     rows, columns = np.nonzero(np.asarray(found.plan)[:, order] > 0.1 / SMALL)
     masses = np.asarray(found.plan)[:, order][rows, columns] * SMALL
@@ -127,13 +128,13 @@ def certificate() -> Figure:
     runs = [jitted(cost, lam * mean, 0.0, anneal=1.0, iterations_per_check=2, max_iterations=int(k)) for k in counts]
     value, gap = (np.asarray([getattr(run, name) for run in runs]) / mean for name in ("value", "gap"))
     optimum, missing = optimum_and_missing(cost, lam, runs)
-    figure = Figure(figsize=(9.4, 3.7), layout="constrained")
+    figure = Figure(figsize=WIDE, layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(counts, value, color="tab:blue", label="value of the dual")
     left.plot(counts, value + gap, color="tab:orange", label="value + gap")
     left.fill_between(counts, value, value + gap, color="0.9")
-    left.axhline(optimum, color="black", linestyle=":", label="optimum, by a solve in double precision")
-    left.set(xlabel="iterations", ylabel="multiples of the mean cost", title="the optimum is caught between", ylim=(0, 2 * optimum))
+    left.axhline(optimum, color="black", linestyle=":", label="optimum, in double precision")
+    left.set(xlabel="iterations", ylabel="in mean costs", title="the optimum is caught between", ylim=(0, 2 * optimum))
     left.legend(fontsize=8)
     right.semilogy(counts, gap, color="tab:orange", label="certified gap")
     right.semilogy(counts, missing, color="tab:blue", label="true distance from the optimum")
@@ -141,7 +142,7 @@ def certificate() -> Figure:
         stop = counts[int(np.argmax(gap <= epsilon))]
         right.axhline(epsilon, color="0.5", linestyle=style, label=f"epsilon = {epsilon:g}x: stops after {stop}")
         right.plot(stop, gap[int(np.argmax(gap <= epsilon))], "o", color="tab:red", markersize=5)
-    right.set(xlabel="iterations", ylabel="multiples of the mean cost", title="the gap is never below the truth")
+    right.set(xlabel="iterations", ylabel="in mean costs", title="the gap is never below the truth")
     right.legend(fontsize=8)
     return figure
 
@@ -160,8 +161,9 @@ def lambdas() -> Figure:
     """The plan at four weights of the regulariser, and where it pulls generated points."""
     real, generated = clusters()
     cost = costs_of(real, generated)
-    figure = Figure(figsize=(11.4, 3.6), layout="constrained")
-    for axes, lam in zip(figure.subplots(1, 4, sharex=True, sharey=True), (0.003, 0.03, 0.3, 3.0), strict=True):
+    figure = Figure(figsize=(8.2, 7.0), layout="constrained")
+    panels = figure.subplots(2, 2, sharex=True, sharey=True).ravel()
+    for axes, lam in zip(panels, (0.003, 0.03, 0.3, 3.0), strict=True):
         plan = np.asarray(solved(cost, lam, 1e-4).plan)
         share = plan / plan.sum(0)
         partners = np.exp(-np.sum(np.where(share > 0, share * np.log(np.maximum(share, 1e-30)), 0.0), axis=0))
@@ -176,10 +178,10 @@ def lambdas() -> Figure:
 
 
 def epsilons() -> Figure:
-    """Errors of the plan and of the gradient against the dual's distance from its optimum, beside what the theory allows."""
+    """Errors of the plan and of the gradient, beside what the theory allows."""
     real, generated = (np.asarray(points, np.float64) for points in grid_batch())
     wanted = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
-    figure = Figure(figsize=(9.4, 3.9), layout="constrained")
+    figure = Figure(figsize=WIDE, layout="constrained")
     left, right = figure.subplots(1, 2)
     with jax.enable_x64(True):
         cost, pull = jax.vjp(lambda y: squared_l2(jnp.asarray(real), y), jnp.asarray(generated))
@@ -187,26 +189,25 @@ def epsilons() -> Figure:
         steepest = 2 * float(jnp.sqrt(cost.max()))  # of |x - y|^2 in y, over all pairs
         loose = partial(jitted, anneal=1.0, iterations_per_check=1)
         strict = jax.jit(partial(solve_entropic, max_iterations=20_000))
-        for k, lam in enumerate((0.1, 0.01)):
-            label = f"lambda = {lam:g}x"
-            of_plan = gradient_errors(cost, lambda plan: plan, loose, strict, value_at, [lam * mean], [e * mean for e in wanted], 1.0)
-            missing = np.asarray([row.suboptimality for row in of_plan]) / mean
-            apart = [plan_error(cost, lam * mean, epsilon * mean, loose, strict) for epsilon in wanted]
-            left.loglog(missing, apart, "os"[k] + "-", color=f"C{k}", label=label)
-            left.loglog(missing, np.sqrt(2 * missing / lam), "--", color=f"C{k}")
-            rows = gradient_errors(
-                cost, lambda plan: pull(plan)[0], loose, strict, value_at, [lam * mean], [e * mean for e in wanted], steepest
-            )
-            errors = [row.error / row.gradient_norm for row in rows]
-            right.loglog(wanted, errors, "os"[k] + "-", color=f"C{k}", label=label)
-            right.loglog(wanted, [row.bound / row.gradient_norm for row in rows], "--", color=f"C{k}")
-    left.set(xlabel="true distance from the optimum, multiples of the mean cost", ylabel="sum of |P - P*|", title="error of the plan")
-    right.set(
-        xlabel="epsilon asked for, multiples of the mean cost", ylabel="error over the gradient's length", title="error of the gradient"
-    )
+        for lam, line, color in ((0.1, "o-", "C0"), (0.01, "s-", "C1")):
+            lams, asked = [lam * mean], [epsilon * mean for epsilon in wanted]
+            rows = gradient_errors(cost, lambda plan: pull(plan)[0], loose, strict, true_value, lams, asked, steepest)
+            missing = np.asarray([row.suboptimality for row in rows]) / mean
+            apart = [plan_error(cost, lam * mean, epsilon, loose, strict) for epsilon in asked]
+            left.loglog(missing, apart, line, color=color, label=f"lambda = {lam:g}x")
+            left.loglog(missing, np.sqrt(2 * missing / lam), "--", color=color)
+            right.loglog(wanted, [row.error / row.gradient_norm for row in rows], line, color=color, label=f"lambda = {lam:g}x")
+            right.loglog(wanted, [row.bound / row.gradient_norm for row in rows], "--", color=color)
+    left.set(xlabel="true distance from the optimum, in mean costs", ylabel="sum of |P - P*|", title="error of the plan")
+    right.set(xlabel="epsilon asked for, in mean costs", ylabel="error over the gradient's length", title="error of the gradient")
     for axes in (left, right):
-        axes.legend(title="dashed: the bound", fontsize=8, title_fontsize=8)
+        axes.legend(title="dashed: the bound", fontsize=9, title_fontsize=9)
     return figure
+
+
+def true_value(cost: Array, g: Array, lam: float) -> Array:
+    """The dual value at the columns' potential, in the precision of the costs."""
+    return value_at(cost, g, jnp.asarray(lam))
 
 
 def plan_error(cost: Array, lam: float, epsilon: float, loose: Callable[..., Solution], strict: Callable[..., Solution]) -> float:
@@ -222,7 +223,7 @@ def floors() -> Figure:
     real, other = np.split(rng.permutation(data.train), 2)
     home = np.argmin(((real[:, None] - centers[None]) ** 2).sum(-1), axis=1)
     sizes = (50, 100, 200, 500, 1_000)
-    figure = Figure(figsize=(9.4, 3.7), layout="constrained")
+    figure = Figure(figsize=WIDE, layout="constrained")
     left, right = figure.subplots(1, 2)
     for points, color, label in (
         (real[home >= 5], "tab:red", "real points of 20 of the 25 modes"),
@@ -237,7 +238,7 @@ def floors() -> Figure:
     n, spreads, middle = sizes[-1], np.linspace(0, 4, 9), centers[home]
     floor = mean_w2(real, other, n)
     ratios = [mean_w2(middle + spread * (real - middle), other, n) / floor for spread in spreads]
-    right.plot(spreads, ratios, "o-", color="tab:blue", label=f"{n:,} real points, spread changed in each mode")
+    right.plot(spreads, ratios, "o-", color="tab:blue", label=f"{n:,} points")
     right.axhline(1, color="black", linestyle=":", label="the floor")
     right.set(xlabel="spread inside a mode (1: the data's)", ylabel="W2 over its floor", title="below the floor is not better")
     right.legend(fontsize=8)

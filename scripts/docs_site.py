@@ -1,40 +1,50 @@
 """What `make docs` adds to docs/: the pages that are kept at the top of the repository, and those that the program itself can say.
 
 MkDocs calls these functions (`hooks` in mkdocs.yml). CHANGELOG.md and CONTRIBUTING.md become pages; the page of experiments is made of
-their cards. Links from a page of docs/ to README.md lead to the site's first page.
+their cards, that of commands of Click's own parameters. Links from a page of docs/ to README.md lead to the site's first page.
 """
 
 from __future__ import annotations
 
 import re
+from importlib import import_module
+from inspect import cleandoc
 from pathlib import Path
+from typing import Any
 
-from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
+import click
 
 from otgan import experiments
+from otgan.cli import main
 
 TOP = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
-CARDS = "reference/experiments.md"
+CARDS, COMMANDS = "reference/experiments.md", "reference/commands.md"
 LABELS = {"paper": "From", "expect": "Expect", "measured": "It gave", "cost": "It takes", "note": "Note"}
-INTRODUCTION = """# Experiments
+EXPERIMENTS = """# Experiments
 
 Every named experiment, as `otgan list` and `otgan show NAME` have it: where it comes from, what to expect, what it gave when it was last
 measured, and what it takes. `otgan run NAME` runs it. This page is made from the files in `experiments/`.
 """
+HELP = """# Commands
+
+Every command and option, made from the program itself; `otgan COMMAND --help` prints the same. Amounts are written as `1.0`, in units of
+the cost, or `0.03x`, in multiples of the batch's mean cost.
+
+A mistake that you can mend ends in one sentence and exit code 2. A run that was interrupted, stopped or diverged ends with exit code 1.
+"""
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
+def on_files(files: Any, config: Any) -> Any:
     """Add the pages that are not in docs/."""
+    generated = import_module("mkdocs.structure.files").File.generated
     root = Path(config.config_file_path).parent
     pages = {page: (root / source).read_text().replace("](docs/", "](") for page, source in TOP.items()}
-    for page, text in {**pages, CARDS: cards()}.items():
-        files.append(File.generated(config, page, content=text))
+    for page, text in {**pages, CARDS: cards(), COMMANDS: commands()}.items():
+        files.append(generated(config, page, content=text))
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Lead links to README.md, which GitHub shows first, to what the site shows first."""
     del config, files
     up = "../" * page.file.src_uri.count("/")
@@ -49,4 +59,32 @@ def cards() -> str:
         said = [f"- **{label}:** {text}" for key, label in LABELS.items() if (text := getattr(found.card, key))]
         entry = f"### `{name}`\n\n{found.card.title}.\n\n" + "\n".join(said)
         groups.setdefault(found.data.kind, []).append(entry)
-    return "\n\n".join([INTRODUCTION, *("\n\n".join([f"## On `{data}`", *entries]) for data, entries in groups.items())]) + "\n"
+    return "\n\n".join([EXPERIMENTS, *("\n\n".join([f"## On `{data}`", *entries]) for data, entries in groups.items())]) + "\n"
+
+
+def commands() -> str:
+    """The page of commands, those of a group one after the other."""
+    return "\n\n".join([HELP, *(described(words, command) for words, command in walked(("otgan",), main))]) + "\n"
+
+
+def walked(words: tuple[str, ...], command: click.Command) -> list[tuple[tuple[str, ...], click.Command]]:
+    """All commands that do something, and the words that call them."""
+    if not isinstance(command, click.Group):
+        return [(words, command)]
+    return [found for name, below in sorted(command.commands.items()) for found in walked((*words, name), below)]
+
+
+def described(words: tuple[str, ...], command: click.Command) -> str:
+    """A command's heading, how it is called, what it does, and its options."""
+    context = click.Context(command, info_name=" ".join(words), show_default=True)
+    usage = " ".join([*words, *command.collect_usage_pieces(context)])
+    options = [option(found, context) for found in command.params if isinstance(found, click.Option)]
+    return "\n\n".join([f"## {' '.join(words)}", f"    {usage}", cleandoc(command.help or ""), *options])
+
+
+def option(found: click.Option, context: click.Context) -> str:
+    """An option, its values, its sentence and its default, as an entry of a definition list."""
+    names = ", ".join([*found.opts, *found.secondary_opts])
+    values = "" if found.is_flag else f" {found.make_metavar(context)}"
+    default = found.get_help_extra(context).get("default")
+    return f"`{names}{values}`\n:   {found.help}" + (f" Default: {default.strip('()')}." if default else "")
