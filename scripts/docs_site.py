@@ -1,7 +1,7 @@
 """What `make docs` adds to docs/: the pages that are kept at the top of the repository, and those that the program itself can say.
 
-MkDocs calls these functions (`hooks` in mkdocs.yml). CHANGELOG.md and CONTRIBUTING.md become pages; the page of experiments is made of
-their cards, that of commands of Click's own parameters. Links from a page of docs/ to README.md lead to the site's first page.
+MkDocs calls these functions (`hooks` in mkdocs.yml). CHANGELOG.md and CONTRIBUTING.md become pages. The pages of experiments and of commands
+get the cards, and Click's own parameters. Links from a page of docs/ to README.md lead to the site's first page.
 """
 
 from __future__ import annotations
@@ -18,20 +18,7 @@ from otgan import experiments
 from otgan.cli import main
 
 TOP = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
-CARDS, COMMANDS = "reference/experiments.md", "reference/commands.md"
 LABELS = {"paper": "From", "expect": "Expect", "measured": "It gave", "cost": "It takes", "note": "Note"}
-EXPERIMENTS = """# Experiments
-
-Every named experiment, as `otgan list` and `otgan show NAME` have it: where it comes from, what to expect, what it gave when it was last
-measured, and what it takes. `otgan run NAME` runs it. This page is made from the files in `experiments/`.
-"""
-HELP = """# Commands
-
-Every command and option, made from the program itself; `otgan COMMAND --help` prints the same. Amounts are written as `1.0`, in units of
-the cost, or `0.03x`, in multiples of the batch's mean cost.
-
-A mistake that you can mend ends in one sentence and exit code 2. A run that was interrupted, stopped or diverged ends with exit code 1.
-"""
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -39,32 +26,34 @@ def on_files(files: Any, config: Any) -> Any:
     generated = import_module("mkdocs.structure.files").File.generated
     root = Path(config.config_file_path).parent
     pages = {page: (root / source).read_text().replace("](docs/", "](") for page, source in TOP.items()}
-    for page, text in {**pages, CARDS: cards(), COMMANDS: commands()}.items():
+    for page, text in pages.items():
         files.append(generated(config, page, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Lead links to README.md, which GitHub shows first, to what the site shows first."""
+    """Add what a page of docs/ leaves to the program, and lead links to README.md to what the site shows first."""
     del config, files
+    if make := MADE.get(page.file.src_uri):
+        markdown = f"{markdown}\n\n{make()}\n"
     up = "../" * page.file.src_uri.count("/")
     return re.sub(r"\]\((?:\.\./)+README\.md", f"]({up}index.md", markdown)
 
 
 def cards() -> str:
-    """The page of experiments, grouped by data."""
+    """The cards of all experiments, grouped by data."""
     groups: dict[str, list[str]] = {}
     for name in experiments.names():
         found = experiments.resolve(name)
         said = [f"- **{label}:** {text}" for key, label in LABELS.items() if (text := getattr(found.card, key))]
         entry = f"### `{name}`\n\n{found.card.title}.\n\n" + "\n".join(said)
         groups.setdefault(found.data.kind, []).append(entry)
-    return "\n\n".join([EXPERIMENTS, *("\n\n".join([f"## On `{data}`", *entries]) for data, entries in groups.items())]) + "\n"
+    return "\n\n".join("\n\n".join([f"## On `{data}`", *entries]) for data, entries in groups.items())
 
 
 def commands() -> str:
-    """The page of commands, those of a group one after the other."""
-    return "\n\n".join([HELP, *(described(words, command) for words, command in walked(("otgan",), main))]) + "\n"
+    """All commands, those of a group one after the other."""
+    return "\n\n".join(described(words, command) for words, command in walked(("otgan",), main))
 
 
 def walked(words: tuple[str, ...], command: click.Command) -> list[tuple[tuple[str, ...], click.Command]]:
@@ -88,3 +77,6 @@ def option(found: click.Option, context: click.Context) -> str:
     values = "" if found.is_flag else f" {found.make_metavar(context)}"
     default = found.get_help_extra(context).get("default")
     return f"`{names}{values}`\n:   {found.help}" + (f" Default: {default.strip('()')}." if default else "")
+
+
+MADE = {"reference/experiments.md": cards, "reference/commands.md": commands}
