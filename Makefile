@@ -28,7 +28,7 @@ types: .venv/installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: .venv/installed-docs  ## the documentation as a site, strictly; python3 -m http.server -d site shows it
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "documentation in site/index.html"
 
 .venv/bin/python:

@@ -1,7 +1,7 @@
 """What `make docs` adds to docs/: the pages that are kept at the top of the repository, and those that the program itself can say.
 
-MkDocs calls these functions (`hooks` in mkdocs.yml). CHANGELOG.md and CONTRIBUTING.md become pages. The pages of experiments and of commands
-get the cards, and Click's own parameters. Links from a page of docs/ to README.md lead to the site's first page.
+MkDocs calls these functions (`hooks` in mkdocs.yml). CHANGELOG.md and CONTRIBUTING.md become pages. The pages of experiments and of
+commands get the cards, and Click's own parameters. Links from a page of docs/ to README.md lead to the site's first page.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ def on_files(files: Any, config: Any) -> Any:
     """Add the pages that are not in docs/."""
     generated = import_module("mkdocs.structure.files").File.generated
     root = Path(config.config_file_path).parent
-    pages = {page: (root / source).read_text().replace("](docs/", "](") for page, source in TOP.items()}
-    for page, text in pages.items():
+    for page, source in TOP.items():
+        text = (root / source).read_text().replace("](docs/", "](")
+        for other, name in TOP.items():
+            text = text.replace(f"]({name}", f"]({other}")
         files.append(generated(config, page, content=text))
     return files
 
