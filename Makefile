@@ -7,7 +7,7 @@ ifeq ($(TFDS_DATA_DIR),)
 unexport TFDS_DATA_DIR
 endif
 
-.PHONY: demo test test-all check lint types clean
+.PHONY: demo test test-all check lint types docs clean
 
 demo: .venv/installed  ## train on the Gaussian grid, a minute on two cores, and show the result
 	$(BIN)/otgan run sinkhorn-grid
@@ -27,6 +27,10 @@ lint: .venv/installed-dev
 types: .venv/installed-dev
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: .venv/installed-docs  ## the documentation as a site, strictly; python3 -m http.server -d site shows it
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "documentation in site/index.html"
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -38,5 +42,9 @@ types: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf .venv dist build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv site dist build *.egg-info .pytest_cache .ruff_cache
