@@ -31,6 +31,7 @@ from otgan.metrics.points import COUNTED, WITHIN, judge_points, judged
 from otgan.oracles import NOBODY, Players
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import TOTALS, Recorder, windows
+from otgan.results.state import RunState
 from otgan.runs import RunFolder
 from otgan.signals import at_once, interruptible
 from otgan.step import MUST_BE_FINITE, Stepper, TrainState, absurd, healthy
@@ -99,7 +100,7 @@ class Show(Protocol):
 class Outcome(NamedTuple):
     """How a run ended."""
 
-    state: str  # finished, interrupted, stopped or diverged
+    state: RunState  # finished, interrupted, stopped or diverged
     progress: Progress
     summary: dict[str, Any]
     picture: str  # empty where the end was not drawn
@@ -154,7 +155,7 @@ def prepare(
 def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
     """Train, from the newest checkpoint in the folder if there is one, to the config's last step or second.
 
-    A run that a signal ends has said so in its status; of one that an error ends the caller says it (`RunFolder.accounted`).
+    A run that a signal ends has said so in its status; of one that an error ends the caller says it (`otgan.results.ending`).
 
     Raises:
         UserError: the checkpoint does not fit.
@@ -171,7 +172,7 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
             state, numbers = checkpoints.restore(state)
             progress = Progress(**numbers)
         dispatch = compile_dispatch(system.stepper, state, clouds, mesh, config.oracle.on_budget == "stop")
-        folder.write_status("running", progress.step, progress.seconds, summarize(progress))
+        folder.write_status(RunState.RUNNING, progress.step, progress.seconds, summarize(progress))
         show.begin(progress, resumed)
         with Recorder(folder, progress.step) as recorder:
             verdict, saved = None, time.monotonic()
@@ -188,10 +189,10 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
                     saved = time.monotonic()
         keep(checkpoints, folder, state, progress)
         checkpoints.wait()
-        cut = Verdict("interrupted", f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
+        cut = Verdict(RunState.INTERRUPTED, f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
         if verdict or interrupted:  # said before the end is drawn and judged: who stopped the run may not wait for that
             conclude(folder, progress, verdict or cut, summarize(progress))
-        verdict = verdict or (cut if interrupted and not _spent(config, progress) else Verdict("finished", ""))
+        verdict = verdict or (cut if interrupted and not _spent(config, progress) else Verdict(RunState.FINISHED, ""))
         return finish(ready._replace(clouds=clouds), state, folder, progress, verdict, cut)
 
 
@@ -259,7 +260,7 @@ def advance(
 class Verdict(NamedTuple):
     """How a run must end, and why."""
 
-    state: str  # finished, interrupted by the user, stopped by its own rule, or diverged
+    state: RunState  # finished, interrupted by the user, stopped by its own rule, or diverged
     reason: str
 
 
@@ -269,15 +270,15 @@ def _verdict(records: dict[str, np.ndarray], before: int, strict: bool) -> tuple
     at = f"at step {before + taken}"
     broken = [f"{name} became {records[name][-1]}" for name in MUST_BE_FINITE if not np.isfinite(records[name][-1])]
     if broken:
-        return Verdict("diverged", f"{' and '.join(broken)} {at}; the last good state is kept"), taken - 1
+        return Verdict(RunState.DIVERGED, f"{' and '.join(broken)} {at}; the last good state is kept"), taken - 1
     newest = {name: values[-1] for name, values in records.items()}
     if absurd(newest):
         off = f"{newest['misplaced_mass']:.0%} of the plan's mass is in the wrong place {at}, after all iterations of its dual"
-        return Verdict("diverged", f"{off}: raise oracle.lam or oracle.max_iterations; the last good state is kept"), taken - 1
+        return Verdict(RunState.DIVERGED, f"{off}: raise oracle.lam or oracle.max_iterations; the last good state is kept"), taken - 1
     if strict and records["ready"][-1] and not records["dual_converged"][-1]:
         gap, epsilon = records["dual_gap"][-1], records["epsilon"][-1]
         reason = f"the dual {at} has a gap of {gap:.3g}, above epsilon {epsilon:.3g}, after all its iterations (on_budget = stop)"
-        return Verdict("stopped", reason), taken
+        return Verdict(RunState.STOPPED, reason), taken
     return None, taken
 
 
@@ -354,7 +355,7 @@ def generate(ready: Ready, state: TrainState, size: int) -> np.ndarray:
 def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progress: Progress) -> None:
     """Save the state and say how far the run is."""
     checkpoints.save(progress.step, state, asdict(progress))
-    folder.write_status("running", progress.step, progress.seconds, summarize(progress))
+    folder.write_status(RunState.RUNNING, progress.step, progress.seconds, summarize(progress))
 
 
 def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress, verdict: Verdict, cut: Verdict) -> Outcome:
@@ -363,12 +364,12 @@ def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progres
     try:
         with at_once():
             draw(ready, state, folder, progress.step)
-            if verdict.state != "diverged":
+            if verdict.state is not RunState.DIVERGED:
                 score(ready, state, folder, progress)
             summary = {**judge(ready, state), **assess(ready, state), **summary, **summarize(progress)}
             summary |= {name: said for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged)) if said}
     except KeyboardInterrupt:
-        verdict = cut if verdict.state == "finished" else verdict
+        verdict = cut if verdict.state is RunState.FINISHED else verdict
     conclude(folder, progress, verdict, summary)
     picture = folder.picture(progress.step)
     return Outcome(verdict.state, progress, summary, str(picture) if picture.is_file() else "", verdict.reason)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from otgan.results.state import RunState, state_of
 from otgan.runs import RunFolder
 
 OTGAN = [sys.executable, "-m", "otgan"]
@@ -54,7 +55,7 @@ def main() -> None:
 def train(name: str, seconds: float, seed: int, path: Path) -> RunFolder:
     """Run `otgan run`, unless it was run to its end."""
     folder = RunFolder(path)
-    if not (path / "status.json").is_file() or folder.read_status()["state"] in ("running", "interrupted"):
+    if state_of(folder) not in (RunState.FINISHED, RunState.DIVERGED, RunState.STOPPED):
         command = [*OTGAN, "run", name, "--seconds", str(seconds), "--seed", str(seed), "--out", str(path)]
         path.parent.mkdir(parents=True, exist_ok=True)
         print("otgan", " ".join(command[len(OTGAN) :]), file=sys.stderr, flush=True)

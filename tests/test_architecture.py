@@ -14,6 +14,7 @@ LAYERS = [
     ("errors", "cache", "plain", "signals"),
     ("config",),
     ("experiments", "runs"),
+    ("results",),
     ("data",),
     ("clouds", "costs", "models", "optim"),
     ("weights",),

@@ -15,7 +15,7 @@ import pytest
 from commands import SMALL, otgan, otgan_alone
 
 from otgan import experiments
-from otgan.sweep.ledger import Ledger, at_work
+from otgan.sweep.ledger import Ledger
 from otgan.sweep.plan import make_plan
 from otgan.sweep.table import tabulate
 
@@ -213,7 +213,7 @@ def wait_for(condition, seconds=300):
 
 def any_at_work(path):
     ledger = Ledger(Path(path))
-    return any(at_work(ledger.folder(id_)) for id_ in ledger.cells())
+    return any(ledger.folder(id_).at_work for id_ in ledger.cells())
 
 
 def children(pid):

@@ -17,6 +17,7 @@ from otgan.config import Amount, Measures
 from otgan.console import plain_table
 from otgan.errors import UserError
 from otgan.plain import from_toml
+from otgan.results.state import RunState
 from otgan.sweep import ledger as ledgers
 from otgan.sweep.plan import Plan, make_plan
 from otgan.sweep.progress import Board
@@ -110,8 +111,8 @@ def sweep(
     there = ledger.read()
     whole = ledgers.extended(there, plan.sweep, ledger.path) if there else plan.sweep
     states = {cell.id: ledger.state(cell.id, whole.eval) for cell in plan.cells}
-    unfinished = [cell for cell in plan.cells if states[cell.id] != "finished"]
-    waiting = sorted(unfinished, key=lambda cell: states[cell.id] == "failed")  # what failed before comes last
+    unfinished = [cell for cell in plan.cells if states[cell.id] is not RunState.FINISHED]
+    waiting = sorted(unfinished, key=lambda cell: states[cell.id].standing is RunState.FAILED)  # what failed before comes last
     if dry_run:
         _list(plan, ledger, whole.eval, len(waiting))
         return

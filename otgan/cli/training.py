@@ -150,7 +150,7 @@ def _train(config: Config, overrides: dict[str, Any], out: Path | None, options:
     click.echo(f"run       {ended.folder}")
     if ended.reason:
         click.echo(f"{ended.state}: {ended.reason}", err=True)
-    sys.exit(ended.exit_code)
+    sys.exit(ended.state.exit_code)
 
 
 def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:

@@ -10,14 +10,20 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from otgan.report.charts import Figure, is_wide, look, text
-from otgan.report.ledger import STANDING, Group, Sweep, amount, groups
+from otgan.report.ledger import Group, Sweep, amount, groups
 from otgan.report.numbers import SHARE, Protocols, deviation, in_order, numbers, shown
 from otgan.report.read import Plain
+from otgan.results.state import RunState
 from otgan.sweep.ledger import names
 from otgan.sweep.table import Spread, spread
 
 Numbers = Mapping[int, Mapping[str, float]]  # of runs, by identity
-MARKS = {"running": "circle-open", "failed": "x-thin-open", "interrupted": "line-ns-open", "missing": "line-ew-open"}  # without a number
+MARKS = {  # of combinations without a number
+    RunState.RUNNING: "circle-open",
+    RunState.FAILED: "x-thin-open",
+    RunState.INTERRUPTED: "line-ns-open",
+    RunState.MISSING: "line-ew-open",
+}
 
 
 class Board(NamedTuple):
@@ -113,9 +119,9 @@ def is_numeric(values: list[str]) -> bool:
     return all(v is not None and math.isfinite(v) for v in found) and len({value.endswith("x") for value in values}) == 1
 
 
-def _standing(group: Group) -> str:
+def _standing(group: Group) -> RunState:
     """Why a combination has no number."""
-    return next((state for state in MARKS if group.counts[state]), "missing")
+    return next((state for state in MARKS if group.counts[state]), RunState.MISSING)
 
 
 def _cell_text(name: str, found: Spread | None, group: Group, board: Board) -> str:
@@ -133,16 +139,16 @@ def _cell_text(name: str, found: Spread | None, group: Group, board: Board) -> s
 
 def _hover(name: str, found: Spread | None, group: Group) -> str:
     values = "<br>".join(f"{text(called)} {text(group.values[key])}" for key, called in names(group.values).items())
-    counts = ", ".join(f"{count} {STANDING[state][1]}" for state, count in group.counts.items() if count)
+    counts = ", ".join(f"{count} {state.word}" for state, count in group.counts.items() if count)
     if found is None:
         return f"{values}<br>{counts}"
     seeds = ", ".join(shown(name, value) for value in found.values)
     return f"{values}<br><b>{text(name)} {shown(name, found.mean)}{deviation(name, found)}</b><br>seeds: {seeds}<br>{counts}"
 
 
-def _empty(state: str, places: list[tuple[str, ...]], here: Mapping[tuple[str, ...], Group], place: Mapping[int, int]) -> Plain:
+def _empty(state: RunState, places: list[tuple[str, ...]], here: Mapping[tuple[str, ...], Group], place: Mapping[int, int]) -> Plain:
     """Symbols where a heat map has no number, with the reason."""
-    symbol, word = MARKS[state], STANDING[state][1]
+    symbol, word = MARKS[state], state.word
     marker = {"symbol": symbol, "size": 12, "color": "--muted", "line": {"color": "--muted", "width": 2}}
     return {
         **{"type": "scatter", "mode": "markers+text", "text": [word] * len(places), "textposition": "bottom center", "hoverinfo": "text"},

@@ -13,15 +13,9 @@ from typing import Any, NamedTuple
 from otgan.config import parse_amount
 from otgan.errors import UserError
 from otgan.report.read import Run, read_run, read_table, table
+from otgan.results.state import STANDINGS, RunState
 from otgan.sweep.ledger import CELL, CELLS, FORMAT, SWEEP, Ledger
 
-STANDING = {  # how cells stand: symbol and word
-    "finished": ("✓", "finished"),
-    "failed": ("✕", "failed"),
-    "interrupted": ("‖", "interrupted"),
-    "running": ("▸", "running"),
-    "missing": ("–", "not begun"),
-}
 FIRST = ("oracle.lam", "oracle.epsilon")  # the axes of a heat map, where they are swept
 
 
@@ -66,14 +60,14 @@ class Group(NamedTuple):
     @property
     def finished(self) -> list[Run]:
         """The cells that count in a mean."""
-        return [cell for cell in self.cells if cell.state == "finished"]
+        return [cell for cell in self.cells if cell.state is RunState.FINISHED]
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Cells by how they stand; what ended otherwise has failed, and seeds without a cell have not begun."""
-        found = Counter(cell.state if cell.state in STANDING else "failed" for cell in self.cells)
-        found["missing"] += self.absent
-        return {state: found[state] for state in STANDING}
+    def counts(self) -> dict[RunState, int]:
+        """Cells by how they stand; seeds without a cell have not begun."""
+        found = Counter(cell.state.standing for cell in self.cells)
+        found[RunState.MISSING] += self.absent
+        return {state: found[state] for state in STANDINGS}
 
 
 def is_sweep(path: Path) -> bool:
@@ -152,7 +146,6 @@ def _cell(folder: Path, problems: list[str]) -> Run | None:
         return None
     ledger = Ledger(folder.parent.parent)
     last = ledger.last_line(folder.name)
-    state = "failed" if cell.state == "interrupted" and ledger.state(folder.name) == "failed" else cell.state  # its process died
-    died = [f"its log ends: {last[:300]}"] if last and cell.state not in ("finished", "running") else []
+    died = [f"its log ends: {last[:300]}"] if last and cell.state not in (RunState.FINISHED, RunState.RUNNING) else []
     placed = {str(key): text(value) for key, value in values.items()}
-    return replace(cell, state=state, values=placed, seed=seed if isinstance(seed, int) else None, problems=[*cell.problems, *died])
+    return replace(cell, values=placed, seed=seed if isinstance(seed, int) else None, problems=[*cell.problems, *died])

@@ -14,6 +14,7 @@ from otgan.console import MEANINGS, SHARES
 from otgan.evaluation.protocol import differing
 from otgan.report.ledger import Sweep, groups
 from otgan.report.read import Plain, Run, number
+from otgan.results.state import RunState
 from otgan.sweep.ledger import names as axis_names
 from otgan.sweep.table import Spread, spread
 
@@ -55,7 +56,11 @@ def newest_scores(run: Run) -> dict[tuple[str, str], Plain]:
 
 def scores_of_the_end(run: Run) -> dict[tuple[str, str], Plain]:
     """Those of a finished run's last step: of an older checkpoint's no mean is made. Of other runs the newest."""
-    return {key: score for key, score in newest_scores(run).items() if run.state != "finished" or score.get("step") in (run.step, None)}
+    return {
+        key: score
+        for key, score in newest_scores(run).items()
+        if run.state is not RunState.FINISHED or score.get("step") in (run.step, None)
+    }
 
 
 def marks_of(score: Plain) -> list[str]:

@@ -18,10 +18,11 @@ from plotly.offline import get_plotlyjs
 
 from otgan import __version__
 from otgan.report import charts, grids, views
-from otgan.report.ledger import STANDING, Group, Sweep
+from otgan.report.ledger import Group, Sweep
 from otgan.report.numbers import Protocols, better, deviation, floors, in_order, marked, numbers, protocols, shown
 from otgan.report.pictures import Film, films
 from otgan.report.read import Plain, Run, card, compared
+from otgan.results.state import STANDINGS, RunState
 from otgan.sweep.ledger import names as axis_names
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -98,8 +99,7 @@ def _sweep(sweep: Sweep) -> str:
         "along": [(i, called[key]) for i, key in enumerate(sweep.plane) if len(sweep.axes[key]) > 1],
         "panels": [views.group_label(Group(panel, [], 0)) for panel in _panels(sweep)] if sweep.others else [],
         "others": " and ".join(called[key] for key in sweep.others),
-        "states": {state: sum(group.counts[state] for group in board.groups) for state in STANDING},
-        "standing": STANDING,
+        "states": {state: sum(group.counts[state] for group in board.groups) for state in STANDINGS},
         "verdict": views.verdict_of_all(finished),
         "notes": [*sweep.problems, *judged.notes, *marked(sweep.cells, labels, judged.names)],
     }
@@ -175,7 +175,7 @@ def _group(board: grids.Board, group: Group, names: Sequence[str], cells: Sequen
         found = board.spread(group, name)
         numbers_.append("" if found is None else f"{shown(name, found.mean)}{deviation(name, found)}")
     own = [cell for cell in cells if any(cell.run is run for run in group.cells)]
-    counts = [f"{STANDING[s][0]} {n} {STANDING[s][1]}" for s, n in group.counts.items() if n or s == "finished"]
+    counts = [f"{s.symbol} {n} {s.word}" for s, n in group.counts.items() if n or s is RunState.FINISHED]
     return {
         "label": views.group_label(group),
         "values": list(group.values.values()),

@@ -15,12 +15,11 @@ from otgan import __version__, experiments
 from otgan.errors import UserError
 from otgan.experiments import flat
 from otgan.plain import from_json
-from otgan.runs import ENVIRONMENT, LOCK, STATUS, RunFolder
-from otgan.sweep.ledger import LOG, at_work
+from otgan.results.state import RunState, state_of
+from otgan.runs import ENVIRONMENT, LOCK, RunFolder
 
 Plain = dict[str, Any]
 
-ENDED = ("finished", "interrupted", "stopped", "diverged", "failed")
 PICTURE = re.compile(r"(?P<kind>[\w-]+?)-(?P<step>\d+)\.png")
 
 
@@ -39,8 +38,7 @@ class Run:
     Attributes:
         path: the folder.
         name: of its experiment, else of the folder.
-        state: finished, stopped, diverged; running; interrupted, by the user or where no process is at work any more; failed, by an
-            error; missing where it has not begun, or failed where its process died before; unknown.
+        state: as `state_of` tells it.
         config: what was run.
         environment: where.
         status: how far.
@@ -55,7 +53,7 @@ class Run:
 
     path: Path
     name: str
-    state: str
+    state: RunState
     config: Plain
     environment: Plain
     status: Plain
@@ -109,16 +107,16 @@ def read_run(path: Path) -> Run:
         UserError: nothing in it is a run's.
     """
     folder = RunFolder(path)
-    if not any(part.exists() for part in (folder.config_path, path / STATUS, folder.metrics, path / LOCK)):
+    if not any(part.exists() for part in (folder.config_path, folder.status_path, folder.metrics, path / LOCK)):
         raise UserError(f"{path} is neither a run nor a sweep: it holds no config.json, metrics.jsonl or sweep.json")
     problems: list[str] = []
     config = read_table(folder.config_path, problems)
-    environment, status = (read_table(file, problems) if file.exists() else {} for file in (path / ENVIRONMENT, path / STATUS))
+    environment, status = (read_table(file, problems) if file.exists() else {} for file in (path / ENVIRONMENT, folder.status_path))
     problems += [*_newer(environment), *(_unfit(folder) if config else [])]
     lines = read_lines(folder.metrics, lambda line: number(line.get("step")) is not None, problems)
     scores = read_lines(folder.scores, _is_score, problems)
     name = str(config.get("name") or path.resolve().name)
-    state, found = _state(folder, status), sorted(folder.eval.glob("diagnosis-*.json"))
+    state, found = state_of(folder), sorted(folder.eval.glob("diagnosis-*.json"))
     diagnosis = read_table(found[-1], problems) if found else {}
     return Run(path, name, state, config, environment, status, lines, scores, drawn(folder), problems, diagnosis=diagnosis)
 
@@ -216,17 +214,6 @@ def _is_score(line: Plain) -> bool:
     """Whether a line has what every version writes of a score."""
     words = isinstance(line.get("metric"), str) and isinstance(line.get("fingerprint"), str)
     return words and number(line.get("mean")) is not None and isinstance(line.get("protocol"), dict)
-
-
-def _state(folder: RunFolder, status: Plain) -> str:
-    state = status.get("state")
-    if at_work(folder):
-        return "running"
-    if state in ENDED:
-        return str(state)
-    if not (folder.path / STATUS).exists():
-        return "failed" if (folder.path / LOG).exists() else "missing"
-    return "interrupted" if state == "running" else "unknown"
 
 
 def _newer(environment: Plain) -> list[str]:

@@ -10,6 +10,7 @@ from otgan.experiments import flat
 from otgan.report.ledger import Group
 from otgan.report.numbers import RATIO, SHARE, marks_of, meaning, newest_scores, numbers, scores_of_the_end, shown
 from otgan.report.read import Plain, Run, dig, number, table
+from otgan.results.state import ENDED, RunState
 from otgan.sweep.ledger import names as axis_names
 
 FACTS = {  # of a config, on the first screen
@@ -74,20 +75,10 @@ class Scored(NamedTuple):
 
 def ending(run: Run) -> Word:
     """How a run ended, or where it is."""
-    reason = str(run.status.get("reason") or "")
-    if run.state == "finished":
-        return Word("✓", "finished", "", "good")
-    if run.state == "running":
-        return Word("▸", "running", "", "plain")
-    if run.state == "stopped":
-        return Word("■", "stopped", reason, "warn")
-    if run.state == "diverged":
-        return Word("✕", "diverged", reason, "bad")
-    if run.state == "interrupted":
-        return Word("‖", "interrupted", reason or f"no process is at work in it; go on with: otgan run {run.path}", "warn")
-    if run.state == "missing":
-        return Word("–", "not begun", "", "plain")
-    return Word("✕", "failed", reason or "Its process died.", "bad") if run.state == "failed" else Word("?", "unknown", "", "warn")
+    reason = str(run.status.get("reason") or "") if run.state in ENDED else ""
+    if run.state is RunState.FAILED and not reason:
+        reason = f"its process is gone and left no word; go on with: otgan run {run.path}"
+    return Word(run.state.symbol, run.state.word, "" if run.state is RunState.FINISHED else reason, run.state.tone)
 
 
 def verdict(run: Run) -> Word:

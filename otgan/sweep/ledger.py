@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from otgan.cache import alone
 from otgan.config import CADENCE, Config
@@ -27,15 +27,14 @@ from otgan.errors import UserError
 from otgan.evaluation.protocol import code_digest
 from otgan.experiments import flat
 from otgan.plain import from_json
+from otgan.results.state import RunState, state_of
 from otgan.runs import LOCK, UNFINISHED, RunFolder, write
 
 FORMAT = 1
-SWEEP, CELLS, CELL, LOG, JUDGED = "sweep.json", "cells", "cell.json", "log.txt", "judged.json"
+SWEEP, CELLS, CELL, JUDGED = "sweep.json", "cells", "cell.json", "judged.json"
 SEED = "train.seed"
 LOOKS = {f"train.{key}" for key in CADENCE} - {"train.seconds", "train.generator_steps", "train.eval_samples"}
 """Keys that change what is seen of a cell, but neither what it computes nor what its numbers mean."""
-
-State = Literal["missing", "running", "interrupted", "unjudged", "finished", "failed"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ class Ledger:
 
     def log(self, cell_id: str) -> Path:
         """What the processes that ran a cell printed."""
-        return self.folder(cell_id).path / LOG
+        return self.folder(cell_id).log
 
     def last_line(self, cell_id: str) -> str:
         """The last line of a cell's log; empty where there is none."""
@@ -161,25 +160,10 @@ class Ledger:
         if missing := [key for key in axes if key not in values]:
             _write(path, {"values": {**values, **{key: config.get(key) for key in missing}}, "seed": config[SEED]})
 
-    def state(self, cell_id: str, measures: Iterable[str] = ()) -> State:
+    def state(self, cell_id: str, measures: Iterable[str] = ()) -> RunState:
         """How far a cell is; one that is trained but lacks measures is unjudged."""
         folder = self.folder(cell_id)
-        if at_work(folder):
-            return "running"
-        said = status(folder).get("state")
-        if said == "finished":
-            return "unjudged" if set(measures) - set(judged(folder)) else "finished"
-        if said == "interrupted":
-            return "interrupted"
-        return "failed" if said or self.log(cell_id).is_file() else "missing"
-
-
-def status(folder: RunFolder) -> dict[str, Any]:
-    """What a run says of itself; nothing where it has not started."""
-    try:
-        return folder.read_status()
-    except UserError:
-        return {}
+        return state_of(folder, measures, judged(folder))
 
 
 def judged(folder: RunFolder) -> list[str]:
@@ -191,20 +175,6 @@ def judged(folder: RunFolder) -> list[str]:
 def note_judged(folder: RunFolder, measures: Iterable[str]) -> None:
     """Say that measures have been taken."""
     _write(folder.eval / JUDGED, {"measures": [*dict.fromkeys([*judged(folder), *measures])], "code": code_digest()})
-
-
-def at_work(folder: RunFolder) -> bool:
-    """Whether a process holds the folder's lock."""
-    try:
-        handle = (folder.path / LOCK).open()
-    except OSError:
-        return False
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
 
 
 @contextmanager

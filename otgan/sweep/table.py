@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from otgan.console import percentage
 from otgan.errors import UserError
 from otgan.evaluation.protocol import read_scores, side_by_side
-from otgan.sweep.ledger import Cell, Ledger, described, names, status
+from otgan.results.state import RunState, status
+from otgan.sweep.ledger import Cell, Ledger, described, names
 
 SHARED = ("within epsilon", "seconds")
 
@@ -59,7 +60,7 @@ def tabulate(ledger: Ledger, cells: Sequence[Cell], measures: Sequence[str]) -> 
         cells: which to show.
         measures: what they are judged by; where there are none, the summaries of the runs are shown.
     """
-    done = [cell for cell in cells if ledger.state(cell.id, measures) == "finished"]
+    done = [cell for cell in cells if ledger.state(cell.id, measures) is RunState.FINISHED]
     found = {cell.id: status(ledger.folder(cell.id)).get("summary", {}) for cell in done}
     scores, notes = _scores(ledger, done) if measures else ({}, [])
     numbers = {id_: {**(scores.get(id_, {}) if measures else of_summary(summary)), **_of_every(summary)} for id_, summary in found.items()}

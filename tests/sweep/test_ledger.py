@@ -57,7 +57,7 @@ def test_states_are_read_from_the_folder_alone(tmp_path, monkeypatch):
     with (ledger.folder(begun.id).path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         states = [ledger.state(each.id) for each in plan.cells]
-    assert states == ["missing", "running", "finished", "failed", "failed", "failed"]
+    assert states == ["missing", "running", "finished", "diverged", "failed", "failed"]
     assert ledger.state(begun.id) == "failed"  # its process is gone
     assert ledger.last_line(silent.id) == "Killed"
     assert ledger.state(done.id, ["fid"]) == "unjudged"

@@ -1,0 +1,5 @@
+"""What a run came to: the one home of its state, its numbers and what of them may be compared. No JAX.
+
+state        in which state a folder is, and what every state is called
+ending       how an error that ends a run is recorded in its folder
+"""
