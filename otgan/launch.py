@@ -18,6 +18,7 @@ from otgan.loop import Outcome, Ready, Show, prepare, train
 from otgan.oracles import NOBODY, Players
 from otgan.restore import has_checkpoint, restore
 from otgan.results.ending import accounted
+from otgan.results.quantities import Known, recorded
 from otgan.results.state import RunState
 from otgan.runs import RUNS, RunFolder, new_folder
 from otgan.system import make_mesh
@@ -31,6 +32,7 @@ class Ended(NamedTuple):
 
     state: RunState
     summary: dict[str, Any]
+    known: Known  # what its numbers are
     picture: str
     folder: str
     reason: str
@@ -55,7 +57,7 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
         else:
             folder.create(config.json())
         outcome = go_on(ready, folder, show)
-    return Ended(outcome.state, outcome.summary, outcome.picture, str(folder.path), outcome.reason)
+    return Ended(outcome.state, outcome.summary, ready.system.stepper.known, outcome.picture, str(folder.path), outcome.reason)
 
 
 def assemble(
@@ -183,4 +185,5 @@ def describe(ready: Ready) -> dict[str, Any]:
             "form": ready.system.form.record(),
         },
         **({"sight": ready.sight} if ready.sight else {}),
+        **({"quantities": own} if (own := recorded(ready.system.family.quantities)) else {}),
     }

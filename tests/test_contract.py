@@ -13,6 +13,7 @@ import pytest
 from helpers import FAMILIES, ready, tiny_config
 
 from otgan.oracles.contract import INFO
+from otgan.results.quantities import RUN, SCALES, STEPS
 
 FLOATS = {"rtol": 2e-4, "atol": 1e-5}  # of values whose sums may be taken in another order
 
@@ -51,6 +52,8 @@ def test_every_solve_reports_the_same_finite_scalars(which):
     _, solves = solved(which)
     names = [info.keys() for *_, info in solves]
     assert INFO.keys() <= names[0]
+    shared = {quantity.name for quantity in (*STEPS, *SCALES, *RUN)}
+    assert names[0] <= shared | {quantity.name for quantity in assembled(which).system.family.quantities}  # each says what it is
     assert names[0] == names[1] == names[2]
     for *_, info in solves:
         assert all(jnp.shape(value) == () for value in info.values())

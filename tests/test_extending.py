@@ -1,5 +1,7 @@
 """docs/extending.md, followed to the letter in a copy of the package."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -55,6 +57,37 @@ def test_the_pages_family_runs_resumes_and_refuses(copy):
     refused = otgan(copy, "run", "sliced-grid", "--cost", "l1")
     assert refused.returncode == 2
     assert "family 'sliced' serves the cost 'squared_l2'; the cost 'l1' is served by 'regularized'" in refused.stderr
+
+
+SHORT = ["--set", "generator.width=8", "--set", "train.pictures=1", "--set", "data.size=2000", "--steps", 6, "--batch-size", 32]
+
+
+def test_the_families_own_number_is_shown_everywhere(copy):
+    """In the summary, a sweep's table, a page, CSV and JSON, though none of these was told of it."""
+    done = otgan(copy, "sweep", "sliced-grid", *SHORT, "--set", "oracle.directions=2,4", "--out", "s", "--jobs", 1)
+    assert done.returncode == 0, done.stdout + done.stderr
+    header, *rows = (line.split() for line in done.stdout.splitlines() if line.split()[:1] in (["directions"], ["2"], ["4"]))
+    assert "worst_slice" in header
+    assert len(rows) == 2
+    cell = next(path for path in (copy / "s/cells").iterdir() if path.is_dir())
+    worst = json.loads((cell / "status.json").read_text())["summary"]["worst_slice"]
+    summary = otgan(copy, "run", cell)
+    assert f"{worst:.4g}" in summary.stdout
+    meaning = "last window's largest squared W2 along a direction, units of the cost"
+    assert meaning in summary.stdout
+    here = Path(cell).relative_to(copy)
+    shutil.rmtree(copy / "otgan")  # from here on nobody knows the family: its folder says what its number is
+    shutil.copytree(REPOSITORY / "otgan", copy / "otgan", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "experiments/sliced-grid.toml").unlink()
+    told = json.loads(otgan(copy, "report", here, "--json").stdout)
+    assert told["runs"][0]["numbers"]["worst_slice"] == worst
+    assert told["columns"]["worst_slice"]["better"] == "lower"
+    (row,) = csv.DictReader(io.StringIO(otgan(copy, "report", here, "--csv").stdout))
+    assert float(row["worst_slice"]) == worst
+    assert otgan(copy, "report", "s", "-o", "s.html").returncode == 0
+    assert "worst_slice (lower is better)" in (copy / "s.html").read_text()
+    assert otgan(copy, "report", here, "-o", "r.html").returncode == 0
+    assert meaning.replace("'", "&#39;") in (copy / "r.html").read_text()
 
 
 def test_the_pages_experiment_resolves_by_its_path(copy):

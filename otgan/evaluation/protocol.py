@@ -69,6 +69,7 @@ class Score:
         floor: the same metric of as many real examples of the other part; None where that has no meaning.
         better: `lower`, `higher`, or empty where neither is.
         marks: what a reader must know: too few examples, a generator that was trained on the features by which it is judged.
+        meaning: what the metric is, in a few words.
     """
 
     protocol: Protocol
@@ -76,6 +77,7 @@ class Score:
     floor: float | None = None
     better: str = ""
     marks: tuple[str, ...] = field(default=())
+    meaning: str = ""
 
     @property
     def mean(self) -> float:
@@ -96,6 +98,7 @@ class Score:
             "metric": self.protocol.metric,
             **body,
             "marks": list(self.marks),
+            "meaning": self.meaning,
             "fingerprint": self.protocol.fingerprint,
             "protocol": {**asdict(self.protocol), "seeds": list(self.protocol.seeds)},
         }

@@ -11,8 +11,9 @@ from typing import NamedTuple
 
 from otgan.report.charts import Figure, is_wide, look, text
 from otgan.report.ledger import Group, Sweep, amount, groups
-from otgan.report.numbers import SHARE, Protocols, deviation, in_order, numbers, shown
+from otgan.report.numbers import SHARE, Protocols, in_order, numbers
 from otgan.report.read import Plain
+from otgan.results.quantities import KNOWN, Known
 from otgan.results.state import RunState
 from otgan.sweep.ledger import names
 from otgan.sweep.table import Spread, spread
@@ -32,11 +33,17 @@ class Board(NamedTuple):
     sweep: Sweep
     groups: list[Group]
     numbers: Numbers
+    judged: Protocols
+
+    @property
+    def known(self) -> Known:
+        """What the numbers are."""
+        return self.judged.known
 
     @property
     def names(self) -> list[str]:
         """The numbers that finished cells have."""
-        return in_order(self.numbers[id(cell)] for group in self.groups for cell in group.finished)
+        return in_order((self.numbers[id(cell)] for group in self.groups for cell in group.finished), self.judged)
 
     def spread(self, group: Group, name: str) -> Spread | None:
         """A number over the finished cells of a combination."""
@@ -51,7 +58,7 @@ class Board(NamedTuple):
 
 def make_board(sweep: Sweep, judged: Protocols) -> Board:
     """A sweep with the numbers of its cells, under the names that their protocols give them."""
-    return Board(sweep, groups(sweep), {id(cell): numbers(cell, judged.names) for cell in sweep.cells})
+    return Board(sweep, groups(sweep), {id(cell): numbers(cell, judged) for cell in sweep.cells}, judged)
 
 
 def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
@@ -73,7 +80,7 @@ def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
         "y": list(map(text, rows)),
         "z": _tones(z),
         "text": grid(lambda at: _cell_text(name, spreads[at], here[at], board)),
-        "hovertext": grid(lambda at: _hover(name, spreads[at], here[at])),
+        "hovertext": grid(lambda at: _hover(name, spreads[at], here[at], board.known)),
         "customdata": grid(lambda at: place[id(here[at])]),
         **{"texttemplate": "%{text}", "hoverinfo": "text", "colorscale": "Cividis", "showscale": False, "xgap": 3, "ygap": 3},
     }
@@ -101,7 +108,7 @@ def lines(board: Board, name: str, along: str, by: Sequence[str], fixed: Mapping
             "x": [amount(group.values[along]) if numeric else text(group.values[along]) for group, _ in points],
             "y": [s.mean for _, s in points],
             "name": text(label),
-            "hovertext": [_hover(name, s, group) for group, s in points],
+            "hovertext": [_hover(name, s, group, board.known) for group, s in points],
             "hoverinfo": "text",
             **drawn,
         }
@@ -129,21 +136,22 @@ def _cell_text(name: str, found: Spread | None, group: Group, board: Board) -> s
         return ""
     share, seeds = board.spread(group, SHARE), len(group.cells) + group.absent
     parts = [
-        f"<b>{shown(name, found.mean)}</b>",
-        deviation(name, found).strip(),
-        f"{shown(SHARE, share.mean)} ≤ ε" if share and name != SHARE else "",
+        f"<b>{board.known[name].text(found.mean)}</b>",
+        board.known[name].deviation(found.sd).strip(),
+        f"{board.known[SHARE].text(share.mean)} ≤ ε" if share and name != SHARE else "",
         f"{len(found.values)} of {seeds} seeds" if len(found.values) < seeds else "",
     ]
     return "<br>".join(filter(None, parts))
 
 
-def _hover(name: str, found: Spread | None, group: Group) -> str:
+def _hover(name: str, found: Spread | None, group: Group, known: Known) -> str:
     values = "<br>".join(f"{text(called)} {text(group.values[key])}" for key, called in names(group.values).items())
     counts = ", ".join(f"{count} {state.word}" for state, count in group.counts.items() if count)
     if found is None:
         return f"{values}<br>{counts}"
-    seeds = ", ".join(shown(name, value) for value in found.values)
-    return f"{values}<br><b>{text(name)} {shown(name, found.mean)}{deviation(name, found)}</b><br>seeds: {seeds}<br>{counts}"
+    seeds = ", ".join(known[name].text(value) for value in found.values)
+    mean = f"{known[name].text(found.mean)}{known[name].deviation(found.sd)}"
+    return f"{values}<br><b>{text(name)} {mean}</b><br>seeds: {seeds}<br>{counts}"
 
 
 def _empty(state: RunState, places: list[tuple[str, ...]], here: Mapping[tuple[str, ...], Group], place: Mapping[int, int]) -> Plain:
@@ -153,7 +161,7 @@ def _empty(state: RunState, places: list[tuple[str, ...]], here: Mapping[tuple[s
     return {
         **{"type": "scatter", "mode": "markers+text", "text": [word] * len(places), "textposition": "bottom center", "hoverinfo": "text"},
         **{"x": [text(x) for x, _ in places], "y": [text(y) for _, y in places], "marker": marker, "textfont": {"color": "--muted"}},
-        "hovertext": [_hover("", None, here[at]) for at in places],
+        "hovertext": [_hover("", None, here[at], KNOWN) for at in places],
         "customdata": [place[id(here[at])] for at in places],
     }
 

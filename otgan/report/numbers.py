@@ -9,19 +9,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from otgan import console
-from otgan.console import MEANINGS, SHARES
 from otgan.evaluation.protocol import differing
 from otgan.report.ledger import Sweep, groups
 from otgan.report.read import Plain, Run, number
+from otgan.results.quantities import KNOWN, RATIO, SHARE, Known, known, ratio
+from otgan.results.quantity import Quantity
 from otgan.results.state import RunState
 from otgan.sweep.ledger import names as axis_names
-from otgan.sweep.table import Spread, spread
+from otgan.sweep.table import spread
 
-RATIO = "w2 / w2_floor"
-BESIDE = ("w2_floor", "mode_kl_floor", "lam", "epsilon", "lam_over_mean_cost", "epsilon_over_mean_cost")  # no results by themselves
-BETTER = {RATIO: "lower", "w2": "lower", "mode_kl": "lower", "modes": "higher", "high_quality": "higher", "converged_share": "higher"}
-SHARE = "converged_share"
+__all__ = ["RATIO", "SHARE"]
 
 
 class Protocols(NamedTuple):
@@ -29,23 +26,27 @@ class Protocols(NamedTuple):
 
     names: dict[tuple[str, str], str]  # by metric and fingerprint: the metric, with its fingerprint where there are several
     notes: list[str]  # in which fields they differ
+    known: Known  # what the runs' numbers are: those of the table, those that their families declared, and scores by these names
 
 
 def protocols(runs: Iterable[Run]) -> Protocols:
     """The names of the runs' scores: scores of one metric that were measured differently get different names."""
     seen: dict[str, dict[str, Plain]] = {}
+    runs = list(runs)
     for run in runs:
         for score in run.scores:
             seen.setdefault(score["metric"], {}).setdefault(score["fingerprint"], score["protocol"])
     names, notes = {}, []
     for metric, prints in seen.items():
         (first, protocol), *rest = prints.items()
-        name = f"{metric} (judged)" if metric in MEANINGS else metric  # a summary has a number of that name, by its own protocol
+        name = f"{metric} (judged)" if metric in KNOWN else metric  # a summary has a number of that name, by its own protocol
         names |= {(metric, print_): f"{name} ({print_})" if rest else name for print_ in prints}
         for print_, other in rest:
             fields = ", ".join(differing(protocol, other)) or "nothing that is recorded"
             notes.append(f"{metric} was measured in different ways, which are not comparable: {first} and {print_} differ in {fields}")
-    return Protocols(names, notes)
+    scores = {names[key]: str(score.get("better") or "") for run in runs for key, score in newest_scores(run).items()}
+    judged = [Quantity(name, better=way if way in ("lower", "higher") else "") for name, way in scores.items()]
+    return Protocols(names, notes, known([*(quantity for run in runs for quantity in run.declared), *judged]))
 
 
 def newest_scores(run: Run) -> dict[tuple[str, str], Plain]:
@@ -83,19 +84,11 @@ def _few(labels: Sequence[str]) -> str:
     return "; ".join(labels) if len(labels) <= 3 else f"{len(labels)} runs"
 
 
-def numbers(run: Run, names: Mapping[tuple[str, str], str]) -> dict[str, float]:
+def numbers(run: Run, judged: Protocols) -> dict[str, float]:
     """What a run came to, by name: its newest scores, W2 in multiples of its floor, then the numbers of its summary."""
-    found = {names[key]: float(score["mean"]) for key, score in scores_of_the_end(run).items()}
+    found = {judged.names[key]: float(score["mean"]) for key, score in scores_of_the_end(run).items()}
     summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None}
-    if summary.get("w2_floor", 0.0) > 0 and "w2" in summary:
-        found[RATIO] = summary["w2"] / summary["w2_floor"]
-    return found | {key: summary[key] for key in MEANINGS if key in summary and key not in BESIDE}
-
-
-def better(name: str, runs: Iterable[Run], names: Mapping[tuple[str, str], str]) -> str:
-    """Whether lower or higher is better; empty where neither is."""
-    told = (str(score.get("better", "")) for run in runs for key, score in newest_scores(run).items() if names[key] == name)
-    return BETTER.get(name) or next(told, "")
+    return found | ratio(summary) | {key: summary[key] for key in summary if judged.known[key].over_seeds != "none"}
 
 
 def floors(runs: Iterable[Run], names: Mapping[tuple[str, str], str]) -> dict[str, float]:
@@ -104,54 +97,31 @@ def floors(runs: Iterable[Run], names: Mapping[tuple[str, str], str]) -> dict[st
     return {name: floor for name, floor in found if floor is not None}
 
 
-def in_order(of_runs: Iterable[Mapping[str, float]]) -> list[str]:
-    """The names of all numbers: scores first, then W2 over its floor, then the summary's."""
-    present = dict.fromkeys(name for found in of_runs for name in found)
-    order = [RATIO, *(key for key in MEANINGS if key not in BESIDE)]
-    return [name for name in present if name not in order] + [name for name in order if name in present]
-
-
-def shown(name: str, value: float | None) -> str:
-    """A number as text; shares are never rounded up to all."""
-    if value is None:
-        return ""
-    return f"{value:.0%}" if name.endswith("_share") and value in (0, 1) else console.shown(name, value)
-
-
-def deviation(name: str, found: Spread) -> str:
-    """A standard deviation as text, in the number's own unit; empty for one seed."""
-    if found.sd is None:
-        return ""
-    return f" ± {100 * found.sd:.2g}%" if name in SHARES else f" ± {found.sd:.2g}"
-
-
-def meaning(name: str, run: Run) -> str:
-    """What a number of a summary is, in words."""
-    if name == RATIO:
-        return "1 is what real points get"
-    told = {"modes_total": run.summary.get("modes_total", "all"), "gap_kind": run.gap_kind or "reported", "gap_of": run.gap_of}
-    warned = console.warning(name, number(run.summary.get(name)))
-    return " ! ".join(filter(None, [MEANINGS[name].format(**told) if name in MEANINGS else "", warned]))
+def in_order(of_runs: Iterable[Mapping[str, float]], judged: Protocols) -> list[str]:
+    """The names of all numbers: scores first, then those of the table in its order, then families' own."""
+    scores = list(dict.fromkeys(judged.names.values()))
+    order = {name: place for place, name in enumerate([*scores, *(name for name in judged.known if name not in scores)])}
+    return sorted(dict.fromkeys(name for found in of_runs for name in found), key=lambda name: order.get(name, len(order)))
 
 
 def of_runs(runs: list[Run]) -> Plain:
     """The numbers of runs, as plain data."""
-    names, notes = protocols(runs)
-    return {"kind": "runs", "runs": [_record(run, names) for run in runs], "notes": notes}
+    judged = protocols(runs)
+    return {"kind": "runs", "runs": [_record(run, judged) for run in runs], "columns": _columns(runs, judged), "notes": judged.notes}
 
 
 def of_sweep(sweep: Sweep) -> Plain:
     """The numbers of a sweep, as plain data: its cells, and their means over seeds."""
-    names, notes = protocols(sweep.cells)
-    cells = [{"values": cell.values, "seed": cell.seed, **_record(cell, names)} for cell in sweep.cells]
+    judged = protocols(sweep.cells)
+    cells = [{"values": cell.values, "seed": cell.seed, **_record(cell, judged)} for cell in sweep.cells]
     means = []
     for group in groups(sweep):
-        found = [numbers(cell, names) for cell in group.finished]
-        spreads = {name: spread([f[name] for f in found if name in f]) for name in in_order(found)}
+        found = [numbers(cell, judged) for cell in group.finished]
+        spreads = {name: spread([f[name] for f in found if name in f]) for name in in_order(found, judged)}
         told = {name: {"mean": s.mean, "sd": s.sd, "n": len(s.values)} for name, s in spreads.items()}
         means.append({"values": group.values, **group.counts, "numbers": told})
     head = {"kind": "sweep", "experiment": sweep.experiment, "axes": sweep.axes, "seeds": sweep.seeds}
-    return {**head, "cells": cells, "means": means, "notes": [*sweep.problems, *notes]}
+    return {**head, "cells": cells, "means": means, "columns": _columns(sweep.cells, judged), "notes": [*sweep.problems, *judged.notes]}
 
 
 def as_json(found: Plain) -> str:
@@ -163,7 +133,7 @@ def as_csv(found: Plain) -> str:
     """A line a run, or a cell: its folder, its values and seed, its state, its numbers. An axis called as a number is has its whole key."""
     rows = found.get("cells", found.get("runs", []))
     axes = list(found.get("axes", {}))
-    columns = in_order(row["numbers"] for row in rows)
+    columns = list(found["columns"])
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     seed = ["seed"] if "cells" in found else []
@@ -175,9 +145,15 @@ def as_csv(found: Plain) -> str:
     return text.getvalue()
 
 
-def _record(run: Run, names: Mapping[tuple[str, str], str]) -> Plain:
+def _columns(runs: Sequence[Run], judged: Protocols) -> Plain:
+    """What the numbers of runs are, by name."""
+    told = in_order([numbers(run, judged) for run in runs], judged)
+    return {name: {key: value for key, value in judged.known[name].record().items() if key != "name"} for name in told}
+
+
+def _record(run: Run, judged: Protocols) -> Plain:
     about = {"folder": str(run.path), "name": run.name, "state": run.state, "step": run.step, "gap_kind": run.gap_kind}
-    return {**about, "numbers": numbers(run, names), "scores": list(newest_scores(run).values()), "problems": run.problems}
+    return {**about, "numbers": numbers(run, judged), "scores": list(newest_scores(run).values()), "problems": run.problems}
 
 
 def _strict(tree: Any) -> Any:

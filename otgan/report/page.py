@@ -19,9 +19,10 @@ from plotly.offline import get_plotlyjs
 from otgan import __version__
 from otgan.report import charts, grids, views
 from otgan.report.ledger import Group, Sweep
-from otgan.report.numbers import Protocols, better, deviation, floors, in_order, marked, numbers, protocols, shown
+from otgan.report.numbers import Protocols, floors, in_order, marked, numbers, protocols
 from otgan.report.pictures import Film, films
 from otgan.report.read import Plain, Run, card, compared
+from otgan.results.quantity import Curve
 from otgan.results.state import STANDINGS, RunState
 from otgan.sweep.ledger import names as axis_names
 
@@ -55,22 +56,22 @@ def render(target: Sweep | Sequence[Run]) -> str:
 
 def _run(run: Run) -> str:
     figures: Plain = {}
-    names, notes = protocols([run])
-    shown_run = _shown(run, "run-0", run.name, names, FRAMES, None, figures, charts.ROOM)
+    judged = protocols([run])
+    shown_run = _shown(run, "run-0", run.name, judged, FRAMES, None, figures, charts.ROOM)
     parts = {"card": card(run), "values": compared(run), "numbers": views.all_numbers(run), "scores": views.scored(run)}
     parts["diagnosis"] = views.diagnosis(run)
-    return _page("run.html", run.name, figures, shown=shown_run, notes=notes, environment=views.environment(run), **parts)
+    return _page("run.html", run.name, figures, shown=shown_run, notes=judged.notes, environment=views.environment(run), **parts)
 
 
 def _runs(runs: Sequence[Run]) -> str:
     labels = views.labels(runs)
     figures: Plain = {f"all/{name}": figure for name, figure in charts.of_runs(runs, labels).items()}
-    overlaid = [(f"all/{name}", title, sentence) for name, (title, sentence) in charts.CURVES.items() if f"all/{name}" in figures]
+    overlaid = [(f"all/{name}", title, sentence) for name, (title, sentence) in charts.curves(runs).items() if f"all/{name}" in figures]
     judged = protocols(runs)
     shown_runs = _cells(runs, labels, judged, figures)
-    found = [numbers(run, judged.names) for run in runs]
-    columns = in_order(found)
-    rows = [[shown(name, f.get(name)) for name in columns] for f in found]
+    found = [numbers(run, judged) for run in runs]
+    columns = in_order(found, judged)
+    rows = [[judged.known[name].text(f.get(name)) for name in columns] for f in found]
     notes = [*judged.notes, *marked(runs, labels, judged.names)]
     parts = {"columns": _columns(columns, runs, judged), "rows": rows, "charts": overlaid, "differences": views.differences(runs)}
     title = f"{len(runs)} runs" if len({run.name for run in runs}) > 1 else f"{len(runs)} runs of {runs[0].name}"
@@ -118,15 +119,15 @@ def _page(template: str, title: str, figures: Plain, **parts: Any) -> str:
     return environment.get_template(template).render(**common, version=__version__, **parts)
 
 
-def _shown(
-    run: Run, id: str, label: str, names: dict[tuple[str, str], str], most: int, side: int | None, figures: Plain, room: int
-) -> Shown:
+def _shown(run: Run, id: str, label: str, judged: Protocols, most: int, side: int | None, figures: Plain, room: int) -> Shown:
     drawn = charts.of_run(run, room)
     figures |= {f"{id}/{name}": figure for name, figure in drawn.items()}
-    listed = [(f"{id}/{name}", *charts.CURVES.get(name, (name.split(" ")[1] if " " in name else name, "By step."))) for name in drawn]
+    titles = charts.curves([run])
+    told = {name: titles.get(name) or Curve(name.split(" ")[1] if " " in name else name, "By step.") for name in drawn}
+    listed = [(f"{id}/{name}", curve.title, curve.sentence) for name, curve in told.items()]
     problems = list(run.problems)
     pictures = films(run.pictures, most, side, problems)
-    facts, headline = views.facts(run), views.headline(run, names)
+    facts, headline = views.facts(run), views.headline(run, judged)
     return Shown(id, run, label, views.ending(run), views.verdict(run), facts, headline, pictures, listed, problems)
 
 
@@ -135,13 +136,13 @@ def _cells(runs: Sequence[Run], labels: Sequence[str], judged: Protocols, figure
     most = max(1, min(12, THUMBNAILS // max(1, len(runs))))
     room = max(100, min(charts.ROOM, charts.MOST // max(1, len(runs))))
     labelled = enumerate(zip(runs, labels, strict=True))
-    return [_shown(run, f"run-{i}", label, judged.names, most, SIDE, figures, room) for i, (run, label) in labelled]
+    return [_shown(run, f"run-{i}", label, judged, most, SIDE, figures, room) for i, (run, label) in labelled]
 
 
 def _columns(names: Sequence[str], runs: Sequence[Run], judged: Protocols) -> list[tuple[str, str, str]]:
     """Numbers as columns: name, which way is better, and the floor of scores."""
     real = floors(runs, judged.names)
-    return [(name, better(name, runs, judged.names), f"{real[name]:.4g}" if name in real else "") for name in names]
+    return [(name, judged.known[name].better, f"{real[name]:.4g}" if name in real else "") for name in names]
 
 
 def _slices(board: grids.Board) -> list[dict[str, str]]:
@@ -173,7 +174,7 @@ def _group(board: grids.Board, group: Group, names: Sequence[str], cells: Sequen
     numbers_ = []
     for name in names:
         found = board.spread(group, name)
-        numbers_.append("" if found is None else f"{shown(name, found.mean)}{deviation(name, found)}")
+        numbers_.append("" if found is None else f"{board.known[name].text(found.mean)}{board.known[name].deviation(found.sd)}")
     own = [cell for cell in cells if any(cell.run is run for run in group.cells)]
     counts = [f"{s.symbol} {n} {s.word}" for s, n in group.counts.items() if n or s is RunState.FINISHED]
     return {
@@ -190,7 +191,7 @@ def _chosen(board: grids.Board, names: Sequence[str], judged: Protocols) -> int:
     places = [i for i, group in enumerate(board.groups) if group.finished]
     if not names or not places:
         return 0
-    sign = {"lower": 1.0, "higher": -1.0, "": 0.0}.get(better(names[0], board.sweep.cells, judged.names), 0.0)
+    sign = {"lower": 1.0, "higher": -1.0, "": 0.0}.get(judged.known[names[0]].better, 0.0)
 
     def rank(place: int) -> float:
         found = board.spread(board.groups[place], names[0])

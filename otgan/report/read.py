@@ -15,6 +15,7 @@ from otgan import __version__, experiments
 from otgan.errors import UserError
 from otgan.experiments import flat
 from otgan.plain import from_json
+from otgan.results.quantity import Quantity, of_record
 from otgan.results.state import RunState, state_of
 from otgan.runs import ENVIRONMENT, LOCK, RunFolder
 
@@ -69,6 +70,19 @@ class Run:
     def summary(self) -> Plain:
         """Of its status; empty where there is none."""
         return table(self.status.get("summary"))
+
+    @property
+    def facts(self) -> Plain:
+        """What its numbers' meanings ask of it: what reached epsilon, by which kind of gap, of how many modes."""
+        told = {"modes_total": number(self.summary.get("modes_total")), "gap_kind": self.gap_kind, "gap_of": self.gap_of}
+        return {key: f"{value:g}" if isinstance(value, float) else value for key, value in told.items() if value}
+
+    @property
+    def declared(self) -> list[Quantity]:
+        """What its family said of its own numbers, when the run began or went on."""
+        told = [self.environment, *(again if isinstance(again := self.environment.get("resumed"), list) else [])]
+        records = [record for each in told if isinstance(own := table(each).get("quantities"), list) for record in own]
+        return [quantity for quantity in map(of_record, records) if quantity]
 
     @property
     def step(self) -> int:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otgan.console import SHARES
 from otgan.report.charts import is_wide
 from otgan.report.grids import Board, is_numeric, make_board
 from otgan.report.ledger import Sweep, amount
-from otgan.report.numbers import RATIO, better, floors, protocols
+from otgan.report.numbers import RATIO, floors, protocols
 from otgan.sweep.ledger import names
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def still(sweep: Sweep) -> Figure:
 
     judged = protocols(sweep.cells)
     board = make_board(sweep, judged)
-    drawn = {name: way for name in board.names if (way := better(name, sweep.cells, judged.names))}
+    drawn = {name: way for name in board.names if (way := judged.known[name].better)}
     if RATIO in drawn:
         drawn.pop("w2", None)  # the same in other units
     across, down = min(ACROSS, max(1, len(drawn))), -(-len(drawn) // ACROSS) or 1
@@ -65,7 +64,7 @@ def _panel(panel: Any, board: Board, name: str, along: str) -> None:
         panel.set_xscale("log")
     panel.set_xticks([amount(value) if numeric else i for i, value in enumerate(values)], values)
     panel.minorticks_off()
-    if name in SHARES:
+    if board.known[name].format == "share":
         panel.set_ylim(-0.03, 1.03)
     elif is_wide(heights):
         panel.set_yscale("log")

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from otgan.console import clock
 from otgan.experiments import flat
 from otgan.report.ledger import Group
-from otgan.report.numbers import RATIO, SHARE, marks_of, meaning, newest_scores, numbers, scores_of_the_end, shown
+from otgan.report.numbers import SHARE, Protocols, marks_of, newest_scores, numbers, protocols, scores_of_the_end
 from otgan.report.read import Plain, Run, dig, number, table
+from otgan.results.quantities import KNOWN
 from otgan.results.state import ENDED, RunState
 from otgan.sweep.ledger import names as axis_names
 
@@ -25,7 +26,6 @@ FACTS = {  # of a config, on the first screen
     "batch.size": "batch",
     "train.seed": "seed",
 }
-FIRST = (RATIO, "modes", "high_quality", SHARE, "loss", "dual_iterations_per_step", "steps_per_second")  # after scores, on the first screen
 KINDS = {
     "certified": "by a gap certified on its batch",
     "estimated": "by a gap estimated on held-out batches, which is no certificate",
@@ -70,6 +70,7 @@ class Scored(NamedTuple):
     compared: str
     fingerprint: str
     marks: list[str]
+    meaning: str
     protocol: list[tuple[str, str]]
 
 
@@ -91,9 +92,9 @@ def verdict(run: Run) -> Word:
         symbol, tone = ("✓", "good") if run.gap_kind == "certified" else ("≈", "plain")
         word = "duals certified" if run.gap_kind == "certified" else "within epsilon"
         return Word(symbol, word, f"All of its {run.gap_of} reached epsilon, {how}.", tone)
-    reached = f"{shown(SHARE, share)} of its {run.gap_of} reached epsilon, {how}"
+    reached = f"{KNOWN[SHARE].text(share)} of its {run.gap_of} reached epsilon, {how}"
     return Word(
-        "△", f"{shown(SHARE, share)} within epsilon", f"{reached}. In the shaded steps the loss is not known to that accuracy.", "warn"
+        "△", f"{KNOWN[SHARE].text(share)} within epsilon", f"{reached}. In the shaded steps the loss is not known to that accuracy.", "warn"
     )
 
 
@@ -110,9 +111,7 @@ def verdict_of_all(cells: Sequence[Run]) -> Word:
         sentence = f"All {' and '.join(what)} of {len(known)} runs reached epsilon; their gap is {' or '.join(kinds)}."
         return Word(tone[0], "all within epsilon", sentence, tone[1])
     worst = min(short_of, key=lambda cell: known[id(cell)])
-    least = (
-        f"the least {shown(SHARE, known[id(worst)])}, at {label(worst)}" if worst.values else f"the least {shown(SHARE, known[id(worst)])}"
-    )
+    least = f"the least {KNOWN[SHARE].text(known[id(worst)])}" + (f", at {label(worst)}" if worst.values else "")
     sentence = (
         f"{len(short_of)} of {len(known)} runs have steps that did not reach epsilon, of their {' and '.join(what)}; {least}. "
         f"Their gap is {' or '.join(kinds)}."
@@ -129,31 +128,33 @@ def facts(run: Run) -> list[tuple[str, str]]:
     return [*found, ("steps", steps), *([("trained", clock(seconds))] if seconds is not None else [])]
 
 
-def headline(run: Run, names: Mapping[tuple[str, str], str]) -> list[Row]:
-    """At most four numbers for the first screen: scores with their floors, then what else tells most."""
+def headline(run: Run, judged: Protocols) -> list[Row]:
+    """At most four numbers for the first screen: scores with their floors, then what else tells most, results first."""
     rows = []
     for key, score in scores_of_the_end(run).items():
         floor = number(score.get("floor"))
         told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {mark}" for mark in marks_of(score))]
-        rows.append(Row(names[key].replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
-    found = numbers(run, names)
-    told = {RATIO: "1 is real points", "modes": f"of {run.summary.get('modes_total', '?')}", "high_quality": "within 3 sd of a mode"}
-    told |= {
-        SHARE: f"of {run.gap_of} within epsilon, {run.gap_kind}",
-        "loss": "last window",
-        "dual_iterations_per_step": "",
-        "steps_per_second": "",
-    }
-    rows += [Row(name.replace("_", " "), shown(name, found[name]), told[name]) for name in FIRST if name in found]
+        rows.append(Row(judged.names[key].replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
+    found = numbers(run, judged)
+    first = [quantity for name, quantity in judged.known.items() if quantity.brief is not None and name in found]
+    for quantity in sorted(first, key=lambda quantity: not quantity.better):
+        brief = quantity.told(quantity.brief or "", run.facts)
+        rows.append(Row(quantity.name.replace("_", " "), quantity.text(found[quantity.name]), brief))
     return rows[:4]
 
 
 def all_numbers(run: Run) -> list[Row]:
     """Every number of a run's summary, with what it means; those that this version does not know too."""
+    judged = protocols([run])
     summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None}
-    found = {**numbers(run, {key: key[0] for key in newest_scores(run)}), **summary}
-    scored = {metric for metric, _ in newest_scores(run)}
-    return [Row(name, shown(name, value), meaning(name, run)) for name, value in found.items() if name not in scored]
+    found = {**numbers(run, judged), **summary}
+    rows = []
+    for name, value in found.items():
+        if name not in judged.names.values():
+            quantity = judged.known[name]
+            words = " ! ".join(filter(None, [quantity.sentence(run.facts), quantity.warning(value)]))
+            rows.append(Row(name, quantity.text(value), words))
+    return rows
 
 
 def scored(run: Run) -> list[Scored]:
@@ -175,6 +176,7 @@ def scored(run: Run) -> list[Scored]:
                 compared,
                 score["fingerprint"],
                 marks_of(score),
+                str(score.get("meaning") or ""),
                 protocol,
             )
         )

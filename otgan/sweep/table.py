@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from otgan.console import percentage
 from otgan.errors import UserError
 from otgan.evaluation.protocol import read_scores, side_by_side
+from otgan.results.quantity import percentage
 from otgan.results.state import RunState, status
 from otgan.sweep.ledger import Cell, Ledger, described, names
 

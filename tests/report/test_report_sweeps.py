@@ -237,7 +237,8 @@ def test_a_sweep_that_has_not_begun_has_a_page(tmp_path):
 
 def test_numbers_come_with_scores_first(tmp_path):
     run = read_run(run_folder(tmp_path / "r", scores=[score(9.0, step=20), score(3.0)]).path)
-    found = numbers(run, protocols([run]).names)
+    judged = protocols([run])
+    found = numbers(run, judged)
     assert found["fid[x]"] == 3.0
     assert found["w2 / w2_floor"] == pytest.approx(1.25)
-    assert in_order([found])[:3] == ["fid[x]", "w2 / w2_floor", "modes"]
+    assert in_order([found], judged)[:3] == ["fid[x]", "w2 / w2_floor", "modes"]
