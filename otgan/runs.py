@@ -90,6 +90,12 @@ class RunFolder:
         return self.path / LOG
 
     @property
+    def last_words(self) -> str:
+        """The last line of its log; empty where there is none."""
+        lines = self.log.read_text(errors="replace").split("\n") if self.log.is_file() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    @property
     def at_work(self) -> bool:
         """Whether a process holds the folder's lock."""
         try:

@@ -1,18 +1,12 @@
 """What the program says of folders that are there, as plain data."""
 
-import json
 from pathlib import Path
 
+from otgan.results.aggregate import aggregate
+from otgan.results.sweep import read_sweep
 from otgan.sweep.ledger import Ledger
-from otgan.sweep.table import tabulate
 
-
-class Stored:
-    """A cell as its folder has it, whatever hash its config has today."""
-
-    def __init__(self, folder):
-        told = json.loads((folder / "cell.json").read_text())
-        self.id, self.values, self.seed = folder.name, told["values"], told["seed"]
+CALLED = {"w2 / w2_floor": "w2 / floor", "converged_share": "within epsilon"}  # what the table of version 0.1.0 called them
 
 
 def sweep_states(path):
@@ -23,7 +17,7 @@ def sweep_states(path):
 
 def sweep_table(path):
     """The numbers of the table that `otgan sweep` ends with: by the cells' values, then by column, the mean over seeds."""
-    ledger = Ledger(Path(path))
-    cells = [Stored(ledger.folder(id_).path) for id_ in ledger.cells()]
-    found = tabulate(ledger, cells, [])
-    return {" ".join(map(str, row.values.values())): {name: spread.mean for name, spread in row.numbers.items()} for row in found.rows}
+    means = aggregate(read_sweep(Path(path)))
+    columns = means.short(judged=False)
+    found = {" ".join(group.values[key] for key in ("oracle.lam", "oracle.epsilon")): group for group in means.groups}
+    return {values: {CALLED.get(name, name): means.spread(group, name).mean for name in columns} for values, group in found.items()}

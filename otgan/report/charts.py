@@ -11,9 +11,10 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from otgan.report.read import Plain, Run, dig, number
+from otgan.results.files import Plain, dig, number
 from otgan.results.quantities import known
 from otgan.results.quantity import Curve
+from otgan.results.run import Run
 
 Figure = dict[str, Any]
 Points = tuple[list[float], list[float]]

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from otgan.report.charts import Figure, is_wide, look, text
-from otgan.report.ledger import Group, Sweep, amount, groups
-from otgan.report.numbers import SHARE, Protocols, in_order, numbers
-from otgan.report.read import Plain
-from otgan.results.quantities import KNOWN, Known
+from otgan.results.aggregate import Means, Spread
+from otgan.results.files import Plain
+from otgan.results.quantities import KNOWN, SHARE, Known
 from otgan.results.state import RunState
-from otgan.sweep.ledger import names
-from otgan.sweep.table import Spread, spread
+from otgan.results.sweep import Group, amount, names
 
-Numbers = Mapping[int, Mapping[str, float]]  # of runs, by identity
 MARKS = {  # of combinations without a number
     RunState.RUNNING: "circle-open",
     RunState.FAILED: "x-thin-open",
@@ -27,48 +23,14 @@ MARKS = {  # of combinations without a number
 }
 
 
-class Board(NamedTuple):
-    """What the figures of a sweep are drawn from."""
-
-    sweep: Sweep
-    groups: list[Group]
-    numbers: Numbers
-    judged: Protocols
-
-    @property
-    def known(self) -> Known:
-        """What the numbers are."""
-        return self.judged.known
-
-    @property
-    def names(self) -> list[str]:
-        """The numbers that finished cells have."""
-        return in_order((self.numbers[id(cell)] for group in self.groups for cell in group.finished), self.judged)
-
-    def spread(self, group: Group, name: str) -> Spread | None:
-        """A number over the finished cells of a combination."""
-        found = [self.numbers[id(cell)] for cell in group.finished]
-        values = [f[name] for f in found if name in f]
-        return spread(values) if values else None
-
-    def within(self, values: Mapping[str, str]) -> list[Group]:
-        """The combinations that have these values."""
-        return [group for group in self.groups if all(group.values[key] == value for key, value in values.items())]
-
-
-def make_board(sweep: Sweep, judged: Protocols) -> Board:
-    """A sweep with the numbers of its cells, under the names that their protocols give them."""
-    return Board(sweep, groups(sweep), {id(cell): numbers(cell, judged) for cell in sweep.cells}, judged)
-
-
-def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
-    """A number over the sweep's plane, the other axes held fixed. A click's `customdata` is the combination's place in the board."""
-    across, up = [*board.sweep.plane, "", ""][:2]
-    columns, rows = (board.sweep.axes.get(key, [""]) for key in (across, up))
-    called = names(board.sweep.axes)
-    here = {(group.values.get(across, ""), group.values.get(up, "")): group for group in board.within(fixed)}
-    spreads = {place: board.spread(group, name) for place, group in here.items()}
-    place = {id(group): i for i, group in enumerate(board.groups)}
+def heat_map(means: Means, name: str, fixed: Mapping[str, str]) -> Figure:
+    """A number over the sweep's plane, the other axes held fixed. A click's `customdata` is the combination's place in the means."""
+    across, up = [*means.sweep.plane, "", ""][:2]
+    columns, rows = (means.sweep.axes.get(key, [""]) for key in (across, up))
+    called = names(means.sweep.axes)
+    here = {(group.values.get(across, ""), group.values.get(up, "")): group for group in means.within(fixed)}
+    spreads = {place: means.spread(group, name) for place, group in here.items()}
+    place = {id(group): i for i, group in enumerate(means.groups)}
 
     def grid(value):
         return [[value((x, y)) for x in columns] for y in rows]
@@ -79,8 +41,8 @@ def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
         "x": list(map(text, columns)),
         "y": list(map(text, rows)),
         "z": _tones(z),
-        "text": grid(lambda at: _cell_text(name, spreads[at], here[at], board)),
-        "hovertext": grid(lambda at: _hover(name, spreads[at], here[at], board.known)),
+        "text": grid(lambda at: _cell_text(name, spreads[at], here[at], means)),
+        "hovertext": grid(lambda at: _hover(name, spreads[at], here[at], means.known)),
         "customdata": grid(lambda at: place[id(here[at])]),
         **{"texttemplate": "%{text}", "hoverinfo": "text", "colorscale": "Cividis", "showscale": False, "xgap": 3, "ygap": 3},
     }
@@ -89,15 +51,15 @@ def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
     return {"data": [heat, *(trace for trace in empty if trace["x"])], "layout": layout, "rows": len(rows), "columns": len(columns)}
 
 
-def lines(board: Board, name: str, along: str, by: Sequence[str], fixed: Mapping[str, str]) -> Figure:
+def lines(means: Means, name: str, along: str, by: Sequence[str], fixed: Mapping[str, str]) -> Figure:
     """A number along an axis with its deviation over seeds, a line for each combination of the axes `by`, the others held fixed."""
-    values = board.sweep.axes[along]
-    numeric, called = is_numeric(values), names(board.sweep.axes)
-    combinations = list(dict.fromkeys(tuple(group.values[key] for key in by) for group in board.within(fixed)))
+    values = means.sweep.axes[along]
+    numeric, called = is_numeric(values), names(means.sweep.axes)
+    combinations = list(dict.fromkeys(tuple(group.values[key] for key in by) for group in means.within(fixed)))
     traces = []
     for i, combination in enumerate(combinations):
-        groups = board.within({**fixed, **dict(zip(by, combination, strict=True))})
-        points = [(group, s) for group in groups if (s := board.spread(group, name))]
+        groups = means.within({**fixed, **dict(zip(by, combination, strict=True))})
+        points = [(group, s) for group in groups if (s := means.spread(group, name))]
         if not points:
             continue
         label = ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True)) or name
@@ -108,7 +70,7 @@ def lines(board: Board, name: str, along: str, by: Sequence[str], fixed: Mapping
             "x": [amount(group.values[along]) if numeric else text(group.values[along]) for group, _ in points],
             "y": [s.mean for _, s in points],
             "name": text(label),
-            "hovertext": [_hover(name, s, group, board.known) for group, s in points],
+            "hovertext": [_hover(name, s, group, means.known) for group, s in points],
             "hoverinfo": "text",
             **drawn,
         }
@@ -131,14 +93,14 @@ def _standing(group: Group) -> RunState:
     return next((state for state in MARKS if group.counts[state]), RunState.MISSING)
 
 
-def _cell_text(name: str, found: Spread | None, group: Group, board: Board) -> str:
+def _cell_text(name: str, found: Spread | None, group: Group, means: Means) -> str:
     if found is None:
         return ""
-    share, seeds = board.spread(group, SHARE), len(group.cells) + group.absent
+    share, seeds = means.spread(group, SHARE), len(group.cells) + group.absent
     parts = [
-        f"<b>{board.known[name].text(found.mean)}</b>",
-        board.known[name].deviation(found.sd).strip(),
-        f"{board.known[SHARE].text(share.mean)} ≤ ε" if share and name != SHARE else "",
+        f"<b>{means.known[name].text(found.mean)}</b>",
+        means.known[name].deviation(found.sd).strip(),
+        f"{means.known[SHARE].text(share.mean)} ≤ ε" if share and name != SHARE else "",
         f"{len(found.values)} of {seeds} seeds" if len(found.values) < seeds else "",
     ]
     return "<br>".join(filter(None, parts))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from otgan.console import clock
 from otgan.experiments import flat
-from otgan.report.ledger import Group
-from otgan.report.numbers import SHARE, Protocols, marks_of, newest_scores, numbers, protocols, scores_of_the_end
-from otgan.report.read import Plain, Run, dig, number, table
-from otgan.results.quantities import KNOWN
+from otgan.results.aggregate import Comparison, compare, numbers
+from otgan.results.files import Plain, dig, number, table
+from otgan.results.quantities import KNOWN, SHARE
+from otgan.results.run import Run
 from otgan.results.state import ENDED, RunState
-from otgan.sweep.ledger import names as axis_names
+from otgan.results.sweep import Group, label, listed
 
 FACTS = {  # of a config, on the first screen
     "data.kind": "data",
@@ -128,15 +128,15 @@ def facts(run: Run) -> list[tuple[str, str]]:
     return [*found, ("steps", steps), *([("trained", clock(seconds))] if seconds is not None else [])]
 
 
-def headline(run: Run, judged: Protocols) -> list[Row]:
+def headline(run: Run, comparison: Comparison) -> list[Row]:
     """At most four numbers for the first screen: scores with their floors, then what else tells most, results first."""
     rows = []
-    for key, score in scores_of_the_end(run).items():
+    for key, score in run.last_scores.items():
         floor = number(score.get("floor"))
-        told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {mark}" for mark in marks_of(score))]
-        rows.append(Row(judged.names[key].replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
-    found = numbers(run, judged)
-    first = [quantity for name, quantity in judged.known.items() if quantity.brief is not None and name in found]
+        told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {mark}" for mark in score.get("marks", []))]
+        rows.append(Row(comparison.names[key].replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
+    found = numbers(run, comparison)
+    first = [quantity for name, quantity in comparison.known.items() if quantity.brief is not None and name in found]
     for quantity in sorted(first, key=lambda quantity: not quantity.better):
         brief = quantity.told(quantity.brief or "", run.facts)
         rows.append(Row(quantity.name.replace("_", " "), quantity.text(found[quantity.name]), brief))
@@ -145,13 +145,13 @@ def headline(run: Run, judged: Protocols) -> list[Row]:
 
 def all_numbers(run: Run) -> list[Row]:
     """Every number of a run's summary, with what it means; those that this version does not know too."""
-    judged = protocols([run])
+    comparison = compare([run])
     summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None}
-    found = {**numbers(run, judged), **summary}
+    found = {**numbers(run, comparison), **summary}
     rows = []
     for name, value in found.items():
-        if name not in judged.names.values():
-            quantity = judged.known[name]
+        if name not in comparison.names.values():
+            quantity = comparison.known[name]
             words = " ! ".join(filter(None, [quantity.sentence(run.facts), quantity.warning(value)]))
             rows.append(Row(name, quantity.text(value), words))
     return rows
@@ -160,7 +160,7 @@ def all_numbers(run: Run) -> list[Row]:
 def scored(run: Run) -> list[Scored]:
     """A run's newest scores with all that they depend on."""
     rows = []
-    for score in newest_scores(run).values():
+    for score in run.newest_scores.values():
         sd, floor = number(score.get("sd")), number(score.get("floor"))
         protocol = [(key, str(value)) for key, value in flat(score["protocol"]).items()]
         counts = [number(dig(score, f"protocol.{key}")) for key in ("samples", "references")]
@@ -175,7 +175,7 @@ def scored(run: Run) -> list[Scored]:
                 str(score.get("step", "")),
                 compared,
                 score["fingerprint"],
-                marks_of(score),
+                score.get("marks", []),
                 str(score.get("meaning") or ""),
                 protocol,
             )
@@ -214,14 +214,9 @@ def environment(run: Run) -> list[tuple[str, str]]:
     return [(key, _words(value)) for key, value in {**known, **plain}.items() if value is not None and key != "form"]
 
 
-def label(run: Run) -> str:
-    """A cell by its values."""
-    return ", ".join([_by_name(run.values), *([] if run.seed is None else [f"seed {run.seed}"])])
-
-
 def group_label(group: Group) -> str:
     """A combination by its values."""
-    return _by_name(group.values) or "all seeds"
+    return listed(group.values) or "all seeds"
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
@@ -229,14 +224,10 @@ def labels(runs: Sequence[Run]) -> list[str]:
     configs = [{key: value for key, value in flat(run.config).items() if not key.startswith("card.") and key != "name"} for run in runs]
     keys = [key for key in dict.fromkeys(k for config in configs for k in config) if len({repr(c.get(key)) for c in configs}) > 1]
     names = [run.name if len({other.name for other in runs}) > 1 else "" for run in runs]
-    told = [", ".join([*filter(None, [name]), _by_name({k: c.get(k) for k in keys[:3]})]) for name, c in zip(names, configs, strict=True)]
+    told = [", ".join([*filter(None, [name]), listed({k: c.get(k) for k in keys[:3]})]) for name, c in zip(names, configs, strict=True)]
     if len(set(told)) == len(runs) and len(keys) <= 3:
         return told
     return [run.path.resolve().name for run in runs]
-
-
-def _by_name(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {values[key]}" for key, name in axis_names(values).items())
 
 
 def _words(value: Any) -> str:

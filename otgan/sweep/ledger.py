@@ -1,9 +1,5 @@
-"""A sweep's folder, the ledger of its cells, and the only module that knows its file names. No JAX.
+"""The ledger of a sweep's cells: what is written into its folder, whose anatomy `otgan.results.sweep` has. No JAX.
 
-sweep.json              which experiment, on which axes, with which seeds and measures
-cells/ID/               a run folder for every cell; ID is the hash of its resolved config
-cells/ID/cell.json      its values on the axes, and its seed
-cells/ID/log.txt        what the processes that ran it printed
 cells/ID/eval/judged.json   which measures have been taken
 
 How far a cell is, is read from its folder alone. Who trains a cell holds its lock, so an abandoned one is told from one at work.
@@ -16,7 +12,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,10 +24,11 @@ from otgan.evaluation.protocol import code_digest
 from otgan.experiments import flat
 from otgan.plain import from_json
 from otgan.results.state import RunState, state_of
+from otgan.results.sweep import CELL, CELLS, FORMAT, SWEEP, described, read_sweep
+from otgan.results.sweep import Sweep as Outcome
 from otgan.runs import LOCK, UNFINISHED, RunFolder, write
 
-FORMAT = 1
-SWEEP, CELLS, CELL, JUDGED = "sweep.json", "cells", "cell.json", "judged.json"
+JUDGED = "judged.json"
 SEED = "train.seed"
 LOOKS = {f"train.{key}" for key in CADENCE} - {"train.seconds", "train.generator_steps", "train.eval_samples"}
 """Keys that change what is seen of a cell, but neither what it computes nor what its numbers mean."""
@@ -98,9 +95,7 @@ class Ledger:
 
     def last_line(self, cell_id: str) -> str:
         """The last line of a cell's log; empty where there is none."""
-        path = self.log(cell_id)
-        lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return self.folder(cell_id).last_words
 
     def cells(self) -> list[str]:
         """The cells so far, by their hash."""
@@ -165,6 +160,12 @@ class Ledger:
         folder = self.folder(cell_id)
         return state_of(folder, measures, judged(folder))
 
+    def outcome(self, cells: Iterable[Cell], measures: Iterable[str] = ()) -> Outcome:
+        """What cells came to, as their folders tell it; one that lacks measures has not finished."""
+        measures = tuple(measures)
+        found = read_sweep(self.path, {cell.id for cell in cells})
+        return replace(found, cells=[replace(cell, state=self.state(cell.path.name, measures)) for cell in found.cells])
+
 
 def judged(folder: RunFolder) -> list[str]:
     """The measures that this version of the code has taken of a cell: those of another are not compared with its own."""
@@ -206,18 +207,6 @@ def extended(old: Sweep, new: Sweep, path: Path) -> Sweep:
     base = nested({key: now[key] for key in now if key in shared})
     values = {key: _union(old.axes.get(key, [before.get(key)]), new.axes.get(key, [now.get(key)])) for key in axes}
     return Sweep(old.experiment, base, values, sorted({*old.seeds, *new.seeds}), _union(old.eval, new.eval))
-
-
-def names(axes: Iterable[str]) -> dict[str, str]:
-    """What a reader calls the axes: the last word of the key, or the whole key where two share their last word."""
-    keys = [*axes]
-    last = [key.rpartition(".")[2] for key in keys]
-    return {key: word if last.count(word) == 1 else key for key, word in zip(keys, last, strict=True)}
-
-
-def described(values: Mapping[str, Any]) -> str:
-    """Values on axes, for a reader: `lam=0.1 epsilon=0.3x`."""
-    return " ".join(f"{name}={values[key]}" for key, name in names(values).items())
 
 
 def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:

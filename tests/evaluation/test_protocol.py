@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from otgan.errors import UserError
-from otgan.evaluation.protocol import Protocol, Score, append_scores, read_scores, side_by_side
+from otgan.evaluation.protocol import Protocol, Score, append_scores
+from otgan.results.scores import read_scores, side_by_side
 
 PROTOCOL = Protocol("fid[random]", {}, "random", "12ab", "x", "bytes", 1_000, "mnist", "ff00", "test", 500, (0, 1), "0.1.0")
 

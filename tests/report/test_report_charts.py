@@ -5,7 +5,7 @@ import pytest
 from reports import checked, line, run_folder, score
 
 from otgan.report.charts import curve, curves, of_run, of_runs, thin, uncertified
-from otgan.report.read import read_run
+from otgan.results.run import read_run
 
 
 @pytest.mark.parametrize("size", [3, 1_000, 1_001, 7_654])

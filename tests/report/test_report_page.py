@@ -14,7 +14,7 @@ from reports import end, line, picture, renamed, run_folder, score, sweep_folder
 from otgan.report.command import read
 from otgan.report.page import SIDE, render
 from otgan.report.pictures import films, spread_out
-from otgan.report.read import read_run
+from otgan.results.run import read_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&amp;{{ 7 * 7 }}"
 

@@ -8,7 +8,9 @@ from reports import SUMMARY, line, run_folder, score, write_lines
 from otgan.errors import UserError
 from otgan.report.numbers import as_json, of_runs
 from otgan.report.page import render
-from otgan.report.read import compared, number, read_run
+from otgan.report.recipe import compared
+from otgan.results.files import number
+from otgan.results.run import read_run
 
 
 def test_a_finished_run_is_read_whole(tmp_path):

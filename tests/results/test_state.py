@@ -7,9 +7,9 @@ from commands import otgan
 from reports import end, run_folder, sweep_folder
 
 from otgan.report.command import read
-from otgan.report.ledger import groups
 from otgan.report.page import render
 from otgan.results.state import STANDINGS, RunState, state_of
+from otgan.results.sweep import groups
 from otgan.runs import RunFolder
 from otgan.sweep.ledger import Ledger
 

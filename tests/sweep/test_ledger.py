@@ -8,8 +8,9 @@ from made_sweeps import grid, recorded, say
 from otgan import experiments
 from otgan.errors import UserError
 from otgan.experiments import flat
+from otgan.results.sweep import names
 from otgan.sweep import ledger as ledgers
-from otgan.sweep.ledger import Cell, Ledger, extended, names, nested, note_judged
+from otgan.sweep.ledger import Cell, Ledger, extended, nested, note_judged
 from otgan.sweep.plan import make_plan
 
 

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from otgan import __version__, experiments
 from otgan.errors import UserError
-from otgan.experiments import flat
-from otgan.plain import from_json
+from otgan.results.files import Plain, number, read_lines, read_table, table
 from otgan.results.quantity import Quantity, of_record
+from otgan.results.scores import Key, is_score, newest
 from otgan.results.state import RunState, state_of
 from otgan.runs import ENVIRONMENT, LOCK, RunFolder
-
-Plain = dict[str, Any]
 
 PICTURE = re.compile(r"(?P<kind>[\w-]+?)-(?P<step>\d+)\.png")
 
@@ -71,13 +66,25 @@ class Run:
         """Of its status; empty where there is none."""
         return table(self.status.get("summary"))
 
+    @cached_property
+    def newest_scores(self) -> dict[Key, Plain]:
+        """The score of each metric and protocol at the latest step."""
+        return newest(self.scores)
+
+    @property
+    def last_scores(self) -> dict[Key, Plain]:
+        """Those of a finished run's last step: of an older checkpoint's no mean is made. Of other runs the newest."""
+        if self.state is not RunState.FINISHED:
+            return self.newest_scores
+        return {key: score for key, score in self.newest_scores.items() if score.get("step") in (self.step, None)}
+
     @property
     def facts(self) -> Plain:
         """What its numbers' meanings ask of it: what reached epsilon, by which kind of gap, of how many modes."""
         told = {"modes_total": number(self.summary.get("modes_total")), "gap_kind": self.gap_kind, "gap_of": self.gap_of}
         return {key: f"{value:g}" if isinstance(value, float) else value for key, value in told.items() if value}
 
-    @property
+    @cached_property
     def declared(self) -> list[Quantity]:
         """What its family said of its own numbers, when the run began or went on."""
         told = [self.environment, *(again if isinstance(again := self.environment.get("resumed"), list) else [])]
@@ -101,19 +108,6 @@ class Run:
         return str(self.summary.get("gap_of") or self.environment.get("gap_of") or "solved duals")
 
 
-def number(value: Any) -> float | None:
-    """A finite number as float, and None for whatever else a file may hold."""
-    try:
-        return float(value) if isinstance(value, (float, int)) and math.isfinite(value) else None
-    except OverflowError:  # a whole number of hundreds of digits
-        return None
-
-
-def table(value: Any) -> Plain:
-    """A table, and an empty one for whatever else a file may hold."""
-    return value if isinstance(value, dict) else {}
-
-
 def read_run(path: Path) -> Run:
     """Read a run folder in any state.
 
@@ -128,41 +122,11 @@ def read_run(path: Path) -> Run:
     environment, status = (read_table(file, problems) if file.exists() else {} for file in (path / ENVIRONMENT, folder.status_path))
     problems += [*_newer(environment), *(_unfit(folder) if config else [])]
     lines = read_lines(folder.metrics, lambda line: number(line.get("step")) is not None, problems)
-    scores = read_lines(folder.scores, _is_score, problems)
+    scores = read_lines(folder.scores, is_score, problems)
     name = str(config.get("name") or path.resolve().name)
     state, found = state_of(folder), sorted(folder.eval.glob("diagnosis-*.json"))
     diagnosis = read_table(found[-1], problems) if found else {}
     return Run(path, name, state, config, environment, status, lines, scores, drawn(folder), problems, diagnosis=diagnosis)
-
-
-def read_table(path: Path, problems: list[str]) -> Plain:
-    """A file that holds one JSON table; empty, and a sentence more in `problems`, where it does not."""
-    try:
-        found = from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        problems.append(f"{path.name} is not there")
-    except (OSError, ValueError) as error:
-        problems.append(f"{path.name} could not be read ({str(error).splitlines()[0][:120]})")
-    else:
-        if isinstance(found, dict):
-            return found
-        problems.append(f"{path.name} holds no table")
-    return {}
-
-
-def read_lines(path: Path, sound: Callable[[Plain], bool], problems: list[str]) -> list[Plain]:
-    """A file with a JSON table a line; none where it is not there. Lines that are none, or not sound, are counted in `problems`."""
-    if not path.is_file():
-        return []
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        problems.append(f"{path.name} could not be read ({error.strerror})")
-        return []
-    found = [parsed for parsed in map(_parsed, lines) if parsed and sound(parsed)]
-    if len(found) < len(lines):
-        problems.append(f"{path.name}: {len(lines) - len(found):,} of {len(lines):,} lines could not be read")
-    return found
 
 
 def drawn(folder: RunFolder) -> list[Drawn]:
@@ -172,62 +136,6 @@ def drawn(folder: RunFolder) -> list[Drawn]:
         if match := PICTURE.fullmatch(path.name):
             found.append(Drawn(match["kind"], int(match["step"]), path))
     return sorted(found, key=lambda picture: (picture.kind != "step", picture.kind, picture.step))
-
-
-class Value(NamedTuple):
-    """A key of a config beside that of its named experiment."""
-
-    key: str
-    value: str
-    usual: str | None  # the named experiment's, where it differs; empty where that has no such key
-
-
-def compared(run: Run) -> list[Value]:
-    """The values of a run, beside those of its named experiment that differ."""
-    here = {key: value for key, value in flat(run.config).items() if not key.startswith("card.") and key != "name"}
-    base = usual(run.name)
-    if base is None:
-        return [Value(key, _text(value), None) for key, value in here.items()]
-    differing = {key: _text(base[key]) if key in base else "" for key, value in here.items() if base.get(key) != value}
-    return [Value(key, _text(value), differing.get(key)) for key, value in here.items()]
-
-
-def card(run: Run) -> Plain:
-    """The recipe's card: the run's own, else its named experiment's."""
-    own = table(run.config.get("card"))
-    return own or {key.removeprefix("card."): value for key, value in (usual(run.name) or {}).items() if key.startswith("card.")}
-
-
-@cache
-def usual(name: str) -> Plain | None:
-    """The values of a named experiment by dotted key; None where there is none of that name."""
-    return flat(experiments.resolve(name).model_dump(mode="json")) if name in experiments.names() else None
-
-
-def dig(tree: Mapping[str, Any], dotted: str) -> Any:
-    """The value at a dotted key; None where there is none."""
-    found: Any = tree
-    for name in dotted.split("."):
-        found = table(found).get(name)
-    return found
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _parsed(line: bytes) -> Plain | None:
-    try:
-        found = from_json(line)
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None
-
-
-def _is_score(line: Plain) -> bool:
-    """Whether a line has what every version writes of a score."""
-    words = isinstance(line.get("metric"), str) and isinstance(line.get("fingerprint"), str)
-    return words and number(line.get("mean")) is not None and isinstance(line.get("protocol"), dict)
 
 
 def _newer(environment: Plain) -> list[str]:
