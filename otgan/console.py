@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from otgan.config import Config, Neural, Regularized
+from otgan.results.files import number
 from otgan.results.quantities import KNOWN, Known, ratio
 from otgan.results.quantity import percentage
 
@@ -184,14 +185,14 @@ def compared_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], subjec
     for metric, row in scores.items():
         one = next(iter(row.values()))  # floor, direction and fingerprint are everybody's
         cells = [_cell(row[subject]) if subject in row else "" for subject in subjects]
-        floor = "" if one["floor"] is None else f"{one['floor']:.4g}"
-        table.add_row(Text(metric), *cells, floor, one["better"], one["fingerprint"])
+        floor = "" if (level := number(one.get("floor"))) is None else f"{level:.4g}"
+        table.add_row(Text(metric), *cells, floor, Text(str(one.get("better") or "")), one["fingerprint"])
     return table
 
 
 def _cell(record: Mapping[str, Any]) -> str:
     marked = " *" if record.get("marks") else ""
-    return f"{record['mean']:.4g}" + ("" if record["sd"] is None else f" ± {record['sd']:.2g}") + marked
+    return f"{record['mean']:.4g}" + ("" if (sd := number(record.get("sd"))) is None else f" ± {sd:.2g}") + marked
 
 
 def compared_marks(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
