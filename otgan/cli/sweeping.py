@@ -197,7 +197,7 @@ def _conclude(plan: Plan, ledger: ledgers.Ledger, measures: list[str], interrupt
     others = len(ledger.cells()) - len(plan.cells)
     click.echo(f"sweep     {ledger.path}" + (f", which holds {others} more cells, of other values" if others else ""))
     if left := len(plan.cells) - len(finished):
-        how = "interrupted" if interrupted else "not all finished"
+        how = RunState.INTERRUPTED.word if interrupted else "not all finished"
         click.echo(f"{how}: {left} of {len(plan.cells)} cells are left; go on with the same command", err=True)
         sys.exit(1)
 
