@@ -64,6 +64,14 @@ def test_every_solve_reports_the_same_finite_scalars(which):
 
 
 @pytest.mark.parametrize("which", FAMILIES)
+def test_what_a_family_assesses_it_declares(which):
+    together, key = assembled(which), jax.random.key(0)
+    state, family = jax.eval_shape(together.system.stepper.init), together.system.family
+    found = jax.eval_shape(family.assess, state.dual, state.players, together.clouds, together.held_out, key)
+    assert found.keys() <= {quantity.name for quantity in family.quantities}
+
+
+@pytest.mark.parametrize("which", FAMILIES)
 def test_compiled_and_not_compiled_agree(which):
     players, solves = solved(which)
     together = assembled(which)

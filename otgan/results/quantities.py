@@ -83,7 +83,7 @@ STEPS = (
 # --- of families ------------------------------------------------------------------------------------------------------------------------
 
 REGULARIZED = (
-    Q("loss_at_least", "with duals solved exactly it would lie between this"),
+    Q("loss_at_least", "with duals solved exactly the loss would lie between this"),
     Q("loss_at_most", "and this"),
     Q(
         "misplaced_mass",
@@ -164,7 +164,7 @@ RUN = (
     Q("seconds", "of training, without compilation"),
     Q("generator_steps", "updates of the generator", format="count", over_window="sum", summarized=False),
     Q("examples", "real and generated examples that the solves looked at", format="count", over_window="sum", summarized=False),
-    Q("dual_iterations_per_step", "the same in a step", format="tenths", brief=""),
+    Q("dual_iterations_per_step", "iterations of the dual's solver in a step", format="tenths", brief=""),
     Q("steps_per_second", "without compilation", format="tenths", brief=""),
     Q("peak_memory_bytes", "peak memory", format="bytes"),
 )
