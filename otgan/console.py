@@ -15,6 +15,9 @@ from rich.table import Table
 from rich.text import Text
 
 from otgan.config import Config, Neural, Regularized
+from otgan.results.files import number
+from otgan.results.quantities import KNOWN, Known, ratio
+from otgan.results.quantity import percentage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,69 +26,6 @@ if TYPE_CHECKING:
 
 LINE_SECONDS = 10.0  # between two plain lines
 BLURRED = 0.01  # share of steps that no dual could be certified in, from which on it is said
-
-SHARES = ("misplaced_mass", "high_quality", "converged_share", "conjugate_converged_share", "without_mass_of_memory", "missed_value_share")
-FORMATS = {
-    "steps_per_second": "{:.1f}",
-    "dual_iterations_per_step": "{:.1f}",
-    "mode_kl": "{:.4f}",
-    "mode_kl_floor": "{:.4f}",
-    "generator_steps": "{:,}",
-    "dual_iterations": "{:,}",
-    "examples": "{:,}",
-}
-MEANINGS = {
-    "modes": "modes with a sample within 3 sd, of {modes_total}",
-    "high_quality": "share of the first samples (2,000 at most) within 3 sd of a mode",
-    "w2": "exact W2 of as many samples as held-out points (2,000 at most), mean of 4 sets",
-    "w2_floor": "the same for real points",
-    "mode_kl": "KL of the modes' masses from uniform, 20,000 samples",
-    "mode_kl_floor": "the same of the training data",
-    "loss": "last window's loss",
-    "loss_at_least": "with duals solved exactly it would lie between this",
-    "loss_at_most": "and this",
-    "uncovered_reals": "share of the mass, last window, that potentials send to real points beyond their due",
-    "misplaced_mass": "last window's largest share of a plan's mass that is not where the marginals want it",
-    "far_off_steps": "steps that moved by a plan with more than half of its mass in the wrong place",
-    "dual_floor": "the part of the gap that rounding makes: no epsilon below it can be certified",
-    "mean_cost": "last window's mean cost of a real and a generated point",
-    "lam": "weight of the regularizer, units of the cost",
-    "lam_over_mean_cost": "the same in multiples of the mean cost",
-    "epsilon": "accuracy asked of the dual, in units of its gap",
-    "epsilon_over_mean_cost": "the same in multiples of the mean cost",
-    "potential_w2_squared": "by the averaged potential on all held-out points: unbiased for a lower bound of the true W2 squared",
-    "potential_w2_squared_standard_error": "its standard error: only less two or three of these is it a bound",
-    "clouds_w2_squared_at_least": "W2 squared of two clouds of such points (2,048 of each at most) lies between this",
-    "clouds_w2_squared_at_most": "and this; clouds are further apart than what they were drawn from: no lower bound of the true W2 squared",
-    "convex": "1 where the averaged potential is convex",
-    "strong_convexity": "its modulus, in coordinates of variance 1",
-    "conjugate_residual_worst": "of the inner problems there, units of the data",
-    "conjugate_converged_share": "of the inner problems there",
-    "push_error_mean": "how far a sample may be from where the map sends it, certified, units of the data: mean",
-    "push_error_worst": "and the largest",
-    "estimated_gap": "of the networks, on a fresh batch of 4 times the size, units of the cost",
-    "semidual_value": "on fresh points, units of the cost: at most the transport cost to the whole training set",
-    "missed_value": "how much it rises at once, at least, if the potentials of points without mass fall until a fresh point goes there",
-    "missed_value_share": "of what it would be then: by so much at least the value above is too low",
-    "unevenness_of_memory": "chi-square of the training points' masses in the last round, net of the noise of counting",
-    "without_mass_of_memory": "training points that no generated point was assigned to in the last round",
-    "unevenness_of_fresh": "the same of fresh points at the last potentials",
-    "converged_share": "{gap_of} that reached epsilon, by their {gap_kind} gap",
-    "seconds": "of training, without compilation",
-    "generator_steps": "updates of the generator",
-    "dual_iterations": "iterations of the dual's solver",
-    "examples": "real and generated examples that the solves looked at",
-    "dual_iterations_per_step": "the same in a step",
-    "steps_per_second": "without compilation",
-    "peak_memory_bytes": "peak memory",
-}
-WARNINGS = {  # of a number above a level
-    "missed_value_share": (
-        0.01,
-        "training points that got no mass carry {shown} of the cost: however evenly it lies on the others, the value is too low by that "
-        "and the generator is not drawn to them. Few points far away are beyond what OTS reaches: leave them out, or clip them",
-    ),
-}
 
 
 class Ticker:
@@ -161,28 +101,20 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def summary_table(name: str, summary: dict[str, Any]) -> Table:
-    """A run's summary, a row a number, with what it means."""
+def summary_table(name: str, summary: Mapping[str, Any], known: Known = KNOWN) -> Table:
+    """A run's summary, a row a number, with what it means; then what must be known of them, and its scores."""
     table = Table(title=f"summary of {name}", title_justify="left", show_header=False, box=None, pad_edge=False)
-    for key, value in summary.items():
-        if key in MEANINGS:
-            table.add_row(key, shown(key, value), MEANINGS[key].format(**summary), style=None)
-    if summary.get("w2_floor"):
-        table.add_row("w2 / w2_floor", f"{summary['w2'] / summary['w2_floor']:.3f}", "1 is what real points get")
-    for key in WARNINGS:
-        if sentence := warning(key, summary.get(key)):
+    numbers = {key: value for key, value in {**summary, **ratio(summary)}.items() if isinstance(value, int | float)}
+    for key, value in numbers.items():
+        table.add_row(Text(key), known[key].text(value), Text(known[key].sentence(summary)))
+    for key, value in numbers.items():
+        if sentence := known[key].warning(value):
             table.add_row(Text("warning", style="bold"), "", sentence)
     for metric, value in summary.get("scores", {}).items():
-        table.add_row(Text(metric), f"{value:.4g}", "at the end; its protocol and floor are in eval/scores.jsonl")
+        table.add_row(Text(metric), known[metric].text(value), "at the end; its protocol and floor are in eval/scores.jsonl")
     if "unjudged" in summary:
         table.add_row("scores", "none", Text(summary["unjudged"]))
     return table
-
-
-def warning(key: str, value: float | None) -> str:
-    """What a reader must know of a number that is above its level; empty where there is nothing."""
-    level, sentence = WARNINGS.get(key, (math.inf, ""))
-    return sentence.format(shown=shown(key, value)) if value is not None and value > level else ""
 
 
 def push_errors(errors: np.ndarray) -> str:
@@ -190,21 +122,6 @@ def push_errors(errors: np.ndarray) -> str:
     if not math.isfinite(errors.max()):
         return "nothing is certified of how exact they are: the run's potential is not convex, or hardly"
     return f"each is at most {errors.max():.2g} away from where the map sends it ({errors.mean():.2g} on average, units of the data)"
-
-
-def percentage(share: float) -> str:
-    """A share in percent, which is 100 only where all are meant: 0.9999 is 99.9."""
-    return f"{math.floor(round(1000 * share, 6)) / 10:.1f}"
-
-
-def shown(key: str, value: float) -> str:
-    """A number of a summary as text."""
-    if key in SHARES:
-        return f"{percentage(value)}%"
-    if key == "peak_memory_bytes":
-        return f"{value / 2**20:,.0f} MiB"
-    pattern = FORMATS.get(key, "{:.4g}")
-    return pattern.format(int(value) if pattern == "{:,}" else value)
 
 
 class Steps:
@@ -268,14 +185,14 @@ def compared_table(scores: Mapping[str, Mapping[str, Mapping[str, Any]]], subjec
     for metric, row in scores.items():
         one = next(iter(row.values()))  # floor, direction and fingerprint are everybody's
         cells = [_cell(row[subject]) if subject in row else "" for subject in subjects]
-        floor = "" if one["floor"] is None else f"{one['floor']:.4g}"
-        table.add_row(Text(metric), *cells, floor, one["better"], one["fingerprint"])
+        floor = "" if (level := number(one.get("floor"))) is None else f"{level:.4g}"
+        table.add_row(Text(metric), *cells, floor, Text(str(one.get("better") or "")), one["fingerprint"])
     return table
 
 
 def _cell(record: Mapping[str, Any]) -> str:
     marked = " *" if record.get("marks") else ""
-    return f"{record['mean']:.4g}" + ("" if record["sd"] is None else f" ± {record['sd']:.2g}") + marked
+    return f"{record['mean']:.4g}" + ("" if (sd := number(record.get("sd"))) is None else f" ± {sd:.2g}") + marked
 
 
 def compared_marks(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:

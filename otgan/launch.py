@@ -17,23 +17,25 @@ from otgan.groups import make_sight
 from otgan.loop import Outcome, Ready, Show, prepare, train
 from otgan.oracles import NOBODY, Players
 from otgan.restore import has_checkpoint, restore
+from otgan.results.ending import accounted
+from otgan.results.quantities import Known, recorded
+from otgan.results.state import RunState
 from otgan.runs import RUNS, RunFolder, new_folder
 from otgan.system import make_mesh
 from otgan.weights.catalog import embedded
 
 LIBRARIES = ("otgan", "jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint", "numpy")
-EXIT = {"finished": 0, "diverged": 1, "stopped": 1, "interrupted": 1}
 
 
 class Ended(NamedTuple):
     """How a run ended, and where to look."""
 
-    state: str
+    state: RunState
     summary: dict[str, Any]
+    known: Known  # what its numbers are
     picture: str
     folder: str
     reason: str
-    exit_code: int
 
 
 def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | None, devices: int | None, show: Show) -> Ended:
@@ -49,13 +51,13 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
         folder.require_free()
     ready = assemble(config, folder, data_dir, devices, show.note)
     folder = folder or new_folder(RUNS, config.name, marks)
-    with folder.locked(), folder.accounted():
+    with folder.locked(), accounted(folder):
         if folder.exists:  # perhaps since a moment ago, by another process
             check_same(config, folder)
         else:
             folder.create(config.json())
         outcome = go_on(ready, folder, show)
-    return Ended(outcome.state, outcome.summary, outcome.picture, str(folder.path), outcome.reason, EXIT[outcome.state])
+    return Ended(outcome.state, outcome.summary, ready.system.stepper.known, outcome.picture, str(folder.path), outcome.reason)
 
 
 def assemble(
@@ -183,4 +185,5 @@ def describe(ready: Ready) -> dict[str, Any]:
             "form": ready.system.form.record(),
         },
         **({"sight": ready.sight} if ready.sight else {}),
+        **({"quantities": own} if (own := recorded(ready.system.family.quantities)) else {}),
     }

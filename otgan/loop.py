@@ -30,27 +30,17 @@ from otgan.groups import Sight
 from otgan.metrics.points import COUNTED, WITHIN, judge_points, judged
 from otgan.oracles import NOBODY, Players
 from otgan.pictures import save_scatter, save_sheet
-from otgan.records import TOTALS, Recorder, windows
+from otgan.records import Recorder, windows
+from otgan.results.quantities import TOTALS, Known
+from otgan.results.state import RunState
 from otgan.runs import RunFolder
 from otgan.signals import at_once, interruptible
-from otgan.step import MUST_BE_FINITE, Stepper, TrainState, absurd, healthy
+from otgan.step import Stepper, TrainState, absurd, healthy, must_be_finite
 from otgan.system import System, build, make_mesh
 
 ROOM = 500  # steps in one dispatch at most
 PACE = 0.5  # seconds that a dispatch should take: often enough for a live bar and for Ctrl-C, rare enough for Python not to matter
 SHOWN = 64  # images in a picture
-LAST = (
-    "loss",
-    "loss_at_least",
-    "loss_at_most",
-    "misplaced_mass",
-    "dual_floor",
-    "mean_cost",
-    "lam",
-    "lam_over_mean_cost",
-    "epsilon",
-    "epsilon_over_mean_cost",
-)  # of the last window, in the summary
 FAR_OFF = 0.5  # misplaced mass from which on a step is counted
 JUDGE_SEED = 2018  # of the latents that are drawn or judged: the same for every run
 
@@ -99,7 +89,7 @@ class Show(Protocol):
 class Outcome(NamedTuple):
     """How a run ended."""
 
-    state: str  # finished, interrupted, stopped or diverged
+    state: RunState  # finished, interrupted, stopped or diverged
     progress: Progress
     summary: dict[str, Any]
     picture: str  # empty where the end was not drawn
@@ -154,14 +144,14 @@ def prepare(
 def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
     """Train, from the newest checkpoint in the folder if there is one, to the config's last step or second.
 
-    A run that a signal ends has said so in its status; of one that an error ends the caller says it (`RunFolder.accounted`).
+    A run that a signal ends has said so in its status; of one that an error ends the caller says it (`otgan.results.ending`).
 
     Raises:
         UserError: the checkpoint does not fit.
         OSError: the folder cannot be written any more.
     """
     config, _, mesh, system, clouds, given, *_ = ready
-    everywhere = NamedSharding(mesh, PartitionSpec())
+    everywhere, known = NamedSharding(mesh, PartitionSpec()), system.stepper.known
     clouds = jax.device_put(clouds, everywhere)
     state = jax.jit(system.stepper.init, out_shardings=everywhere)(given)
     with interruptible() as interrupted, Checkpoints(folder.checkpoints) as checkpoints:
@@ -171,27 +161,27 @@ def train(ready: Ready, folder: RunFolder, show: Show) -> Outcome:
             state, numbers = checkpoints.restore(state)
             progress = Progress(**numbers)
         dispatch = compile_dispatch(system.stepper, state, clouds, mesh, config.oracle.on_budget == "stop")
-        folder.write_status("running", progress.step, progress.seconds, summarize(progress))
+        folder.write_status(RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known))
         show.begin(progress, resumed)
         with Recorder(folder, progress.step) as recorder:
             verdict, saved = None, time.monotonic()
             while not verdict and not _spent(config, progress) and not interrupted:
-                state, verdict = advance(config, dispatch, state, clouds, progress, recorder)
+                state, verdict = advance(ready, dispatch, state, clouds, progress, recorder)
                 show.advance(progress)
                 if progress.step in picture_steps(config) and progress.step < config.train.steps:  # the end is drawn by finish
                     draw(ready, state, folder, progress.step)
                 if eval_due(config, progress.step):
-                    keep(checkpoints, folder, state, progress)  # judging may take longer than training
+                    keep(checkpoints, folder, state, progress, known)  # judging may take longer than training
                     score(ready, state, folder, progress)
                 if time.monotonic() - saved > config.train.checkpoint_seconds:
-                    keep(checkpoints, folder, state, progress)
+                    keep(checkpoints, folder, state, progress, known)
                     saved = time.monotonic()
-        keep(checkpoints, folder, state, progress)
+        keep(checkpoints, folder, state, progress, known)
         checkpoints.wait()
-        cut = Verdict("interrupted", f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
+        cut = Verdict(RunState.INTERRUPTED, f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
         if verdict or interrupted:  # said before the end is drawn and judged: who stopped the run may not wait for that
-            conclude(folder, progress, verdict or cut, summarize(progress))
-        verdict = verdict or (cut if interrupted and not _spent(config, progress) else Verdict("finished", ""))
+            conclude(folder, progress, verdict or cut, summarize(progress, known))
+        verdict = verdict or (cut if interrupted and not _spent(config, progress) else Verdict(RunState.FINISHED, ""))
         return finish(ready._replace(clouds=clouds), state, folder, progress, verdict, cut)
 
 
@@ -221,7 +211,7 @@ def compile_dispatch(stepper: Stepper, state: TrainState, clouds: Clouds, mesh: 
             state, room, taken, _ = carry
             state, record = stepper.step(state, clouds)
             room = {name: values.at[taken].set(record[name]) for name, values in room.items()}
-            halted = ~healthy(record) | (strict & record["ready"] & ~record["dual_converged"])
+            halted = ~healthy(record, stepper.known) | (strict & record["ready"] & ~record["dual_converged"])
             return state, room, taken + 1, halted
 
         start = (state, room, jnp.zeros((), jnp.int32), jnp.asarray(False))
@@ -233,17 +223,18 @@ def compile_dispatch(stepper: Stepper, state: TrainState, clouds: Clouds, mesh: 
 
 
 def advance(
-    config: Config, dispatch: Callable[..., Steps], state: TrainState, clouds: Clouds, progress: Progress, recorder: Recorder
+    ready: Ready, dispatch: Callable[..., Steps], state: TrainState, clouds: Clouds, progress: Progress, recorder: Recorder
 ) -> tuple[TrainState, Verdict | None]:
     """One dispatch: as many steps as fit the pace, up to what is due next. Returns the state, and how the run must end, if it must."""
+    config, known = ready.config, ready.system.stepper.known
     count = _count(config, progress)
     began = time.monotonic()
     steps = jax.block_until_ready(dispatch(state, clouds, jnp.asarray(count, jnp.int32)))
     progress.seconds += time.monotonic() - began
     records = {name: np.asarray(values)[: int(steps.taken)] for name, values in steps.records.items()}
-    verdict, sound = _verdict(records, progress.step, config.oracle.on_budget == "stop")
+    verdict, sound = _verdict(records, progress.step, config.oracle.on_budget == "stop", known)
     records = {name: values[:sound] for name, values in records.items()}
-    for window in windows(records, progress.step + 1, config.train.log_every):
+    for window in windows(records, progress.step + 1, config.train.log_every, known):
         for total in TOTALS:
             setattr(progress, total, getattr(progress, total) + int(window[total]))
         recorder.write({**window, **{total: getattr(progress, total) for total in TOTALS}, "seconds": round(progress.seconds, 3)})
@@ -259,25 +250,25 @@ def advance(
 class Verdict(NamedTuple):
     """How a run must end, and why."""
 
-    state: str  # finished, interrupted by the user, stopped by its own rule, or diverged
+    state: RunState  # finished, interrupted by the user, stopped by its own rule, or diverged
     reason: str
 
 
-def _verdict(records: dict[str, np.ndarray], before: int, strict: bool) -> tuple[Verdict | None, int]:
+def _verdict(records: dict[str, np.ndarray], before: int, strict: bool, known: Known) -> tuple[Verdict | None, int]:
     """Whether a dispatch's last step must be the run's last; and how many of its steps count."""
     taken = len(records["loss"])
     at = f"at step {before + taken}"
-    broken = [f"{name} became {records[name][-1]}" for name in MUST_BE_FINITE if not np.isfinite(records[name][-1])]
+    broken = [f"{name} became {records[name][-1]}" for name in must_be_finite(records, known) if not np.isfinite(records[name][-1])]
     if broken:
-        return Verdict("diverged", f"{' and '.join(broken)} {at}; the last good state is kept"), taken - 1
+        return Verdict(RunState.DIVERGED, f"{' and '.join(broken)} {at}; the last good state is kept"), taken - 1
     newest = {name: values[-1] for name, values in records.items()}
     if absurd(newest):
         off = f"{newest['misplaced_mass']:.0%} of the plan's mass is in the wrong place {at}, after all iterations of its dual"
-        return Verdict("diverged", f"{off}: raise oracle.lam or oracle.max_iterations; the last good state is kept"), taken - 1
+        return Verdict(RunState.DIVERGED, f"{off}: raise oracle.lam or oracle.max_iterations; the last good state is kept"), taken - 1
     if strict and records["ready"][-1] and not records["dual_converged"][-1]:
         gap, epsilon = records["dual_gap"][-1], records["epsilon"][-1]
         reason = f"the dual {at} has a gap of {gap:.3g}, above epsilon {epsilon:.3g}, after all its iterations (on_budget = stop)"
-        return Verdict("stopped", reason), taken
+        return Verdict(RunState.STOPPED, reason), taken
     return None, taken
 
 
@@ -351,24 +342,26 @@ def generate(ready: Ready, state: TrainState, size: int) -> np.ndarray:
     return as_bytes(samples) if ready.dataset.is_images else np.asarray(samples)
 
 
-def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progress: Progress) -> None:
+def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progress: Progress, known: Known) -> None:
     """Save the state and say how far the run is."""
     checkpoints.save(progress.step, state, asdict(progress))
-    folder.write_status("running", progress.step, progress.seconds, summarize(progress))
+    folder.write_status(RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known))
 
 
 def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progress, verdict: Verdict, cut: Verdict) -> Outcome:
     """Draw and judge the end, and write the last status. The state is kept by now, so an interruption ends it at once."""
-    summary = {**summarize(progress), "gap_kind": ready.system.family.gap_kind, "gap_of": ready.config.oracle.REACHING}
+    known = ready.system.stepper.known
+    summary = {**summarize(progress, known), "gap_kind": ready.system.family.gap_kind, "gap_of": ready.config.oracle.REACHING}
     try:
         with at_once():
             draw(ready, state, folder, progress.step)
-            if verdict.state != "diverged":
+            if verdict.state is not RunState.DIVERGED:
                 score(ready, state, folder, progress)
-            summary = {**judge(ready, state), **assess(ready, state), **summary, **summarize(progress)}
+            found = {**judge(ready, state), **assess(ready, state)}
+            summary = {**found, **summary, **summarize(progress, known), **found}  # of one name, that of the end
             summary |= {name: said for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged)) if said}
     except KeyboardInterrupt:
-        verdict = cut if verdict.state == "finished" else verdict
+        verdict = cut if verdict.state is RunState.FINISHED else verdict
     conclude(folder, progress, verdict, summary)
     picture = folder.picture(progress.step)
     return Outcome(verdict.state, progress, summary, str(picture) if picture.is_file() else "", verdict.reason)
@@ -394,11 +387,10 @@ def assess(ready: Ready, state: TrainState) -> dict[str, Any]:
     return {name: float(value) for name, value in numbers.items() if not jnp.isnan(value)}  # what cannot be said yet is left out
 
 
-def summarize(progress: Progress) -> dict[str, Any]:
-    """What a summary holds for every run."""
-    last = {name: progress.last.get(name) for name in LAST}
+def summarize(progress: Progress, known: Known) -> dict[str, Any]:
+    """What a summary holds for every run: of its last window what is declared to stand there, then its totals."""
     return {
-        **{name: value for name, value in last.items() if value is not None},
+        **{name: progress.last[name] for name, quantity in known.items() if quantity.summarized and name in progress.last},
         "converged_share": progress.converged_share,
         **({"far_off_steps": progress.far_off} if progress.far_off else {}),
         "seconds": progress.seconds,

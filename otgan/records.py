@@ -15,11 +15,10 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[re
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.record_writer import RecordWriter
 
+from otgan.results.quantities import KNOWN, Known
+from otgan.results.quantity import Window
 from otgan.runs import RunFolder
-from otgan.step import OF_UPDATES
 
-WORST = ("dual_gap", "dual_floor", "misplaced_mass")  # of a window the largest is kept: a mean would hide the step that missed
-TOTALS = ("dual_iterations", "generator_steps", "examples")  # of a window the sum; the run's lines carry their totals so far
 FLUSH_SECONDS = 10.0  # between two times that events are sure to be on disk
 
 
@@ -78,18 +77,18 @@ class Events:
         self._writer.write(event.SerializeToString())
 
 
-def windows(records: Mapping[str, np.ndarray], first: int, every: int) -> list[dict[str, Any]]:
+def windows(records: Mapping[str, np.ndarray], first: int, every: int, known: Known = KNOWN) -> list[dict[str, Any]]:
     """Condense the records of consecutive steps into windows that end on multiples of `every`, or with the last step.
 
     Args:
         records: by name, one value a step.
         first: the number of the first of these steps, from 1.
         every: steps in a window.
+        known: what the numbers are, which says how each is condensed.
 
     Returns:
-        For each window `step` (its last), `steps` (how many), and of every name the mean, but of the gap the largest and of counts the
-        sum; `dual_converged` is thus the share of certified steps. The loss and its like are means over the steps that had an update,
-        and absent where none had.
+        For each window `step` (its last), `steps` (how many), and of every name the mean, the sum or the largest; `dual_converged` is
+        thus the share of certified steps. The loss and its like are means over the steps that had an update, and absent where none had.
     """
     count = len(next(iter(records.values())))
     ends = [s for s in range(first, first + count) if s % every == 0 or s == first + count - 1]
@@ -98,14 +97,17 @@ def windows(records: Mapping[str, np.ndarray], first: int, every: int) -> list[d
         stop = end - first + 1
         part = {name: values[begin:stop] for name, values in records.items()}
         moved = part.pop("updates") > 0
-        part = {name: values[moved] if name in OF_UPDATES else values for name, values in part.items()}
-        out.append({"step": end, "steps": stop - begin, **{name: _condense(name, values) for name, values in part.items() if len(values)}})
+        how: dict[str, Window] = {name: known[name].over_window for name in part}
+        part = {name: values[moved] if how[name] == "mean of updates" else values for name, values in part.items()}
+        condensed = {name: _condense(how[name], values) for name, values in part.items() if len(values)}
+        out.append({"step": end, "steps": stop - begin, **condensed})
         begin = stop
     return out
 
 
-def _condense(name: str, values: np.ndarray) -> float:
+def _condense(how: Window, values: np.ndarray) -> float:
+    """One number for the steps of a window: of an error the largest, for a mean would hide the step that missed."""
     values = values.astype(np.float64)
-    if name in WORST:
+    if how == "largest":
         return float(values.max())
-    return float(values.sum()) if name in TOTALS else float(values.mean())
+    return float(values.sum() if how == "sum" else values.mean())

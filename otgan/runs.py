@@ -2,12 +2,13 @@
 
 config.json         what was run: repeats the run, names its experiment
 environment.json    where: versions, devices, the data's shape and fingerprint
-status.json         how far: `state` is running, finished, interrupted, stopped, diverged or failed; then step, seconds, summary
+status.json         how far: `state`, a word of `otgan.results.state.RunState`; then step, seconds, summary
 metrics.jsonl       one line per `log_every` steps
 events.out.tfevents.*   the same for TensorBoard
 checkpoints/        the newest few states
 samples/            pictures on fixed latents while training
 eval/               scores.jsonl, a score a line with its protocol; nearest training neighbours as pictures
+log.txt             of a sweep's cell, what the processes that ran it printed
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 from otgan.errors import UserError
 from otgan.plain import from_json
 
-CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK = "config.json", "environment.json", "status.json", "metrics.jsonl", ".lock"
+CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK, LOG = "config.json", "environment.json", "status.json", "metrics.jsonl", ".lock", "log.txt"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (*FULL, errno.EROFS, errno.EFBIG)  # what only writing meets
 BLOCK = 512  # bytes, by which a file's room is counted
@@ -79,9 +80,39 @@ class RunFolder:
         return self.eval / "scores.jsonl"
 
     @property
+    def status_path(self) -> Path:
+        """What the run says of itself."""
+        return self.path / STATUS
+
+    @property
+    def log(self) -> Path:
+        """What the processes that ran it printed; of a sweep's cell only."""
+        return self.path / LOG
+
+    @property
+    def last_words(self) -> str:
+        """The last line of its log; empty where there is none."""
+        lines = self.log.read_text(errors="replace").split("\n") if self.log.is_file() else []
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+    @property
+    def at_work(self) -> bool:
+        """Whether a process holds the folder's lock."""
+        try:
+            handle = (self.path / LOCK).open()
+        except OSError:
+            return False
+        with handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
+    @property
     def last_touched(self) -> float:
         """When the run was at work last, or begun, in seconds of the clock."""
-        return max(path.stat().st_mtime for path in (self.config_path, self.path / STATUS) if path.is_file())
+        return max(path.stat().st_mtime for path in (self.config_path, self.status_path) if path.is_file())
 
     def require_free(self) -> None:
         """See that a run can be begun here, touching nothing.
@@ -119,58 +150,17 @@ class RunFolder:
 
     def read_status(self) -> dict[str, Any]:
         """How far it is."""
-        return _read(self.path / STATUS, f"{self.path} has no readable {STATUS}: the run never started; run it again")
+        return _read(self.status_path, f"{self.path} has no readable {STATUS}: the run never started; run it again")
 
     def write_status(self, state: str, step: int, seconds: float, summary: dict[str, Any], reason: str = "") -> None:
         """Say how far it is; readers see the old status or the new one, never half of either."""
         status = {"state": state, "step": step, "seconds": round(seconds, 3), "reason": reason, "summary": summary}
         text = json.dumps(status, indent=2) + "\n"
         try:
-            write(self.path / STATUS, text)
+            write(self.status_path, text)
         except OSError as error:
-            if error.errno not in FULL or not overwrite(self.path / STATUS, text):
+            if error.errno not in FULL or not overwrite(self.status_path, text):
                 raise
-
-    @contextmanager
-    def accounted(self) -> Iterator[None]:
-        """See that a run which ends by an error says so in its status.
-
-        Raises:
-            UserError: the folder cannot be written any more.
-        """
-        try:
-            yield
-        except BaseException as error:
-            state, reason = self._ending(error)
-            with suppress(OSError, UserError, KeyError):  # then there is no status, or no room for another
-                status = self.read_status()
-                if status["state"] == "running":
-                    self.write_status(state, status["step"], status["seconds"], status["summary"], reason)
-            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
-                raise UserError(reason) from error
-            raise
-
-    def _ending(self, error: BaseException) -> tuple[str, str]:
-        """What a run that an error ends says in its status: the state, and why."""
-        on = f"go on with: otgan run {self.path}"
-        match error:
-            case KeyboardInterrupt():
-                return "interrupted", f"interrupted; {on}"
-            case BrokenPipeError():
-                return "interrupted", f"nobody reads any more what is printed (broken pipe); {on}"
-            case OSError():
-                return "interrupted", f"{self._told(error)}, then {on}"
-            case UserError():
-                return "failed", str(error)
-        return "failed", f"ended by {type(error).__name__}: {error}".splitlines()[0]
-
-    def _told(self, error: OSError) -> str:
-        """What the system refused, and what to do; of what was read and of what was written it says the same."""
-        why, name = error.strerror or str(error), Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
-        ours = not name or name.absolute().is_relative_to(self.path.absolute())
-        if error.errno in UNWRITABLE or (ours and not os.access(self.path, os.W_OK)):
-            return f"cannot write to {self.path if ours else name} ({why}); make room or see that it can be written"
-        return f"{why}{f', of {name}' if name else ''}; see to that"
 
     def truncate_metrics(self, step: int) -> None:
         """Forget the lines after a step, which a resumed run is going to write again; scores of no step at all stay."""

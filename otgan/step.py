@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -16,12 +16,11 @@ from otgan.config import Config, Optimizer
 from otgan.optim import adam, averaged
 from otgan.optim import descend as step_down
 from otgan.oracles import NOBODY, Family, Players
+from otgan.results.quantities import KNOWN, OF_UPDATES, Known, known
 
 Record = dict[str, Array]  # scalars of one step
 
-MUST_BE_FINITE = ("dual_value", "dual_gap", "loss", "gradient_norm", "parameter_norm")
 ABSURD = 0.9  # misplaced mass of a plan that nobody should follow
-OF_UPDATES = ("loss", "gradient_norm", "parameter_norm")  # means over a step's updates; 0 in a step that has none
 
 
 class TrainState(NamedTuple):
@@ -40,12 +39,13 @@ class Stepper(NamedTuple):
 
     init: Callable[..., TrainState]  # takes the parameters of players that do not start anew; by default all do
     step: Callable[[TrainState, Clouds], tuple[TrainState, Record]]
+    known: Known  # what the numbers of its records are
 
 
 def make_stepper(config: Config, family: Family, networks: Players) -> Stepper:
     """The alternation of a config's family and players."""
     begin, go_on = jax.random.split(jax.random.key(config.train.seed))
-    move = _make_move(config, family)
+    move, numbers = _make_move(config, family), known(family.quantities)
 
     def init(given: Players = NOBODY) -> TrainState:
         keys = jax.random.split(begin, 3)
@@ -61,14 +61,19 @@ def make_stepper(config: Config, family: Family, networks: Players) -> Stepper:
         solved = state._replace(dual=dual, solves=state.solves + 1)
         after, seen = _move_where_ready(move, info["ready"], solved, held, clouds)
         record = {name: jnp.asarray(value) for name, value in {**info, **seen}.items()}
-        return unless_broken(after, state, record), record
+        return unless_broken(after, state, record, numbers), record
 
-    return Stepper(init, step)
+    return Stepper(init, step, numbers)
 
 
-def healthy(record: Record) -> Array:
-    """Whether all that steers the run is finite and no plan is absurd, given one step's record."""
-    return jnp.all(jnp.isfinite(jnp.stack([record[name] for name in MUST_BE_FINITE]))) & ~absurd(record)
+def healthy(record: Record, known: Known = KNOWN) -> Array:
+    """Whether all that must be is finite and no plan is absurd, given one step's record."""
+    return jnp.all(jnp.isfinite(jnp.stack([record[name] for name in must_be_finite(record, known)]))) & ~absurd(record)
+
+
+def must_be_finite(record: Mapping[str, Any], known: Known = KNOWN) -> list[str]:
+    """The numbers of a record without which the run has diverged, in the order of the table."""
+    return [name for name, quantity in known.items() if quantity.must_be_finite and name in record]
 
 
 def absurd(record: Record) -> Any:
@@ -91,9 +96,9 @@ def _move_where_ready(move: Callable, ready: Any, solved: TrainState, held: Any,
     return lax.cond(ready, move_all, lambda state: (state, nothing), solved)
 
 
-def unless_broken(after: TrainState, before: TrainState, record: Record) -> TrainState:
+def unless_broken(after: TrainState, before: TrainState, record: Record, known: Known = KNOWN) -> TrainState:
     """A step with a number that is not finite leaves no trace in the state."""
-    ok = healthy(record)
+    ok = healthy(record, known)
     return jax.tree.map(lambda new, old: jnp.where(ok, new, old), after, before)
 
 

@@ -12,7 +12,6 @@ exact W1 and W2 in pixels, each column with what as many real pictures get. Othe
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from functools import partial
@@ -20,6 +19,12 @@ from pathlib import Path
 
 import numpy as np
 
+from otgan.results.aggregate import compare, numbers
+from otgan.results.files import Plain
+from otgan.results.quantities import RATIO, SHARE, TOTALS
+from otgan.results.run import Run, read_run
+from otgan.results.scores import read_scores, side_by_side
+from otgan.results.state import RunState, state_of
 from otgan.runs import RunFolder
 
 OTGAN = [sys.executable, "-m", "otgan"]
@@ -54,7 +59,7 @@ def main() -> None:
 def train(name: str, seconds: float, seed: int, path: Path) -> RunFolder:
     """Run `otgan run`, unless it was run to its end."""
     folder = RunFolder(path)
-    if not (path / "status.json").is_file() or folder.read_status()["state"] in ("running", "interrupted"):
+    if state_of(folder) not in (RunState.FINISHED, RunState.DIVERGED, RunState.STOPPED):
         command = [*OTGAN, "run", name, "--seconds", str(seconds), "--seed", str(seed), "--out", str(path)]
         path.parent.mkdir(parents=True, exist_ok=True)
         print("otgan", " ".join(command[len(OTGAN) :]), file=sys.stderr, flush=True)
@@ -64,14 +69,13 @@ def train(name: str, seconds: float, seed: int, path: Path) -> RunFolder:
 
 def judge_grid(folder: RunFolder) -> dict[str, float]:
     """What the summary says."""
-    status = folder.read_status()
-    summary = status["summary"]
+    run = read_run(folder.path)
+    found = numbers(run, compare([run]))
     return {
-        "modes": summary["modes"],
-        "within 3 sd, %": 100 * summary["high_quality"],
-        "W2 / floor": summary["w2"] / summary["w2_floor"],
-        "dual reached epsilon, %": 100 * summary["converged_share"],
-        **_budget(status),
+        "modes": found["modes"],
+        "within 3 sd, %": 100 * found["high_quality"],
+        "W2 / floor": found[RATIO],
+        **_budget(run, found),
     }
 
 
@@ -83,21 +87,22 @@ def judge_pictures(folder: RunFolder, judge: str) -> dict[str, float]:
         for words in (["--fid", "--pr", "--wasserstein", "--features", judge], ["--fid", "--features", "random"]):
             subprocess.run([*OTGAN, "eval", str(folder.path), *words], check=True, stdout=subprocess.DEVNULL)
         scores = scored(folder)
-    status = folder.read_status()
+    run = read_run(folder.path)
     found = {f"{shown} (real: {scores[name]['floor']:.3g})": scores[name]["mean"] for name, shown in names.items()}
-    return {**found, "dual reached epsilon, %": 100 * status["summary"]["converged_share"], **_budget(status)}
+    return {**found, **_budget(run, numbers(run, compare([run])))}
 
 
-def scored(folder: RunFolder) -> dict[str, dict]:
+def scored(folder: RunFolder) -> dict[str, Plain]:
     """The scores that a run has, by their names."""
-    done = subprocess.run([*OTGAN, "scores", str(folder.path), "--json"], check=False, capture_output=True, text=True)
-    return {metric: scores[str(folder.path)] for metric, scores in json.loads(done.stdout).items()} if done.returncode == 0 else {}
+    table = side_by_side([("it", read_scores(folder.scores))])
+    return {metric: dict(row["it"]) for metric, row in table.items()}
 
 
-def _budget(status: dict) -> dict[str, float]:
-    summary = status["summary"]
-    counts = {name.replace("_", " "): summary[name] for name in ("generator_steps", "dual_iterations", "examples")}
-    return {"seconds": status["seconds"], **counts}
+def _budget(run: Run, found: dict[str, float]) -> dict[str, float]:
+    """How exact the duals were, and what was spent."""
+    spent = {name.replace("_", " "): found[name] for name in TOTALS}
+    seconds = float(run.status["seconds"])
+    return {"dual reached epsilon, %": 100 * found[SHARE], "seconds": seconds, **spent}
 
 
 def markdown(rows: list[tuple[str, list[dict[str, float]]]]) -> str:

@@ -3,6 +3,7 @@
 from otgan import data, experiments
 from otgan.groups import make_sight
 from otgan.loop import prepare, train
+from otgan.results.ending import accounted
 from otgan.runs import RunFolder
 
 TINY = {
@@ -77,5 +78,5 @@ def run(config, path, show=None):
     if not folder.exists:
         path.mkdir()
         folder.create(config.json())
-    with folder.accounted():
+    with accounted(folder):
         return folder, train(ready(config), folder, show or Silent())

@@ -14,6 +14,7 @@ LAYERS = [
     ("errors", "cache", "plain", "signals"),
     ("config",),
     ("experiments", "runs"),
+    ("results",),
     ("data",),
     ("clouds", "costs", "models", "optim"),
     ("weights",),
@@ -87,6 +88,24 @@ def test_the_core_does_no_io(path):
     assert "print" not in {
         node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
+
+
+def test_states_are_named_in_one_place():
+    """Elsewhere a state is one of `RunState`; a summary's key `unjudged` and what is `unknown` of other things are no states."""
+    words = {"finished", "failed", "diverged", "stopped", "interrupted", "running", "missing"}
+    named = {
+        str(path.relative_to(PACKAGE))
+        for path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and node.value in words
+    }
+    assert named == {"results/state.py"}
+
+
+def test_what_a_run_came_to_is_read_without_jax():
+    names = [f"otgan.results.{path.stem}" for path in modules() if top(path) == "results"]
+    code = f"import sys, {', '.join(names)}\nsys.exit(bool({{'jax', 'flax', 'rich', 'matplotlib'}} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_gradient_is_stopped_in_one_place():

@@ -10,7 +10,7 @@ from otgan import experiments
 from otgan.console import Ticker, summary_table
 from otgan.loop import Progress
 from otgan.report.page import render
-from otgan.report.read import read_run
+from otgan.results.run import read_run
 
 PHRASES = {  # what a family's epsilon is about
     "sinkhorn-grid": "solved duals",

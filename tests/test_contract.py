@@ -13,6 +13,7 @@ import pytest
 from helpers import FAMILIES, ready, tiny_config
 
 from otgan.oracles.contract import INFO
+from otgan.results.quantities import RUN, SCALES, STEPS
 
 FLOATS = {"rtol": 2e-4, "atol": 1e-5}  # of values whose sums may be taken in another order
 
@@ -51,6 +52,8 @@ def test_every_solve_reports_the_same_finite_scalars(which):
     _, solves = solved(which)
     names = [info.keys() for *_, info in solves]
     assert INFO.keys() <= names[0]
+    shared = {quantity.name for quantity in (*STEPS, *SCALES, *RUN)}
+    assert names[0] <= shared | {quantity.name for quantity in assembled(which).system.family.quantities}  # each says what it is
     assert names[0] == names[1] == names[2]
     for *_, info in solves:
         assert all(jnp.shape(value) == () for value in info.values())
@@ -58,6 +61,14 @@ def test_every_solve_reports_the_same_finite_scalars(which):
         assert bool(info["dual_converged"]) <= bool(info["dual_gap"] <= info["epsilon"])
         assert float(info["dual_gap"]) >= 0
         assert int(info["examples"]) > 0
+
+
+@pytest.mark.parametrize("which", FAMILIES)
+def test_what_a_family_assesses_it_declares(which):
+    together, key = assembled(which), jax.random.key(0)
+    state, family = jax.eval_shape(together.system.stepper.init), together.system.family
+    found = jax.eval_shape(family.assess, state.dual, state.players, together.clouds, together.held_out, key)
+    assert found.keys() <= {quantity.name for quantity in family.quantities}
 
 
 @pytest.mark.parametrize("which", FAMILIES)

@@ -19,6 +19,7 @@ from helpers import Silent, run, tiny_config
 from otgan import loop
 from otgan.checkpoints import UNCOMMITTED, Checkpoints
 from otgan.errors import UserError
+from otgan.results.ending import accounted
 from otgan.runs import RunFolder
 
 SIGNALLED = Path(__file__).parent / "signalled.py"
@@ -128,7 +129,7 @@ def test_a_run_that_ends_by_an_error_of_ours_has_failed(tmp_path, monkeypatch):
 def test_an_error_of_the_systems_is_told_as_what_it_was(error, sentence, tmp_path):
     folder = RunFolder(tmp_path)
     folder.write_status("running", 3, 1.0, {})
-    with pytest.raises(OSError if isinstance(error, BrokenPipeError) else UserError), folder.accounted():
+    with pytest.raises(OSError if isinstance(error, BrokenPipeError) else UserError), accounted(folder):
         raise error
     assert status(tmp_path)["state"] == "interrupted"
     assert status(tmp_path)["reason"].startswith(sentence.format(run=tmp_path))

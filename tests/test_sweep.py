@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 from commands import SMALL, otgan, otgan_alone
+from sweep.made_sweeps import grid, recorded, say, score
 
 from otgan import experiments
-from otgan.sweep.ledger import Ledger, at_work
+from otgan.results.aggregate import aggregate
+from otgan.sweep.ledger import Ledger, note_judged
 from otgan.sweep.plan import make_plan
-from otgan.sweep.table import tabulate
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -101,12 +102,15 @@ def test_a_cell_at_work_elsewhere_is_waited_for(tmp_path):
     assert not folder.metrics.exists()
 
 
-def test_the_table_names_the_network_of_every_score(capsys):
+def test_the_table_names_the_network_of_every_score(capsys, tmp_path):
     from otgan.cli.sweeping import _print
-    from otgan.sweep.table import Row, Spread, Tabled
 
-    row = Row({"oracle.lam": 1.0}, 1, 1, {"fid[mnist-lenet]": Spread(2.0, None, [2.0])})
-    _print(Tabled({"oracle.lam": "lam"}, ["fid[mnist-lenet]"], [row], ["certified"], []), "sinkhorn-mnist")
+    plan = grid(lams=(1.0,), measures=("fid",))
+    ledger = recorded(tmp_path / "s", plan)
+    say(ledger, plan.cells[0])
+    score(ledger, plan.cells[0], "fid[mnist-lenet]", 2.0)
+    note_judged(ledger.folder(plan.cells[0].id), ["fid"])
+    _print(aggregate(ledger.outcome(plan.cells, ["fid"])), judged=True)
     assert "fid[mnist-lenet]" in capsys.readouterr().out
 
 
@@ -188,7 +192,7 @@ def test_planning_imports_no_jax():
         "import sys\n"
         "from otgan.cli import main\n"
         "main.main(['sweep', 'sinkhorn-grid', '--lam', '1,2', '--dry-run'], standalone_mode=False)\n"
-        "import otgan.sweep.ledger, otgan.sweep.table\n"
+        "import otgan.sweep.ledger, otgan.results.aggregate\n"
         "sys.exit(any(name in sys.modules for name in ('jax', 'matplotlib', 'ray')))\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
@@ -213,7 +217,7 @@ def wait_for(condition, seconds=300):
 
 def any_at_work(path):
     ledger = Ledger(Path(path))
-    return any(at_work(ledger.folder(id_)) for id_ in ledger.cells())
+    return any(ledger.folder(id_).at_work for id_ in ledger.cells())
 
 
 def children(pid):
@@ -264,9 +268,10 @@ def planned(words):
 
 
 def rows(path, plan):
-    tabled = tabulate(Ledger(Path(path)), plan.cells, [])
-    numbers = [{name: value for name, value in row.numbers.items() if name != "seconds"} for row in tabled.rows]
-    assert all(row.finished == row.asked == 2 for row in tabled.rows)
+    means = aggregate(Ledger(Path(path)).outcome(plan.cells))
+    names = [name for name in means.names if name not in TIMED]
+    numbers = [{name: means.spread(group, name) for name in names} for group in means.groups]
+    assert all(len(group.finished) == len(group.cells) == 2 for group in means.groups)
     assert len(numbers) == 6
     assert numbers[0]
     return numbers

@@ -101,7 +101,7 @@ def scores(runs: tuple[Path, ...], as_json: bool) -> None:
 
     Scores that were measured differently are refused, and the difference is named.
     """
-    from otgan.evaluation.protocol import read_scores, side_by_side
+    from otgan.results.scores import read_scores, side_by_side
     from otgan.runs import RunFolder
 
     found = {str(run): read_scores(RunFolder(run).scores) or read_scores(run / "scores.jsonl") for run in runs}

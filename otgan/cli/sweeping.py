@@ -17,10 +17,13 @@ from otgan.config import Amount, Measures
 from otgan.console import plain_table
 from otgan.errors import UserError
 from otgan.plain import from_toml
+from otgan.results.aggregate import Means, aggregate, marked
+from otgan.results.quantities import SHARE
+from otgan.results.state import RunState
+from otgan.results.sweep import Group, label, names
 from otgan.sweep import ledger as ledgers
 from otgan.sweep.plan import Plan, make_plan
 from otgan.sweep.progress import Board
-from otgan.sweep.table import Tabled, shown, tabulate
 
 if TYPE_CHECKING:
     from otgan.sweep.engine import Order
@@ -110,8 +113,8 @@ def sweep(
     there = ledger.read()
     whole = ledgers.extended(there, plan.sweep, ledger.path) if there else plan.sweep
     states = {cell.id: ledger.state(cell.id, whole.eval) for cell in plan.cells}
-    unfinished = [cell for cell in plan.cells if states[cell.id] != "finished"]
-    waiting = sorted(unfinished, key=lambda cell: states[cell.id] == "failed")  # what failed before comes last
+    unfinished = [cell for cell in plan.cells if states[cell.id] is not RunState.FINISHED]
+    waiting = sorted(unfinished, key=lambda cell: states[cell.id].standing is RunState.FAILED)  # what failed before comes last
     if dry_run:
         _list(plan, ledger, whole.eval, len(waiting))
         return
@@ -184,27 +187,38 @@ def _list(plan: Plan, ledger: ledgers.Ledger, measures: list[str], waiting: int)
 
 def _conclude(plan: Plan, ledger: ledgers.Ledger, measures: list[str], interrupted: bool) -> None:
     """The table, what is missing from it, and how to go on."""
-    tabled = tabulate(ledger, plan.cells, measures)
-    finished = sum(row.finished for row in tabled.rows)
+    means = aggregate(ledger.outcome(plan.cells, measures))
+    finished = means.finished
     if finished:
-        _print(tabled, plan.sweep.experiment)
-    for note in tabled.notes:
-        click.echo(note, err=True)
+        _print(means, bool(measures))
+    if measures:
+        for note in (*means.comparison.notes, *marked(finished, [label(cell) for cell in finished], means.comparison)):
+            click.echo(note, err=True)
     others = len(ledger.cells()) - len(plan.cells)
     click.echo(f"sweep     {ledger.path}" + (f", which holds {others} more cells, of other values" if others else ""))
-    if left := len(plan.cells) - finished:
-        how = "interrupted" if interrupted else "not all finished"
+    if left := len(plan.cells) - len(finished):
+        how = RunState.INTERRUPTED.word if interrupted else "not all finished"
         click.echo(f"{how}: {left} of {len(plan.cells)} cells are left; go on with the same command", err=True)
         sys.exit(1)
 
 
-def _print(tabled: Tabled, experiment: str) -> None:
-    header = (*tabled.axes.values(), "cells", *tabled.columns)
-    rows = []
-    for row in tabled.rows:
-        failed = row.asked - row.finished
-        cells = f"{row.finished}" + (f", {failed} not finished" if failed else "")
-        numbers = (shown(name, row.numbers[name]) if name in row.numbers else "" for name in tabled.columns)
-        rows.append((*(str(row.values[key]) for key in tabled.axes), cells, *numbers))
-    terminal().print(plain_table(header, rows))
-    click.echo(f"{experiment}: mean ± standard deviation over seeds; within epsilon: share of {' and '.join(tabled.gaps)}")
+def _print(means: Means, judged: bool) -> None:
+    """A row for every combination of values: means and standard deviations over the seeds."""
+    axes, columns = names(means.sweep.axes), means.short(judged)
+    rows = [
+        (*group.values.values(), _count(group), *(_number(means, group, name) for name in columns)) for group in means.groups if group.cells
+    ]
+    terminal().print(plain_table((*axes.values(), "cells", *columns), rows))
+    kinds = sorted({(cell.gap_of, cell.gap_kind) for cell in means.finished if cell.gap_kind})
+    gaps = " and ".join(f"{what}, {kind} gap" for what, kind in kinds)
+    click.echo(f"{means.sweep.experiment}: mean ± standard deviation over seeds; {SHARE}: share of {gaps}")
+
+
+def _count(group: Group) -> str:
+    done = len(group.finished)
+    return f"{done}" + (f", {left} not finished" if (left := len(group.cells) + group.absent - done) else "")
+
+
+def _number(means: Means, group: Group, name: str) -> str:
+    found = means.spread(group, name)
+    return f"{means.known[name].text(found.mean)}{means.known[name].deviation(found.sd)}" if found else ""

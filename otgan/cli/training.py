@@ -144,13 +144,13 @@ def _train(config: Config, overrides: dict[str, Any], out: Path | None, options:
     marks = [f"{key.rpartition('.')[2]}{value}" for key, value in overrides.items()]
     with Ticker(config, terminal(), options["quiet"]) as ticker:
         ended = launch(config, out, marks, options["data_dir"], options["devices"], ticker)
-    terminal().print(summary_table(config.name, ended.summary))
+    terminal().print(summary_table(config.name, ended.summary, ended.known))
     if ended.picture:
         click.echo(f"samples   {ended.picture}")
     click.echo(f"run       {ended.folder}")
     if ended.reason:
         click.echo(f"{ended.state}: {ended.reason}", err=True)
-    sys.exit(ended.exit_code)
+    sys.exit(ended.state.exit_code)
 
 
 def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:

@@ -90,8 +90,8 @@ def judge(plan: Plan, subject: Subject, dataset: Dataset, features: Features, sh
         numbers = [measure.compute(evidence.first(counts.generated), real) for evidence in found]
         floors, fewer = _floors(plan, measure, real, look, "test" if measure.whole else other, counts.generated, protocols)
         scores += [
-            Score(protocol, tuple(float(n[name]) for n in numbers), floors.get(name), measure.better[name], marks + fewer)
-            for name, protocol in protocols.items()
+            Score(protocols[q.name], tuple(float(n[q.name]) for n in numbers), floors.get(q.name), q.better, marks + fewer, q.meaning)
+            for q in measure.quantities
         ]
     wanted = "nearest" in plan.flags and dataset.is_images
     return Judged(scores, notes, _neighbours(found[0], dataset) if wanted else None)
@@ -147,7 +147,7 @@ def _few(plan: Plan, measure: Measure, size: int, dataset: Dataset, features: Fe
     if there >= needed:
         return ""
     which = f"{size:,} generated" if size < needed else f"{there:,} real"
-    return f"{_named(next(iter(measure.better)), measure, features)} needs {needed:,} examples, and there are {which} ones"
+    return f"{_named(measure.names[0], measure, features)} needs {needed:,} examples, and there are {which} ones"
 
 
 def _named(number: str, measure: Measure, features: Features) -> str:
@@ -174,7 +174,7 @@ def _protocols(plan: Plan, measure: Measure, counts: Counts, dataset: Dataset, f
             seeds=tuple(range(plan.seeds)),
             version=f"{__version__}+{code_digest()}",
         )
-        for name in measure.better
+        for name in measure.names
     }
 
 
@@ -191,13 +191,13 @@ def _floors(
     fewer = (f"its floor is of {there:,} examples: {real.dataset.name} has no more to {other} with",) if there < size else ()
     key = replace(next(iter(protocols.values())), seeds=(), quantisation="bytes").fingerprint
     path = cache.folder() / "floors" / f"{key}-{sets}x{there}.npz"
-    if (cached := cache.read(path)) and set(cached) == set(measure.better):
+    if (cached := cache.read(path)) and set(cached) == set(measure.names):
         return {name: float(value) for name, value in cached.items()}, fewer
     if measure.paired:
         real = Real(real.dataset, real.reference.spaced(there))
     seen = look if measure.of == "features" else lambda *which: unseen(real_examples(real.dataset, *which))
     each = [measure.compute(seen(other, there, which), real) for which in range(sets)]
-    floors = {name: float(np.mean([numbers[name] for numbers in each])) for name in measure.better}
+    floors = {name: float(np.mean([numbers[name] for numbers in each])) for name in measure.names}
     cache.write(path, {name: np.asarray(value) for name, value in floors.items()})
     return floors, fewer
 

@@ -15,6 +15,20 @@ import numpy as np
 
 from otgan.config import Measures
 from otgan.data import Dataset
+from otgan.evaluation.declared import (
+    DIVERGENCE,
+    FD,
+    FD_INFINITY,
+    INCEPTION,
+    KERNEL,
+    MANIFOLD,
+    MEMORISATION,
+    MODE_KL,
+    MODES,
+    SLICED_W2,
+    W2_TRAIN,
+    WASSERSTEIN,
+)
 from otgan.evaluation.evidence import KEPT, Evidence
 from otgan.features import DIGIT_READERS, Features
 from otgan.metrics.classes import inception_score
@@ -27,10 +41,10 @@ from otgan.metrics.neighbours import memorisation
 from otgan.metrics.points import JUDGED, judge_modes, mode_kl
 from otgan.metrics.transport import Bounds, sinkhorn_divergence, sliced_wasserstein, transport_to_all
 from otgan.metrics.wasserstein import exact_wasserstein
+from otgan.results.quantity import Quantity
 
 FLAGS: tuple[Measures, ...] = get_args(Measures)
 SEED = 2022  # of subsets and projections
-LOWER, HIGHER, NEITHER = "lower", "higher", ""
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class Measure:
 
     Attributes:
         flag: the option that asks for it.
-        better: which direction is better, by the name of each number that it computes.
+        quantities: what each number is that it computes.
         compute: generated examples, real ones -> numbers by name.
         of: whether it looks at features, which then name its numbers, or at the values of pixels and coordinates.
         needed: how many examples of a kind it needs at least.
@@ -69,7 +83,7 @@ class Measure:
     """
 
     flag: Measures
-    better: Mapping[str, str]
+    quantities: tuple[Quantity, ...]
     compute: Callable[[Evidence, Real], dict[str, float]]
     of: Literal["features", "values"] = "features"
     needed: Callable[[Features], int] = lambda features: 2
@@ -81,6 +95,11 @@ class Measure:
     whole: bool = False
     companion: bool = False
     lacks: Callable[[Dataset, Features], str] = lambda dataset, features: ""
+
+    @property
+    def names(self) -> list[str]:
+        """Of its numbers."""
+        return [quantity.name for quantity in self.quantities]
 
     def counts(self, generated: int, dataset: Dataset, split: str) -> Counts:
         """Of so many generated examples, and of the real ones of a split, how many it looks at."""
@@ -211,24 +230,20 @@ SLICED = {"projections": 512}
 SINKHORN = {"lam": 1.0, "epsilon": 1e-5}  # both in multiples of the mean cost; with a small lam the floor is high
 
 
-def _bounds(name: str) -> dict[str, str]:
-    return {name: LOWER, f"{name}_at_least": NEITHER, f"{name}_at_most": NEITHER}
-
-
 MEASURES: tuple[Measure, ...] = (
-    Measure("fid", {"fid": LOWER}, _fid, needed=lambda features: features.dimension, most=None),
+    Measure("fid", (FD,), _fid, needed=lambda features: features.dimension, most=None),
     Measure(
         "fid",
-        {"fid_infinity": LOWER},
+        (FD_INFINITY,),
         _fid_infinity,
         needed=lambda features: needed_infinity(features.dimension),
         all_real=True,
         companion=True,
     ),
-    Measure("kid", {"kid": LOWER, "kid_subset_sd": NEITHER}, _kid, needed=lambda features: KID["size"], settings=KID),
+    Measure("kid", KERNEL, _kid, needed=lambda features: KID["size"], settings=KID),
     Measure(
         "is",
-        {"is": HIGHER, "is_split_sd": NEITHER},
+        INCEPTION,
         _is,
         needed=lambda features: 1_000,
         most=None,
@@ -238,17 +253,32 @@ MEASURES: tuple[Measure, ...] = (
     ),
     Measure(
         "pr",
-        {"precision": HIGHER, "recall": HIGHER, "density": HIGHER, "coverage": HIGHER},
+        MANIFOLD,
         _pr,
         needed=lambda features: 1_000,
         settings=PR,
     ),
-    Measure("wasserstein", {"w1": LOWER, "w2": LOWER}, _exact, of="values", needed=lambda features: EXACT, most=EXACT, paired=True),
-    Measure("wasserstein", {"sliced_w2": LOWER}, _sliced, of="values", settings=SLICED),
-    Measure("wasserstein", _bounds("sinkhorn_divergence"), _sinkhorn, needed=lambda features: EXACT, most=EXACT, settings=SINKHORN),
-    Measure("wasserstein", _bounds("w2_train"), _to_all, of="values", needed=lambda features: TO_ALL, most=TO_ALL, whole=True),
-    Measure("modes", {"modes": HIGHER, "high_quality": HIGHER}, _grid_modes, of="values", most=JUDGED, lacks=_no_centers),
-    Measure("modes", {"mode_kl": LOWER}, _grid_masses, of="values", lacks=_no_centers),
-    Measure("modes", {"modes": HIGHER, "mode_kl": LOWER, "high_quality": HIGHER}, _digit_modes, most=None, lacks=_no_digits),
-    Measure("nearest", {"memorised": LOWER}, _memory, of="values", needed=lambda features: MEMORISED, most=MEMORISED, whole=True),
+    Measure("wasserstein", WASSERSTEIN, _exact, of="values", needed=lambda features: EXACT, most=EXACT, paired=True),
+    Measure("wasserstein", (SLICED_W2,), _sliced, of="values", settings=SLICED),
+    Measure(
+        "wasserstein",
+        DIVERGENCE,
+        _sinkhorn,
+        needed=lambda features: EXACT,
+        most=EXACT,
+        settings=SINKHORN,
+    ),
+    Measure(
+        "wasserstein",
+        W2_TRAIN,
+        _to_all,
+        of="values",
+        needed=lambda features: TO_ALL,
+        most=TO_ALL,
+        whole=True,
+    ),
+    Measure("modes", MODES, _grid_modes, of="values", most=JUDGED, lacks=_no_centers),
+    Measure("modes", (MODE_KL,), _grid_masses, of="values", lacks=_no_centers),
+    Measure("modes", (*MODES, MODE_KL), _digit_modes, most=None, lacks=_no_digits),
+    Measure("nearest", (MEMORISATION,), _memory, of="values", needed=lambda features: MEMORISED, most=MEMORISED, whole=True),
 )

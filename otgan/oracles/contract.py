@@ -13,24 +13,14 @@ from jax import Array, lax
 
 from otgan.clouds import Clouds
 from otgan.config import Amount
+from otgan.results.quantities import INFO, PLAN_INFO
+from otgan.results.quantity import Quantity
+
+__all__ = ["INFO", "NOBODY", "PLAN_INFO", "Family", "Info", "Players", "Pushed", "hold", "in_units_of_cost"]
 
 State = Any  # a family's own pytree of arrays: potentials, networks, memories: whatever outlives a solve
 Held = Any  # what the fixed dual says, each leaf with a leading axis of updates
-Info = dict[str, Any]  # scalars by name: those of INFO, and a family's own
-
-INFO = {  # of every solve, whatever the family
-    "dual_value": "what the dual reached, in units of the cost",
-    "dual_gap": "how far from its optimum it may be, in units of the cost; of families whose gap is a residual, that",
-    "dual_iterations": "of its solver",
-    "dual_converged": "whether the gap is at most epsilon",
-    "epsilon": "the accuracy asked for, in units of the gap",
-    "examples": "real and generated examples that the solve looked at",
-    "ready": "whether the players may move now; the literal True, where they always may",
-}
-
-PLAN_INFO = {  # of those that solve each batch for a plan: far too much of it ends the run
-    "misplaced_mass": "the share of its mass, 0 to 1, that is not where the marginals want it",
-}
+Info = dict[str, Any]  # scalars by name: those of INFO, and a family's own, which it declares
 
 
 class Players(NamedTuple):
@@ -63,7 +53,8 @@ class Family(NamedTuple):
     The rest is for families that have it: `push(state, y)`, the map from generated points to data; `exhibits(state)`, masks over the
     training examples, by name, of those worth a picture; `assess(state, players, clouds, held_out, key)`, numbers for the summary of a run,
     where one that is not a number cannot be said yet and is left out. Its `held_out` are the same clouds of examples, and of a source's,
-    that no solve has seen.
+    that no solve has seen. `quantities` declares every number of an info or of `assess` that is not in `INFO`: what it means, how it is
+    written, whether more of it is better. Declared, it stands in the summary, in tables and in reports, and a sweep has its mean.
     """
 
     init: Callable[[Array], State]
@@ -74,6 +65,7 @@ class Family(NamedTuple):
     push: Callable[[State, Array], Pushed] | None = None
     exhibits: Callable[[State], dict[str, Array]] = lambda state: {}
     assess: Callable[[State, Players, Clouds, Clouds, Array], dict[str, Array]] = lambda state, players, clouds, held_out, key: {}
+    quantities: tuple[Quantity, ...] = ()
 
 
 def in_units_of_cost(mean_cost: Array, **amounts: Amount) -> Info:

@@ -38,6 +38,7 @@ from otgan.optim import adam, averaged, descend
 from otgan.oracles.conjugate import SMALLEST_MODULUS, Conjugate, solve_conjugate
 from otgan.oracles.contract import Family, Info, Players, Pushed, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
+from otgan.results.quantities import CONVEX
 
 PUSH_EPSILON = 1e-8  # conjugate error of the map that users see, in potential's units: points are off by a few thousandths of a sd at most
 BLOCK = 1_000  # held-out points whose inner problems are solved at once
@@ -234,7 +235,7 @@ def make_convex(config: Config, form: Form, networks: Players, mesh: Mesh | None
         error = _by_blocks(lambda u: dual.push(state.average, u).error, y)
         return {**numbers, "push_error_mean": jnp.mean(error), "push_error_worst": jnp.max(error)}
 
-    return Family(dual.init, solve, loss, generate, "residual", push=push, assess=assess)
+    return Family(dual.init, solve, loss, generate, "residual", push=push, assess=assess, quantities=CONVEX)
 
 
 def w2_squared_bracket(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> tuple[Float[Array, ""], Float[Array, ""]]:

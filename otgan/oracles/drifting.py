@@ -33,6 +33,7 @@ from otgan.costs import Groups, l2, product
 from otgan.data import Form
 from otgan.oracles.contract import Family, Info, Players, hold
 from otgan.oracles.seeing import see, see_reals
+from otgan.results.quantity import Quantity
 
 SMALLEST = 1e-20  # a field or a scale below this is divided by this: zero stays zero
 NEVER = -1e9  # the logarithm of the weight that a point gives itself
@@ -81,6 +82,7 @@ def make_drifting(config: Config, form: Form, networks: Players, mesh: Mesh | No
         loss=loss,
         generate=lambda state, parameters, z: generator.apply(parameters, z),
         gap_kind="residual",
+        quantities=tuple(Quantity(_named(t), f"last window's root mean square of the field at {t:g}") for t in oracle.temperatures),
     )
 
 
@@ -140,5 +142,9 @@ def _info(oracle: Drifting, drifts: list[Drift]) -> Info:
         "dual_converged": gap <= oracle.epsilon,
         "epsilon": jnp.asarray(oracle.epsilon, value.dtype),
         "ready": True,
-        **{f"field_{temperature:g}": size for temperature, size in zip(oracle.temperatures, sizes, strict=True)},
+        **{_named(temperature): size for temperature, size in zip(oracle.temperatures, sizes, strict=True)},
     }
+
+
+def _named(temperature: float) -> str:
+    return f"field_{temperature:g}"

@@ -42,6 +42,7 @@ from otgan.oracles.ascent import Climber, climb, start
 from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import exact_shift, solve_quadratic
+from otgan.results.quantities import NEURAL
 
 STRICTER = 10.0  # the batch's own dual is solved so many times more closely than epsilon, so that the estimate is of the networks
 ASSESSED = 4  # batches of so many times the size judge the potentials of a finished run
@@ -125,6 +126,7 @@ def make_neural(config: Config, form: Form, networks: Players, mesh: Mesh | None
         loss=loss,
         generate=lambda state, parameters, z: generator.apply(parameters, z),
         gap_kind="estimated",
+        quantities=NEURAL,
         assess=lambda state, players, clouds, held_out, key: {"estimated_gap": estimate(state, players, clouds, key, ASSESSED)},
     )
 

@@ -44,6 +44,7 @@ from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.seeing import see, see_reals
 from otgan.oracles.solution import Solution
+from otgan.results.quantities import REGULARIZED
 
 Potentials = tuple[()] | tuple[Array]  # with a warm start (N,): of every training example, NaN before its first batch
 Between = Literal["both", "kind", "self"]  # real and generated; two clouds of one kind; a cloud and itself
@@ -172,6 +173,7 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
         loss=loss,
         generate=lambda state, parameters, z: generator.apply(parameters, z),
         gap_kind="certified",
+        quantities=REGULARIZED,
     )
 
 

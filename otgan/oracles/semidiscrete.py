@@ -54,6 +54,7 @@ from otgan.oracles.semidual import (
     hits,
     shortfall,
 )
+from otgan.results.quantities import SEMIDISCRETE
 
 SMOOTHING_RATE = 0.5  # of the entropic steps: a batch's masses are noisy, half a step averages over a few of them
 ASSESSED = 4_096  # fresh points in the numbers of a run's summary
@@ -165,6 +166,7 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
         loss=loss,
         generate=lambda state, parameters, z: generator.apply(parameters, z),
         gap_kind="residual",
+        quantities=SEMIDISCRETE,
         exhibits=lambda state: {"without-mass": hits(state.memory.index.ravel(), form.size) == 0},
         assess=assess,
     )

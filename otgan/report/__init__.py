@@ -1,7 +1,7 @@
-"""Run folders and sweeps as one HTML page that needs no network, or as plain numbers. No JAX.
+"""Run folders and sweeps as one HTML page that needs no network, or as plain numbers. No JAX. What they came to, `otgan.results` knows.
 
-read      folders to plain data, whatever state they are in      charts     plain data to plotly's figures
-numbers   numbers of a run, means over seeds, JSON and CSV       pictures   samples as data URIs
-ledger    a sweep's cells, and their combinations                page       all of it to HTML
-grids     a sweep's figures                                      still      a sweep as a picture file
+numbers   JSON and CSV                                       pictures   samples as data URIs
+recipe    a run beside its named experiment                  views      what a page says in words
+charts    curves of runs as plotly's figures                 page       all of it to HTML
+grids     a sweep's figures                                  still      a sweep as a picture file
 """

@@ -11,10 +11,13 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from otgan.report.read import Plain, Run, dig, number
+from otgan.results.files import Plain, dig, number
+from otgan.results.quantities import known
+from otgan.results.quantity import Curve
+from otgan.results.run import Run
 
 Figure = dict[str, Any]
-Curve = tuple[list[float], list[float]]
+Points = tuple[list[float], list[float]]
 
 ROOM = 1_000  # points of a curve at most
 MOST = 24_000  # points of a figure at most, whatever the number of its curves
@@ -23,15 +26,12 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "triangle-down")
 COLOURS = 8
 TOLD = 16  # curves that a reader can tell apart, with a legend
-CURVES = {  # what is drawn of every run: name in `metrics.jsonl`, title, sentence
-    "loss": ("Loss", "What the generator descends, at the fixed dual; units of the cost."),
-    "dual_gap": (
-        "Gap of the dual",
-        "The largest of each window, on a log scale, beside epsilon; of one in multiples of the mean cost its mean over the window.",
-    ),
-    "dual_iterations": ("Dual iterations in a step", "Of the dual's solver."),
-    "gradient_norm": ("Gradient norm", "Of the player that moved."),
-}
+
+
+def curves(runs: Iterable[Run]) -> dict[str, Curve]:
+    """What is drawn of every run: by name in `metrics.jsonl`, title and sentence."""
+    known_ = known(quantity for run in runs for quantity in run.declared)
+    return {name: quantity.curve for name, quantity in known_.items() if quantity.curve}
 
 
 def text(words: object) -> str:
@@ -39,7 +39,7 @@ def text(words: object) -> str:
     return html.escape(str(words), quote=False)
 
 
-def curve(run: Run, name: str) -> Curve:
+def curve(run: Run, name: str) -> Points:
     """A run's numbers by step; of the iterations, which are recorded as a total, those in a step."""
     points = [(float(line["step"]), value) for line in run.lines if (value := number(line.get(name))) is not None]
     if name == "dual_iterations":
@@ -47,7 +47,7 @@ def curve(run: Run, name: str) -> Curve:
     return [x for x, _ in points], [y for _, y in points]
 
 
-def thin(points: Curve, room: int = ROOM) -> Curve:
+def thin(points: Points, room: int = ROOM) -> Points:
     """A curve of at most `room` points, in whose stretches the least and the greatest value are kept, so that no spike is lost."""
     xs, ys = points
     if len(xs) <= room:
@@ -80,11 +80,11 @@ def of_run(run: Run, room: int = ROOM) -> dict[str, Figure]:
     spans = uncertified(run)
     shapes = [_shade(span) for span in _joined(spans, SPANS)]
     found = {}
-    for name in CURVES:
+    for name, (title, _) in curves([run]).items():
         points = curve(run, name)
         if not points[0]:
             continue
-        traces = [_line(thin(points, room), CURVES[name][0].lower(), 0)]
+        traces = [_line(thin(points, room), title.lower(), 0)]
         if name == "dual_gap":
             traces += _epsilon(run, room)
         traces += _crosses(points, spans)
@@ -97,7 +97,7 @@ def of_runs(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Figure]:
     """The same curves of several runs, one over the other; which is which, a legend tells of a few, and hovering of many."""
     room, told = max(60, min(ROOM, MOST // len(runs))), len(runs) <= TOLD
     found = {}
-    for name in CURVES:
+    for name in curves(runs):
         points = {i: drawn for i, run in enumerate(runs) if (drawn := curve(run, name))[0]}
         if points:
             traces = [_line(thin(drawn, room), labels[i], i, told) for i, drawn in points.items()]
@@ -122,7 +122,7 @@ def look(i: int) -> Plain:
     }
 
 
-def _line(points: Curve, label: str, i: int, symbols: bool = False) -> Plain:
+def _line(points: Points, label: str, i: int, symbols: bool = False) -> Plain:
     """A curve, with or without a handful of symbols on it."""
     drawn = look(i)
     hover = "step %{x:,}: %{y:.4g}" + f"<extra>{text(label)}</extra>"
@@ -140,7 +140,7 @@ def _epsilon(run: Run, room: int) -> list[Plain]:
     return [{**_line(thin(points, room), label, 0), "line": {"color": "--muted", "dash": "dash", "width": 1.8}}]
 
 
-def _crosses(points: Curve, spans: list[tuple[float, float]]) -> list[Plain]:
+def _crosses(points: Points, spans: list[tuple[float, float]]) -> list[Plain]:
     """A cross at the values of windows that had a step above epsilon."""
     ends = iter([*spans, (float("inf"), float("inf"))])
     begin, end = next(ends)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from otgan.errors import UserError
-from otgan.report.ledger import Sweep, is_sweep, read_sweep
 from otgan.report.numbers import as_csv, as_json, of_runs, of_sweep
 from otgan.report.page import render
-from otgan.report.read import Run, read_run
+from otgan.results.run import Run, read_run
+from otgan.results.sweep import Sweep, is_sweep, read_sweep
 
 Target = Sweep | list[Run]
 PAGES, PICTURES = (".html", ".htm"), (".png", ".svg", ".pdf")

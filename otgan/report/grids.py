@@ -7,55 +7,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 from otgan.report.charts import Figure, is_wide, look, text
-from otgan.report.ledger import STANDING, Group, Sweep, amount, groups
-from otgan.report.numbers import SHARE, Protocols, deviation, in_order, numbers, shown
-from otgan.report.read import Plain
-from otgan.sweep.ledger import names
-from otgan.sweep.table import Spread, spread
+from otgan.results.aggregate import Means, Spread
+from otgan.results.files import Plain
+from otgan.results.quantities import KNOWN, SHARE, Known
+from otgan.results.state import RunState
+from otgan.results.sweep import Group, amount, names
 
-Numbers = Mapping[int, Mapping[str, float]]  # of runs, by identity
-MARKS = {"running": "circle-open", "failed": "x-thin-open", "interrupted": "line-ns-open", "missing": "line-ew-open"}  # without a number
-
-
-class Board(NamedTuple):
-    """What the figures of a sweep are drawn from."""
-
-    sweep: Sweep
-    groups: list[Group]
-    numbers: Numbers
-
-    @property
-    def names(self) -> list[str]:
-        """The numbers that finished cells have."""
-        return in_order(self.numbers[id(cell)] for group in self.groups for cell in group.finished)
-
-    def spread(self, group: Group, name: str) -> Spread | None:
-        """A number over the finished cells of a combination."""
-        found = [self.numbers[id(cell)] for cell in group.finished]
-        values = [f[name] for f in found if name in f]
-        return spread(values) if values else None
-
-    def within(self, values: Mapping[str, str]) -> list[Group]:
-        """The combinations that have these values."""
-        return [group for group in self.groups if all(group.values[key] == value for key, value in values.items())]
+MARKS = {  # of combinations without a number
+    RunState.RUNNING: "circle-open",
+    RunState.FAILED: "x-thin-open",
+    RunState.INTERRUPTED: "line-ns-open",
+    RunState.MISSING: "line-ew-open",
+}
 
 
-def make_board(sweep: Sweep, judged: Protocols) -> Board:
-    """A sweep with the numbers of its cells, under the names that their protocols give them."""
-    return Board(sweep, groups(sweep), {id(cell): numbers(cell, judged.names) for cell in sweep.cells})
-
-
-def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
-    """A number over the sweep's plane, the other axes held fixed. A click's `customdata` is the combination's place in the board."""
-    across, up = [*board.sweep.plane, "", ""][:2]
-    columns, rows = (board.sweep.axes.get(key, [""]) for key in (across, up))
-    called = names(board.sweep.axes)
-    here = {(group.values.get(across, ""), group.values.get(up, "")): group for group in board.within(fixed)}
-    spreads = {place: board.spread(group, name) for place, group in here.items()}
-    place = {id(group): i for i, group in enumerate(board.groups)}
+def heat_map(means: Means, name: str, fixed: Mapping[str, str]) -> Figure:
+    """A number over the sweep's plane, the other axes held fixed. A click's `customdata` is the combination's place in the means."""
+    across, up = [*means.sweep.plane, "", ""][:2]
+    columns, rows = (means.sweep.axes.get(key, [""]) for key in (across, up))
+    called = names(means.sweep.axes)
+    here = {(group.values.get(across, ""), group.values.get(up, "")): group for group in means.within(fixed)}
+    spreads = {place: means.spread(group, name) for place, group in here.items()}
+    place = {id(group): i for i, group in enumerate(means.groups)}
 
     def grid(value):
         return [[value((x, y)) for x in columns] for y in rows]
@@ -66,8 +41,8 @@ def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
         "x": list(map(text, columns)),
         "y": list(map(text, rows)),
         "z": _tones(z),
-        "text": grid(lambda at: _cell_text(name, spreads[at], here[at], board)),
-        "hovertext": grid(lambda at: _hover(name, spreads[at], here[at])),
+        "text": grid(lambda at: _cell_text(name, spreads[at], here[at], means)),
+        "hovertext": grid(lambda at: _hover(name, spreads[at], here[at], means.known)),
         "customdata": grid(lambda at: place[id(here[at])]),
         **{"texttemplate": "%{text}", "hoverinfo": "text", "colorscale": "Cividis", "showscale": False, "xgap": 3, "ygap": 3},
     }
@@ -76,15 +51,15 @@ def heat_map(board: Board, name: str, fixed: Mapping[str, str]) -> Figure:
     return {"data": [heat, *(trace for trace in empty if trace["x"])], "layout": layout, "rows": len(rows), "columns": len(columns)}
 
 
-def lines(board: Board, name: str, along: str, by: Sequence[str], fixed: Mapping[str, str]) -> Figure:
+def lines(means: Means, name: str, along: str, by: Sequence[str], fixed: Mapping[str, str]) -> Figure:
     """A number along an axis with its deviation over seeds, a line for each combination of the axes `by`, the others held fixed."""
-    values = board.sweep.axes[along]
-    numeric, called = is_numeric(values), names(board.sweep.axes)
-    combinations = list(dict.fromkeys(tuple(group.values[key] for key in by) for group in board.within(fixed)))
+    values = means.sweep.axes[along]
+    numeric, called = is_numeric(values), names(means.sweep.axes)
+    combinations = list(dict.fromkeys(tuple(group.values[key] for key in by) for group in means.within(fixed)))
     traces = []
     for i, combination in enumerate(combinations):
-        groups = board.within({**fixed, **dict(zip(by, combination, strict=True))})
-        points = [(group, s) for group in groups if (s := board.spread(group, name))]
+        groups = means.within({**fixed, **dict(zip(by, combination, strict=True))})
+        points = [(group, s) for group in groups if (s := means.spread(group, name))]
         if not points:
             continue
         label = ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True)) or name
@@ -95,7 +70,7 @@ def lines(board: Board, name: str, along: str, by: Sequence[str], fixed: Mapping
             "x": [amount(group.values[along]) if numeric else text(group.values[along]) for group, _ in points],
             "y": [s.mean for _, s in points],
             "name": text(label),
-            "hovertext": [_hover(name, s, group) for group, s in points],
+            "hovertext": [_hover(name, s, group, means.known) for group, s in points],
             "hoverinfo": "text",
             **drawn,
         }
@@ -113,41 +88,42 @@ def is_numeric(values: list[str]) -> bool:
     return all(v is not None and math.isfinite(v) for v in found) and len({value.endswith("x") for value in values}) == 1
 
 
-def _standing(group: Group) -> str:
+def _standing(group: Group) -> RunState:
     """Why a combination has no number."""
-    return next((state for state in MARKS if group.counts[state]), "missing")
+    return next((state for state in MARKS if group.counts[state]), RunState.MISSING)
 
 
-def _cell_text(name: str, found: Spread | None, group: Group, board: Board) -> str:
+def _cell_text(name: str, found: Spread | None, group: Group, means: Means) -> str:
     if found is None:
         return ""
-    share, seeds = board.spread(group, SHARE), len(group.cells) + group.absent
+    share, seeds = means.spread(group, SHARE), len(group.cells) + group.absent
     parts = [
-        f"<b>{shown(name, found.mean)}</b>",
-        deviation(name, found).strip(),
-        f"{shown(SHARE, share.mean)} ≤ ε" if share and name != SHARE else "",
+        f"<b>{means.known[name].text(found.mean)}</b>",
+        means.known[name].deviation(found.sd).strip(),
+        f"{means.known[SHARE].text(share.mean)} ≤ ε" if share and name != SHARE else "",
         f"{len(found.values)} of {seeds} seeds" if len(found.values) < seeds else "",
     ]
     return "<br>".join(filter(None, parts))
 
 
-def _hover(name: str, found: Spread | None, group: Group) -> str:
+def _hover(name: str, found: Spread | None, group: Group, known: Known) -> str:
     values = "<br>".join(f"{text(called)} {text(group.values[key])}" for key, called in names(group.values).items())
-    counts = ", ".join(f"{count} {STANDING[state][1]}" for state, count in group.counts.items() if count)
+    counts = ", ".join(f"{count} {state.word}" for state, count in group.counts.items() if count)
     if found is None:
         return f"{values}<br>{counts}"
-    seeds = ", ".join(shown(name, value) for value in found.values)
-    return f"{values}<br><b>{text(name)} {shown(name, found.mean)}{deviation(name, found)}</b><br>seeds: {seeds}<br>{counts}"
+    seeds = ", ".join(known[name].text(value) for value in found.values)
+    mean = f"{known[name].text(found.mean)}{known[name].deviation(found.sd)}"
+    return f"{values}<br><b>{text(name)} {mean}</b><br>seeds: {seeds}<br>{counts}"
 
 
-def _empty(state: str, places: list[tuple[str, ...]], here: Mapping[tuple[str, ...], Group], place: Mapping[int, int]) -> Plain:
+def _empty(state: RunState, places: list[tuple[str, ...]], here: Mapping[tuple[str, ...], Group], place: Mapping[int, int]) -> Plain:
     """Symbols where a heat map has no number, with the reason."""
-    symbol, word = MARKS[state], STANDING[state][1]
+    symbol, word = MARKS[state], state.word
     marker = {"symbol": symbol, "size": 12, "color": "--muted", "line": {"color": "--muted", "width": 2}}
     return {
         **{"type": "scatter", "mode": "markers+text", "text": [word] * len(places), "textposition": "bottom center", "hoverinfo": "text"},
         **{"x": [text(x) for x, _ in places], "y": [text(y) for _, y in places], "marker": marker, "textfont": {"color": "--muted"}},
-        "hovertext": [_hover("", None, here[at]) for at in places],
+        "hovertext": [_hover("", None, here[at], KNOWN) for at in places],
         "customdata": [place[id(here[at])] for at in places],
     }
 

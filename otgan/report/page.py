@@ -18,11 +18,15 @@ from plotly.offline import get_plotlyjs
 
 from otgan import __version__
 from otgan.report import charts, grids, views
-from otgan.report.ledger import STANDING, Group, Sweep
-from otgan.report.numbers import Protocols, better, deviation, floors, in_order, marked, numbers, protocols, shown
 from otgan.report.pictures import Film, films
-from otgan.report.read import Plain, Run, card, compared
-from otgan.sweep.ledger import names as axis_names
+from otgan.report.recipe import card, compared
+from otgan.results.aggregate import Comparison, Means, aggregate, compare, in_order, marked, numbers
+from otgan.results.files import Plain
+from otgan.results.quantity import Curve
+from otgan.results.run import Run
+from otgan.results.state import STANDINGS, RunState
+from otgan.results.sweep import Group, Sweep, label
+from otgan.results.sweep import names as axis_names
 
 TEMPLATES = Path(__file__).parent / "templates"
 FRAMES = 40  # pictures of a kind in the page of one run
@@ -54,54 +58,50 @@ def render(target: Sweep | Sequence[Run]) -> str:
 
 def _run(run: Run) -> str:
     figures: Plain = {}
-    names, notes = protocols([run])
-    shown_run = _shown(run, "run-0", run.name, names, FRAMES, None, figures, charts.ROOM)
+    comparison = compare([run])
+    shown_run = _shown(run, "run-0", run.name, comparison, FRAMES, None, figures, charts.ROOM)
     parts = {"card": card(run), "values": compared(run), "numbers": views.all_numbers(run), "scores": views.scored(run)}
     parts["diagnosis"] = views.diagnosis(run)
-    return _page("run.html", run.name, figures, shown=shown_run, notes=notes, environment=views.environment(run), **parts)
+    return _page("run.html", run.name, figures, shown=shown_run, notes=comparison.notes, environment=views.environment(run), **parts)
 
 
 def _runs(runs: Sequence[Run]) -> str:
     labels = views.labels(runs)
     figures: Plain = {f"all/{name}": figure for name, figure in charts.of_runs(runs, labels).items()}
-    overlaid = [(f"all/{name}", title, sentence) for name, (title, sentence) in charts.CURVES.items() if f"all/{name}" in figures]
-    judged = protocols(runs)
-    shown_runs = _cells(runs, labels, judged, figures)
-    found = [numbers(run, judged.names) for run in runs]
-    columns = in_order(found)
-    rows = [[shown(name, f.get(name)) for name in columns] for f in found]
-    notes = [*judged.notes, *marked(runs, labels, judged.names)]
-    parts = {"columns": _columns(columns, runs, judged), "rows": rows, "charts": overlaid, "differences": views.differences(runs)}
+    overlaid = [(f"all/{name}", title, sentence) for name, (title, sentence) in charts.curves(runs).items() if f"all/{name}" in figures]
+    comparison = compare(runs)
+    shown_runs = _cells(runs, labels, comparison, figures)
+    found = [numbers(run, comparison) for run in runs]
+    columns = in_order(found, comparison)
+    rows = [[comparison.known[name].text(f.get(name)) for name in columns] for f in found]
+    notes = [*comparison.notes, *marked(runs, labels, comparison)]
+    parts = {"columns": _columns(columns, comparison), "rows": rows, "charts": overlaid, "differences": views.differences(runs)}
     title = f"{len(runs)} runs" if len({run.name for run in runs}) > 1 else f"{len(runs)} runs of {runs[0].name}"
     return _page("runs.html", title, figures, runs=shown_runs, verdict=views.verdict_of_all(runs), notes=notes, **parts)
 
 
 def _sweep(sweep: Sweep) -> str:
-    judged = protocols(sweep.cells)
-    figures: Plain = {}
-    labels = list(map(views.label, sweep.cells))
-    cells = _cells(sweep.cells, labels, judged, figures)
-    board = grids.make_board(sweep, judged)
-    finished = [cell for group in board.groups for cell in group.finished]
-    names = board.names
-    slices = _slices(board)
-    figures |= _grids(board, names, slices)
+    means, figures = aggregate(sweep), {}
+    labels = list(map(label, sweep.cells))
+    cells = _cells(sweep.cells, labels, means.comparison, figures)
+    names = means.names
+    slices = _slices(means)
+    figures |= _grids(means, names, slices)
     called = axis_names(sweep.axes)
     parts = {
         "sweep": sweep,
         "cells": cells,
-        "groups": [_group(board, group, names, cells) for group in board.groups],
-        "chosen": _chosen(board, names, judged),
+        "groups": [_group(means, group, names, cells) for group in means.groups],
+        "chosen": _chosen(means, names),
         "axes": list(called.values()),
-        "columns": _columns(names, sweep.cells, judged),
+        "columns": _columns(names, means.comparison),
         "slices": [views.group_label(Group(fixed, [], 0)) for fixed in slices],
         "along": [(i, called[key]) for i, key in enumerate(sweep.plane) if len(sweep.axes[key]) > 1],
         "panels": [views.group_label(Group(panel, [], 0)) for panel in _panels(sweep)] if sweep.others else [],
         "others": " and ".join(called[key] for key in sweep.others),
-        "states": {state: sum(group.counts[state] for group in board.groups) for state in STANDING},
-        "standing": STANDING,
-        "verdict": views.verdict_of_all(finished),
-        "notes": [*sweep.problems, *judged.notes, *marked(sweep.cells, labels, judged.names)],
+        "states": {state: sum(group.counts[state] for group in means.groups) for state in STANDINGS},
+        "verdict": views.verdict_of_all(means.finished),
+        "notes": [*sweep.problems, *means.comparison.notes, *marked(sweep.cells, labels, means.comparison)],
     }
     return _page("sweep.html", f"sweep of {sweep.experiment}", figures, **parts)
 
@@ -118,35 +118,35 @@ def _page(template: str, title: str, figures: Plain, **parts: Any) -> str:
     return environment.get_template(template).render(**common, version=__version__, **parts)
 
 
-def _shown(
-    run: Run, id: str, label: str, names: dict[tuple[str, str], str], most: int, side: int | None, figures: Plain, room: int
-) -> Shown:
+def _shown(run: Run, id: str, label: str, comparison: Comparison, most: int, side: int | None, figures: Plain, room: int) -> Shown:
     drawn = charts.of_run(run, room)
     figures |= {f"{id}/{name}": figure for name, figure in drawn.items()}
-    listed = [(f"{id}/{name}", *charts.CURVES.get(name, (name.split(" ")[1] if " " in name else name, "By step."))) for name in drawn]
+    titles = charts.curves([run])
+    told = {name: titles.get(name) or Curve(name.split(" ")[1] if " " in name else name, "By step.") for name in drawn}
+    listed = [(f"{id}/{name}", curve.title, curve.sentence) for name, curve in told.items()]
     problems = list(run.problems)
     pictures = films(run.pictures, most, side, problems)
-    facts, headline = views.facts(run), views.headline(run, names)
+    facts, headline = views.facts(run), views.headline(run, comparison)
     return Shown(id, run, label, views.ending(run), views.verdict(run), facts, headline, pictures, listed, problems)
 
 
-def _cells(runs: Sequence[Run], labels: Sequence[str], judged: Protocols, figures: Plain) -> list[Shown]:
+def _cells(runs: Sequence[Run], labels: Sequence[str], comparison: Comparison, figures: Plain) -> list[Shown]:
     """Runs of a page of many, in small."""
     most = max(1, min(12, THUMBNAILS // max(1, len(runs))))
     room = max(100, min(charts.ROOM, charts.MOST // max(1, len(runs))))
     labelled = enumerate(zip(runs, labels, strict=True))
-    return [_shown(run, f"run-{i}", label, judged.names, most, SIDE, figures, room) for i, (run, label) in labelled]
+    return [_shown(run, f"run-{i}", label, comparison, most, SIDE, figures, room) for i, (run, label) in labelled]
 
 
-def _columns(names: Sequence[str], runs: Sequence[Run], judged: Protocols) -> list[tuple[str, str, str]]:
+def _columns(names: Sequence[str], comparison: Comparison) -> list[tuple[str, str, str]]:
     """Numbers as columns: name, which way is better, and the floor of scores."""
-    real = floors(runs, judged.names)
-    return [(name, better(name, runs, judged.names), f"{real[name]:.4g}" if name in real else "") for name in names]
+    known, floors = comparison.known, comparison.floors
+    return [(name, known[name].better, f"{floors[name]:.4g}" if name in floors else "") for name in names]
 
 
-def _slices(board: grids.Board) -> list[dict[str, str]]:
+def _slices(means: Means) -> list[dict[str, str]]:
     """The combinations of the axes that a heat map has no room for."""
-    found = [{key: group.values[key] for key in board.sweep.others} for group in board.groups]
+    found = [{key: group.values[key] for key in means.sweep.others} for group in means.groups]
     return [fixed for i, fixed in enumerate(found) if fixed not in found[:i]]
 
 
@@ -155,27 +155,27 @@ def _panels(sweep: Sweep) -> list[dict[str, str]]:
     return [{sweep.plane[1]: value} for value in sweep.axes[sweep.plane[1]]]
 
 
-def _grids(board: grids.Board, names: Sequence[str], slices: Sequence[dict[str, str]]) -> Plain:
+def _grids(means: Means, names: Sequence[str], slices: Sequence[dict[str, str]]) -> Plain:
     """Every figure that the page's choosers can ask for: by number, and by slice or panel."""
-    sweep, found = board.sweep, {}
+    sweep, found = means.sweep, {}
     for n, name in enumerate(names):
         for s, fixed in enumerate(slices):
-            found[f"heat/{n}/{s}"] = grids.heat_map(board, name, fixed)
+            found[f"heat/{n}/{s}"] = grids.heat_map(means, name, fixed)
             for a, along in enumerate(sweep.plane):
-                found[f"line/{n}/{s}/{a}"] = grids.lines(board, name, along, [key for key in sweep.plane if key != along], fixed)
+                found[f"line/{n}/{s}/{a}"] = grids.lines(means, name, along, [key for key in sweep.plane if key != along], fixed)
         for p, panel in enumerate(_panels(sweep) if sweep.others else []):
-            found[f"panel/{n}/{p}"] = grids.lines(board, name, sweep.plane[0], sweep.others, panel)
+            found[f"panel/{n}/{p}"] = grids.lines(means, name, sweep.plane[0], sweep.others, panel)
     return found
 
 
-def _group(board: grids.Board, group: Group, names: Sequence[str], cells: Sequence[Shown]) -> Plain:
+def _group(means: Means, group: Group, names: Sequence[str], cells: Sequence[Shown]) -> Plain:
     """A combination, prepared for its row and its panel."""
     numbers_ = []
     for name in names:
-        found = board.spread(group, name)
-        numbers_.append("" if found is None else f"{shown(name, found.mean)}{deviation(name, found)}")
+        found = means.spread(group, name)
+        numbers_.append("" if found is None else f"{means.known[name].text(found.mean)}{means.known[name].deviation(found.sd)}")
     own = [cell for cell in cells if any(cell.run is run for run in group.cells)]
-    counts = [f"{STANDING[s][0]} {n} {STANDING[s][1]}" for s, n in group.counts.items() if n or s == "finished"]
+    counts = [f"{s.symbol} {n} {s.word}" for s, n in group.counts.items() if n or s is RunState.FINISHED]
     return {
         "label": views.group_label(group),
         "values": list(group.values.values()),
@@ -185,15 +185,15 @@ def _group(board: grids.Board, group: Group, names: Sequence[str], cells: Sequen
     }
 
 
-def _chosen(board: grids.Board, names: Sequence[str], judged: Protocols) -> int:
+def _chosen(means: Means, names: Sequence[str]) -> int:
     """The combination that is shown first: the best by the first number, where one is better; else the first that has a number."""
-    places = [i for i, group in enumerate(board.groups) if group.finished]
+    places = [i for i, group in enumerate(means.groups) if group.finished]
     if not names or not places:
         return 0
-    sign = {"lower": 1.0, "higher": -1.0, "": 0.0}.get(better(names[0], board.sweep.cells, judged.names), 0.0)
+    sign = {"lower": 1.0, "higher": -1.0, "": 0.0}.get(means.known[names[0]].better, 0.0)
 
     def rank(place: int) -> float:
-        found = board.spread(board.groups[place], names[0])
+        found = means.spread(means.groups[place], names[0])
         return float("inf") if found is None else sign * found.mean
 
     return min(places, key=rank)

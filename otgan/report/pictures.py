@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
-from otgan.report.read import Drawn
+from otgan.results.run import Drawn
 
 LARGEST = 40_000_000  # pixels; more is no picture of ours
 BYTES = 400_000  # of a picture that is taken as it is

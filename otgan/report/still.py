@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from otgan.console import SHARES
 from otgan.report.charts import is_wide
-from otgan.report.grids import Board, is_numeric, make_board
-from otgan.report.ledger import Sweep, amount
-from otgan.report.numbers import RATIO, better, floors, protocols
-from otgan.sweep.ledger import names
+from otgan.report.grids import is_numeric
+from otgan.results.aggregate import Means, aggregate
+from otgan.results.quantities import RATIO
+from otgan.results.sweep import Sweep, amount, names
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,17 +25,16 @@ def still(sweep: Sweep) -> Figure:
     """Every number of a sweep that has a better and a worse, in a panel of its own, with its standard deviation over the seeds."""
     from matplotlib.figure import Figure
 
-    judged = protocols(sweep.cells)
-    board = make_board(sweep, judged)
-    drawn = {name: way for name in board.names if (way := better(name, sweep.cells, judged.names))}
+    means = aggregate(sweep)
+    drawn = {name: way for name in means.names if (way := means.known[name].better)}
     if RATIO in drawn:
         drawn.pop("w2", None)  # the same in other units
     across, down = min(ACROSS, max(1, len(drawn))), -(-len(drawn) // ACROSS) or 1
     figure = Figure(figsize=(0.6 + 3.6 * across, 0.7 + 2.7 * down), layout="constrained")
     panels = figure.subplots(down, across, squeeze=False).ravel()
-    real = floors(sweep.cells, judged.names)
+    real = means.comparison.floors
     for panel, (name, way) in zip(panels, drawn.items(), strict=False):
-        _panel(panel, board, name, sweep.plane[0])
+        _panel(panel, means, name, sweep.plane[0])
         if name in real:
             panel.axhline(real[name], color="0.4", linestyle=(0, (1, 3)), label="real examples")
         panel.set_title(f"{name.replace('_', ' ')}, {ARROWS.get(way, way)}", fontsize=10)
@@ -48,16 +46,16 @@ def still(sweep: Sweep) -> Figure:
     return figure
 
 
-def _panel(panel: Any, board: Board, name: str, along: str) -> None:
+def _panel(panel: Any, means: Means, name: str, along: str) -> None:
     """One number."""
-    values, called = board.sweep.axes[along], names(board.sweep.axes)
-    by = [key for key in board.sweep.axes if key != along and len(board.sweep.axes[key]) > 1]
+    values, called = means.sweep.axes[along], names(means.sweep.axes)
+    by = [key for key in means.sweep.axes if key != along and len(means.sweep.axes[key]) > 1]
     numeric, heights = is_numeric(values), []
-    for i, combination in enumerate(dict.fromkeys(tuple(group.values[key] for key in by) for group in board.groups)):
-        groups = board.within(dict(zip(by, combination, strict=True)))
-        points = [(group.values[along], found) for group in groups if (found := board.spread(group, name))]
+    for i, combination in enumerate(dict.fromkeys(tuple(group.values[key] for key in by) for group in means.groups)):
+        groups = means.within(dict(zip(by, combination, strict=True)))
+        points = [(group.values[along], found) for group in groups if (found := means.spread(group, name))]
         x = [amount(value) if numeric else values.index(value) for value, _ in points]
-        label = ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True)) or board.sweep.experiment
+        label = ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True)) or means.sweep.experiment
         style = {"linestyle": DASHES[i % len(DASHES)], "marker": SYMBOLS[i % len(SYMBOLS)], "color": f"C{i}", "markersize": 5}
         panel.errorbar(x, [s.mean for _, s in points], [s.sd or 0.0 for _, s in points], label=label, capsize=3, **style)
         heights += [s.mean for _, s in points]
@@ -65,7 +63,7 @@ def _panel(panel: Any, board: Board, name: str, along: str) -> None:
         panel.set_xscale("log")
     panel.set_xticks([amount(value) if numeric else i for i, value in enumerate(values)], values)
     panel.minorticks_off()
-    if name in SHARES:
+    if means.known[name].format == "share":
         panel.set_ylim(-0.03, 1.03)
     elif is_wide(heights):
         panel.set_yscale("log")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from otgan.console import clock
 from otgan.experiments import flat
-from otgan.report.ledger import Group
-from otgan.report.numbers import RATIO, SHARE, marks_of, meaning, newest_scores, numbers, scores_of_the_end, shown
-from otgan.report.read import Plain, Run, dig, number, table
-from otgan.sweep.ledger import names as axis_names
+from otgan.results.aggregate import Comparison, compare, numbers
+from otgan.results.files import Plain, dig, number, table
+from otgan.results.quantities import KNOWN, SHARE
+from otgan.results.run import Run
+from otgan.results.state import ENDED, RunState
+from otgan.results.sweep import Group, label, listed
 
 FACTS = {  # of a config, on the first screen
     "data.kind": "data",
@@ -24,7 +26,6 @@ FACTS = {  # of a config, on the first screen
     "batch.size": "batch",
     "train.seed": "seed",
 }
-FIRST = (RATIO, "modes", "high_quality", SHARE, "loss", "dual_iterations_per_step", "steps_per_second")  # after scores, on the first screen
 KINDS = {
     "certified": "by a gap certified on its batch",
     "estimated": "by a gap estimated on held-out batches, which is no certificate",
@@ -69,25 +70,16 @@ class Scored(NamedTuple):
     compared: str
     fingerprint: str
     marks: list[str]
+    meaning: str
     protocol: list[tuple[str, str]]
 
 
 def ending(run: Run) -> Word:
     """How a run ended, or where it is."""
-    reason = str(run.status.get("reason") or "")
-    if run.state == "finished":
-        return Word("✓", "finished", "", "good")
-    if run.state == "running":
-        return Word("▸", "running", "", "plain")
-    if run.state == "stopped":
-        return Word("■", "stopped", reason, "warn")
-    if run.state == "diverged":
-        return Word("✕", "diverged", reason, "bad")
-    if run.state == "interrupted":
-        return Word("‖", "interrupted", reason or f"no process is at work in it; go on with: otgan run {run.path}", "warn")
-    if run.state == "missing":
-        return Word("–", "not begun", "", "plain")
-    return Word("✕", "failed", reason or "Its process died.", "bad") if run.state == "failed" else Word("?", "unknown", "", "warn")
+    reason = str(run.status.get("reason") or "") if run.state in ENDED else ""
+    if run.state is RunState.FAILED and not reason:
+        reason = f"its process is gone and left no word; go on with: otgan run {run.path}"
+    return Word(run.state.symbol, run.state.word, "" if run.state is RunState.FINISHED else reason, run.state.tone)
 
 
 def verdict(run: Run) -> Word:
@@ -100,9 +92,9 @@ def verdict(run: Run) -> Word:
         symbol, tone = ("✓", "good") if run.gap_kind == "certified" else ("≈", "plain")
         word = "duals certified" if run.gap_kind == "certified" else "within epsilon"
         return Word(symbol, word, f"All of its {run.gap_of} reached epsilon, {how}.", tone)
-    reached = f"{shown(SHARE, share)} of its {run.gap_of} reached epsilon, {how}"
+    reached = f"{KNOWN[SHARE].text(share)} of its {run.gap_of} reached epsilon, {how}"
     return Word(
-        "△", f"{shown(SHARE, share)} within epsilon", f"{reached}. In the shaded steps the loss is not known to that accuracy.", "warn"
+        "△", f"{KNOWN[SHARE].text(share)} within epsilon", f"{reached}. In the shaded steps the loss is not known to that accuracy.", "warn"
     )
 
 
@@ -119,9 +111,7 @@ def verdict_of_all(cells: Sequence[Run]) -> Word:
         sentence = f"All {' and '.join(what)} of {len(known)} runs reached epsilon; their gap is {' or '.join(kinds)}."
         return Word(tone[0], "all within epsilon", sentence, tone[1])
     worst = min(short_of, key=lambda cell: known[id(cell)])
-    least = (
-        f"the least {shown(SHARE, known[id(worst)])}, at {label(worst)}" if worst.values else f"the least {shown(SHARE, known[id(worst)])}"
-    )
+    least = f"the least {KNOWN[SHARE].text(known[id(worst)])}" + (f", at {label(worst)}" if worst.values else "")
     sentence = (
         f"{len(short_of)} of {len(known)} runs have steps that did not reach epsilon, of their {' and '.join(what)}; {least}. "
         f"Their gap is {' or '.join(kinds)}."
@@ -138,37 +128,39 @@ def facts(run: Run) -> list[tuple[str, str]]:
     return [*found, ("steps", steps), *([("trained", clock(seconds))] if seconds is not None else [])]
 
 
-def headline(run: Run, names: Mapping[tuple[str, str], str]) -> list[Row]:
-    """At most four numbers for the first screen: scores with their floors, then what else tells most."""
+def headline(run: Run, comparison: Comparison) -> list[Row]:
+    """At most four numbers for the first screen: scores with their floors, then what else tells most, results first."""
     rows = []
-    for key, score in scores_of_the_end(run).items():
+    for key, score in run.last_scores.items():
         floor = number(score.get("floor"))
-        told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {mark}" for mark in marks_of(score))]
-        rows.append(Row(names[key].replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
-    found = numbers(run, names)
-    told = {RATIO: "1 is real points", "modes": f"of {run.summary.get('modes_total', '?')}", "high_quality": "within 3 sd of a mode"}
-    told |= {
-        SHARE: f"of {run.gap_of} within epsilon, {run.gap_kind}",
-        "loss": "last window",
-        "dual_iterations_per_step": "",
-        "steps_per_second": "",
-    }
-    rows += [Row(name.replace("_", " "), shown(name, found[name]), told[name]) for name in FIRST if name in found]
+        told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {mark}" for mark in score.get("marks", []))]
+        rows.append(Row(comparison.names[key].replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
+    found = numbers(run, comparison)
+    first = [quantity for name, quantity in comparison.known.items() if quantity.brief is not None and name in found]
+    for quantity in sorted(first, key=lambda quantity: not quantity.better):
+        brief = quantity.told(quantity.brief or "", run.facts)
+        rows.append(Row(quantity.name.replace("_", " "), quantity.text(found[quantity.name]), brief))
     return rows[:4]
 
 
 def all_numbers(run: Run) -> list[Row]:
     """Every number of a run's summary, with what it means; those that this version does not know too."""
+    comparison = compare([run])
     summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None}
-    found = {**numbers(run, {key: key[0] for key in newest_scores(run)}), **summary}
-    scored = {metric for metric, _ in newest_scores(run)}
-    return [Row(name, shown(name, value), meaning(name, run)) for name, value in found.items() if name not in scored]
+    found = {**numbers(run, comparison), **summary}
+    rows = []
+    for name, value in found.items():
+        if name not in comparison.names.values():
+            quantity = comparison.known[name]
+            words = " ! ".join(filter(None, [quantity.sentence(run.facts), quantity.warning(value)]))
+            rows.append(Row(name, quantity.text(value), words))
+    return rows
 
 
 def scored(run: Run) -> list[Scored]:
     """A run's newest scores with all that they depend on."""
     rows = []
-    for score in newest_scores(run).values():
+    for score in run.newest_scores.values():
         sd, floor = number(score.get("sd")), number(score.get("floor"))
         protocol = [(key, str(value)) for key, value in flat(score["protocol"]).items()]
         counts = [number(dig(score, f"protocol.{key}")) for key in ("samples", "references")]
@@ -183,7 +175,8 @@ def scored(run: Run) -> list[Scored]:
                 str(score.get("step", "")),
                 compared,
                 score["fingerprint"],
-                marks_of(score),
+                score.get("marks", []),
+                str(score.get("meaning") or ""),
                 protocol,
             )
         )
@@ -221,14 +214,9 @@ def environment(run: Run) -> list[tuple[str, str]]:
     return [(key, _words(value)) for key, value in {**known, **plain}.items() if value is not None and key != "form"]
 
 
-def label(run: Run) -> str:
-    """A cell by its values."""
-    return ", ".join([_by_name(run.values), *([] if run.seed is None else [f"seed {run.seed}"])])
-
-
 def group_label(group: Group) -> str:
     """A combination by its values."""
-    return _by_name(group.values) or "all seeds"
+    return listed(group.values) or "all seeds"
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
@@ -236,14 +224,10 @@ def labels(runs: Sequence[Run]) -> list[str]:
     configs = [{key: value for key, value in flat(run.config).items() if not key.startswith("card.") and key != "name"} for run in runs]
     keys = [key for key in dict.fromkeys(k for config in configs for k in config) if len({repr(c.get(key)) for c in configs}) > 1]
     names = [run.name if len({other.name for other in runs}) > 1 else "" for run in runs]
-    told = [", ".join([*filter(None, [name]), _by_name({k: c.get(k) for k in keys[:3]})]) for name, c in zip(names, configs, strict=True)]
+    told = [", ".join([*filter(None, [name]), listed({k: c.get(k) for k in keys[:3]})]) for name, c in zip(names, configs, strict=True)]
     if len(set(told)) == len(runs) and len(keys) <= 3:
         return told
     return [run.path.resolve().name for run in runs]
-
-
-def _by_name(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {values[key]}" for key, name in axis_names(values).items())
 
 
 def _words(value: Any) -> str:

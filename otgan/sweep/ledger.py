@@ -1,9 +1,5 @@
-"""A sweep's folder, the ledger of its cells, and the only module that knows its file names. No JAX.
+"""The ledger of a sweep's cells: what is written into its folder, whose anatomy `otgan.results.sweep` has. No JAX.
 
-sweep.json              which experiment, on which axes, with which seeds and measures
-cells/ID/               a run folder for every cell; ID is the hash of its resolved config
-cells/ID/cell.json      its values on the axes, and its seed
-cells/ID/log.txt        what the processes that ran it printed
 cells/ID/eval/judged.json   which measures have been taken
 
 How far a cell is, is read from its folder alone. Who trains a cell holds its lock, so an abandoned one is told from one at work.
@@ -16,10 +12,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from otgan.cache import alone
 from otgan.config import CADENCE, Config
@@ -27,15 +23,15 @@ from otgan.errors import UserError
 from otgan.evaluation.protocol import code_digest
 from otgan.experiments import flat
 from otgan.plain import from_json
+from otgan.results.state import RunState, state_of
+from otgan.results.sweep import CELL, CELLS, FORMAT, SWEEP, described, read_sweep
+from otgan.results.sweep import Sweep as Outcome
 from otgan.runs import LOCK, UNFINISHED, RunFolder, write
 
-FORMAT = 1
-SWEEP, CELLS, CELL, LOG, JUDGED = "sweep.json", "cells", "cell.json", "log.txt", "judged.json"
+JUDGED = "judged.json"
 SEED = "train.seed"
 LOOKS = {f"train.{key}" for key in CADENCE} - {"train.seconds", "train.generator_steps", "train.eval_samples"}
 """Keys that change what is seen of a cell, but neither what it computes nor what its numbers mean."""
-
-State = Literal["missing", "running", "interrupted", "unjudged", "finished", "failed"]
 
 
 @dataclass(frozen=True)
@@ -95,13 +91,11 @@ class Ledger:
 
     def log(self, cell_id: str) -> Path:
         """What the processes that ran a cell printed."""
-        return self.folder(cell_id).path / LOG
+        return self.folder(cell_id).log
 
     def last_line(self, cell_id: str) -> str:
         """The last line of a cell's log; empty where there is none."""
-        path = self.log(cell_id)
-        lines = path.read_text(errors="replace").split("\n") if path.is_file() else []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return self.folder(cell_id).last_words
 
     def cells(self) -> list[str]:
         """The cells so far, by their hash."""
@@ -161,25 +155,16 @@ class Ledger:
         if missing := [key for key in axes if key not in values]:
             _write(path, {"values": {**values, **{key: config.get(key) for key in missing}}, "seed": config[SEED]})
 
-    def state(self, cell_id: str, measures: Iterable[str] = ()) -> State:
+    def state(self, cell_id: str, measures: Iterable[str] = ()) -> RunState:
         """How far a cell is; one that is trained but lacks measures is unjudged."""
         folder = self.folder(cell_id)
-        if at_work(folder):
-            return "running"
-        said = status(folder).get("state")
-        if said == "finished":
-            return "unjudged" if set(measures) - set(judged(folder)) else "finished"
-        if said == "interrupted":
-            return "interrupted"
-        return "failed" if said or self.log(cell_id).is_file() else "missing"
+        return state_of(folder, measures, judged(folder))
 
-
-def status(folder: RunFolder) -> dict[str, Any]:
-    """What a run says of itself; nothing where it has not started."""
-    try:
-        return folder.read_status()
-    except UserError:
-        return {}
+    def outcome(self, cells: Iterable[Cell], measures: Iterable[str] = ()) -> Outcome:
+        """What cells came to, as their folders tell it; one that lacks measures has not finished."""
+        measures = tuple(measures)
+        found = read_sweep(self.path, {cell.id for cell in cells})
+        return replace(found, cells=[replace(cell, state=self.state(cell.path.name, measures)) for cell in found.cells])
 
 
 def judged(folder: RunFolder) -> list[str]:
@@ -191,20 +176,6 @@ def judged(folder: RunFolder) -> list[str]:
 def note_judged(folder: RunFolder, measures: Iterable[str]) -> None:
     """Say that measures have been taken."""
     _write(folder.eval / JUDGED, {"measures": [*dict.fromkeys([*judged(folder), *measures])], "code": code_digest()})
-
-
-def at_work(folder: RunFolder) -> bool:
-    """Whether a process holds the folder's lock."""
-    try:
-        handle = (folder.path / LOCK).open()
-    except OSError:
-        return False
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-    return False
 
 
 @contextmanager
@@ -236,18 +207,6 @@ def extended(old: Sweep, new: Sweep, path: Path) -> Sweep:
     base = nested({key: now[key] for key in now if key in shared})
     values = {key: _union(old.axes.get(key, [before.get(key)]), new.axes.get(key, [now.get(key)])) for key in axes}
     return Sweep(old.experiment, base, values, sorted({*old.seeds, *new.seeds}), _union(old.eval, new.eval))
-
-
-def names(axes: Iterable[str]) -> dict[str, str]:
-    """What a reader calls the axes: the last word of the key, or the whole key where two share their last word."""
-    keys = [*axes]
-    last = [key.rpartition(".")[2] for key in keys]
-    return {key: word if last.count(word) == 1 else key for key, word in zip(keys, last, strict=True)}
-
-
-def described(values: Mapping[str, Any]) -> str:
-    """Values on axes, for a reader: `lam=0.1 epsilon=0.3x`."""
-    return " ".join(f"{name}={values[key]}" for key, name in names(values).items())
 
 
 def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:

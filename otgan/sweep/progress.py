@@ -14,8 +14,9 @@ from rich.text import Text
 
 from otgan.console import LINE_SECONDS, clock
 from otgan.plain import from_json
+from otgan.results.state import RunState, status
 from otgan.runs import RunFolder
-from otgan.sweep.ledger import Cell, Ledger, at_work, status
+from otgan.sweep.ledger import Cell, Ledger
 
 LOOK_SECONDS = 1.0  # between two looks at the folders
 SHOWN = 16  # cells on the board
@@ -54,7 +55,7 @@ class Board:
         """Say how a cell ended, and why where it failed."""
         del self._left[cell.id]
         self._shares[cell.id] = 1.0
-        finished = self._ledger.state(cell.id, self._measures) == "finished"
+        finished = self._ledger.state(cell.id, self._measures) is RunState.FINISHED
         failed = not finished and not interrupted
         count = f"{self._total - len(self._left)}/{self._total}"
         if failed:
@@ -79,7 +80,7 @@ class Board:
 
     def _look(self, cell: Cell) -> Seen | None:
         folder = self._ledger.folder(cell.id)
-        if not at_work(folder):
+        if not folder.at_work:
             return None
         found = seen(folder, cell)
         self._shares[cell.id] = found.share

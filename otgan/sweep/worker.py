@@ -21,9 +21,11 @@ from otgan.console import Ticker
 from otgan.errors import UserError
 from otgan.evaluation.command import evaluate
 from otgan.launch import assemble, go_on
+from otgan.results.ending import accounted
+from otgan.results.state import RunState, state_of
 from otgan.runs import RunFolder
 from otgan.sweep.check import order_of
-from otgan.sweep.ledger import held, judged, note_judged, status
+from otgan.sweep.ledger import held, judged, note_judged
 
 WIDTH = 200  # columns of a log
 
@@ -36,13 +38,13 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     """
     config = experiments.resolve(str(folder.config_path))
     console = Console(width=WIDTH, highlight=False)
-    with held(folder), folder.accounted():
-        if status(folder).get("state") != "finished":
+    with held(folder), accounted(folder):
+        if state_of(folder, mine=True) is not RunState.FINISHED:
             with Ticker(config, console, quiet=False) as ticker:
                 outcome = go_on(assemble(config, folder, data_dir, None, ticker.note), folder, ticker)
-            if outcome.state != "finished":
+            if outcome.state is not RunState.FINISHED:
                 console.print(f"{outcome.state}: {outcome.reason}", markup=False)
-                return 1
+                return outcome.state.exit_code
         if lacking := [measure for measure in measures if measure not in judged(folder)]:
             order = replace(order_of(config, lacking), subject=folder.path, data_dir=data_dir)
             for report in evaluate(order, lambda text: console.print(text, markup=False)):

@@ -3,9 +3,12 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from otgan.console import compared_table
 from otgan.errors import UserError
-from otgan.evaluation.protocol import Protocol, Score, append_scores, read_scores, side_by_side
+from otgan.evaluation.protocol import Protocol, Score, append_scores
+from otgan.results.scores import read_scores, side_by_side
 
 PROTOCOL = Protocol("fid[random]", {}, "random", "12ab", "x", "bytes", 1_000, "mnist", "ff00", "test", 500, (0, 1), "0.1.0")
 
@@ -76,6 +79,16 @@ def test_a_score_that_is_marked_now_is_kept_once_more(tmp_path):
     for marks in ((), ("trained on it",), ("trained on it",)):
         append_scores(path, [Score(PROTOCOL, (1.0,), marks=marks).record("run", 10)])
     assert [record["marks"] for record in read_scores(path)] == [[], ["trained on it"]]
+
+
+def test_a_line_that_says_no_more_than_it_must_is_a_score(tmp_path, capsys):
+    bare = {key: line(3.0)[key] for key in ("metric", "mean", "fingerprint", "protocol")}
+    (tmp_path / "scores.jsonl").write_text(json.dumps(bare) + "\n")
+    found = side_by_side([("a", read_scores(tmp_path / "scores.jsonl"))])
+    Console().print(compared_table(found, ["a"]))
+    assert " 3 " in capsys.readouterr().out
+    append_scores(tmp_path / "scores.jsonl", [line(3.0)])
+    assert len(read_scores(tmp_path / "scores.jsonl")) == 2
 
 
 def test_marks_that_are_no_words_are_no_score(tmp_path):

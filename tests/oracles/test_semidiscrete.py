@@ -11,10 +11,10 @@ from helpers import dataset, run, tiny_config
 from scipy.spatial.distance import cdist
 
 from otgan.clouds import as_floats, draw_latents, hold_out, make_clouds
-from otgan.console import warning
 from otgan.data import Dataset, Form
 from otgan.oracles import semidiscrete
 from otgan.oracles.semidual import hits
+from otgan.results.quantities import KNOWN
 from otgan.system import build
 
 SMALL = {
@@ -198,14 +198,14 @@ def test_value_that_points_without_mass_carry_is_named(tail):
     assert numbers["semidual_value"] < 0.5 * exact
     assert numbers["semidual_value"] + numbers["missed_value"] == pytest.approx(exact, rel=0.05)
     assert numbers["missed_value_share"] == pytest.approx(1 - numbers["semidual_value"] / exact, abs=0.05)
-    assert "carry" in warning("missed_value_share", numbers["missed_value_share"])
+    assert "carry" in KNOWN["missed_value_share"].warning(numbers["missed_value_share"])
 
 
 def test_nothing_is_missed_where_every_point_has_mass():
     numbers, exact = of_points(np.random.default_rng(3).uniform(-1, 1, (1_000, 2)).astype(np.float32))
     assert numbers["semidual_value"] == pytest.approx(exact, rel=0.05)
     assert numbers["missed_value_share"] < 0.01
-    assert not warning("missed_value_share", numbers["missed_value_share"])
+    assert not KNOWN["missed_value_share"].warning(numbers["missed_value_share"])
 
 
 def assessed(monkeypatch, fresh, draws, filled=True):

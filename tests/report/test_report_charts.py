@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from reports import checked, line, run_folder, score
 
-from otgan.report.charts import CURVES, curve, of_run, of_runs, thin, uncertified
-from otgan.report.read import read_run
+from otgan.report.charts import curve, curves, of_run, of_runs, thin, uncertified
+from otgan.results.run import read_run
 
 
 @pytest.mark.parametrize("size", [3, 1_000, 1_001, 7_654])
@@ -50,7 +50,7 @@ def test_a_runs_figures(tmp_path):
     assert set(epsilon["y"]) == {2.0}
     assert epsilon["line"]["dash"] != gap["line"]["dash"]
     assert (crosses["x"], crosses["y"]) == ([70], [3.0])
-    for name in CURVES:
+    for name in curves([]):
         assert [(s["x0"], s["x1"]) for s in figures[name]["layout"]["shapes"]] == [(60, 70)]
     assert figures["score fid[x] abc"]["data"][0]["y"] == [5.0, 4.0]
     assert figures["score fid[x] abc"]["data"][1]["y"] == [0.1, 0.1]  # the floor

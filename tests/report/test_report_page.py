@@ -9,12 +9,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from reports import end, line, picture, renamed, run_folder, score, sweep_folder
+from reports import end, line, picture, renamed, run_folder, score, sweep_folder, write_lines
 
 from otgan.report.command import read
 from otgan.report.page import SIDE, render
 from otgan.report.pictures import films, spread_out
-from otgan.report.read import read_run
+from otgan.results.quantity import Curve, Quantity, Warned
+from otgan.results.run import read_run
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&amp;{{ 7 * 7 }}"
 
@@ -50,6 +51,10 @@ class Page(HTMLParser):
 
 def hostile_run(path):
     folder = run_folder(path, scores=[score(3.0, metric=HOSTILE), score(2.0, metric=HOSTILE, step=50)], reason=HOSTILE, state="stopped")
+    own = Quantity(HOSTILE, HOSTILE, brief=HOSTILE, curve=Curve(HOSTILE, HOSTILE), warned=Warned(1.0, HOSTILE))
+    folder.write_environment({**folder.read_environment(), "quantities": [own.record()]})
+    folder.write_status("stopped", 40, 3.5, {**folder.read_status()["summary"], HOSTILE: 2.0}, HOSTILE)
+    write_lines(folder.metrics, [line(step, **{HOSTILE: 1.0 * step}) for step in (10, 20)])
     renamed(folder, HOSTILE)
     return folder
 

@@ -8,7 +8,9 @@ from reports import SUMMARY, line, run_folder, score, write_lines
 from otgan.errors import UserError
 from otgan.report.numbers import as_json, of_runs
 from otgan.report.page import render
-from otgan.report.read import compared, number, read_run
+from otgan.report.recipe import compared
+from otgan.results.files import number
+from otgan.results.run import read_run
 
 
 def test_a_finished_run_is_read_whole(tmp_path):
@@ -34,9 +36,10 @@ def test_half_a_line_is_left_out_and_counted(tmp_path):
     assert run.problems == ["metrics.jsonl: 1 of 5 lines could not be read"]
 
 
-def test_who_holds_the_lock_is_running_and_who_let_go_is_interrupted(tmp_path):
+def test_who_holds_the_lock_is_running_and_who_let_go_without_a_word_has_failed(tmp_path):
     folder = run_folder(tmp_path / "r", state="running")
-    assert read_run(folder.path).state == "interrupted"
+    assert read_run(folder.path).state == "failed"
+    assert "its process is gone and left no word; go on with: otgan run" in render([read_run(folder.path)])
     with folder.locked():
         assert read_run(folder.path).state == "running"
 

@@ -9,12 +9,14 @@ import pytest
 from reports import SUMMARY, checked, end, run_folder, score, sweep_folder
 
 from otgan.report.command import read
-from otgan.report.grids import heat_map, lines, make_board
-from otgan.report.ledger import groups, ordered, read_sweep, text
-from otgan.report.numbers import RATIO, as_csv, as_json, in_order, numbers, of_sweep, protocols
+from otgan.report.grids import heat_map, lines
+from otgan.report.numbers import as_csv, as_json, of_sweep
 from otgan.report.page import render
-from otgan.report.read import read_run
 from otgan.report.still import still
+from otgan.results.aggregate import aggregate, compare, in_order, numbers
+from otgan.results.quantities import RATIO
+from otgan.results.run import read_run
+from otgan.results.sweep import groups, ordered, read_sweep, text
 
 LAM, EPSILON, LOSS = "oracle.lam", "oracle.epsilon", "oracle.loss"
 AXES = {LOSS: ["regot", "sinkhorn"], EPSILON: ["0.3x", "0.02x"], LAM: [5.0, 0.05, 0.5]}
@@ -37,8 +39,7 @@ def cells(tmp_path):
 
 
 def board_of(path):
-    sweep = read_sweep(path)
-    return make_board(sweep, protocols(sweep.cells))
+    return aggregate(read_sweep(path))
 
 
 def test_values_in_any_spelling_are_one_value():
@@ -237,7 +238,8 @@ def test_a_sweep_that_has_not_begun_has_a_page(tmp_path):
 
 def test_numbers_come_with_scores_first(tmp_path):
     run = read_run(run_folder(tmp_path / "r", scores=[score(9.0, step=20), score(3.0)]).path)
-    found = numbers(run, protocols([run]).names)
+    comparison = compare([run])
+    found = numbers(run, comparison)
     assert found["fid[x]"] == 3.0
     assert found["w2 / w2_floor"] == pytest.approx(1.25)
-    assert in_order([found])[:3] == ["fid[x]", "w2 / w2_floor", "modes"]
+    assert in_order([found], comparison)[:3] == ["fid[x]", "w2 / w2_floor", "modes"]

@@ -14,7 +14,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 from ray.cluster_utils import Cluster
 
-from otgan.sweep.ledger import Ledger, at_work
+from otgan.sweep.ledger import Ledger
 
 
 def main():
@@ -37,7 +37,7 @@ def wait_for_checkpoints(ledger, sweep, cells):
     """Until so many cells are at work and have a checkpoint each; the smallest of their steps."""
     end = time.monotonic() + 600
     while time.monotonic() < end and sweep.poll() is None:
-        working = [folder for folder in map(ledger.folder, ledger.cells()) if at_work(folder)]
+        working = [folder for folder in map(ledger.folder, ledger.cells()) if folder.at_work]
         kept = [[int(p.name) for p in f.checkpoints.glob("*") if p.name.isdecimal()] for f in working]
         if len(kept) == cells and all(kept):
             return min(map(max, kept))

@@ -8,8 +8,9 @@ from made_sweeps import grid, recorded, say
 from otgan import experiments
 from otgan.errors import UserError
 from otgan.experiments import flat
+from otgan.results.sweep import names
 from otgan.sweep import ledger as ledgers
-from otgan.sweep.ledger import Cell, Ledger, extended, names, nested, note_judged
+from otgan.sweep.ledger import Cell, Ledger, extended, nested, note_judged
 from otgan.sweep.plan import make_plan
 
 
@@ -57,7 +58,7 @@ def test_states_are_read_from_the_folder_alone(tmp_path, monkeypatch):
     with (ledger.folder(begun.id).path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         states = [ledger.state(each.id) for each in plan.cells]
-    assert states == ["missing", "running", "finished", "failed", "failed", "failed"]
+    assert states == ["missing", "running", "finished", "diverged", "failed", "failed"]
     assert ledger.state(begun.id) == "failed"  # its process is gone
     assert ledger.last_line(silent.id) == "Killed"
     assert ledger.state(done.id, ["fid"]) == "unjudged"

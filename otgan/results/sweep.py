@@ -1,10 +1,15 @@
-"""A sweep's folder as plain data: its axes, its cells in whatever state, and the combinations that they are seeds of. No JAX."""
+"""A sweep's folder as plain data: its axes, its cells in whatever state, and the combinations that they are seeds of. No JAX.
+
+sweep.json              which experiment, on which axes, with which seeds and measures
+cells/ID/               a run folder for every cell; ID is the hash of its resolved config
+cells/ID/cell.json      its values on the axes, and its seed
+"""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -12,16 +17,13 @@ from typing import Any, NamedTuple
 
 from otgan.config import parse_amount
 from otgan.errors import UserError
-from otgan.report.read import Run, read_run, read_table, table
-from otgan.sweep.ledger import CELL, CELLS, FORMAT, SWEEP, Ledger
+from otgan.results.files import read_table, table
+from otgan.results.run import Run, read_run
+from otgan.results.state import STANDINGS, RunState
+from otgan.runs import RunFolder
 
-STANDING = {  # how cells stand: symbol and word
-    "finished": ("✓", "finished"),
-    "failed": ("✕", "failed"),
-    "interrupted": ("‖", "interrupted"),
-    "running": ("▸", "running"),
-    "missing": ("–", "not begun"),
-}
+FORMAT = 1
+SWEEP, CELLS, CELL = "sweep.json", "cells", "cell.json"
 FIRST = ("oracle.lam", "oracle.epsilon")  # the axes of a heat map, where they are swept
 
 
@@ -66,14 +68,14 @@ class Group(NamedTuple):
     @property
     def finished(self) -> list[Run]:
         """The cells that count in a mean."""
-        return [cell for cell in self.cells if cell.state == "finished"]
+        return [cell for cell in self.cells if cell.state is RunState.FINISHED]
 
     @property
-    def counts(self) -> dict[str, int]:
-        """Cells by how they stand; what ended otherwise has failed, and seeds without a cell have not begun."""
-        found = Counter(cell.state if cell.state in STANDING else "failed" for cell in self.cells)
-        found["missing"] += self.absent
-        return {state: found[state] for state in STANDING}
+    def counts(self) -> dict[RunState, int]:
+        """Cells by how they stand; seeds without a cell have not begun."""
+        found = Counter(cell.state.standing for cell in self.cells)
+        found[RunState.MISSING] += self.absent
+        return {state: found[state] for state in STANDINGS}
 
 
 def is_sweep(path: Path) -> bool:
@@ -81,21 +83,27 @@ def is_sweep(path: Path) -> bool:
     return (path / SWEEP).is_file()
 
 
-def read_sweep(path: Path) -> Sweep:
-    """Read a sweep's folder in any state; a cell that cannot be placed is named and left out."""
+def read_sweep(path: Path, only: Container[str] | None = None) -> Sweep:
+    """Read a sweep's folder in any state; a cell that cannot be placed is named and left out.
+
+    Args:
+        path: the folder.
+        only: the cells to read, by the names of their folders, and then no other values of the axes; by default all.
+    """
     problems: list[str] = []
     ledger = read_table(path / SWEEP, problems)
     if ledger.get("format") != FORMAT:
         problems.append(f"{SWEEP} is of format {ledger.get('format')!r}, and this version knows {FORMAT}: something may be missing")
-    folders = sorted(folder for folder in (path / CELLS).glob("*") if folder.is_dir())
+    folders = sorted(folder for folder in (path / CELLS).glob("*") if folder.is_dir() and (only is None or folder.name in only))
     cells = [cell for folder in folders if (cell := _cell(folder, problems))]
-    axes = {key: list(map(text, values)) for key, values in table(ledger.get("axes")).items() if isinstance(values, list)}
+    recorded = {key: values for key, values in table(ledger.get("axes")).items() if isinstance(values, list)}
+    axes = {key: list(map(text, values)) if only is None else [] for key, values in recorded.items()}
     for key in {key: None for cell in cells for key in cell.values}:
         axes[key] = ordered([*axes.get(key, []), *(cell.values[key] for cell in cells if key in cell.values)])
     placed = [cell for cell in cells if cell.values.keys() == axes.keys()]
     problems += [f"cell {cell.path.name} has no value of every axis and is left out" for cell in cells if cell not in placed]
     listed = ledger.get("seeds")
-    seeds = {seed for seed in (listed if isinstance(listed, list) else []) if isinstance(seed, int)}
+    seeds = {seed for seed in (listed if isinstance(listed, list) and only is None else []) if isinstance(seed, int)}
     seeds |= {cell.seed for cell in placed if cell.seed is not None}
     name = str(ledger.get("experiment") or path.resolve().name)
     return Sweep(path, name, {key: ordered(values) for key, values in axes.items()}, sorted(seeds), placed, problems)
@@ -150,9 +158,29 @@ def _cell(folder: Path, problems: list[str]) -> Run | None:
     if cell is None or not isinstance(values, dict):
         problems.append(f"cell {folder.name} is left out: {f'its {CELL} names no values' if cell else 'it holds no run'}")
         return None
-    ledger = Ledger(folder.parent.parent)
-    last = ledger.last_line(folder.name)
-    state = "failed" if cell.state == "interrupted" and ledger.state(folder.name) == "failed" else cell.state  # its process died
-    died = [f"its log ends: {last[:300]}"] if last and cell.state not in ("finished", "running") else []
+    last = RunFolder(folder).last_words
+    died = [f"its log ends: {last[:300]}"] if last and cell.state not in (RunState.FINISHED, RunState.RUNNING) else []
     placed = {str(key): text(value) for key, value in values.items()}
-    return replace(cell, state=state, values=placed, seed=seed if isinstance(seed, int) else None, problems=[*cell.problems, *died])
+    return replace(cell, values=placed, seed=seed if isinstance(seed, int) else None, problems=[*cell.problems, *died])
+
+
+def names(axes: Iterable[str]) -> dict[str, str]:
+    """What a reader calls the axes: the last word of the key, or the whole key where two share their last word."""
+    keys = [*axes]
+    last = [key.rpartition(".")[2] for key in keys]
+    return {key: word if last.count(word) == 1 else key for key, word in zip(keys, last, strict=True)}
+
+
+def described(values: Mapping[str, Any]) -> str:
+    """Values on axes, for a reader: `lam=0.1 epsilon=0.3x`."""
+    return " ".join(f"{name}={values[key]}" for key, name in names(values).items())
+
+
+def listed(values: Mapping[str, Any]) -> str:
+    """The same in a sentence: `lam 0.1, epsilon 0.3x`."""
+    return ", ".join(f"{name} {values[key]}" for key, name in names(values).items())
+
+
+def label(cell: Run) -> str:
+    """A cell by its values and its seed."""
+    return ", ".join([listed(cell.values), *([] if cell.seed is None else [f"seed {cell.seed}"])])

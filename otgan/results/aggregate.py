@@ -1,0 +1,147 @@
+"""The numbers of several runs: under which names they may stand side by side, and their means over seeds. No JAX."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from otgan.results.files import number
+from otgan.results.quantities import POINTS, RATIO, SHARE, Known, known, ratio
+from otgan.results.quantity import Quantity
+from otgan.results.run import Run
+from otgan.results.scores import Key, columns
+from otgan.results.sweep import Group, Sweep, groups
+
+# --- several runs -----------------------------------------------------------------------------------------------------------------------
+
+
+class Comparison(NamedTuple):
+    """What may be compared of several runs.
+
+    Attributes:
+        names: what a score is called, by metric and fingerprint.
+        known: what their numbers are: those of the table, those that their families declared, and the scores, by these names.
+        floors: what real examples get, by the name of the score.
+        notes: what may not be compared, and why.
+    """
+
+    names: dict[Key, str]
+    known: Known
+    floors: dict[str, float]
+    notes: list[str]
+
+
+def compare(runs: Sequence[Run]) -> Comparison:
+    """Give every number of several runs a name that stands for one thing in all of them."""
+    own = [quantity for run in runs for quantity in run.declared]
+    names, notes = columns((run.scores for run in runs), known(own))
+    scores = [(names[key], score) for run in runs for key, score in run.newest_scores.items()]
+    floors = {name: floor for name, score in scores if (floor := number(score.get("floor"))) is not None}
+    judged = [Quantity(name, better=way) for name, score in scores if (way := score.get("better")) in ("lower", "higher")]
+    return Comparison(names, known([*own, *judged]), floors, notes)
+
+
+def numbers(run: Run, comparison: Comparison) -> dict[str, float]:
+    """What a run came to, by name: its scores at its end, W2 in multiples of its floor, then the numbers of its summary."""
+    scores = {comparison.names[key]: float(score["mean"]) for key, score in run.last_scores.items()}
+    summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None}
+    return scores | ratio(summary) | {key: value for key, value in summary.items() if comparison.known[key].over_seeds != "none"}
+
+
+def in_order(of_runs: Iterable[Mapping[str, float]], comparison: Comparison) -> list[str]:
+    """The names of all numbers: scores first, then those of the table in its order, then families' own, then what nobody declared."""
+    scores = dict.fromkeys(comparison.names.values())
+    order = {name: place for place, name in enumerate([*scores, *(name for name in comparison.known if name not in scores)])}
+    return sorted(dict.fromkeys(name for found in of_runs for name in found), key=lambda name: order.get(name, len(order)))
+
+
+def marked(runs: Sequence[Run], labels: Sequence[str], comparison: Comparison) -> list[str]:
+    """The marks of several runs' scores, in a sentence each: of which score, and of which runs."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for run, label in zip(runs, labels, strict=True):
+        for key, score in run.last_scores.items():
+            for mark in score.get("marks", []):
+                found.setdefault((comparison.names[key], mark), []).append(label)
+    return [f"{name} of {_few(of)}: {mark}" for (name, mark), of in found.items()]
+
+
+def _few(labels: Sequence[str]) -> str:
+    return "; ".join(labels) if len(labels) <= 3 else f"{len(labels)} runs"
+
+
+# --- a sweep ----------------------------------------------------------------------------------------------------------------------------
+
+
+class Spread(NamedTuple):
+    """A number over several seeds."""
+
+    mean: float
+    sd: float | None  # of a sample; None for one
+    values: list[float]
+
+
+def spread(values: list[float]) -> Spread:
+    """Mean and standard deviation of one number or more."""
+    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, values)
+
+
+@dataclass(frozen=True)
+class Means:
+    """A sweep's numbers over its seeds; only cells that have finished count.
+
+    Attributes:
+        sweep: its cells.
+        groups: the combinations that they are seeds of.
+        comparison: what the numbers are called.
+        numbers: of every cell, by its identity.
+    """
+
+    sweep: Sweep
+    groups: list[Group]
+    comparison: Comparison
+    numbers: Mapping[int, Mapping[str, float]]
+
+    @property
+    def known(self) -> Known:
+        """What the numbers are."""
+        return self.comparison.known
+
+    @property
+    def finished(self) -> list[Run]:
+        """The cells that count."""
+        return [cell for group in self.groups for cell in group.finished]
+
+    @property
+    def names(self) -> list[str]:
+        """The numbers that finished cells have."""
+        return in_order((self.numbers[id(cell)] for cell in self.finished), self.comparison)
+
+    def spread(self, group: Group, name: str) -> Spread | None:
+        """A number over the finished cells of a combination; None where none has it."""
+        values = [found[name] for cell in group.finished if name in (found := self.numbers[id(cell)])]
+        return spread(values) if values else None
+
+    def within(self, values: Mapping[str, str]) -> list[Group]:
+        """The combinations that have these values."""
+        return [group for group in self.groups if all(group.values[key] == value for key, value in values.items())]
+
+    def short(self, judged: bool) -> list[str]:
+        """The numbers of a short table.
+
+        Scores, if the cells were to be judged, else the numbers of points or the loss; a family's own, where one way is better; the share
+        of duals that reached epsilon, and the time.
+        """
+        names, scores, points = self.names, set(self.comparison.names.values()), {quantity.name for quantity in POINTS}
+        results = [name for name in names if self.known[name].better and name not in (*scores, SHARE)]
+        of_points = [name for name in results if name in points and not (name == "w2" and RATIO in names)]
+        first = [name for name in names if name in scores] if judged else of_points or [name for name in names if name == "loss"]
+        return [*first, *(name for name in results if name not in points), *(name for name in (SHARE, "seconds") if name in names)]
+
+
+def aggregate(sweep: Sweep) -> Means:
+    """The numbers of a sweep's cells, by combination."""
+    combinations = groups(sweep)
+    comparison = compare([cell for group in combinations for cell in group.cells])
+    return Means(sweep, combinations, comparison, {id(cell): numbers(cell, comparison) for cell in sweep.cells})

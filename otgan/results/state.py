@@ -1,0 +1,88 @@
+"""In which state a run is: one enumeration, and the only function that tells it from a folder. No JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, Literal
+
+from otgan.errors import UserError
+from otgan.runs import RunFolder
+
+Tone = Literal["good", "plain", "warn", "bad"]
+
+
+class RunState(StrEnum):
+    """A state, equal to the word that `status.json` records for it.
+
+    Attributes:
+        symbol: one character, which says the state where color cannot.
+        word: what a reader calls it.
+        tone: how welcome it is.
+        exit_code: of a command that leaves a run so; one that a user's mistake ends has 2 instead.
+    """
+
+    symbol: str
+    word: str
+    tone: Tone
+    exit_code: int
+
+    def __new__(cls, recorded: str, symbol: str, word: str, tone: Tone) -> RunState:
+        """A line of the table below."""
+        state = str.__new__(cls, recorded)
+        state._value_ = recorded
+        state.symbol, state.word, state.tone, state.exit_code = symbol, word, tone, int(recorded != "finished")
+        return state
+
+    FINISHED = "finished", "✓", "finished", "good"
+    UNJUDGED = "unjudged", "✓", "trained, not judged", "plain"  # lacks measures that its sweep asks for
+    FAILED = "failed", "✕", "failed", "bad"  # ended by an error; also where its process is gone and left no word
+    DIVERGED = "diverged", "✕", "diverged", "bad"
+    STOPPED = "stopped", "■", "stopped", "warn"  # by its own rule: a dual short of epsilon
+    INTERRUPTED = "interrupted", "‖", "interrupted", "warn"  # by a signal, or by a disk that is full
+    RUNNING = "running", "▸", "running", "plain"
+    MISSING = "missing", "–", "not begun", "plain"
+    UNKNOWN = "unknown", "?", "unknown", "warn"  # its status cannot be read
+
+    @property
+    def standing(self) -> RunState:
+        """How it counts among the cells of a sweep, one of `STANDINGS`: what ended otherwise than asked for has failed."""
+        if self is RunState.UNJUDGED:
+            return RunState.FINISHED
+        return self if self in STANDINGS else RunState.FAILED
+
+
+STANDINGS = (RunState.FINISHED, RunState.FAILED, RunState.INTERRUPTED, RunState.RUNNING, RunState.MISSING)
+ENDED = (RunState.FINISHED, RunState.FAILED, RunState.DIVERGED, RunState.STOPPED, RunState.INTERRUPTED)
+
+
+def state_of(folder: RunFolder, asked: Iterable[str] = (), judged: Iterable[str] = (), mine: bool = False) -> RunState:
+    """The state of a run, from its folder alone.
+
+    A folder whose status says that it is running, but in which no process is at work, has failed: the process was killed, or the machine
+    went down. So has one whose process died before it wrote a status.
+
+    Args:
+        folder: the run's, or where one may be.
+        asked: the measures that it is to be judged by.
+        judged: those that have been taken.
+        mine: whether it is the caller who is at work in it, and asks how it was before.
+    """
+    if not mine and folder.at_work:
+        return RunState.RUNNING
+    if not folder.status_path.exists():
+        return RunState.FAILED if folder.log.is_file() else RunState.MISSING
+    said = status(folder).get("state")
+    if said == RunState.FINISHED and set(asked) - set(judged):
+        return RunState.UNJUDGED
+    if said in ENDED:
+        return RunState(str(said))
+    return RunState.FAILED if said == RunState.RUNNING else RunState.UNKNOWN
+
+
+def status(folder: RunFolder) -> dict[str, Any]:
+    """What a run says of itself; nothing where it has not started, or where that cannot be read."""
+    try:
+        return folder.read_status()
+    except UserError:
+        return {}
