@@ -109,7 +109,7 @@ def summary_table(name: str, summary: Mapping[str, Any], known: Known = KNOWN) -
         table.add_row(Text(key), known[key].text(value), Text(known[key].sentence(summary)))
     for key, value in numbers.items():
         if sentence := known[key].warning(value):
-            table.add_row(Text("warning", style="bold"), "", sentence)
+            table.add_row(Text("warning", style="bold"), "", Text(sentence))
     for metric, value in summary.get("scores", {}).items():
         table.add_row(Text(metric), known[metric].text(value), "at the end; its protocol and floor are in eval/scores.jsonl")
     if "unjudged" in summary:

@@ -31,6 +31,7 @@ from otgan.costs import make_cost
 from otgan.data import Form
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
+from otgan.oracles.regularized import solve_term
 from otgan.system import build
 
 SIZE = 64
@@ -126,15 +127,21 @@ def judge_recipe(name: str, steps: int, data_dir: Path | None) -> str:
     for k in range(steps):
         if k % EVERY == 0:
             _, held, info = solve(state.dual, state.players, clouds, jax.random.key(k))
-            x, z, plan = held.x[0], held.z[0], held.plans[0][0]
+            x, z = held.drawn.x[0][0], held.drawn.z[0]
             costs, pull = jax.vjp(lambda theta, x=x, z=z: matrix(x, system.networks.generator.apply(theta, z)), state.players.generator)
-            true = exact_plan(config.oracle, costs, info)
+            plan, true = own_plan(config.oracle, costs, info), exact_plan(config.oracle, costs, info)
             norm = optax.tree.norm(pull(true)[0])
             masses.append(float(plan.sum()))
             errors.append(float(optax.tree.norm(pull(plan - true)[0]) / norm))
         state, _ = step(state, clouds)
     told = (f"{label} {' / '.join(f'{q:.3g}' for q in np.quantile(v, (0, 0.5, 1)))}" for label, v in (("mass", masses), ("error", errors)))
     return f"{name}, steps 1 to {steps}, least / median / largest: {'; '.join(told)} (of the gradient, over its norm)"
+
+
+def own_plan(oracle: Any, costs: jax.Array, info: dict[str, Any]) -> jax.Array:
+    """The plan that trains."""
+    tau = jnp.asarray(oracle.tau.times(float(info["mean_cost"]))) if oracle.tau.finite else None
+    return solve_term(oracle, costs, jnp.asarray(info["lam"]), jnp.asarray(info["epsilon"]), tau).plan
 
 
 def exact_plan(oracle: Any, costs: jax.Array, info: dict[str, Any]) -> jax.Array:

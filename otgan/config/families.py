@@ -39,8 +39,8 @@ class Regularized(Oracle):
 
     `self_term` is what d(q,q) of the sinkhorn loss compares: the batch with itself, at no cost, or with an independent second one, which
     is dragged along between modes as d(p,q) is, so that the two cancel in the mean.
-    `pulls` is what the problems of several groups or windows count for: by their costs (`plain`), or all alike (`even`), each gradient in
-    the features divided by its size.
+    `pulls` is how strongly the problems of several groups or windows pull: as their costs say (`plain`), or all groups, and all windows of
+    a group, alike (`even`), each gradient in the features divided by its size.
     `warm_start` keeps the potential of every training example, from which its next problem starts: it changes no accuracy, only iterations.
     """
 

@@ -36,11 +36,14 @@ class Stationarity(NamedTuple):
 
 
 def exact_family(config: Config, form: Form, networks: Players) -> Family:
-    """A config's family with its duals solved to `EXACT`, or to the run's own epsilon where that is smaller; others as they are."""
+    """A config's family with its duals solved to `EXACT`, or to the run's own epsilon where that is smaller; others as they are.
+
+    Its pulls are plain: even ones keep their strength however near the loss is to its minimum.
+    """
     if isinstance(config.oracle, Regularized):
         own = config.oracle.epsilon
         epsilon = own if own.relative and own.value < EXACT.value else EXACT
-        oracle = config.oracle.model_copy(update={"epsilon": epsilon, "max_iterations": MOST})
+        oracle = config.oracle.model_copy(update={"epsilon": epsilon, "max_iterations": MOST, "pulls": "plain"})
         config = config.model_copy(update={"oracle": oracle})
     return make_family(config, form, networks)
 

@@ -47,8 +47,8 @@ class Family(NamedTuple):
     `residual`: how far the solver's own condition is from being met, which says nothing of that distance. The module says which.
 
     `solve(state, players, clouds, key)` returns the new state, what is held, and an info. The players move only where `ready`, so that a
-    long solve can be cut into chunks. `loss(held_j, players, clouds)` is the whole objective at the j-th held part, with the dual fixed
-    (envelope theorem); `generate(state, parameters, z)` draws the sample that users see.
+    long solve can be cut into chunks. `loss(held_j, players, clouds)` is the objective at the j-th held part, with the dual fixed (envelope
+    theorem), and its gradient what the players follow; `generate(state, parameters, z)` draws the sample that users see.
 
     The rest is for families that have it: `push(state, y)`, the map from generated points to data; `exhibits(state)`, masks over the
     training examples, by name, of those worth a picture; `assess(state, players, clouds, held_out, key)`, numbers for the summary of a run,

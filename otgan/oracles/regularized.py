@@ -50,7 +50,7 @@ Potentials = tuple[()] | tuple[Array]  # with a warm start (N,): of every traini
 Between = Literal["both", "kind", "self"]  # real and generated; two clouds of one kind; a cloud and itself
 
 
-SMALLEST = 1e-30  # a squared pull below this counts as this: no pull stays none
+LEAST = 1e-30  # a squared pull below this counts as this: no pull stays none
 
 
 class Term(NamedTuple):
@@ -71,10 +71,10 @@ class Drawn(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What the cost sees of a batch: groups of features."""
+    """What the cost sees of a batch: groups of features, in units of their scales."""
 
-    x: Groups  # of real examples
-    y: Groups  # of generated ones
+    x: Groups  # of n real examples
+    y: Groups  # of m generated ones
     x2: Groups | None = None  # of the second ones of independent self terms
     y2: Groups | None = None
 
@@ -83,7 +83,7 @@ class Held(NamedTuple):
     """A batch and where it is pulled; leaves carry the contract's leading axis, here of one update."""
 
     drawn: Drawn
-    pulls: Any  # (1, ...) as what moves of what is seen: the gradient of the loss in it, at fixed plans
+    pulls: Any  # (1, m, d) or (1, m, p, d) of y's groups, of a learned cost of all that is `Seen`: the gradient in them, perhaps made even
     offset: Array  # (1,): what makes the loss the dual value at the point of the solve
 
 
@@ -156,7 +156,7 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
         known = state[0][places] if state else None
         solutions = solve_terms(oracle, of_loss, mean_cost, known)
         state = (state[0].at[places].set(hold(solutions[0].f[0])),) if state else ()
-        pulls = moves(jax.grad(lambda seen: _moving(terms(seen), hold(solutions)))(seen))
+        pulls = moves(jax.grad(lambda seen: _moving(terms(seen), solutions))(seen))
         pulls = even(pulls) if oracle.pulls == "even" else pulls
         info = _info(oracle, of_loss, solutions, mean_cost)
         held = Held(drawn, pulls, info["dual_value"] - _along(pulls, moves(seen)))
@@ -182,17 +182,20 @@ def _halves(groups: Groups) -> list[Groups]:
 
 
 def _moving(terms: list[Term], solutions: list[Solution]) -> Array:
-    """What moves of the loss at fixed plans."""
+    """What moves of the loss at fixed plans, in units of the cost."""
     paid = [jnp.sum(s.plan * t.problems.matrices, axis=(1, 2)) for t, s in zip(terms, solutions, strict=True)]
     return jnp.sum(jnp.stack([t.pull * t.problems.mean(costs) for t, costs in zip(terms, paid, strict=True)]))
 
 
 def even(pulls: Groups) -> Groups:
-    """The pulls of k problems on m examples, (m, d) or of windows (m, p, d), made equally strong: of root mean square length 1 / (k m)."""
+    """The pulls on m examples of k groups, (m, d) or in windows (m, p, d), made equally strong: a group's to a length of 1 / (k m).
+
+    That is the root mean square over the examples; each of a group's p windows has a p-th of it, as in the mean of the loss.
+    """
 
     def made(pull: Array) -> Array:
         squares = jnp.mean(jnp.sum(pull**2, axis=-1), axis=0)
-        strength = jnp.sqrt(jnp.maximum(squares, SMALLEST)) * len(pull) * squares.size * len(pulls)
+        strength = jnp.sqrt(jnp.maximum(squares, LEAST)) * len(pull) * squares.size * len(pulls)
         return pull / strength[None, ..., None]
 
     return tuple(made(pull) for pull in pulls)

@@ -43,7 +43,7 @@ STEPS = (
         over_window="mean of updates",
         must_be_finite=True,
         brief="last window",
-        curve=Curve("Loss", "What the generator descends, at the fixed dual; units of the cost."),
+        curve=Curve("Loss", "At the fixed dual, units of the cost. The generator descends it, unless its pulls are made even."),
     ),
     Q("dual_value", "what the dual reached", "cost", must_be_finite=True, summarized=False),
     Q(
@@ -143,7 +143,7 @@ SEMIDISCRETE = (
     ),
     Q("unevenness_of_fresh", "the same of fresh points at the last potentials", better="lower"),
     Q("plan_cost", "what the assignments of the last window cost on average", "cost"),
-    Q("rounds", "of OTS and FIT, last window"),
+    Q("rounds", "of OTS and FIT that have ended", format="count", over_window="largest"),
     Q("least_bin", "of the histogram over the points' indices, over the mean bin", summarized=False),
     Q("worst_bin", "the same of the fullest", summarized=False),
     Q("chi_square", "of the points' masses, less what counting alone brings about", summarized=False),
@@ -184,8 +184,9 @@ class Known(dict[str, Quantity]):
 
 
 def known(declared: Iterable[Quantity] = ()) -> Known:
-    """The table, and what else was declared; of one name, what was declared."""
-    return Known({quantity.name: quantity for quantity in (*TABLE, *declared)})
+    """The table, and what else was declared. No declaration changes what a number of the table is."""
+    table = {quantity.name: quantity for quantity in TABLE}
+    return Known({**table, **{quantity.name: quantity for quantity in declared if quantity.name not in table}})
 
 
 def recorded(declared: Iterable[Quantity]) -> list[dict[str, Any]]:

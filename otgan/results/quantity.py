@@ -104,7 +104,7 @@ class Quantity:
 
 CHOICES = {"unit": ("cost", "data", "gap", ""), "better": get_args(Better), "format": get_args(Form)}
 CHOICES |= {"over_window": get_args(Window), "over_seeds": get_args(Seeds)}
-WORDS = ("name", "meaning", "brief")
+WORDS, SWITCHES = ("name", "meaning", "brief"), ("must_be_finite", "summarized")
 
 
 def of_record(record: Any) -> Quantity | None:
@@ -112,9 +112,11 @@ def of_record(record: Any) -> Quantity | None:
     if not isinstance(record, Mapping) or not isinstance(record.get("name"), str):
         return None
     known = {key: value for key, value in record.items() if key in {field.name for field in fields(Quantity)}}
-    sound = {key: value for key, value in known.items() if key in CHOICES and value in CHOICES[key]}
+    sound: dict[str, Any] = {
+        key: value for key, value in known.items() if key in CHOICES and isinstance(value, str) and value in CHOICES[key]
+    }
     sound |= {key: value for key, value in known.items() if key in WORDS and isinstance(value, str)}
-    sound |= {key: value for key, value in known.items() if isinstance(value, bool)}
+    sound |= {key: value for key, value in known.items() if key in SWITCHES and isinstance(value, bool)}
     match known.get("warned"):
         case [int() | float() as level, str() as sentence]:
             sound["warned"] = Warned(level, sentence)

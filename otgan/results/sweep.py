@@ -102,8 +102,8 @@ def read_sweep(path: Path, only: Container[str] | None = None) -> Sweep:
         axes[key] = ordered([*axes.get(key, []), *(cell.values[key] for cell in cells if key in cell.values)])
     placed = [cell for cell in cells if cell.values.keys() == axes.keys()]
     problems += [f"cell {cell.path.name} has no value of every axis and is left out" for cell in cells if cell not in placed]
-    listed = ledger.get("seeds")
-    seeds = {seed for seed in (listed if isinstance(listed, list) and only is None else []) if isinstance(seed, int)}
+    told = ledger.get("seeds")
+    seeds = {seed for seed in (told if isinstance(told, list) and only is None else []) if isinstance(seed, int)}
     seeds |= {cell.seed for cell in placed if cell.seed is not None}
     name = str(ledger.get("experiment") or path.resolve().name)
     return Sweep(path, name, {key: ordered(values) for key, values in axes.items()}, sorted(seeds), placed, problems)

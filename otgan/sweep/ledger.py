@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from otgan.cache import alone
 from otgan.config import CADENCE, Config
 from otgan.errors import UserError
 from otgan.evaluation.protocol import code_digest
-from otgan.experiments import flat
+from otgan.experiments import flat, resolve
 from otgan.plain import from_json
 from otgan.results.state import RunState, state_of
 from otgan.results.sweep import CELL, CELLS, FORMAT, SWEEP, described, read_sweep
@@ -86,8 +86,17 @@ class Ledger:
         self.path = path
 
     def folder(self, cell_id: str) -> RunFolder:
-        """A cell's run folder."""
-        return RunFolder(self.path / CELLS / cell_id)
+        """A cell's run folder, which one of another version may have named by its own hash of the same cell."""
+        return RunFolder(self.path / CELLS / self._of_other_versions.get(cell_id, cell_id))
+
+    @cached_property
+    def _of_other_versions(self) -> dict[str, str]:
+        """Names of folders, by the hash that this version gives to what they hold."""
+        found = {}
+        for name in self.cells():
+            with suppress(UserError):
+                found[Cell(resolve(str(RunFolder(self.path / CELLS / name).config_path)), {}, 0).id] = name
+        return {cell_id: name for cell_id, name in found.items() if cell_id != name}
 
     def log(self, cell_id: str) -> Path:
         """What the processes that ran a cell printed."""
@@ -163,7 +172,7 @@ class Ledger:
     def outcome(self, cells: Iterable[Cell], measures: Iterable[str] = ()) -> Outcome:
         """What cells came to, as their folders tell it; one that lacks measures has not finished."""
         measures = tuple(measures)
-        found = read_sweep(self.path, {cell.id for cell in cells})
+        found = read_sweep(self.path, {self.folder(cell.id).path.name for cell in cells})
         return replace(found, cells=[replace(cell, state=self.state(cell.path.name, measures)) for cell in found.cells])
 
 

@@ -99,9 +99,18 @@ def test_what_a_family_declares_says_how_its_steps_are_condensed_and_what_must_b
 
 def test_a_folder_records_what_the_table_does_not_hold():
     assert recorded([KNOWN["loss"], OWN]) == [OWN.record()]
-    assert known([Quantity("loss", "mine")])["loss"].meaning == "mine"
+    assert known([Quantity("loss", "mine")])["loss"] is KNOWN["loss"]  # or one folder would change what another's number means
 
 
 def test_w2_is_told_in_multiples_of_its_floor():
     assert ratio({"w2": 1.0, "w2_floor": 0.5}) == {RATIO: 2.0}
     assert ratio({"w2": 1.0, "w2_floor": 0.0}) == ratio({"w2": "small", "w2_floor": 1.0}) == ratio({"w2": 1.0}) == {}
+
+
+@pytest.mark.parametrize("field", ["meaning", "brief", "format", "unit", "curve", "warned", "over_window"])
+def test_a_declaration_edited_by_hand_is_read_as_far_as_it_is_sound(field):
+    for value in (True, 3, ["cost"], {"a": 1}, None):
+        found = of_record({"name": "own", "better": "lower", field: value})
+        assert (found.name, found.better) == ("own", "lower")
+        assert found.sentence() == ""
+        assert found.text(1.0) == "1"

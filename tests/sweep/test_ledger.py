@@ -100,6 +100,24 @@ def test_more_values_extend_a_sweep(tmp_path):
     assert ledger.read() == whole
 
 
+def test_cells_of_a_version_that_lacked_a_key_are_found(tmp_path):
+    """Their folders are named by another hash; what they computed is the same."""
+    plan = grid(lams=(0.1, 1.0))
+    ledger = recorded(tmp_path, plan)
+    old = plan.cells[0]
+    say(ledger, old, "finished")
+    folder = ledger.folder(old.id).path
+    config = json.loads((folder / "config.json").read_text())
+    del config["oracle"]["pulls"]
+    (folder / "config.json").write_text(json.dumps(config))
+    folder.rename(folder.with_name("0" * 12))
+    again = Ledger(tmp_path)
+    assert [again.state(cell.id) for cell in plan.cells] == ["finished", ledger.state(plan.cells[1].id)]
+    again.record(plan.sweep, plan.cells)
+    assert sorted(again.cells()) == sorted(["0" * 12, plan.cells[1].id])  # none is made twice
+    assert [cell.state for cell in again.outcome(plan.cells).cells if cell.path.name == "0" * 12] == ["finished"]
+
+
 def test_an_axis_can_be_added_and_left_out(tmp_path):
     first = grid(lams=(0.1, 1.0))
     ledger = recorded(tmp_path, first)
