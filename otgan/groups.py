@@ -5,7 +5,7 @@ is divided by the root of its mean squared distance between two training example
 
     E |phi(x) - phi(x')|^2  =  2 sum_d Var phi_d(x)
 
-so that each group's squared distances have mean one, and a lam of 0.1 is a tenth of that whatever the network.
+so that each group's squared distances have mean one whatever the network, and a lam means the same.
 
 A group may be cut into p x p windows of its map, each a transport problem of its own: few coordinates, which a batch tells apart where it
 could not tell whole pictures apart. All are divided by one root, that of the mean over the windows, so that a window in which little

@@ -119,9 +119,9 @@ def test_bad_groups_are_refused_by_the_command_before_anything_is_written(elsewh
     done = otgan("run", "sinkhorn-grid", "--features", "mnist-lenet:all", "--out", "run")
     assert done.exit_code == 2
     assert "needs images; the data are points" in done.output
-    done = otgan("run", "feature-mnist", "--data", "sample", "--groups", "joint", "--set", "oracle.pulls=even", "--out", "run")
+    done = otgan("run", "feature-mnist", "--data", "sample", "--features", "learned", "--out", "run")
     assert done.exit_code == 2
-    assert "oracle.pulls = 'even' weighs problems" in done.output
+    assert "oracle.pulls = 'even' is for costs that nobody trains" in done.output
     done = otgan("run", "wgan-gp-mnist", "--features", "mnist-lenet:all", "--reals", "512", "--out", "run")
     assert done.exit_code == 2
     assert "serves pixels only" in done.output

@@ -102,10 +102,8 @@ def _unfit_family(config: Config) -> list[str]:
         mistakes.append(f"family {oracle.family!r} has no loss that an encoder could make larger: cost.features = 'learned' needs another")
     if isinstance(oracle, Regularized) and cost.windowed and cost.groups == "joint":
         mistakes.append("cost.groups = 'joint' makes one problem of all windows: use 'separate', or leave out the /")
-    if isinstance(oracle, Regularized) and oracle.pulls == "even" and (cost.groups == "joint" or not cost.layered):
-        mistakes.append(
-            "oracle.pulls = 'even' weighs problems against each other: use it with a network's layers and cost.groups = 'separate'"
-        )
+    if isinstance(oracle, Regularized) and oracle.pulls == "even" and cost.learned:
+        mistakes.append("oracle.pulls = 'even' is for costs that nobody trains: leave it out with cost.features = 'learned'")
     if isinstance(oracle, Regularized) and oracle.warm_start and cost.groups == "separate":
         mistakes.append("oracle.warm_start keeps the potentials of one problem: leave it out, or use cost.groups = 'joint'")
     return mistakes
