@@ -8,6 +8,7 @@ from commands import otgan
 from otgan import experiments
 from otgan.errors import UserError
 from otgan.plain import DEEPEST, TooDeepError, from_json, from_toml
+from otgan.results.state import status
 from otgan.runs import RunFolder
 from otgan.sweep import ledger
 
@@ -54,6 +55,6 @@ def test_records_nested_too_deep_are_as_good_as_none(tmp_path, depth):
     for read in (folder.read_config, folder.read_environment, folder.read_status, ledger.Ledger(tmp_path).read):
         with pytest.raises(UserError):
             read()
-    assert ledger.status(folder) == {}
+    assert status(folder) == {}
     with pytest.raises(UserError, match="cannot read"):
         experiments.resolve(str(folder.config_path))

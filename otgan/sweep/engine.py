@@ -15,7 +15,7 @@ from typing import Protocol
 from otgan.signals import interruptible
 from otgan.sweep.ledger import Cell, Ledger
 
-WORKER = ("-m", "otgan.sweep.worker")
+WORKER = ("-P", "-m", "otgan.sweep.worker")  # -P: a file of the current folder takes no module's place
 POLL = 0.2  # seconds between two looks at the processes
 MOST = 8  # jobs at once, where nothing else is said: each holds its own copy of the data
 
