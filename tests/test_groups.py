@@ -181,7 +181,7 @@ def test_a_step_is_the_same_whether_examples_are_kept_or_looked_at():
 def test_separate_problems_are_each_groups_own():
     """With one lam, the loss of separate problems is the mean of the losses on each group alone."""
     plain = {"oracle.loss": "regot", "oracle.self_term": "same"}  # d itself, which can only fall where each group may have its own plan
-    changes = {**DIGITS, **plain, "oracle.lam": 0.2, "oracle.epsilon": 1e-4, "cost.groups": "separate"}
+    changes = {**DIGITS, **plain, "oracle.lam": 0.2, "oracle.epsilon": 1e-4, "cost.groups": "separate", "cost.name": "squared_l2"}
     both = first_step(tiny_config("feature-mnist", **changes, **{"cost.features": "random:pixels+conv_2"}))[1]
     alone = [first_step(tiny_config("feature-mnist", **changes, **{"cost.features": f"random:{g}"}))[1] for g in ("pixels", "conv_2")]
     np.testing.assert_allclose(both["dual_value"], np.mean([one["dual_value"] for one in alone]), rtol=1e-3)
