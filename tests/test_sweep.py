@@ -292,5 +292,5 @@ def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
     assert len(facts["nodes"]) == 2
     assert facts["interrupted_at"] > 0
     assert [*cells("s").values()] == ["finished"] * 4
-    logs = [Ledger(Path("s")).log(id_).read_text() for id_ in cells("s")]
+    logs = [Ledger(Path("s")).folder(id_).log.read_text() for id_ in cells("s")]
     assert any("resuming after step" in log for log in logs)  # from its checkpoint, on the other node

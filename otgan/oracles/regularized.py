@@ -27,6 +27,7 @@ each group, or for each of a group's windows, at one lam and one epsilon. n real
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -124,25 +125,7 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
         return seen if learned else seen.y
 
     def terms(seen: Seen) -> list[Term]:
-        def term(weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None) -> Term:
-            return Term(weight, between, between_groups(cost, a, b, joint), weight if pull is None else pull)
-
-        x, y, x2, y2 = seen
-        match oracle.loss:
-            case "regot":
-                return [term(1.0, "both", x, y)]
-            case "energy":
-                (x1, x2), (y1, y2) = _halves(x), _halves(y)
-                across = [term(1.0, "both", a, b) for a in (x1, x2) for b in (y1, y2)]
-                return [*across, term(-2.0, "kind", x1, x2), term(-2.0, "kind", y1, y2)]
-            case "sinkhorn":
-                if y2 is None:
-                    own = [term(-1.0, "self", y, y), *([term(-1.0, "self", x, x)] if learned else [])]
-                elif x2 is None:
-                    own = [term(-1.0, "kind", y, y2, pull=-2.0)]
-                else:
-                    own = [term(-1.0, "kind", y, y2), term(-1.0, "kind", x, x2)]
-                return [term(2.0, "both", x, y), *own]
+        return terms_of(oracle.loss, seen, lambda a, b: between_groups(cost, a, b, joint), learned)
 
     def solve(state: Potentials, players: Players, clouds: Clouds, key: Array) -> tuple[Potentials, Held, Info]:
         places, drawn = draw(players, clouds, key)
@@ -175,6 +158,31 @@ def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh |
         gap_kind="certified",
         quantities=REGULARIZED,
     )
+
+
+def terms_of(loss: str, seen: Seen, problems: Callable[[Groups, Groups], Problems], learned: bool) -> list[Term]:
+    """The d that a loss is made of, as at the head of this module; of a learned cost d(x, x) moves the encoder, so it is one of them."""
+
+    def term(weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None) -> Term:
+        return Term(weight, between, problems(a, b), weight if pull is None else pull)
+
+    x, y, x2, y2 = seen
+    match loss:
+        case "regot":
+            return [term(1.0, "both", x, y)]
+        case "energy":
+            (x1, x2), (y1, y2) = _halves(x), _halves(y)
+            across = [term(1.0, "both", a, b) for a in (x1, x2) for b in (y1, y2)]
+            return [*across, term(-2.0, "kind", x1, x2), term(-2.0, "kind", y1, y2)]
+        case "sinkhorn":
+            if y2 is None:
+                own = [term(-1.0, "self", y, y), *([term(-1.0, "self", x, x)] if learned else [])]
+            elif x2 is None:
+                own = [term(-1.0, "kind", y, y2, pull=-2.0)]
+            else:
+                own = [term(-1.0, "kind", y, y2), term(-1.0, "kind", x, x2)]
+            return [term(2.0, "both", x, y), *own]
+    raise ValueError(f"no loss is called {loss!r}")
 
 
 def _halves(groups: Groups) -> list[Groups]:

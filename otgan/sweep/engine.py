@@ -59,8 +59,8 @@ class Order:
     def command(self, cell: Cell) -> tuple[list[str], Path]:
         """What the interpreter is told to run a cell, and the file that takes what it prints."""
         data = ["--data-dir", str(self.data_dir.resolve())] if self.data_dir else []
-        folder = self.ledger.folder(cell.id).path.resolve()
-        return [*WORKER, str(folder), "--measures", ",".join(self.measures), "--with-parent", *data], self.ledger.log(cell.id).resolve()
+        folder = self.ledger.folder(cell.id)
+        return [*WORKER, str(folder.path.resolve()), "--measures", ",".join(self.measures), "--with-parent", *data], folder.log.resolve()
 
 
 def run_local(order: Order, watch: Watch) -> bool:

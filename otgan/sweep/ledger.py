@@ -98,14 +98,6 @@ class Ledger:
                 found[Cell(resolve(str(RunFolder(self.path / CELLS / name).config_path)), {}, 0).id] = name
         return {cell_id: name for cell_id, name in found.items() if cell_id != name}
 
-    def log(self, cell_id: str) -> Path:
-        """What the processes that ran a cell printed."""
-        return self.folder(cell_id).log
-
-    def last_line(self, cell_id: str) -> str:
-        """The last line of a cell's log; empty where there is none."""
-        return self.folder(cell_id).last_words
-
     def cells(self) -> list[str]:
         """The cells so far, by their hash."""
         return sorted(path.parent.name for path in (self.path / CELLS).glob(f"*/{CELL}"))

@@ -59,8 +59,8 @@ class Board:
         failed = not finished and not interrupted
         count = f"{self._total - len(self._left)}/{self._total}"
         if failed:
-            why = self._ledger.last_line(cell.id) or "its process died without a word"
-            self._say(f"{count}  {cell.label}  failed: {why}\n  its log: {self._ledger.log(cell.id)}")
+            why = self._ledger.folder(cell.id).last_words or "its process died without a word"
+            self._say(f"{count}  {cell.label}  failed: {why}\n  its log: {self._ledger.folder(cell.id).log}")
         elif finished:
             self._say(f"{count}  {cell.label}  finished, {clock(status(self._ledger.folder(cell.id)).get('seconds', 0))} of training")
         return failed

@@ -53,14 +53,14 @@ def test_states_are_read_from_the_folder_alone(tmp_path, monkeypatch):
     say(ledger, begun, "running")
     say(ledger, done, "finished")
     say(ledger, diverged, "diverged")
-    ledger.log(silent.id).write_text("Killed\n")
+    ledger.folder(silent.id).log.write_text("Killed\n")
     say(ledger, killed, "running")
     with (ledger.folder(begun.id).path / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         states = [ledger.state(each.id) for each in plan.cells]
     assert states == ["missing", "running", "finished", "diverged", "failed", "failed"]
     assert ledger.state(begun.id) == "failed"  # its process is gone
-    assert ledger.last_line(silent.id) == "Killed"
+    assert ledger.folder(silent.id).last_words == "Killed"
     assert ledger.state(done.id, ["fid"]) == "unjudged"
     say(ledger, diverged, "interrupted")
     assert ledger.state(diverged.id) == "interrupted"

@@ -46,8 +46,8 @@ def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
         assert [ledger.state(cell.id) for cell in plan.cells] == ["finished", "failed", "failed", "finished"]
         assert "failed: MemoryError: no room for the plan" in said
         killed = plan.cells[2]
-        assert ledger.log(killed.id).read_text().count("at work") == 1 + RETRIES
-        assert ledger.log(plan.cells[1].id).read_text().count("at work") == 1  # its own fault: not tried again
+        assert ledger.folder(killed.id).log.read_text().count("at work") == 1 + RETRIES
+        assert ledger.folder(plan.cells[1].id).log.read_text().count("at work") == 1  # its own fault: not tried again
 
         plan = grid(lams=(1, 0.1, 0.2))
         ledger = recorded(tmp_path / "enough", plan)
