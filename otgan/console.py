@@ -22,7 +22,7 @@ from otgan.results.quantity import percentage
 if TYPE_CHECKING:
     import numpy as np
 
-    from otgan.loop import Progress
+    from otgan.dispatch import Progress
 
 LINE_SECONDS = 10.0  # between two plain lines
 BLURRED = 0.01  # share of steps that no dual could be certified in, from which on it is said

@@ -26,7 +26,7 @@ LAYERS = [
     ("metrics", "pictures", "records", "checkpoints", "learning"),
     ("restore",),
     ("sampling",),
-    ("evaluation", "diagnosis"),
+    ("evaluation", "diagnosis", "dispatch"),
     ("loop",),
     ("launch", "console"),
     ("sweep",),

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from otgan import experiments
 from otgan.console import Ticker, summary_table
-from otgan.loop import Progress
+from otgan.dispatch import Progress
 from otgan.report.page import render
 from otgan.results.run import read_run
 

@@ -16,8 +16,9 @@ from tensorboardX.proto.event_pb2 import Event  # to read back what was written
 from otgan import data, experiments
 from otgan.checkpoints import Checkpoints
 from otgan.data import Form
+from otgan.dispatch import picture_steps
 from otgan.errors import UserError
-from otgan.loop import picture_steps, prepare, train
+from otgan.loop import prepare, train
 from otgan.runs import RunFolder
 from otgan.step import unless_broken
 from otgan.system import build
