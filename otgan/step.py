@@ -89,8 +89,8 @@ class Stepper:
     def _move_all(self, state: TrainState, held: Any, data: BatchSource) -> tuple[TrainState, Record]:
         """One update for each held part. Records are means over them, but counts are sums."""
         alone = len(jax.tree.leaves(held)[0]) == 1  # then inlined: the solve's forward passes serve the loss as well
-        state, seen = lax.scan(lambda s, part: self._move(s, part, data), state, held, unroll=alone)
-        return state, {name: jnp.mean(values) if name in OF_UPDATES else jnp.sum(values) for name, values in seen.items()}
+        state, numbers = lax.scan(lambda s, part: self._move(s, part, data), state, held, unroll=alone)
+        return state, {name: jnp.mean(values) if name in OF_UPDATES else jnp.sum(values) for name, values in numbers.items()}
 
     def _move(self, state: TrainState, held: Any, data: BatchSource) -> tuple[TrainState, Record]:
         """One update of the player whose turn it is, by the gradient of the loss at the fixed dual."""
@@ -99,10 +99,10 @@ class Stepper:
             encoder = self.config.cost.encoder
             turn = state.updates % (encoder.generator_updates + encoder.encoder_updates)
             ascend = partial(self._descend, "encoder", -1.0)
-            moved, seen = lax.cond(turn < encoder.generator_updates, descend, ascend, state, held, data)
+            moved, numbers = lax.cond(turn < encoder.generator_updates, descend, ascend, state, held, data)
         else:
-            moved, seen = descend(state, held, data)
-        return moved._replace(updates=state.updates + 1), {**seen, "updates": jnp.ones((), jnp.int32)}
+            moved, numbers = descend(state, held, data)
+        return moved._replace(updates=state.updates + 1), {**numbers, "updates": jnp.ones((), jnp.int32)}
 
     def _look(self, state: TrainState, held: Any, data: BatchSource) -> tuple[TrainState, Record]:
         """The loss of players that do not move."""

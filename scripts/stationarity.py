@@ -75,19 +75,19 @@ def main() -> None:
 
 def measure(config: Config, dataset: Dataset, batches: int) -> tuple[float, float, float, float]:
     """Train to the last step; the squared norm there, its standard error, and the shares of duals that were exact, and reached epsilon."""
-    batches = jax.tree.map(jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim))
+    source = jax.tree.map(jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim))
     system = build(config, Form.of(dataset))
 
     @jax.jit
-    def train(batches):
+    def train(source):
         def step(state, _):
-            state, record = system.stepper.step(state, batches)
+            state, record = system.stepper.step(state, source)
             return state, record["dual_converged"]
 
         return jax.lax.scan(step, system.stepper.init(), None, config.train.steps)
 
-    state, reached = train(batches)
-    found = stationarity(exact_family(config.oracle, system.problem), state.dual, state.players, batches, jax.random.key(KEY), batches)
+    state, reached = train(source)
+    found = stationarity(exact_family(config.oracle, system.problem), state.dual, state.players, source, jax.random.key(KEY), batches)
     return found.squared_norm, found.standard_error, found.converged_share, float(jnp.mean(reached))
 
 

@@ -85,10 +85,10 @@ class Ascent:
             return self.step(state, key, generated(key), fixed)
 
         if warm:
-            state, seen = lax.cond(state.taken < warm, lambda s: lax.scan(smooth, s, keys), lambda s: lax.scan(step, s, keys), state)
+            state, semidual = lax.cond(state.taken < warm, lambda s: lax.scan(smooth, s, keys), lambda s: lax.scan(step, s, keys), state)
         else:
-            state, seen = lax.scan(step, state, keys)
-        return state, jax.tree.map(jnp.mean, seen)
+            state, semidual = lax.scan(step, state, keys)
+        return state, jax.tree.map(jnp.mean, semidual)
 
     def smooth(self, state: State, x: Array, fixed: Array) -> tuple[State, Semidual]:
         """A step on the semi-dual smoothed by an entropy, which the memory does not see."""
@@ -96,7 +96,7 @@ class Ascent:
         lam = first * (last / first) ** (state.taken / self.oracle.smoothing_steps) / (1 + state.rounds)
         masses, found = assign_softly(self.targets, x, fixed + state.psi, lam, self.cost)
         psi = entropic_step(state.psi, masses, lam, SMOOTHING_RATE)
-        return state._replace(psi=psi, taken=state.taken + 1), see(self.cost, x, found, state.psi)
+        return state._replace(psi=psi, taken=state.taken + 1), semidual_at(self.cost, x, found, state.psi)
 
     def step(self, state: State, key: Array, x: Array, fixed: Array) -> tuple[State, Semidual]:
         """A step on the semi-dual itself, and its batch into the memory."""
@@ -104,7 +104,7 @@ class Ascent:
         slot, index = (state.taken - _warm_steps(self.oracle)) % self.oracle.memory, found.index.astype(jnp.int32)
         memory = Memory(state.memory.keys.at[slot].set(jax.random.key_data(key)), state.memory.index.at[slot].set(index))
         psi, moments = self.move(state, index)
-        return state._replace(psi=psi, moments=moments, memory=memory, taken=state.taken + 1), see(self.cost, x, found, state.psi)
+        return state._replace(psi=psi, moments=moments, memory=memory, taken=state.taken + 1), semidual_at(self.cost, x, found, state.psi)
 
     def move(self, state: State, index: Int[Array, " n"]) -> tuple[Array, Any]:
         """Potentials and moments after a batch that was assigned so."""
@@ -121,7 +121,7 @@ class Ascent:
         return jnp.asarray(amount.times(self.mean_cost) / COST_PER_SCORE[self.cost])
 
 
-def see(cost: str, x: Array, found: Assignment, psi: Array) -> Semidual:
+def semidual_at(cost: str, x: Array, found: Assignment, psi: Array) -> Semidual:
     """V at potentials, and what the assignment costs, on a batch."""
     per_score = COST_PER_SCORE[cost]
     own = jnp.sum(x * x, axis=1) if cost == "squared_l2" else jnp.zeros(len(x))

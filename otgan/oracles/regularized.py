@@ -114,19 +114,19 @@ class RegularizedDual:
     def solve(self, state: Potentials, players: Players, data: BatchSource, key: Array) -> tuple[Potentials, Held, Info]:
         """All duals of the loss on one batch, and the pull of their plans."""
         places, drawn = self.draw(players, data, key)
-        seen = self.see(players, data, drawn)
-        terms = self.terms(seen)
+        features = self.features(players, data, drawn)
+        terms = self.terms(features)
         mean_cost = mean_cost_of(terms)
         solutions = solve_terms(self.oracle, terms, mean_cost, state[0][places] if state else None)
         state = (state[0].at[places].set(hold(solutions[0].f[0])),) if state else ()
-        pulls = self.pulls(seen, solutions)
+        pulls = self.pulls(features, solutions)
         info = _info(self.oracle, terms, solutions, mean_cost)
-        held = one_update(Held(drawn, pulls, info["dual_value"] - _along(pulls, self.moving(seen))))
+        held = one_update(Held(drawn, pulls, info["dual_value"] - _along(pulls, self.moving(features))))
         return state, held, {**info, "examples": self.examples(drawn)}
 
     def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
         """What is seen times its pull, and what makes it the dual value."""
-        return _along(held.pulls, self.moving(self.see(players, data, held.drawn))) + held.offset
+        return _along(held.pulls, self.moving(self.features(players, data, held.drawn))) + held.offset
 
     def draw(self, players: Players, data: BatchSource, key: Array) -> tuple[Array, Drawn]:
         """A batch, with all that it needs, and where its real examples stand in the data."""
@@ -153,28 +153,28 @@ class RegularizedDual:
         """What the cost sees of generated examples."""
         return self.problem.features(players, data, self.problem.generate(players.generator, z))
 
-    def see(self, players: Players, data: BatchSource, drawn: Drawn) -> BatchFeatures:
+    def features(self, players: Players, data: BatchSource, drawn: Drawn) -> BatchFeatures:
         """What the cost sees of a batch, with the players as they are."""
         y = self.generated(players, data, drawn.z)
         if not self.problem.cost.learned:
             return BatchFeatures(drawn.x, y, y2=drawn.second)
-        seen = BatchFeatures(self.problem.features(players, data, drawn.x), y)
+        features = BatchFeatures(self.problem.features(players, data, drawn.x), y)
         if drawn.second is None:
-            return seen
+            return features
         x2, z2 = drawn.second
-        return seen._replace(x2=self.problem.features(players, data, x2), y2=self.generated(players, data, z2))
+        return features._replace(x2=self.problem.features(players, data, x2), y2=self.generated(players, data, z2))
 
-    def moving(self, seen: BatchFeatures) -> Any:
+    def moving(self, features: BatchFeatures) -> Any:
         """The features that follow a player."""
-        return seen if self.problem.cost.learned else seen.y
+        return features if self.problem.cost.learned else features.y
 
-    def terms(self, seen: BatchFeatures) -> list[Term]:
+    def terms(self, features: BatchFeatures) -> list[Term]:
         """The loss's."""
-        return terms_of(self.oracle.loss, seen, self.problem.cost.between, self.problem.cost.learned)
+        return terms_of(self.oracle.loss, features, self.problem.cost.between, self.problem.cost.learned)
 
-    def pulls(self, seen: BatchFeatures, solutions: list[Solution]) -> Any:
+    def pulls(self, features: BatchFeatures, solutions: list[Solution]) -> Any:
         """The gradient of the loss in the features that move, at fixed plans; perhaps made even."""
-        pulls = self.moving(jax.grad(lambda seen: _moving(self.terms(seen), solutions))(seen))
+        pulls = self.moving(jax.grad(lambda features: _moving(self.terms(features), solutions))(features))
         return even(pulls) if self.oracle.pulls == "even" else pulls
 
     def examples(self, drawn: Drawn) -> int:
@@ -183,13 +183,13 @@ class RegularizedDual:
         return reals + size + (0 if drawn.second is None else size + self.problem.cost.learned * reals)
 
 
-def terms_of(loss: str, seen: BatchFeatures, costs: Callable[[Groups, Groups], CostMatrices], learned: bool) -> list[Term]:
+def terms_of(loss: str, features: BatchFeatures, costs: Callable[[Groups, Groups], CostMatrices], learned: bool) -> list[Term]:
     """The d that a loss is made of, as at the head of this module; of a learned cost d(x, x) moves the encoder, so it is one of them."""
 
     def term(weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None) -> Term:
         return Term(weight, between, costs(a, b), weight if pull is None else pull)
 
-    x, y, x2, y2 = seen
+    x, y, x2, y2 = features
     match loss:
         case "regot":
             return [term(1.0, "both", x, y)]
@@ -237,9 +237,9 @@ def even(pulls: Groups) -> Groups:
     return tuple(made(pull) for pull in pulls)
 
 
-def _along(pulls: Any, seen: Any) -> Array:
+def _along(pulls: Any, features: Any) -> Array:
     """What is seen times its pull, summed."""
-    pairs = zip(jax.tree.leaves(pulls), jax.tree.leaves(seen), strict=True)
+    pairs = zip(jax.tree.leaves(pulls), jax.tree.leaves(features), strict=True)
     return jnp.sum(jnp.stack([jnp.vdot(pull, group, precision=lax.Precision.HIGHEST) for pull, group in pairs]))
 
 

@@ -38,7 +38,7 @@ from otgan.batches import BatchSource, as_floats
 from otgan.config import Semidiscrete
 from otgan.optim import adam
 from otgan.oracles.contract import Family, Info, Players, generator_alone, hold
-from otgan.oracles.ots import Ascent, Memory, Semidual, State, fixed_offset, round_ends, see, unevenness
+from otgan.oracles.ots import Ascent, Memory, Semidual, State, fixed_offset, round_ends, semidual_at, unevenness
 from otgan.oracles.semidual import MassBalance, Targets, assign, hits, mass_balance, shortfall
 from otgan.problem import Problem
 from otgan.results.quantities import SEMIDISCRETE
@@ -93,8 +93,8 @@ class SemidiscreteDual:
         mean_cost = self.mean_cost(players, data, key_scale)
         ascent = Ascent(self.oracle, self.problem.cost.name, self.problem.steps, self.targets(data), mean_cost)
         keys = jax.random.split(key_chunk, self.oracle.chunk)
-        state, seen = ascent.run(ascent.begun(state), keys, partial(self.generated, players, data))
-        info = _info(self.oracle, state, seen, self.balance(state.memory.index))
+        state, semidual = ascent.run(ascent.begun(state), keys, partial(self.generated, players, data))
+        info = _info(self.oracle, state, semidual, self.balance(state.memory.index))
         held = _regrouped(state.memory, key_fit, self.problem.size, self.oracle.fit_updates)
         return _after(state, info["ready"]), hold(held), {**info, "mean_cost": mean_cost}
 
@@ -113,7 +113,7 @@ class SemidiscreteDual:
         keys = jax.random.split(key, 2 * half)
         least, first = search.least_shortfalls(keys[:half])
         rise, second = search.rises(keys[half:], jnp.where(self.without_mass(state), least, 0.0))
-        value = jnp.mean(jnp.concatenate([first.seen.value, second.seen.value]))
+        value = jnp.mean(jnp.concatenate([first.semidual.value, second.semidual.value]))
         filled = jnp.all(state.memory.index >= 0)
         missed = jnp.where(filled, jnp.maximum(jnp.mean(rise), 0.0), jnp.nan)
         kept, fresh = self.balance(state.memory.index), self.balance(jnp.concatenate([first.index, second.index]))
@@ -163,17 +163,17 @@ def _after(state: State, ready: Bool[Array, ""]) -> State:
     return state._replace(taken=jnp.where(ready, 0, state.taken), rounds=state.rounds + ready, solves=state.solves + 1)
 
 
-def _info(oracle: Semidiscrete, state: State, seen: Semidual, balance: MassBalance) -> Info:
+def _info(oracle: Semidiscrete, state: State, semidual: Semidual, balance: MassBalance) -> Info:
     converged, ready = round_ends(oracle, balance, state.taken)
     return {
-        "dual_value": seen.value,
+        "dual_value": semidual.value,
         "dual_gap": unevenness(balance),
         "dual_iterations": jnp.asarray(oracle.chunk, jnp.int32),
         "dual_converged": converged,
         "epsilon": jnp.asarray(oracle.epsilon, jnp.float32),
         "examples": jnp.asarray(oracle.chunk * (oracle.ots_batch + len(state.psi)), jnp.int32),
         "ready": ready,
-        "plan_cost": seen.plan_cost,
+        "plan_cost": semidual.plan_cost,
         "rounds": state.rounds,
         **balance._asdict(),
     }
@@ -204,7 +204,7 @@ def _regression(name: str, x: Array, y: Array) -> Float[Array, ""]:
 class Fresh(NamedTuple):
     """Of batches that no step has seen, each leaf with a leading axis of them."""
 
-    seen: Semidual
+    semidual: Semidual
     index: Int[Array, "k n"]  # of the training points assigned
 
 
@@ -225,7 +225,7 @@ class FreshSearch:
             x = self.generated(key)
             found = assign(self.targets, x, offset, self.cost)
             short = shortfall(self.targets, x, offset, found.score, self.cost)
-            return jnp.minimum(least, short), Fresh(see(self.cost, x, found, self.psi), found.index)
+            return jnp.minimum(least, short), Fresh(semidual_at(self.cost, x, found, self.psi), found.index)
 
         return lax.scan(look, jnp.full(self.targets.size, jnp.inf), keys)
 
@@ -236,8 +236,8 @@ class FreshSearch:
         def compare(_: None, key: Array) -> tuple[None, tuple[Array, Fresh]]:
             x = self.generated(key)
             found, after = assign(self.targets, x, offset, self.cost), assign(self.targets, x, offset - fall, self.cost)
-            seen = see(self.cost, x, found, self.psi)
-            return None, (see(self.cost, x, after, self.psi - fall).value - seen.value, Fresh(seen, found.index))
+            semidual = semidual_at(self.cost, x, found, self.psi)
+            return None, (semidual_at(self.cost, x, after, self.psi - fall).value - semidual.value, Fresh(semidual, found.index))
 
         return lax.scan(compare, None, keys)[1]
 
