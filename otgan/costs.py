@@ -1,8 +1,9 @@
-"""Costs between two clouds: matrices c(x_i, y_j), in float32's full precision also where the hardware would rather multiply coarsely."""
+"""Costs between two clouds of points: matrices c(x_i, y_j), in float32's full precision, also where hardware would rather be coarse."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
-CostMatrix = Callable[[Array, Array], Array]
+CostFunction = Callable[[Array, Array], Array]  # (n, ...), (m, ...) -> (n, m)
 Groups = tuple[Array, ...]  # (n, ...) each: several things that are seen of the same n examples; (n, p, d) is seen in p windows
 
 TINY = 1e-12  # keeps the direction of a zero vector, and its gradient, finite
@@ -51,7 +52,7 @@ def _direction(x: Array) -> Array:
     return x * lax.rsqrt(jnp.sum(x * x, axis=1, keepdims=True) + TINY)
 
 
-def make_cost(name: str) -> CostMatrix:
+def make_cost(name: str) -> CostFunction:
     """The cost matrix of a config's `cost.name`, on examples of any shape (flattened)."""
     match name:
         case "l1":
@@ -67,8 +68,8 @@ def make_cost(name: str) -> CostMatrix:
     return lambda x, y: matrix(x.reshape(len(x), -1), y.reshape(len(y), -1))
 
 
-class Problems(NamedTuple):
-    """The cost matrices of k transport problems between the same examples."""
+class CostMatrices(NamedTuple):
+    """Those of k transport problems between the same examples."""
 
     matrices: Float[Array, "k n m"]
     shares: Float[np.ndarray, " k"]  # what each counts for; they sum to one
@@ -78,14 +79,27 @@ class Problems(NamedTuple):
         return jnp.tensordot(jnp.asarray(self.shares, values.dtype), values, axes=1, precision=lax.Precision.HIGHEST)
 
 
-def one_problem(matrix: Float[Array, "n m"]) -> Problems:
-    """A cost matrix by itself."""
-    return Problems(matrix[None], np.ones(1))
+def one_matrix(matrix: Float[Array, "n m"]) -> CostMatrices:
+    """That of one problem by itself."""
+    return CostMatrices(matrix[None], np.ones(1))
 
 
-def between_groups(cost: CostMatrix, x: Groups, y: Groups, joint: bool) -> Problems:
-    """A problem for every group, all counting the same, or one on their mean; a group of p windows counts for the mean of p problems."""
-    each = [jax.vmap(cost, (1, 1))(a, b) if a.ndim == 3 else cost(a, b)[None] for a, b in zip(x, y, strict=True)]
-    shares = np.concatenate([np.full(len(group), 1 / (len(each) * len(group))) for group in each])
-    problems = Problems(jnp.concatenate(each), shares)
-    return one_problem(problems.mean(problems.matrices)) if joint else problems
+@dataclass(frozen=True)
+class GroundCost:
+    """The cost that transport is measured by, between points or between what a network sees of them."""
+
+    name: str
+    joint: bool = True  # of several groups of features: one problem on their mean, not one for each
+    learned: bool = False  # whether the network that it looks through is trained, to make the loss larger
+
+    def matrix(self, x: Float[Array, "n ..."], y: Float[Array, "m ..."]) -> Float[Array, "n m"]:
+        """Between examples of any shape, flattened."""
+        return make_cost(self.name)(x, y)
+
+    def between(self, x: Groups, y: Groups) -> CostMatrices:
+        """A problem for every group, all counting the same, or one on their mean; p windows count for the mean of p problems."""
+        cost = make_cost(self.name)
+        each = [jax.vmap(cost, (1, 1))(a, b) if a.ndim == 3 else cost(a, b)[None] for a, b in zip(x, y, strict=True)]
+        shares = np.concatenate([np.full(len(group), 1 / (len(each) * len(group))) for group in each])
+        costs = CostMatrices(jnp.concatenate(each), shares)
+        return one_matrix(costs.mean(costs.matrices)) if self.joint else costs

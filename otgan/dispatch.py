@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from otgan.clouds import Clouds
+from otgan.batches import BatchSource
 from otgan.config import Config
 from otgan.records import Recorder, windows
 from otgan.results.quantities import TOTALS, Known
@@ -57,14 +57,14 @@ class Progress:
         return self.converged / self.solved if self.solved else 0.0
 
 
-class Verdict(NamedTuple):
+class StopReason(NamedTuple):
     """How a run must end, and why."""
 
     state: RunState  # finished, interrupted by the user, stopped by its own rule, or diverged
     reason: str
 
 
-class Steps(NamedTuple):
+class Dispatched(NamedTuple):
     """What a dispatch hands back."""
 
     state: TrainState
@@ -72,11 +72,11 @@ class Steps(NamedTuple):
     taken: Array  # steps tried; fewer than asked where one halted
 
 
-def compile_dispatch(stepper: Stepper, state: TrainState, clouds: Clouds, mesh: Mesh, strict: bool) -> Callable[..., Steps]:
+def compile_dispatch(stepper: Stepper, state: TrainState, data: BatchSource, mesh: Mesh, strict: bool) -> Callable[..., Dispatched]:
     """The compiled program that takes `count` steps, or fewer: it halts at a step that is broken or, if strict, not certified."""
 
-    def many(state: TrainState, clouds: Clouds, count: Array) -> Steps:
-        shapes = jax.eval_shape(lambda s: stepper.step(s, clouds)[1], state)
+    def many(state: TrainState, data: BatchSource, count: Array) -> Dispatched:
+        shapes = jax.eval_shape(lambda s: stepper.step(s, data)[1], state)
         room = {name: jnp.zeros(ROOM, value.dtype) for name, value in shapes.items()}
 
         def go_on(carry):
@@ -85,35 +85,35 @@ def compile_dispatch(stepper: Stepper, state: TrainState, clouds: Clouds, mesh: 
 
         def one(carry):
             state, room, taken, _ = carry
-            state, record = stepper.step(state, clouds)
+            state, record = stepper.step(state, data)
             room = {name: values.at[taken].set(record[name]) for name, values in room.items()}
             halted = ~healthy(record, stepper.known) | (strict & record["ready"] & ~record["dual_converged"])
             return state, room, taken + 1, halted
 
         start = (state, room, jnp.zeros((), jnp.int32), jnp.asarray(False))
-        return Steps(*lax.while_loop(go_on, one, start)[:3])
+        return Dispatched(*lax.while_loop(go_on, one, start)[:3])
 
     everywhere = NamedSharding(mesh, PartitionSpec())
     jitted = jax.jit(many, donate_argnums=0, out_shardings=everywhere)
-    return jitted.lower(state, clouds, jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)).compile()
+    return jitted.lower(state, data, jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)).compile()
 
 
 def advance(
     config: Config,
     known: Known,
-    dispatch: Callable[..., Steps],
+    dispatch: Callable[..., Dispatched],
     state: TrainState,
-    clouds: Clouds,
+    data: BatchSource,
     progress: Progress,
     recorder: Recorder,
-) -> tuple[TrainState, Verdict | None]:
+) -> tuple[TrainState, StopReason | None]:
     """One dispatch: as many steps as fit the pace, up to what is due next. Returns the state, and how the run must end, if it must."""
     count = _count(config, progress)
     began = time.monotonic()
-    steps = jax.block_until_ready(dispatch(state, clouds, jnp.asarray(count, jnp.int32)))
+    steps = jax.block_until_ready(dispatch(state, data, jnp.asarray(count, jnp.int32)))
     progress.seconds += time.monotonic() - began
     records = {name: np.asarray(values)[: int(steps.taken)] for name, values in steps.records.items()}
-    verdict, sound = _verdict(records, progress.step, config.oracle.on_budget == "stop", known)
+    stop, sound = _stop_reason(records, progress.step, config.oracle.on_budget == "stop", known)
     records = {name: values[:sound] for name, values in records.items()}
     for window in windows(records, progress.step + 1, config.train.log_every, known):
         for total in TOTALS:
@@ -125,24 +125,24 @@ def advance(
     progress.converged += int((records["ready"] & records["dual_converged"]).sum())
     progress.far_off += int((records.get("misplaced_mass", np.zeros(sound)) > FAR_OFF).sum())
     progress.blurred += int((records.get("dual_floor", np.zeros(sound)) > records["epsilon"]).sum())
-    return steps.state, verdict
+    return steps.state, stop
 
 
-def _verdict(records: dict[str, np.ndarray], before: int, strict: bool, known: Known) -> tuple[Verdict | None, int]:
+def _stop_reason(records: dict[str, np.ndarray], before: int, strict: bool, known: Known) -> tuple[StopReason | None, int]:
     """Whether a dispatch's last step must be the run's last; and how many of its steps count."""
     taken = len(records["loss"])
     at = f"at step {before + taken}"
     broken = [f"{name} became {records[name][-1]}" for name in must_be_finite(records, known) if not np.isfinite(records[name][-1])]
     if broken:
-        return Verdict(RunState.DIVERGED, f"{' and '.join(broken)} {at}; the last good state is kept"), taken - 1
+        return StopReason(RunState.DIVERGED, f"{' and '.join(broken)} {at}; the last good state is kept"), taken - 1
     newest = {name: values[-1] for name, values in records.items()}
     if absurd(newest):
         off = f"{newest['misplaced_mass']:.0%} of the plan's mass is in the wrong place {at}, after all iterations of its dual"
-        return Verdict(RunState.DIVERGED, f"{off}: raise oracle.lam or oracle.max_iterations; the last good state is kept"), taken - 1
+        return StopReason(RunState.DIVERGED, f"{off}: raise oracle.lam or oracle.max_iterations; the last good state is kept"), taken - 1
     if strict and records["ready"][-1] and not records["dual_converged"][-1]:
         gap, epsilon = records["dual_gap"][-1], records["epsilon"][-1]
         reason = f"the dual {at} has a gap of {gap:.3g}, above epsilon {epsilon:.3g}, after all its iterations (on_budget = stop)"
-        return Verdict(RunState.STOPPED, reason), taken
+        return StopReason(RunState.STOPPED, reason), taken
     return None, taken
 
 

@@ -65,8 +65,8 @@ class RunFolder:
         """Where the samples after a step are drawn; the newest has the highest number."""
         return self.path / "samples" / f"step-{step:07d}.png"
 
-    def exhibit(self, name: str, step: int) -> Path:
-        """Where the training examples that a family exhibits after a step are drawn."""
+    def highlight(self, name: str, step: int) -> Path:
+        """Where the training examples that a family highlights after a step are drawn."""
         return self.path / "samples" / f"{name}-{step:07d}.png"
 
     @property

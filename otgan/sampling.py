@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from otgan.clouds import as_bytes, as_floats
+from otgan.batches import as_bytes, as_floats
 from otgan.data import load_source, read_examples, with_channels_of
 from otgan.errors import UserError
 from otgan.pictures import save_scatter, save_sheet
@@ -61,7 +61,7 @@ def draw(system: System, state: TrainState, seed: int, source: jax.Array | None 
             yield as_bytes(samples) if rounded else np.asarray(samples.clip(-1, 1) + 1) * np.float32(127.5)
 
 
-def push(folder: RunFolder, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def transport(folder: RunFolder, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Send points, (n, d), or images, (n, h, w, c), of an `.npz` through the map that a run has learned.
 
     Returns:
@@ -73,13 +73,13 @@ def push(folder: RunFolder, path: Path) -> tuple[np.ndarray, np.ndarray]:
     """
     _, form, system, state, _ = restore(folder)
     family = system.family
-    if family.push is None:
+    if family.transport is None:
         raise UserError(f"{folder.path} learned no map; the runs of family 'convex' do (convex-map, or `otgan compose`)")
     examples = with_channels_of(read_examples(path), form.shape)
     if examples.shape[1:] != form.shape or (examples.dtype == np.uint8) != form.images:
         kind = "images" if form.images else "points"
         raise UserError(f"{path} holds examples of shape {examples.shape[1:]}; the run maps {kind} of shape {form.shape}")
-    through = jax.jit(family.push)
+    through = jax.jit(family.transport)
     parts = [through(state.dual, as_floats(jnp.asarray(examples[i : i + CHUNK]))) for i in range(0, len(examples), CHUNK)]
     points = [as_bytes(part.points) if form.images else np.asarray(part.points) for part in parts]
     return np.concatenate(points), np.concatenate([np.asarray(part.error) for part in parts])

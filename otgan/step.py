@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +13,12 @@ import optax
 from jax import Array, lax
 from jaxtyping import Int
 
-from otgan.clouds import Clouds
+from otgan.batches import BatchSource
 from otgan.config import Config, Optimizer
 from otgan.optim import adam, averaged
 from otgan.optim import descend as step_down
 from otgan.oracles import NOBODY, Family, Players
+from otgan.oracles.contract import Info
 from otgan.results.quantities import KNOWN, OF_UPDATES, Known, known
 
 Record = dict[str, Array]  # scalars of one step
@@ -34,36 +37,96 @@ class TrainState(NamedTuple):
     updates: Int[Array, ""]
 
 
-class Stepper(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Stepper:
     """A run's arithmetic: where it starts, and how it goes on."""
 
-    init: Callable[..., TrainState]  # takes the parameters of players that do not start anew; by default all do
-    step: Callable[[TrainState, Clouds], tuple[TrainState, Record]]
-    known: Known  # what the numbers of its records are
+    config: Config
+    family: Family
+    networks: Players
 
-
-def make_stepper(config: Config, family: Family, networks: Players) -> Stepper:
-    """The alternation of a config's family and players."""
-    begin, go_on = jax.random.split(jax.random.key(config.train.seed))
-    move, numbers = _make_move(config, family), known(family.quantities)
-
-    def init(given: Players = NOBODY) -> TrainState:
-        keys = jax.random.split(begin, 3)
-        fresh = (network.init(key) if network else None for network, key in zip(networks, keys, strict=False))
-        players = Players(*(new if old is None else old for old, new in zip(given, fresh, strict=True)))
-        moments = Players(*(adam(o).init(p) for o, p in zip(_optimizers(config), players, strict=True)))
+    def init(self, initial: Players = NOBODY) -> TrainState:
+        """The state before the first step; the players that `initial` has parameters of start there."""
+        keys = jax.random.split(self._keys[0], 3)
+        fresh = (network.init(key) if network else None for network, key in zip(self.networks, keys, strict=False))
+        players = Players(*(new if old is None else old for old, new in zip(initial, fresh, strict=True)))
+        moments = Players(*(adam(o).init(p) for o, p in zip(self.optimizers, players, strict=True)))
         average = jax.tree.map(jnp.copy, players.generator)
-        return TrainState(players, moments, average, family.init(keys[2]), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+        return TrainState(players, moments, average, self.family.init(keys[2]), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
 
-    def step(state: TrainState, clouds: Clouds) -> tuple[TrainState, Record]:
-        key = jax.random.fold_in(go_on, state.solves)
-        dual, held, info = family.solve(state.dual, state.players, clouds, key)
+    def step(self, state: TrainState, data: BatchSource) -> tuple[TrainState, Record]:
+        """One alternation, and what it came to. A step with a number that is not finite leaves no trace in the state."""
+        key = jax.random.fold_in(self._keys[1], state.solves)
+        dual, held, info = self.family.solve(state.dual, state.players, data, key)
         solved = state._replace(dual=dual, solves=state.solves + 1)
-        after, seen = _move_where_ready(move, info["ready"], solved, held, clouds)
-        record = {name: jnp.asarray(value) for name, value in {**info, **seen}.items()}
-        return unless_broken(after, state, record, numbers), record
+        after, moved = self._move_where_ready(info, solved, held, data)
+        record = {name: jnp.asarray(value) for name, value in {"ready": True, **info, **moved}.items()}
+        return unless_broken(after, state, record, self.known), record
 
-    return Stepper(init, step, numbers)
+    @property
+    def known(self) -> Known:
+        """What the numbers of its records are."""
+        return known(self.family.quantities)
+
+    @property
+    def optimizers(self) -> Players:
+        """The players' sections of the config."""
+        return Players(self.config.generator.optimizer, self.config.cost.encoder.optimizer)
+
+    @property
+    def _keys(self) -> Array:
+        """Of the start, and of the steps."""
+        with jax.ensure_compile_time_eval():
+            return jax.random.split(jax.random.key(self.config.train.seed))
+
+    def _move_where_ready(self, info: Info, solved: TrainState, held: Any, data: BatchSource) -> tuple[TrainState, Record]:
+        move_all = partial(self._move_all, held=held, data=data)
+        if self.family.always_ready:
+            return move_all(solved)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(move_all, solved)[1])
+        return lax.cond(info["ready"], move_all, lambda state: (state, nothing), solved)
+
+    def _move_all(self, state: TrainState, held: Any, data: BatchSource) -> tuple[TrainState, Record]:
+        """One update for each held part. Records are means over them, but counts are sums."""
+        alone = len(jax.tree.leaves(held)[0]) == 1  # then inlined: the solve's forward passes serve the loss as well
+        state, numbers = lax.scan(lambda s, part: self._move(s, part, data), state, held, unroll=alone)
+        return state, {name: jnp.mean(values) if name in OF_UPDATES else jnp.sum(values) for name, values in numbers.items()}
+
+    def _move(self, state: TrainState, held: Any, data: BatchSource) -> tuple[TrainState, Record]:
+        """One update of the player whose turn it is, by the gradient of the loss at the fixed dual."""
+        descend = partial(self._descend, "generator", 1.0) if self.config.trains_generator else self._look
+        if self.config.cost.learned:
+            encoder = self.config.cost.encoder
+            turn = state.updates % (encoder.generator_updates + encoder.encoder_updates)
+            ascend = partial(self._descend, "encoder", -1.0)
+            moved, numbers = lax.cond(turn < encoder.generator_updates, descend, ascend, state, held, data)
+        else:
+            moved, numbers = descend(state, held, data)
+        return moved._replace(updates=state.updates + 1), {**numbers, "updates": jnp.ones((), jnp.int32)}
+
+    def _look(self, state: TrainState, held: Any, data: BatchSource) -> tuple[TrainState, Record]:
+        """The loss of players that do not move."""
+        loss = self.family.loss(held, state.players, data)
+        return state, {**_norms(loss, {}, state.players.generator), "generator_steps": jnp.zeros((), jnp.int32)}
+
+    def _descend(self, player: str, sign: float, state: TrainState, held: Any, data: BatchSource) -> tuple[TrainState, Record]:
+        """One Adam step of one player down `sign` times the loss."""
+
+        def objective(parameters: Any) -> Array:
+            return sign * self.family.loss(held, state.players._replace(**{player: parameters}), data)
+
+        optimizer: Optimizer = getattr(self.optimizers, player)
+        parameters, moments = getattr(state.players, player), getattr(state.moments, player)
+        value, gradient = jax.value_and_grad(objective)(parameters)
+        progress = state.solves / self.config.train.steps
+        parameters, moments = step_down(optimizer, gradient, parameters, moments, progress, state.updates)
+        generates = player == "generator"
+        state = state._replace(
+            players=state.players._replace(**{player: parameters}),
+            moments=state.moments._replace(**{player: moments}),
+            average=averaged(state.average, parameters, state.updates, self.config.generator.ema) if generates else state.average,
+        )
+        return state, {**_norms(sign * value, gradient, parameters), "generator_steps": jnp.asarray(int(generates), jnp.int32)}
 
 
 def healthy(record: Record, known: Known = KNOWN) -> Array:
@@ -81,81 +144,12 @@ def absurd(record: Record) -> Any:
     return (record.get("misplaced_mass", jnp.zeros(())) > ABSURD) & ~record["dual_converged"]
 
 
-def _move_where_ready(move: Callable, ready: Any, solved: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
-    """One update for each held part, where the dual is ready. Records are means over them, but counts are sums."""
-    parts = len(jax.tree.leaves(held)[0])
-
-    def move_all(state: TrainState) -> tuple[TrainState, Record]:
-        alone = parts == 1  # then inlined: the solve's forward passes serve the loss as well
-        state, seen = lax.scan(lambda s, part: move(s, part, clouds), state, held, unroll=alone)
-        return state, {name: jnp.mean(values) if name in OF_UPDATES else jnp.sum(values) for name, values in seen.items()}
-
-    if ready is True:
-        return move_all(solved)
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(move_all, solved)[1])
-    return lax.cond(ready, move_all, lambda state: (state, nothing), solved)
-
-
 def unless_broken(after: TrainState, before: TrainState, record: Record, known: Known = KNOWN) -> TrainState:
     """A step with a number that is not finite leaves no trace in the state."""
     ok = healthy(record, known)
     return jax.tree.map(lambda new, old: jnp.where(ok, new, old), after, before)
 
 
-def _make_move(config: Config, family: Family) -> Callable:
-    """One update of the player whose turn it is, by the gradient of the loss at the fixed dual."""
-    descend = _make_descent(config, family, "generator", 1.0) if config.trains_generator else _make_look(family)
-    encoder = config.cost.encoder
-    ascend = _make_descent(config, family, "encoder", -1.0)
-
-    def move(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
-        if config.cost.learned:
-            turn = state.updates % (encoder.generator_updates + encoder.encoder_updates)
-            moved, seen = lax.cond(turn < encoder.generator_updates, descend, ascend, state, held, clouds)
-        else:
-            moved, seen = descend(state, held, clouds)
-        return moved._replace(updates=state.updates + 1), {**seen, "updates": jnp.ones((), jnp.int32)}
-
-    return move
-
-
-def _make_look(family: Family) -> Callable:
-    """The loss of players that do not move."""
-
-    def look(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
-        loss = family.loss(held, state.players, clouds)
-        return state, {**_norms(loss, {}, state.players.generator), "generator_steps": jnp.zeros((), jnp.int32)}
-
-    return look
-
-
-def _make_descent(config: Config, family: Family, player: str, sign: float) -> Callable:
-    """One Adam step of one player down `sign` times the loss."""
-    optimizer: Optimizer = getattr(_optimizers(config), player)
-    generates = player == "generator"
-
-    def descend(state: TrainState, held: Any, clouds: Clouds) -> tuple[TrainState, Record]:
-        def objective(parameters: Any) -> Array:
-            return sign * family.loss(held, state.players._replace(**{player: parameters}), clouds)
-
-        parameters = getattr(state.players, player)
-        value, gradient = jax.value_and_grad(objective)(parameters)
-        moments, progress = getattr(state.moments, player), state.solves / config.train.steps
-        parameters, moments = step_down(optimizer, gradient, parameters, moments, progress, state.updates)
-        state = state._replace(
-            players=state.players._replace(**{player: parameters}),
-            moments=state.moments._replace(**{player: moments}),
-            average=averaged(state.average, parameters, state.updates, config.generator.ema) if generates else state.average,
-        )
-        return state, {**_norms(sign * value, gradient, parameters), "generator_steps": jnp.asarray(int(generates), jnp.int32)}
-
-    return descend
-
-
 def _norms(loss: Array, gradient: Any, parameters: Any) -> Record:
     norms = {"gradient_norm": optax.tree.norm(gradient), "parameter_norm": optax.tree.norm(parameters)}
     return {"loss": loss, **{name: jnp.asarray(norm, loss.dtype) for name, norm in norms.items()}}
-
-
-def _optimizers(config: Config) -> Players:
-    return Players(config.generator.optimizer, config.cost.encoder.optimizer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,49 +13,64 @@ import numpy as np
 from jax import Array
 from jax.sharding import AxisType, Mesh
 
-from otgan.clouds import Clouds, draw_latents
+from otgan.batches import BatchSource
 from otgan.config import Config
 from otgan.data import Form
 from otgan.errors import UserError
 from otgan.models import Network, make_encoder, make_generator
 from otgan.oracles import Family, Players, make_family
-from otgan.step import Stepper, make_stepper
+from otgan.problem import Problem, make_problem
+from otgan.step import Stepper
 
 FEATURES_SEED = 1904  # of random features: a part of the cost, not of the run
 OUTPUT_SHARE = 1 / 3  # of the data's spread, per unit of a point network's output: with a whole one updates overshoot the data
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class System:
     """Everything that computes, and nothing that reads or writes."""
 
-    form: Form
+    problem: Problem
     family: Family
     stepper: Stepper
     sample: Callable[[Any, Any, Array, int, Any], Array]
     """(dual, generator's parameters, key, size, source's examples or None) -> size samples."""
-    networks: Players  # generator and encoder, without parameters
+
+    @property
+    def form(self) -> Form:
+        """Of the data."""
+        return self.problem.form
+
+    @property
+    def networks(self) -> Players:
+        """Generator and encoder, without parameters."""
+        return self.problem.networks
 
 
-def build(config: Config, form: Form, mesh: Mesh | None = None, sight: Network | None = None) -> System:
+def build(config: Config, form: Form, mesh: Mesh | None = None, network: Network | None = None) -> System:
     """The system of a config on data of a form; on a mesh, batches lie along its one axis.
 
-    `sight` is the frozen network that a cost on layers looks through (`otgan.groups`). Without it the system samples, but solves nothing.
+    `network` is the frozen one that a cost on layers looks through (`otgan.groups`). Without it the system samples, but solves nothing.
 
     Raises:
         UserError: a network cannot serve data of this form.
     """
     generator = make_generator(config.generator, form.shape, np.asarray(form.center, np.float32), OUTPUT_SHARE * form.scale)
-    networks = Players(generator, (sight or BLIND) if config.cost.layered else _encoder(config, form))
-    family = make_family(config, form, networks, mesh)
+    networks = Players(generator, (network or BLIND) if config.cost.layered else _encoder(config, form))
+    problem = make_problem(config, form, networks, mesh)
+    family = make_family(config.oracle, problem)
+    return System(problem, family, Stepper(config, family, networks), _sampler(problem, family))
+
+
+def _sampler(problem: Problem, family: Family) -> Callable[[Any, Any, Array, int, Any], Array]:
+    anywhere = replace(problem, mesh=None)  # samples of any number: not every one can be shared equally by the devices
+    nothing = jnp.zeros((0, *problem.form.shape))
 
     @partial(jax.jit, static_argnums=3)
     def sample(dual: Any, parameters: Any, key: Array, size: int, source: Array | None) -> Array:
-        nothing = jnp.zeros((0, *form.shape))
-        z = draw_latents(Clouds(nothing, None, None, source), key, size, config.generator.latent_dim)
-        return family.generate(dual, parameters, z)
+        return family.generate(dual, parameters, anywhere.draw_latents(BatchSource(nothing, source=source), key, size))
 
-    return System(form, family, make_stepper(config, family, networks), sample, networks)
+    return sample
 
 
 def _encoder(config: Config, form: Form) -> Network | None:
@@ -68,7 +83,7 @@ def _encoder(config: Config, form: Form) -> Network | None:
 
 
 def _unseeing(*_: Any) -> Any:
-    raise ValueError("a cost on a frozen network's layers needs that network: give build its sight")
+    raise ValueError("a cost on a frozen network's layers needs that network: give build that network")
 
 
 BLIND = Network(init=lambda key: None, apply=_unseeing)

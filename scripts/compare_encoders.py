@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from otgan.clouds import as_floats
+from otgan.batches import as_floats
 from otgan.data import digits, prepared
 from otgan.features import make_features
 from otgan.learning import METHODS

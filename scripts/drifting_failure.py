@@ -21,12 +21,13 @@ import numpy as np
 from jax import Array, lax
 
 from otgan import experiments
-from otgan.clouds import Clouds
+from otgan.batches import BatchSource
 from otgan.config import Config
 from otgan.data import Form
 from otgan.models import Network, make_generator
 from otgan.oracles import Players, make_family
-from otgan.step import make_stepper
+from otgan.problem import make_problem
+from otgan.step import Stepper
 
 MODES = np.array([[-4.0, 0.0], [4.0, 0.0]], np.float32)
 WIDTH = 0.1  # standard deviation of a mode
@@ -70,18 +71,19 @@ def make_network(generator: str, config: Config) -> Network:
 
 def make_trainer(config: Config, network: Network) -> Callable[[Any, np.ndarray], tuple[Any, float]]:
     """From a generator's parameters and examples to its parameters after a config's steps, and the share of solves within epsilon."""
-    stepper = make_stepper(config, make_family(config, FORM, Players(network)), Players(network))
+    problem = make_problem(config, FORM, Players(network))
+    stepper = Stepper(config, make_family(config.oracle, problem), problem.networks)
 
     @jax.jit
-    def steps(state: Any, clouds: Clouds) -> tuple[Any, Array]:
+    def steps(state: Any, data: BatchSource) -> tuple[Any, Array]:
         def step(state: Any, _: None) -> tuple[Any, Array]:
-            state, record = stepper.step(state, clouds)
+            state, record = stepper.step(state, data)
             return state, record["dual_converged"]
 
         return lax.scan(step, state, None, config.train.steps)
 
     def train(start: Any, examples: np.ndarray) -> tuple[Any, float]:
-        state, reached = steps(stepper.init(Players(start)), Clouds(jnp.asarray(examples), None, None))
+        state, reached = steps(stepper.init(Players(start)), BatchSource(jnp.asarray(examples)))
         return state.players.generator, float(np.mean(reached))
 
     return train

@@ -24,7 +24,7 @@ import numpy as np
 from jax import Array
 
 from otgan import experiments
-from otgan.clouds import Clouds
+from otgan.batches import BatchSource
 from otgan.config import Config, Convex, Mixture
 from otgan.costs import squared_l2
 from otgan.data import Form, points
@@ -32,6 +32,7 @@ from otgan.models import Network
 from otgan.oracles.contract import Players
 from otgan.oracles.convex import make_convex
 from otgan.oracles.entropic import solve_entropic
+from otgan.problem import make_problem
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -43,7 +44,7 @@ IDENTITY = Network(lambda key: {}, lambda params, z: z)
 class Fit(NamedTuple):
     """A fitted map, and what an epoch of its fitting took."""
 
-    push: Callable[[Array], Array]
+    transport: Callable[[Array], Array]
     seconds: float
     note: str
 
@@ -85,7 +86,7 @@ def compare(size: int, seed: int, steps: int | None) -> list[Row]:
     fits |= {f"entropic, lam {lam:g}": fit_entropic(lam, target.train, source.train) for lam in LAMS}
     rows = []
     for method, fit in fits.items():
-        error = ((np.asarray(fit.push(jnp.asarray(source.test))) - truth) ** 2).sum(axis=1).mean() / variance
+        error = ((np.asarray(fit.transport(jnp.asarray(source.test))) - truth) ** 2).sum(axis=1).mean() / variance
         rows.append(Row(method, size, seed, 100 * float(error), fit.seconds, fit.note))
         print(lines(rows)[-1], flush=True)
     return rows
@@ -95,13 +96,13 @@ def fit_convex(config: Config, target: np.ndarray, source: np.ndarray) -> Fit:
     """The map of a potential trained for the experiment's number of steps."""
     assert isinstance(config.oracle, Convex)
     form = Form(target.shape[1:], False, tuple(target.mean(axis=0)), float(np.sqrt(target.var(axis=0).mean())), len(target))
-    family = make_convex(config, form, Players(IDENTITY))
-    clouds, players = Clouds(jnp.asarray(target), None, None, jnp.asarray(source)), Players({})
+    family = make_convex(config.oracle, make_problem(config, form, Players(IDENTITY)))
+    data, players = BatchSource(jnp.asarray(target), source=jnp.asarray(source)), Players({})
     keys = jax.random.split(jax.random.key(config.train.seed), config.train.steps)
 
     def run(state, keys):
         def step(state, key):
-            state, _, info = family.solve(state, players, clouds, key)
+            state, _, info = family.solve(state, players, data, key)
             return state, {name: info[name] for name in ("dual_converged", "convex")}
 
         return jax.lax.scan(step, state, keys)
@@ -112,9 +113,9 @@ def fit_convex(config: Config, target: np.ndarray, source: np.ndarray) -> Fit:
     state, seen = jax.block_until_ready(compiled(state, keys))
     seconds = (time.perf_counter() - start) / (config.train.steps * config.oracle.dual_steps) * len(target) / config.batch.size
     note = f"{config.train.steps} solves, {100 * float(jnp.mean(seen['dual_converged'])):.1f}% of the conjugate solves within epsilon"
-    assert family.push is not None
-    push = family.push
-    return Fit(jax.jit(lambda y: push(state, y).points), seconds, note)
+    assert family.transport is not None
+    transport = family.transport
+    return Fit(jax.jit(lambda y: transport(state, y).points), seconds, note)
 
 
 def fit_entropic(lam: float, target: np.ndarray, source: np.ndarray) -> Fit:
@@ -126,12 +127,12 @@ def fit_entropic(lam: float, target: np.ndarray, source: np.ndarray) -> Fit:
     solution = jax.block_until_ready(compiled(x, y))
     seconds = (time.perf_counter() - start) / max(1, int(solution.iterations))
 
-    def push(new: Array) -> Array:
+    def transport(new: Array) -> Array:
         density = jax.nn.softmax((solution.f[:, None] - squared_l2(x, new)) / lam, axis=0)
         return density.T @ x
 
     note = f"{int(solution.iterations)} iterations, gap {float(solution.gap):.2g}"
-    return Fit(jax.jit(push), seconds, note)
+    return Fit(jax.jit(transport), seconds, note)
 
 
 def lines(rows: list[Row]) -> list[str]:

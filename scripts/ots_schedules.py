@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from otgan import data, experiments
-from otgan.clouds import hold_out, make_clouds
+from otgan.batches import make_batch_source, make_held_out
 from otgan.data import Form
 from otgan.oracles import NOBODY, Players
 from otgan.restore import restore
@@ -93,15 +93,15 @@ def main() -> None:
 
 def ascend(config: Any, generator: Path | None, most: int) -> tuple[bool, float, int, dict[str, float], float]:
     """One round: whether the band was met, the seconds and samples that it took, the last chunk's numbers, the value on fresh batches."""
-    given = NOBODY
+    initial = NOBODY
     if generator is not None:
         run = restore(RunFolder(generator))
-        config, given = config.model_copy(update={"generator": run.config.generator}), Players(run.state.average)
+        config, initial = config.model_copy(update={"generator": run.config.generator}), Players(run.state.average)
     dataset = data.load(config.data)
-    clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, config.batch, config.generator.latent_dim))
+    batches = jax.tree.map(jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim))
     system = build(config, Form.of(dataset))
-    train = system.stepper.init(given)
-    solve = jax.jit(lambda state, key: system.family.solve(state, train.players, clouds, key)[::2])
+    train = system.stepper.init(initial)
+    solve = jax.jit(lambda state, key: system.family.solve(state, train.players, batches, key)[::2])
     state, key = train.dual, jax.random.key(config.train.seed)
     solve = solve.lower(state, key).compile()
     seconds, samples, info = 0.0, 0, {}
@@ -112,7 +112,8 @@ def ascend(config: Any, generator: Path | None, most: int) -> tuple[bool, float,
         state, samples = after, samples + config.oracle.chunk * config.oracle.ots_batch
         if info["ready"]:
             break
-    judged = jax.jit(lambda s: system.family.assess(s, train.players, clouds, hold_out(dataset), jax.random.key(2_019)))(state)
+    held_out = make_held_out(dataset)
+    judged = jax.jit(lambda s: system.family.final_metrics(s, train.players, batches, held_out, jax.random.key(2_019)))(state)
     return bool(info["ready"]), seconds, samples, {k: float(v) for k, v in info.items()}, float(judged["semidual_value"])
 
 

@@ -26,7 +26,7 @@ import numpy as np
 import optax
 
 from otgan import data, experiments
-from otgan.clouds import make_clouds
+from otgan.batches import make_batch_source
 from otgan.costs import make_cost
 from otgan.data import Form
 from otgan.oracles.entropic import solve_entropic
@@ -120,20 +120,20 @@ def judge_recipe(name: str, steps: int, data_dir: Path | None) -> str:
     config = experiments.resolve(name)
     dataset = data.load(config.data, data_dir)
     system = build(config, Form.of(dataset))
-    clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, config.batch, config.generator.latent_dim))
+    batches = jax.tree.map(jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim))
     state, step, solve = system.stepper.init(), jax.jit(system.stepper.step), jax.jit(system.family.solve)
     matrix = make_cost(config.cost.name)
     masses, errors = [], []
     for k in range(steps):
         if k % EVERY == 0:
-            _, held, info = solve(state.dual, state.players, clouds, jax.random.key(k))
+            _, held, info = solve(state.dual, state.players, batches, jax.random.key(k))
             x, z = held.drawn.x[0][0], held.drawn.z[0]
             costs, pull = jax.vjp(lambda theta, x=x, z=z: matrix(x, system.networks.generator.apply(theta, z)), state.players.generator)
             plan, true = own_plan(config.oracle, costs, info), exact_plan(config.oracle, costs, info)
             norm = optax.tree.norm(pull(true)[0])
             masses.append(float(plan.sum()))
             errors.append(float(optax.tree.norm(pull(plan - true)[0]) / norm))
-        state, _ = step(state, clouds)
+        state, _ = step(state, batches)
     told = (f"{label} {' / '.join(f'{q:.3g}' for q in np.quantile(v, (0, 0.5, 1)))}" for label, v in (("mass", masses), ("error", errors)))
     return f"{name}, steps 1 to {steps}, least / median / largest: {'; '.join(told)} (of the gradient, over its norm)"
 

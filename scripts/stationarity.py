@@ -23,7 +23,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from otgan import data, experiments
-from otgan.clouds import make_clouds
+from otgan.batches import make_batch_source
 from otgan.config import Config
 from otgan.data import Dataset, Form
 from otgan.diagnosis.stationarity import exact_family, stationarity
@@ -75,20 +75,19 @@ def main() -> None:
 
 def measure(config: Config, dataset: Dataset, batches: int) -> tuple[float, float, float, float]:
     """Train to the last step; the squared norm there, its standard error, and the shares of duals that were exact, and reached epsilon."""
-    form = Form.of(dataset)
-    clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, config.batch, config.generator.latent_dim))
-    system = build(config, form)
+    source = jax.tree.map(jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim))
+    system = build(config, Form.of(dataset))
 
     @jax.jit
-    def train(clouds):
+    def train(source):
         def step(state, _):
-            state, record = system.stepper.step(state, clouds)
+            state, record = system.stepper.step(state, source)
             return state, record["dual_converged"]
 
         return jax.lax.scan(step, system.stepper.init(), None, config.train.steps)
 
-    state, reached = train(clouds)
-    found = stationarity(exact_family(config, form, system.networks), state.dual, state.players, clouds, jax.random.key(KEY), batches)
+    state, reached = train(source)
+    found = stationarity(exact_family(config.oracle, system.problem), state.dual, state.players, source, jax.random.key(KEY), batches)
     return found.squared_norm, found.standard_error, found.converged_share, float(jnp.mean(reached))
 
 

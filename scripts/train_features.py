@@ -36,7 +36,7 @@ from jax import lax
 
 import otgan
 from otgan import weights
-from otgan.clouds import as_floats
+from otgan.batches import as_floats
 from otgan.data import Dataset, prepared
 from otgan.models.classifiers import CLASSIFIERS, convolution, he_normal, max_pool
 

@@ -1,8 +1,8 @@
 """Small runs for tests."""
 
 from otgan import data, experiments
-from otgan.groups import make_sight
-from otgan.loop import prepare, train
+from otgan.assembly import assemble
+from otgan.loop import train
 from otgan.results.ending import accounted
 from otgan.runs import RunFolder
 
@@ -66,10 +66,9 @@ def dataset(config):
     return data.load(config.data)
 
 
-def ready(config, devices=None):
+def setup(config, devices=None):
     """A config put together."""
-    found = dataset(config)
-    return prepare(config, found, devices, data.load_source(config), sight=make_sight(config.cost, found))
+    return assemble(config, devices=devices)
 
 
 def run(config, path, show=None):
@@ -79,4 +78,4 @@ def run(config, path, show=None):
         path.mkdir()
         folder.create(config.json())
     with accounted(folder):
-        return folder, train(ready(config), folder, show or Silent())
+        return folder, train(setup(config), folder, show or Silent())

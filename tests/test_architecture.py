@@ -16,10 +16,11 @@ LAYERS = [
     ("experiments", "runs"),
     ("results",),
     ("data",),
-    ("clouds", "costs", "models", "optim"),
+    ("batches", "costs", "models", "optim"),
     ("weights",),
     ("features",),
     ("groups",),
+    ("problem",),
     ("oracles",),
     ("step",),
     ("system",),
@@ -27,6 +28,7 @@ LAYERS = [
     ("restore",),
     ("sampling",),
     ("evaluation", "diagnosis", "dispatch"),
+    ("assembly",),
     ("loop",),
     ("launch", "console"),
     ("sweep",),
@@ -35,7 +37,7 @@ LAYERS = [
     ("__main__",),
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
-CORE = ("costs", "clouds", "models", "oracles", "optim", "step")
+CORE = ("costs", "batches", "models", "problem", "oracles", "optim", "step")
 IO = {"pathlib", "os", "io", "sys", "time", "json", "shutil", "subprocess", "logging", "orbax", "rich", "click", "tensorboardX", "PIL"}
 
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import FAMILIES, ready, tiny_config
+from helpers import FAMILIES, setup, tiny_config
 
 from otgan.oracles.contract import INFO
 from otgan.results.quantities import RUN, SCALES, STEPS
@@ -21,8 +21,8 @@ FLOATS = {"rtol": 2e-4, "atol": 1e-5}  # of values whose sums may be taken in an
 @cache
 def assembled(which):
     name, changes = FAMILIES[which]
-    together = ready(tiny_config(name, **changes))
-    return together._replace(clouds=jax.tree.map(jnp.asarray, together.clouds))
+    together = setup(tiny_config(name, **changes))
+    return together._replace(data=jax.tree.map(jnp.asarray, together.data))
 
 
 @cache
@@ -34,7 +34,7 @@ def solved(which):
     dual, out = state.dual, []
     for i in range(3):
         before = dual
-        dual, held, info = solve(dual, state.players, together.clouds, jax.random.key(i))
+        dual, held, info = solve(dual, state.players, together.data, jax.random.key(i))
         out.append((before, dual, held, info))
     return state.players, out
 
@@ -52,6 +52,7 @@ def test_every_solve_reports_the_same_finite_scalars(which):
     _, solves = solved(which)
     names = [info.keys() for *_, info in solves]
     assert INFO.keys() <= names[0]
+    assert ("ready" in names[0]) != assembled(which).system.family.always_ready
     shared = {quantity.name for quantity in (*STEPS, *SCALES, *RUN)}
     assert names[0] <= shared | {quantity.name for quantity in assembled(which).system.family.quantities}  # each says what it is
     assert names[0] == names[1] == names[2]
@@ -64,10 +65,10 @@ def test_every_solve_reports_the_same_finite_scalars(which):
 
 
 @pytest.mark.parametrize("which", FAMILIES)
-def test_what_a_family_assesses_it_declares(which):
+def test_what_a_family_measures_at_the_end_it_declares(which):
     together, key = assembled(which), jax.random.key(0)
     state, family = jax.eval_shape(together.system.stepper.init), together.system.family
-    found = jax.eval_shape(family.assess, state.dual, state.players, together.clouds, together.held_out, key)
+    found = jax.eval_shape(family.final_metrics, state.dual, state.players, together.data, together.held_out, key)
     assert found.keys() <= {quantity.name for quantity in family.quantities}
 
 
@@ -76,7 +77,7 @@ def test_compiled_and_not_compiled_agree(which):
     players, solves = solved(which)
     together = assembled(which)
     before, _, held, info = solves[0]
-    eagerly = together.system.family.solve(before, players, together.clouds, jax.random.key(0))
+    eagerly = together.system.family.solve(before, players, together.data, jax.random.key(0))
     discrete = [x.dtype.kind in "iub" for x in leaves(held)]
     for a, b, is_discrete in zip(leaves(eagerly[1]), leaves(held), discrete, strict=True):
         assert (a == b).mean() > 0.99 if is_discrete else np.allclose(a, b, rtol=1e-2, atol=1e-3)
@@ -90,9 +91,9 @@ def test_the_same_key_gives_the_same_bits_and_another_key_others(which):
     together = assembled(which)
     before, after, held, info = solves[0]
     solve = jax.jit(together.system.family.solve)
-    again = solve(before, players, together.clouds, jax.random.key(0))
+    again = solve(before, players, together.data, jax.random.key(0))
     assert same(again, (after, held, info))
-    assert not same(solve(before, players, together.clouds, jax.random.key(1))[1:], (held, info))
+    assert not same(solve(before, players, together.data, jax.random.key(1))[1:], (held, info))
 
 
 @pytest.mark.parametrize("which", FAMILIES)
@@ -103,7 +104,7 @@ def test_the_players_gradient_is_finite_and_the_held_is_fixed(which):
     family = together.system.family
 
     def loss(players, held):
-        return family.loss(jax.tree.map(lambda leaf: leaf[0], held), players, together.clouds)
+        return family.loss(jax.tree.map(lambda leaf: leaf[0], held), players, together.data)
 
     value, gradient = jax.value_and_grad(loss)(players, held)
     assert np.isfinite(value)
@@ -112,12 +113,12 @@ def test_the_players_gradient_is_finite_and_the_held_is_fixed(which):
         assert sum(float(np.abs(g).sum()) for g in leaves(gradient.generator)) > 0
 
     def through_the_solve(players):
-        return loss(players, family.solve(dual, players, together.clouds, jax.random.key(9))[1])
+        return loss(players, family.solve(dual, players, together.data, jax.random.key(9))[1])
 
     def at_the_solve(players, held):
         return loss(players, held)
 
-    held = jax.jit(family.solve)(dual, players, together.clouds, jax.random.key(9))[1]
+    held = jax.jit(family.solve)(dual, players, together.data, jax.random.key(9))[1]
     direct, through = jax.grad(at_the_solve)(players, held), jax.grad(through_the_solve)(players)
     for a, b in zip(leaves(direct), leaves(through), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-3 * max(1e-6, np.abs(a).max()))
@@ -127,34 +128,34 @@ def test_the_players_gradient_is_finite_and_the_held_is_fixed(which):
 def test_samples_have_the_datas_shape_and_maps_send_points_to_points(which):
     together = assembled(which)
     state = together.system.stepper.init()
-    samples = together.system.sample(state.dual, state.average, jax.random.key(0), 50, together.clouds.source)
+    samples = together.system.sample(state.dual, state.average, jax.random.key(0), 50, together.data.source)
     assert samples.shape == (50, *together.dataset.shape)
     assert np.isfinite(samples).all()
-    push = together.system.family.push
-    if push is not None:
-        pushed = push(state.dual, samples)
-        assert pushed.points.shape == (50, 2)
-        assert pushed.error.shape == (50,)
+    transport = together.system.family.transport
+    if transport is not None:
+        found = transport(state.dual, samples)
+        assert found.points.shape == (50, 2)
+        assert found.error.shape == (50,)
 
 
 PARITY = """
 import json, sys
 sys.path.insert(0, {here!r})
 import jax
-from helpers import FAMILIES, ready, tiny_config
+from helpers import FAMILIES, setup, tiny_config
 from jax.sharding import NamedSharding, PartitionSpec
 
 def values(name, changes, devices):
-    together = ready(tiny_config(name, **changes), devices)
+    together = setup(tiny_config(name, **changes), devices)
     everywhere = NamedSharding(together.mesh, PartitionSpec())
     state = jax.device_put(together.system.stepper.init(), everywhere)
-    clouds = jax.device_put(together.clouds, everywhere)
+    data = jax.device_put(together.data, everywhere)
     step = jax.jit(together.system.stepper.step, out_shardings=everywhere)
-    program = step.lower(state, clouds).compile()
-    assert ("all-" in program.as_text()) == (devices > 1)  # the batch is spread out, and its sums are gathered
+    program = step.lower(state, data).compile()
+    assert ("all-" in program.as_text()) == (devices > 1)  # the batch is sharded, and its sums are gathered
     seen = []
     for _ in range(3):
-        state, record = program(state, clouds)
+        state, record = program(state, data)
         seen.append(float(record["dual_value"]))
     return seen
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from commands import otgan
-from helpers import DIGITS, ready, run, tiny_config
+from helpers import DIGITS, run, setup, tiny_config
 
 from otgan import cache, groups
 from otgan.config import Cost
@@ -166,10 +166,10 @@ def test_stacked_digits_are_seen_channel_by_channel():
 
 
 def first_step(config):
-    together = ready(config)
+    together = setup(config)
     state = together.system.stepper.init()
-    clouds = jax.tree.map(jnp.asarray, together.clouds)
-    return jax.jit(together.system.stepper.step)(state, clouds)
+    data = jax.tree.map(jnp.asarray, together.data)
+    return jax.jit(together.system.stepper.step)(state, data)
 
 
 def test_a_step_is_the_same_whether_examples_are_kept_or_looked_at():
@@ -232,7 +232,7 @@ def test_a_run_is_recorded_resumes_to_the_bit_and_samples_without_the_network(tm
     folder, outcome = run(config, part)
     assert outcome.state == "finished"
     for one in (whole, folder):
-        one.write_environment(describe(ready(config)))
+        one.write_environment(describe(setup(config)))
     with monkeypatch.context() as patched:
         patched.setattr(groups, "find_network", None)
         assert np.array_equal(sample(whole, 20, 0), sample(folder, 20, 0))

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +15,12 @@ from helpers import FAMILIES, Silent, dataset, run, tiny_config
 from tensorboardX.proto.event_pb2 import Event  # to read back what was written
 
 from otgan import data, experiments
+from otgan.assembly import assemble
 from otgan.checkpoints import Checkpoints
 from otgan.data import Form
 from otgan.dispatch import picture_steps
 from otgan.errors import UserError
-from otgan.loop import prepare, train
+from otgan.loop import train
 from otgan.runs import RunFolder
 from otgan.step import unless_broken
 from otgan.system import build
@@ -103,7 +105,7 @@ def test_real_digits_resume_to_the_same_bits(tfds_dir, tmp_path):
         (tmp_path / name).mkdir()
         folder = RunFolder(tmp_path / name)
         folder.create(config.json())
-        ends = [train(prepare(config, digits, None), folder, show) for show in shows]
+        ends = [train(assemble(config, digits), folder, show) for show in shows]
         assert ends[-1].state == "finished"
         with Checkpoints(folder.checkpoints) as checkpoints:
             states.append(checkpoints.restore(jax.jit(build(config, Form.of(digits)).stepper.init)())[0])
@@ -206,11 +208,11 @@ def test_on_budget_stop_ends_the_run_at_the_first_step_that_misses_epsilon(tmp_p
 
 def misplacing(config, **forced):
     """A run whose records from the third step on say something else."""
-    together = prepare(config, dataset(config))
+    together = assemble(config)
     stepper = together.system.stepper
 
-    def step(state, clouds):
-        after, record = stepper.step(state, clouds)
+    def step(state, data):
+        after, record = stepper.step(state, data)
         late = state.solves >= 2
         record = {
             **record,
@@ -218,7 +220,7 @@ def misplacing(config, **forced):
         }
         return unless_broken(after, state, record), record
 
-    return together._replace(system=replace(together.system, stepper=stepper._replace(step=step)))
+    return together._replace(system=replace(together.system, stepper=SimpleNamespace(init=stepper.init, step=step, known=stepper.known)))
 
 
 def begun(config, path):
@@ -258,11 +260,9 @@ def test_the_loss_of_exact_duals_lies_in_its_interval(tmp_path):
     """At the same players and batch, whatever epsilon was."""
     for name, loss in (("sinkhorn-grid", "sinkhorn"), ("sinkhorn-grid", "energy"), ("regot-l2-grid", "regot")):
         changes = {"oracle.loss": loss, "oracle.lam": "0.02x", "oracle.max_iterations": 5_000, "oracle.iterations_per_check": 1}
-        loose, tight = (
-            prepare(c, dataset(c)) for c in (tiny_config(name, **changes, **{"oracle.epsilon": e}) for e in ("0.2x", "0.0001x"))
-        )
+        loose, tight = (assemble(c) for c in (tiny_config(name, **changes, **{"oracle.epsilon": e}) for e in ("0.2x", "0.0001x")))
         players, key = loose.system.stepper.init().players, jax.random.key(3)
-        about, exact = (jax.jit(t.system.family.solve)((), players, jax.tree.map(jnp.asarray, t.clouds), key)[2] for t in (loose, tight))
+        about, exact = (jax.jit(t.system.family.solve)((), players, jax.tree.map(jnp.asarray, t.data), key)[2] for t in (loose, tight))
         assert about["loss_at_most"] - about["loss_at_least"] > 10 * (exact["loss_at_most"] - exact["loss_at_least"])
         assert about["loss_at_least"] <= exact["loss_at_most"]
         assert about["loss_at_most"] >= exact["loss_at_least"]

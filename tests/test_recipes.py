@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from otgan import data, experiments
+from otgan.assembly import assemble
 from otgan.data import Dataset
-from otgan.groups import make_sight
-from otgan.loop import prepare
 from otgan.oracles.contract import INFO, PLAN_INFO
 from otgan.step import healthy
 
@@ -48,11 +47,9 @@ def test_a_recipe_takes_a_step(name, tmp_path, monkeypatch):
     monkeypatch.setenv("OTGAN_CACHE", str(tmp_path))
     config = small(name)
     dataset = examples(config)
-    sight = make_sight(config.cost, dataset)
-    ready = prepare(config, dataset, 1, data.load_source(config, dataset.shape), sight=sight)
-    clouds = jax.tree.map(jnp.asarray, ready.clouds)
-    before = jax.jit(ready.system.stepper.init)()
-    after, record = jax.jit(ready.system.stepper.step)(before, clouds)
+    setup = assemble(config, dataset, devices=1)
+    before = jax.jit(setup.system.stepper.init)()
+    after, record = jax.jit(setup.system.stepper.step)(before, jax.tree.map(jnp.asarray, setup.data))
     numbers = {key: float(value) for key, value in record.items()}
     assert INFO.keys() <= numbers.keys()
     assert {key: value for key, value in numbers.items() if not np.isfinite(value)} == {}

@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from helpers import dataset, tiny_config
 
-from otgan.clouds import draw_latents, draw_reals, make_clouds
+from otgan.batches import draw_latents, draw_reals, make_batch_source
 from otgan.config import Regularized, parse_amount
-from otgan.costs import one_problem, squared_l2
+from otgan.costs import one_matrix, squared_l2
 from otgan.data import Form
 from otgan.oracles.regularized import Term, solve_terms
 from otgan.system import build
 
 
 def system_of(config):
-    data = dataset(config)
-    clouds = make_clouds(data, config.batch, config.generator.latent_dim)
-    return build(config, Form.of(data)), jax.tree.map(jnp.asarray, clouds)
+    found = dataset(config)
+    data = make_batch_source(found, config.batch, config.generator.latent_dim)
+    return build(config, Form.of(found)), jax.tree.map(jnp.asarray, data)
 
 
-def solved_value(config, system, clouds, players, key):
+def solved_value(config, system, data, players, key):
     """The loss's value with every dual solved anew."""
-    _, _, info = system.family.solve((), players, clouds, key)
+    _, _, info = system.family.solve((), players, data, key)
     return info["dual_value"]
 
 
@@ -45,13 +45,13 @@ def test_the_generators_gradient_is_that_of_the_solved_value(x64, recipe):
     """Against finite differences through the solver: the envelope theorem, with an accurate dual."""
     name, changes = RECIPES[recipe]
     config = tiny_config(name, **{"oracle.lam": 1.0, "oracle.epsilon": 1e-9, "oracle.max_iterations": 20_000, "batch.size": 12, **changes})
-    system, clouds = system_of(config)
-    clouds = clouds._replace(examples=clouds.examples.astype(float))
+    system, data = system_of(config)
+    data = data._replace(examples=data.examples.astype(float))
     players, key = jax.tree.map(lambda p: p.astype(float), system.stepper.init().players), jax.random.key(5)
-    _, held, info = system.family.solve((), players, clouds, key)
+    _, held, info = system.family.solve((), players, data, key)
     assert info["dual_converged"]
     first = jax.tree.map(lambda leaf: leaf[0], held)
-    value, gradient = jax.value_and_grad(lambda g: system.family.loss(first, players._replace(generator=g), clouds))(players.generator)
+    value, gradient = jax.value_and_grad(lambda g: system.family.loss(first, players._replace(generator=g), data))(players.generator)
     np.testing.assert_allclose(value, info["dual_value"], rtol=1e-6)
 
     keys = iter(jax.random.split(jax.random.key(6), 100))
@@ -61,7 +61,7 @@ def test_the_generators_gradient_is_that_of_the_solved_value(x64, recipe):
     def moved(sign):
         return players._replace(generator=jax.tree.map(lambda p, d: p + sign * step * d, players.generator, direction))
 
-    slope = (solved_value(config, system, clouds, moved(1), key) - solved_value(config, system, clouds, moved(-1), key)) / (2 * step)
+    slope = (solved_value(config, system, data, moved(1), key) - solved_value(config, system, data, moved(-1), key)) / (2 * step)
     along = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
     np.testing.assert_allclose(along, slope, rtol=2e-3)
 
@@ -71,7 +71,7 @@ def test_the_sinkhorn_loss_of_equal_clouds_is_zero(x64):
     C = jnp.asarray(((x[:, None] - x[None]) ** 2).sum(-1))
     for regularizer in ("kl", "l2"):
         oracle = Regularized(regularizer=regularizer, lam=parse_amount(0.3), epsilon=parse_amount(1e-8), max_iterations=20_000)
-        losses = [Term(w, kind, one_problem(C), w) for w, kind in ((2.0, "both"), (-1.0, "self"), (-1.0, "self"))]
+        losses = [Term(w, kind, one_matrix(C), w) for w, kind in ((2.0, "both"), (-1.0, "self"), (-1.0, "self"))]
         pq, qq, pp = solve_terms(oracle, losses, C.mean())
         assert abs(float((2 * pq.value - qq.value - pp.value)[0])) < 1e-7
         assert pq.value[0] > 0.01  # what is taken out is not nothing
@@ -89,11 +89,11 @@ def test_a_learned_cost_rises_where_the_generator_descends():
             "oracle.anneal": 4.0,
         }
     )
-    system, clouds = system_of(config)
+    system, data = system_of(config)
     states = [system.stepper.init()]
     step = jax.jit(system.stepper.step)
     for _ in range(6):
-        states.append(step(states[-1], clouds)[0])
+        states.append(step(states[-1], data)[0])
 
     def moved(part):
         pairs = itertools.pairwise(states)
@@ -102,19 +102,19 @@ def test_a_learned_cost_rises_where_the_generator_descends():
     assert moved(lambda s: s.players.generator) == [True, True, False, True, True, False]
     assert moved(lambda s: s.players.encoder) == [False, False, True, False, False, True]
     state = states[2]  # the encoder is next: a small step of it must raise the loss at the fixed dual
-    _, held, _ = system.family.solve((), state.players, clouds, jax.random.fold_in(jax.random.key(1), state.solves))
+    _, held, _ = system.family.solve((), state.players, data, jax.random.fold_in(jax.random.key(1), state.solves))
     first = jax.tree.map(lambda leaf: leaf[0], held)
-    gain = jax.grad(lambda e: system.family.loss(first, state.players._replace(encoder=e), clouds))(state.players.encoder)
+    gain = jax.grad(lambda e: system.family.loss(first, state.players._replace(encoder=e), data))(state.players.encoder)
     change = jax.tree.map(lambda a, b: b - a, state.players.encoder, states[3].players.encoder)
     assert sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gain), jax.tree.leaves(change), strict=True)) > 0
 
 
 def test_the_learning_rate_falls_to_zero_with_the_updates():
     config = tiny_config(**{"train.steps": 8})
-    system, clouds = system_of(config)
+    system, data = system_of(config)
     step, state, lengths = jax.jit(system.stepper.step), system.stepper.init(), []
     for _ in range(10):
-        after, _ = step(state, clouds)
+        after, _ = step(state, data)
         pairs = zip(jax.tree.leaves(state.players), jax.tree.leaves(after.players), strict=True)
         lengths.append(float(sum(jnp.abs(a - b).sum() for a, b in pairs)))
         state = after
@@ -124,9 +124,9 @@ def test_the_learning_rate_falls_to_zero_with_the_updates():
 
 def test_a_step_that_is_not_finite_leaves_the_state_alone():
     config = tiny_config()
-    system, clouds = system_of(config)
+    system, data = system_of(config)
     state = system.stepper.init()
-    broken = clouds._replace(examples=jnp.full_like(clouds.examples, jnp.nan))
+    broken = data._replace(examples=jnp.full_like(data.examples, jnp.nan))
     after, record = jax.jit(system.stepper.step)(state, broken)
     assert not np.isfinite(record["loss"])
     assert all(bool((a == b).all()) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True))
@@ -134,21 +134,21 @@ def test_a_step_that_is_not_finite_leaves_the_state_alone():
 
 def test_the_same_key_draws_the_same_and_strata_cover_every_cell():
     config = tiny_config("relaxed-grid")
-    _, clouds = system_of(config)
-    draw = jax.jit(lambda key: draw_reals(clouds, key, 32))
+    _, data = system_of(config)
+    draw = jax.jit(lambda key: draw_reals(data, key, 32))
     a, b, other = draw(jax.random.key(1)), draw(jax.random.key(1)), draw(jax.random.key(2))
     assert (a == b).all()
     assert (a != other).any()
-    examples = np.asarray(clouds.examples)
+    examples = np.asarray(data.examples)
     where = [np.flatnonzero((examples == np.asarray(x)).all(1))[0] for x in a]
-    assert (np.searchsorted(np.asarray(clouds.bounds), where, side="right") - 1 == np.arange(32)).all()
+    assert (np.searchsorted(np.asarray(data.bounds), where, side="right") - 1 == np.arange(32)).all()
 
 
 @pytest.mark.parametrize("kind", ["iid", "sobol"])
 def test_latents_are_standard_normal(kind):
     config = tiny_config(**{"batch.latents": kind, "batch.size": 512, "generator.latent_dim": 3})
-    _, clouds = system_of(config)
-    draws = jax.vmap(lambda key: draw_latents(clouds, key, 512, 3))(jax.random.split(jax.random.key(0), 40))
+    _, data = system_of(config)
+    draws = jax.vmap(lambda key: draw_latents(data, key, 512, 3))(jax.random.split(jax.random.key(0), 40))
     flat = np.asarray(draws).reshape(-1, 3)
     np.testing.assert_allclose(flat.mean(0), 0, atol=0.03)
     np.testing.assert_allclose(np.cov(flat.T), np.eye(3), atol=0.03)
@@ -160,10 +160,10 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
     """By finite differences: the gradient is of 2 d(x, y) - 2 d(y, y'), y' where it was; the value is 2 d(x, y) - d(y, y')."""
     changes = {"oracle.lam": 1.0, "oracle.epsilon": 1e-9, "oracle.max_iterations": 20_000, "batch.size": 12, "batch.reals": 20}
     config = tiny_config("sinkhorn-grid", **changes, **{"oracle.self_term": "independent"})
-    system, clouds = system_of(config)
-    clouds = clouds._replace(examples=clouds.examples.astype(float))
+    system, data = system_of(config)
+    data = data._replace(examples=data.examples.astype(float))
     players = jax.tree.map(lambda p: p.astype(float), system.stepper.init().players)
-    _, held, info = system.family.solve((), players, clouds, jax.random.key(5))
+    _, held, info = system.family.solve((), players, data, jax.random.key(5))
     drawn = jax.tree.map(lambda leaf: leaf[0], held.drawn)
     assert drawn.x[0].shape == (20, 2)
     (fixed,) = drawn.second
@@ -171,7 +171,7 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
 
     def d(a, b):
         cost = squared_l2(a, b)
-        (solution,) = solve_terms(config.oracle, [Term(1.0, "kind", one_problem(cost), 1.0)], jnp.mean(cost))
+        (solution,) = solve_terms(config.oracle, [Term(1.0, "kind", one_matrix(cost), 1.0)], jnp.mean(cost))
         assert solution.converged
         return solution.value[0]
 
@@ -181,7 +181,7 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
 
     np.testing.assert_allclose(info["dual_value"], value(players.generator, 1), rtol=1e-6)
     first = jax.tree.map(lambda leaf: leaf[0], held)
-    loss, gradient = jax.value_and_grad(lambda g: system.family.loss(first, players._replace(generator=g), clouds))(players.generator)
+    loss, gradient = jax.value_and_grad(lambda g: system.family.loss(first, players._replace(generator=g), data))(players.generator)
     np.testing.assert_allclose(loss, info["dual_value"], rtol=1e-6)
     direction = jax.tree.map(lambda p: jax.random.normal(jax.random.key(p.size), p.shape), players.generator)
     step = 1e-5

@@ -183,7 +183,7 @@ def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | 
 
     folder = RunFolder(run_folder)
     sampling.check(output, number, folder)
-    samples, errors = sampling.push(folder, push) if push else (sampling.sample(folder, number, seed), None)
+    samples, errors = sampling.transport(folder, push) if push else (sampling.sample(folder, number, seed), None)
     sampling.write(samples, output)
     click.echo(f"{len(samples):,} samples in {output}")
     if errors is not None:

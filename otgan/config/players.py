@@ -121,6 +121,6 @@ class Cost(Section):
         return self.features == "learned"
 
     @property
-    def donor(self) -> str | None:
+    def pretrained_run(self) -> str | None:
         """The run folder whose encoder is taken, if one is."""
         return None if self.features in self.FEATURES or self.layered else self.features

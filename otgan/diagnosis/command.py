@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from otgan.clouds import Clouds, as_floats, draw_latents, draw_reals, make_clouds
-from otgan.config import Amount, Config, Regularized
-from otgan.costs import Groups, between_groups, make_cost
+from otgan.batches import BatchSource, as_floats, draw_reals, make_batch_source
+from otgan.config import Amount, Regularized
+from otgan.costs import GroundCost, Groups
 from otgan.data import load
 from otgan.diagnosis.bias import BLOCK, batch_costs, reference
 from otgan.diagnosis.gradients import Solver, Value, gradient_errors, lipschitz, slope
@@ -62,42 +63,39 @@ def diagnose(
     if max(sizes) > min(LARGEST, len(dataset.train)):
         raise UserError(f"batches of {max(sizes):,} are too large: give sizes of at most {min(LARGEST, len(dataset.train)):,}")
     sight = make_sight(run.config.cost, dataset, show)
-    frozen, seen = (sight.parameters, sight.seen) if sight else (None, None)
-    clouds = make_clouds(dataset, run.config.batch, run.config.generator.latent_dim, None, frozen, seen)
-    clouds = jax.tree.map(jnp.asarray, clouds)
+    frozen, features = (sight.parameters, sight.seen) if sight else (None, None)
+    data = make_batch_source(dataset, run.config.batch, run.config.generator.latent_dim, None, frozen, features)
+    data = jax.tree.map(jnp.asarray, data)
     if sight:
-        run = run._replace(system=build(run.config, run.form, sight=sight.network))
+        run = run._replace(system=build(run.config, run.form, network=sight.network))
     show("gradients")
-    found: dict[str, Any] = {"run": str(folder.path), "step": run.step, **_gradients(run, clouds, epsilons, lams)}
+    found: dict[str, Any] = {"run": str(folder.path), "step": run.step, **_gradients(run, data, epsilons, lams)}
     show("stationarity")
     key = jax.random.key(SEED)
     players = run.state.players
-    family = exact_family(run.config, run.form, run.system.networks)
-    found["stationarity"] = {**stationarity(family, run.state.dual, players, clouds, key, batches)._asdict(), "batches": batches}
+    family = exact_family(run.config.oracle, run.system.problem)
+    found["stationarity"] = {**stationarity(family, run.state.dual, players, data, key, batches)._asdict(), "batches": batches}
     show("batches")
-    return {**found, **_bias(run, clouds, sizes, batches)}
+    return {**found, **_bias(run, data, sizes, batches)}
 
 
-def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams: tuple[Amount, ...]) -> dict[str, Any]:
+def _gradients(run: Restored, data: BatchSource, epsilons: tuple[Amount, ...], lams: tuple[Amount, ...]) -> dict[str, Any]:
     """Errors on one batch of the gradient of the dual that trains, in float64."""
     config, players = run.config, run.state.players
     size = min(PAIRS, config.batch.size)
     key_x, key_z = jax.random.split(jax.random.key(SEED))
-    x, z = (
-        draw_reals(clouds._replace(bounds=None), key_x, size),
-        draw_latents(clouds._replace(spread=None), key_z, size, run.config.generator.latent_dim),
-    )
+    problem, data = run.system.problem, data._replace(bounds=None, sobol=None)
+    x, z = draw_reals(data, key_x, size), problem.draw_latents(data, key_z, size)
     with jax.enable_x64(True):
-        encoder = players.encoder if clouds.frozen is None else clouds.frozen
-        x, z, players, encoder = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (x, z, players, encoder))
-        features, cost = _features(run, encoder), _cost(config)
-        generator = run.system.networks.generator
+        exact = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (x, z, players, data.frozen))
+        x, z, players, frozen = exact
+        features, cost = partial(problem.features, players, data._replace(frozen=frozen)), _joint(problem.cost)
 
         def matrix(theta: Any) -> Array:
-            return cost(features(x), features(generator.apply(theta, z)))
+            return cost(features(x), features(problem.generate(theta, z)))
 
         def pair(theta: Any, x_i: Array, z_j: Array) -> Array:
-            return cost(features(x_i[None]), features(generator.apply(theta, z_j[None])))[0, 0]
+            return cost(features(x_i[None]), features(problem.generate(theta, z_j[None])))[0, 0]
 
         costs, pull = jax.vjp(matrix, players.generator)
         mean = float(jnp.mean(costs))
@@ -114,15 +112,10 @@ def _gradients(run: Restored, clouds: Clouds, epsilons: tuple[Amount, ...], lams
     return {"batch": size, "mean_cost": mean, "L0": constant, "own_dual": oracle is config.oracle, "gradients": rows, "slopes": slopes}
 
 
-def _features(run: Restored, encoder: Any) -> Callable[[Array], Groups]:
-    network = run.system.networks.encoder
-    return (lambda x: (x,)) if network is None else partial(network.apply, encoder)
-
-
-def _cost(config: Config) -> Callable[[Groups, Groups], Array]:
+def _joint(cost: GroundCost) -> Callable[[Groups, Groups], Array]:
     """(n groups), (m groups) -> (n, m): the cost of one problem, also of a run that solves several."""
-    cost = make_cost(config.cost.name)
-    return lambda x, y: between_groups(cost, x, y, joint=True).matrices[0]
+    joint = replace(cost, joint=True)
+    return lambda x, y: joint.between(x, y).matrices[0]
 
 
 def _solver(oracle: Regularized, mean_cost: float, dtype: Any) -> Solver:
@@ -139,25 +132,25 @@ def _value(oracle: Regularized, mean_cost: float) -> Value:
     return lambda costs, g, lam: at(costs, *(jnp.asarray(value, jnp.float64) for value in (g, lam)))
 
 
-def _bias(run: Restored, clouds: Clouds, sizes: tuple[int, ...], batches: int) -> dict[str, Any]:
+def _bias(run: Restored, data: BatchSource, sizes: tuple[int, ...], batches: int) -> dict[str, Any]:
     """Costs of batches, and of transport to the whole training set, on the run's own cost."""
-    state, clouds = run.state, clouds._replace(bounds=None, spread=None)
-    features = jax.jit(_features(run, state.players.encoder if clouds.frozen is None else clouds.frozen))
-    cost = jax.jit(_cost(run.config))
+    state, problem, data = run.state, run.system.problem, data._replace(bounds=None, sobol=None)
+    features = jax.jit(partial(problem.features, state.players, data))
+    cost = jax.jit(_joint(problem.cost))
     key, real = jax.random.split(jax.random.key(SEED + 1))
 
     def generated(size: int, number: int) -> Array:
-        z = draw_latents(clouds, jax.random.fold_in(key, number), size, run.config.generator.latent_dim)
+        z = problem.draw_latents(data, jax.random.fold_in(key, number), size)
         return features(run.system.family.generate(state.dual, state.average, z))
 
     def pairs(size: int, k: int) -> tuple[Array, Array]:
         number = size * 1_000 + k
-        return features(draw_reals(clouds, jax.random.fold_in(real, number), size)), generated(size, number)
+        return features(draw_reals(data, jax.random.fold_in(real, number), size)), generated(size, number)
 
-    parts = [features(as_floats(jnp.asarray(clouds.examples[i : i + BLOCK]))) for i in range(0, len(clouds.examples), BLOCK)]
+    parts = [features(as_floats(jnp.asarray(data.examples[i : i + BLOCK]))) for i in range(0, len(data.examples), BLOCK)]
     bounds = reference(cost, parts, generated(SAMPLES, 1), generated(FRESH, 2))
     rows = [row._asdict() for row in batch_costs(lambda x, y: cost(y, x), pairs, sorted(sizes), batches)]
-    return {"batches": rows, "reference": {**bounds._asdict(), "train": len(clouds.examples), "samples": SAMPLES}}
+    return {"batches": rows, "reference": {**bounds._asdict(), "train": len(data.examples), "samples": SAMPLES}}
 
 
 def require_writable(folder: RunFolder) -> None:

@@ -17,11 +17,12 @@ import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
-from otgan.clouds import Clouds
-from otgan.config import Amount, Config, Regularized
+from otgan.batches import BatchSource
+from otgan.config import Amount, Regularized
+from otgan.config.families import Families
 from otgan.costs import product
-from otgan.data import Form
 from otgan.oracles import Family, Players, make_family
+from otgan.problem import Problem
 
 EXACT, MOST = Amount(0.001, relative=True), 20_000  # the accuracy of a dual whose gradient counts as the loss's own; iterations
 
@@ -35,27 +36,26 @@ class Stationarity(NamedTuple):
     converged_share: float = 1.0  # of the duals that came as near as they were asked to
 
 
-def exact_family(config: Config, form: Form, networks: Players) -> Family:
-    """A config's family with its duals solved to `EXACT`, or to the run's own epsilon where that is smaller; others as they are.
+def exact_family(oracle: Families, problem: Problem) -> Family:
+    """A family with its duals solved to `EXACT`, or to its own epsilon where that is smaller; others as they are.
 
     Its pulls are plain: even ones keep their strength however near the loss is to its minimum.
     """
-    if isinstance(config.oracle, Regularized):
-        own = config.oracle.epsilon
+    if isinstance(oracle, Regularized):
+        own = oracle.epsilon
         epsilon = own if own.relative and own.value < EXACT.value else EXACT
-        oracle = config.oracle.model_copy(update={"epsilon": epsilon, "max_iterations": MOST, "pulls": "plain"})
-        config = config.model_copy(update={"oracle": oracle})
-    return make_family(config, form, networks)
+        oracle = oracle.model_copy(update={"epsilon": epsilon, "max_iterations": MOST, "pulls": "plain"})
+    return make_family(oracle, problem)
 
 
-def stationarity(family: Family, dual: Any, players: Players, clouds: Clouds, key: Array, batches: int) -> Stationarity:
+def stationarity(family: Family, dual: Any, players: Players, data: BatchSource, key: Array, batches: int) -> Stationarity:
     """From the gradients of a family's loss on `batches` independent batches."""
 
     @jax.jit
     def flat_gradient(key: Array) -> tuple[Array, Array]:
-        _, held, info = family.solve(dual, players, clouds, key)
+        _, held, info = family.solve(dual, players, data, key)
         part = jax.tree.map(lambda leaf: leaf[0], held)
-        gradient = jax.grad(lambda generator: family.loss(part, players._replace(generator=generator), clouds))(players.generator)
+        gradient = jax.grad(lambda generator: family.loss(part, players._replace(generator=generator), data))(players.generator)
         return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(gradient)]), jnp.asarray(info["dual_converged"], jnp.float32)
 
     gradients, converged = map(jnp.stack, zip(*(flat_gradient(jax.random.fold_in(key, k)) for k in range(batches)), strict=True))

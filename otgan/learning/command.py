@@ -13,7 +13,7 @@ import numpy as np
 
 import otgan
 from otgan import config, signals, weights
-from otgan.clouds import as_bytes, as_floats
+from otgan.batches import as_bytes, as_floats
 from otgan.data import Dataset, load
 from otgan.errors import UserError
 from otgan.learning import Method

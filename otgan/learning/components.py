@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float
 
-from otgan.clouds import as_floats
+from otgan.batches import as_floats
 from otgan.models.classifiers import quarters
 from otgan.models.encoders import Encoder
 

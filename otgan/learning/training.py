@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from otgan.clouds import as_floats
+from otgan.batches import as_floats
 from otgan.config import Optimizer
 from otgan.errors import UserError
 from otgan.learning import Method

@@ -13,7 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jaxtyping import Float, Int, Shaped
 
-from otgan.clouds import as_floats
+from otgan.batches import as_floats
 from otgan.costs import product
 from otgan.errors import UserError
 from otgan.metrics.blocks import require, require_floats_or_bytes, slices
@@ -92,6 +92,6 @@ def _rerank(x: np.ndarray, train: np.ndarray, candidates: Int[np.ndarray, "n c"]
 
 
 def _floats(x: np.ndarray) -> Float[np.ndarray, "n d"]:
-    """As `clouds.as_floats`, in float64."""
+    """As `batches.as_floats`, in float64."""
     rows = np.asarray(x, np.float64).reshape(len(x), -1)
     return rows / 127.5 - 1 if x.dtype == np.uint8 else rows

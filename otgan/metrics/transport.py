@@ -21,7 +21,7 @@ import numpy as np
 from jax import Array
 from jaxtyping import Float, Shaped
 
-from otgan.clouds import as_floats
+from otgan.batches import as_floats
 from otgan.costs import product, squared_l2
 from otgan.errors import UserError
 from otgan.metrics.blocks import checked, require, require_floats_or_bytes, slices

@@ -25,22 +25,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
-from jax.sharding import Mesh
 from jaxtyping import Float, Int
 
-from otgan.clouds import Clouds, draw_latents, draw_reals, every_latent, every_real, spread_out
-from otgan.config import Config, Convex
+from otgan.batches import BatchSource
+from otgan.config import Convex
 from otgan.costs import squared_l2
 from otgan.data import Form
-from otgan.models import Network
 from otgan.models.convex import Params, Potential, make_potential
 from otgan.optim import adam, averaged, descend
 from otgan.oracles.conjugate import SMALLEST_MODULUS, Conjugate, solve_conjugate
-from otgan.oracles.contract import Family, Info, Players, Pushed, hold, in_units_of_cost
+from otgan.oracles.contract import Family, Info, Players, Transported, hold, in_units_of_cost
 from otgan.oracles.entropic import solve_entropic
+from otgan.problem import Problem
 from otgan.results.quantities import CONVEX
 
-PUSH_EPSILON = 1e-8  # conjugate error of the map that users see, in potential's units: points are off by a few thousandths of a sd at most
+TRANSPORT_EPSILON = 1e-8  # conjugate error of the map that users see, in potential's units: points are off by thousandths of a sd
 BLOCK = 1_000  # held-out points whose inner problems are solved at once
 CLOUD = 2_048  # held-out points of each side at most in the transport problem between the points themselves
 JUDGED_LAM = 2e-3  # its regulariser, in multiples of the mean cost: its price, lam log n, is about a hundredth of that cost
@@ -81,8 +80,8 @@ def make_coordinates(form: Form) -> Coordinates:
     )
 
 
-@dataclass(frozen=True)
-class Dual:
+@dataclass(frozen=True, eq=False)
+class PotentialSolver:
     """The class of potentials with its settings: everything that knows no generator. Works in the potential's coordinates."""
 
     oracle: Convex
@@ -100,28 +99,28 @@ class Dual:
         f, modulus = partial(self.potential.value, params), self.potential.modulus(params)
         return solve_conjugate(f, y, start, modulus, epsilon, self.oracle.max_conjugate_iterations)
 
-    def ascend(self, params: Params, moments: Any, solves: Array, x: Array, x_hat: Array) -> tuple[Params, Any]:
+    def step(self, params: Params, moments: Any, solves: Array, x: Array, x_hat: Array) -> tuple[Params, Any]:
         """One projected step up J, at a batch of reals and one of solved inner problems."""
         value, optimizer = self.potential.value, self.oracle.optimizer
         gradient = jax.grad(lambda p: jnp.mean(value(p, x)) - jnp.mean(value(p, x_hat)))(params)
         params, moments = descend(optimizer, gradient, params, moments, solves / self.steps, solves)
         return self.potential.project(params), moments
 
-    def climb(self, state: State, reals: Float[Array, "k n d"], y: Float[Array, "n d"], epsilon: Array) -> tuple[State, Params, Conjugate]:
+    def ascend(self, state: State, reals: Float[Array, "k n d"], y: Float[Array, "n d"], epsilon: Array) -> tuple[State, Params, Conjugate]:
         """Inner problems and a step for each batch of reals; every search starts where the last ended.
 
         Returns the state, and the last potential whose inner problems were solved, with their solutions.
         """
 
-        def step(carry: tuple, x: Array) -> tuple[tuple, None]:
+        def solve_and_step(carry: tuple, x: Array) -> tuple[tuple, None]:
             params, moments, _, last = carry
             inner = self.conjugate(params, y, last.x, epsilon)
-            after, moments = self.ascend(params, moments, state.solves, x, inner.x)
+            after, moments = self.step(params, moments, state.solves, x, inner.x)
             return (after, moments, params, inner._replace(iterations=last.iterations + inner.iterations)), None
 
         nothing = jnp.zeros_like(y[:, 0])
         unsolved = Conjugate(y, nothing, nothing, nothing, jnp.zeros((), jnp.int32))
-        (params, moments, solved, inner), _ = lax.scan(step, (state.potential, state.moments, state.potential, unsolved), reals)
+        (params, moments, solved, inner), _ = lax.scan(solve_and_step, (state.potential, state.moments, state.potential, unsolved), reals)
         return State(params, averaged(state.average, params, state.solves, self.oracle.ema), moments, state.solves + 1), solved, inner
 
     def report(self, params: Params, inner: Conjugate, x: Array, y: Array, mean_cost: Array) -> Info:
@@ -154,22 +153,22 @@ class Dual:
         """The mean conjugate error, in potential's units, at which J is as exact as asked for: J has f* twice."""
         return jnp.asarray(self.oracle.epsilon.times(mean_cost)) / (2 * self.scale**2)
 
-    def push(self, params: Params, y: Float[Array, "n d"]) -> Pushed:
+    def transport(self, params: Params, y: Float[Array, "n d"]) -> Transported:
         """The map, in the potential's coordinates but for the error.
 
         With f of modulus m and x* = grad f*(y): m |x - x*|^2 <= <grad f(x) - y, x - x*>, so that |x - x*| <= |r(x)| / m.
         """
-        inner = self.conjugate(params, y, y, PUSH_EPSILON)
+        inner = self.conjugate(params, y, y, TRANSPORT_EPSILON)
         error = self.scale * inner.residual / self.potential.modulus(params)
-        return Pushed(inner.x, jnp.where(self.convex(params), error, jnp.inf))
+        return Transported(inner.x, jnp.where(self.convex(params), error, jnp.inf))
 
-    def assess(self, state: State, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> dict[str, Array]:
-        """What the averaged potential says of W2^2 between two distributions, by points that it has not seen; and the points' own W2^2.
+    def judge(self, params: Params, x: Float[Array, "n d"], y: Float[Array, "m d"]) -> dict[str, Array]:
+        """What a potential says of W2^2 between two distributions, by points that it has not seen; and the points' own W2^2.
 
         At a fixed potential J is a mean over x plus a mean over y: unbiased for a number that is at most W2^2 of the distributions. W2^2
         of the two clouds of points is at least that in the mean, by Jensen's inequality (it is a maximum of such J): no bound from below.
         """
-        params, mean_cost = state.average, self.scale**2 * _mean_cost(x, y)
+        mean_cost = self.scale**2 * _mean_cost(x, y)
         epsilon = self.inner_epsilon(mean_cost)
         point, value, residual, bound = _by_blocks(lambda u: tuple(self.conjugate(params, u, u, epsilon))[:4], y)
         inner = Conjugate(point, value, residual, bound, jnp.zeros((), jnp.int32))
@@ -187,55 +186,76 @@ class Dual:
         }
 
 
-def make_convex(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
-    """The family of a config whose `oracle.family` is "convex".
+def make_convex(oracle: Convex, problem: Problem) -> Family:
+    """The family of convex potentials.
 
     Raises:
         UserError: the class of potentials cannot serve data of this dimension.
     """
-    oracle: Convex = config.oracle  # pyright: ignore[reportAssignmentType]
-    generator: Network = networks.generator
-    within = make_coordinates(form)
-    dual = Dual(oracle, make_potential(oracle, math.prod(form.shape)), within.scale, config.train.steps)
-    size, latent_dim = config.batch.size, config.generator.latent_dim
+    within = make_coordinates(problem.form)
+    solver = PotentialSolver(oracle, make_potential(oracle, math.prod(problem.form.shape)), within.scale, problem.steps)
+    dual = ConvexDual(oracle, problem, within, solver)
+    return Family(
+        init=solver.init,
+        solve=dual.solve,
+        loss=dual.loss,
+        generate=dual.generate,
+        gap_kind="residual",
+        transport=dual.transport,
+        final_metrics=dual.final_metrics,
+        quantities=CONVEX,
+    )
 
-    def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
-        key_z, *keys = jax.random.split(key, oracle.dual_steps + 2)
-        *reals, x = [within.inward(spread_out(draw_reals(clouds, k, size), mesh)) for k in keys]
-        z = spread_out(draw_latents(clouds, key_z, size, latent_dim), mesh)
-        generated = generator.apply(players.generator, z)
-        y = within.inward(generated)
-        mean_cost = within.scale**2 * _mean_cost(x, y)
-        state, potential, inner = dual.climb(state, jnp.stack(reals), y, dual.inner_epsilon(mean_cost))
-        info = dual.report(potential, inner, x, y, mean_cost)
-        target = within.outward(inner.x)
+
+@dataclass(frozen=True, eq=False)
+class ConvexDual:
+    """A potential between real points and a generator's."""
+
+    oracle: Convex
+    problem: Problem
+    within: Coordinates
+    solver: PotentialSolver
+
+    def solve(self, state: State, players: Players, data: BatchSource, key: Array) -> tuple[State, Held, Info]:
+        """The potential's steps, all on one batch of generated points, and where the last sends them."""
+        key_z, *keys = jax.random.split(key, self.oracle.dual_steps + 2)
+        *reals, x = [self.within.inward(self.problem.draw_reals(data, k)) for k in keys]
+        z = self.problem.draw_latents(data, key_z)
+        generated = self.problem.generate(players.generator, z)
+        y = self.within.inward(generated)
+        mean_cost = self.within.scale**2 * _mean_cost(x, y)
+        state, potential, inner = self.solver.ascend(state, jnp.stack(reals), y, self.solver.inner_epsilon(mean_cost))
+        info = self.solver.report(potential, inner, x, y, mean_cost)
+        target = self.within.outward(inner.x)
         held = Held(z, target, info["dual_value"] - _mean_squares(generated - target))
-        held = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (oracle.generator_updates, *leaf.shape)), held)
-        return state, hold(held), {**info, "examples": (len(keys) + 1) * size, "ready": True}
+        held = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.oracle.generator_updates, *leaf.shape)), held)
+        return state, hold(held), {**info, "examples": (len(keys) + 1) * self.problem.size}
 
-    def loss(held: Held, players: Players, clouds: Clouds) -> Array:
-        del clouds
-        return _mean_squares(generator.apply(players.generator, held.z) - held.target) + held.offset
+    def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
+        """The squared distance of generated points to where they should go, and what makes it J."""
+        del data
+        return _mean_squares(self.problem.generate(players.generator, held.z) - held.target) + held.offset
 
-    def push(state: State, y: Array) -> Pushed:
-        pushed = dual.push(state.average, within.inward(y))
-        return pushed._replace(points=within.outward(pushed.points))
+    def transport(self, state: State, y: Float[Array, "n ..."]) -> Transported:
+        """The averaged potential's map."""
+        found = self.solver.transport(state.average, self.within.inward(y))
+        return found._replace(points=self.within.outward(found.points))
 
-    def generate(state: State, parameters: Any, z: Array) -> Array:
-        y = generator.apply(parameters, z)
-        return push(state, y).points if oracle.composite else y
+    def generate(self, state: State, parameters: Any, z: Array) -> Array:
+        """The generator's points, or where the map sends them."""
+        y = self.problem.generate(parameters, z)
+        return self.transport(state, y).points if self.oracle.composite else y
 
-    def assess(state: State, players: Players, clouds: Clouds, held_out: Clouds, key: Array) -> dict[str, Array]:
-        del clouds
-        z = every_latent(held_out, key, latent_dim)
-        y = _by_blocks(lambda z: within.inward(generator.apply(players.generator, z)), z)
-        numbers = dual.assess(state, within.inward(every_real(held_out)), y)
-        if not oracle.composite:
+    def final_metrics(self, state: State, players: Players, data: BatchSource, held_out: BatchSource, key: Array) -> dict[str, Array]:
+        """What the averaged potential says of points that it has not seen; and of a composite generator, how far its samples may be off."""
+        del data
+        z = self.problem.every_latent(held_out, key)
+        y = _by_blocks(lambda z: self.within.inward(self.problem.generate(players.generator, z)), z)
+        numbers = self.solver.judge(state.average, self.within.inward(self.problem.every_real(held_out)), y)
+        if not self.oracle.composite:
             return numbers
-        error = _by_blocks(lambda u: dual.push(state.average, u).error, y)
+        error = _by_blocks(lambda u: self.solver.transport(state.average, u).error, y)
         return {**numbers, "push_error_mean": jnp.mean(error), "push_error_worst": jnp.max(error)}
-
-    return Family(dual.init, solve, loss, generate, "residual", push=push, assess=assess, quantities=CONVEX)
 
 
 def w2_squared_bracket(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> tuple[Float[Array, ""], Float[Array, ""]]:

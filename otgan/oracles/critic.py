@@ -12,20 +12,21 @@ square of |grad D(x')| - 1, a number without a unit. D is in units of the data's
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import Mesh
 
-from otgan.clouds import Clouds, draw_latents, draw_reals, spread_out
-from otgan.config import Config, Critic
-from otgan.data import Form
+from otgan.batches import BatchSource
+from otgan.config import Critic
 from otgan.models import Network
 from otgan.models.potentials import make_potential
-from otgan.oracles.ascent import Climber, climb, start
-from otgan.oracles.contract import Family, Info, Players, hold
+from otgan.oracles.ascent import AscentState, ascend, begin_ascent
+from otgan.oracles.contract import Family, Info, Players, generator_alone, one_update
+from otgan.problem import Problem
 
 SMALLEST_SQUARE = 1e-12  # keeps the gradient of a slope finite where it is 0
 
@@ -38,49 +39,71 @@ class Held(NamedTuple):
     real: Array  # (1,) mean of the critic over a batch of real examples
 
 
-def make_critic(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
-    """The family of a config whose `oracle.family` is "critic".
+class Drawn(NamedTuple):
+    """A batch."""
+
+    z: Array  # (n, latent_dim)
+    x: Array  # (n, ...) real examples
+    y: Array  # (n, ...) generated ones
+    between: Array  # (n, ...) points between the two, each at a share of the way that is drawn
+
+
+def make_critic(oracle: Critic, problem: Problem) -> Family:
+    """The family of critics.
 
     Raises:
         UserError: the critic cannot read examples of this shape.
     """
-    oracle, size = config.oracle, config.batch.size
-    assert isinstance(oracle, Critic)
-    critic, generator = _in_units_of(form.scale, make_potential(oracle.critic, form, "oracle.critic")), networks.generator
+    critic = _in_units_of(problem.form.scale, make_potential(oracle.critic, problem.form, "oracle.critic"))
+    dual = CriticDual(oracle, problem, critic)
+    return Family(dual.init, dual.solve, dual.loss, generator_alone(problem), gap_kind="residual")
 
-    def draw(clouds: Clouds, key: Array) -> tuple[Array, Array, Array]:
-        key_x, key_z, key_u = jax.random.split(key, 3)
-        x, z = draw_reals(clouds, key_x, size), draw_latents(clouds, key_z, size, config.generator.latent_dim)
-        u = jax.random.uniform(key_u, (size, *[1] * (x.ndim - 1)))
-        return spread_out(x, mesh), spread_out(z, mesh), spread_out(u, mesh)
 
-    def solve(state: Climber, players: Players, clouds: Clouds, key: Array) -> tuple[Climber, Held, Info]:
-        def objective(parameters: Any, key: Array) -> Array:
-            x, z, u = draw(clouds, key)
-            y = generator.apply(players.generator, z)
-            difference = jnp.mean(critic.apply(parameters, x)) - jnp.mean(critic.apply(parameters, y))
-            return difference - oracle.penalty * jnp.mean((slopes(critic, parameters, u * x + (1 - u) * y) - 1) ** 2)
+@dataclass(frozen=True, eq=False)
+class CriticDual:
+    """W1 by a critic's ascent."""
 
+    oracle: Critic
+    problem: Problem
+    critic: Network
+
+    def init(self, key: Array) -> AscentState:
+        """A fresh critic."""
+        return begin_ascent(self.oracle.optimizer, self.critic.init(key))
+
+    def solve(self, state: AscentState, players: Players, data: BatchSource, key: Array) -> tuple[AscentState, Held, Info]:
+        """The critic's steps, each on a batch of its own, and what it says of one more."""
+        oracle = self.oracle
         keys = jax.random.split(key, oracle.critic_steps + 1)
-        climber = climb(oracle.optimizer, objective, state, keys[1:], state.steps / (oracle.critic_steps * config.train.steps))
-        x, z, u = draw(clouds, keys[0])
-        y = generator.apply(players.generator, z)
-        real, fake = (jnp.mean(critic.apply(climber.parameters, cloud)) for cloud in (x, y))
-        residual = jnp.sqrt(jnp.mean((slopes(critic, climber.parameters, u * x + (1 - u) * y) - 1) ** 2))
-        held = jax.tree.map(lambda leaf: leaf[None], hold(Held(z, climber.parameters, real)))
-        return climber, held, _info(oracle, size, real - fake, residual)
+        progress = state.steps / (oracle.critic_steps * self.problem.steps)
+        state = ascend(oracle.optimizer, partial(self.objective, players, data), state, keys[1:], progress)
+        drawn = self.draw(players, data, keys[0])
+        real, fake = (jnp.mean(self.critic.apply(state.parameters, points)) for points in (drawn.x, drawn.y))
+        residual = jnp.sqrt(self.penalty(state.parameters, drawn.between))
+        return state, one_update(Held(drawn.z, state.parameters, real)), _info(oracle, self.problem.size, real - fake, residual)
 
-    def loss(held: Held, players: Players, clouds: Clouds) -> Array:
-        del clouds
-        return held.real - jnp.mean(critic.apply(held.critic, generator.apply(players.generator, held.z)))
+    def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
+        """The difference of the critic's means."""
+        del data
+        return held.real - jnp.mean(self.critic.apply(held.critic, self.problem.generate(players.generator, held.z)))
 
-    return Family(
-        init=lambda key: start(oracle.optimizer, critic.init(key)),
-        solve=solve,
-        loss=loss,
-        generate=lambda state, parameters, z: generator.apply(parameters, z),
-        gap_kind="residual",
-    )
+    def objective(self, players: Players, data: BatchSource, parameters: Any, key: Array) -> Array:
+        """What the critic ascends, on the batch that a key draws."""
+        drawn = self.draw(players, data, key)
+        difference = jnp.mean(self.critic.apply(parameters, drawn.x)) - jnp.mean(self.critic.apply(parameters, drawn.y))
+        return difference - self.oracle.penalty * self.penalty(parameters, drawn.between)
+
+    def draw(self, players: Players, data: BatchSource, key: Array) -> Drawn:
+        """The batch of a key."""
+        key_x, key_z, key_u = jax.random.split(key, 3)
+        x, z = self.problem.draw_reals(data, key_x), self.problem.draw_latents(data, key_z)
+        u = self.problem.shard(jax.random.uniform(key_u, (len(x), *[1] * (x.ndim - 1))))
+        y = self.problem.generate(players.generator, z)
+        return Drawn(z, x, y, u * x + (1 - u) * y)
+
+    def penalty(self, parameters: Any, between: Array) -> Array:
+        """How far the slopes are from 1: the mean of the square."""
+        return jnp.mean((slopes(self.critic, parameters, between) - 1) ** 2)
 
 
 def slopes(network: Network, parameters: Any, x: Array) -> Array:
@@ -101,5 +124,4 @@ def _info(oracle: Critic, size: int, value: Array, residual: Array) -> Info:
         "dual_converged": residual <= oracle.epsilon,
         "epsilon": jnp.asarray(oracle.epsilon, value.dtype),
         "examples": jnp.asarray(2 * size * (oracle.critic_steps + 1)),
-        "ready": True,
     }

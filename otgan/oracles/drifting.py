@@ -19,20 +19,19 @@ exp(-distance / T) whatever their masses (Gretton et al., arXiv 2605.05118; docs
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import Mesh
 from jaxtyping import Float
 
-from otgan.clouds import Clouds, draw_latents, draw_places, spread_out
-from otgan.config import Config, Drifting
+from otgan.batches import BatchSource
+from otgan.config import Drifting
 from otgan.costs import Groups, l2, product
-from otgan.data import Form
-from otgan.oracles.contract import Family, Info, Players, hold
-from otgan.oracles.seeing import see, see_reals
+from otgan.oracles.contract import Family, Info, Players, generator_alone, one_update
+from otgan.problem import Problem
 from otgan.results.quantity import Quantity
 
 SMALLEST = 1e-20  # a field or a scale below this is divided by this: zero stays zero
@@ -47,43 +46,43 @@ class Held(NamedTuple):
     scales: tuple[Array, ...]  # (1, p) each: features are in units of it
 
 
-def make_drifting(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
-    """The family of a config whose `oracle.family` is "drifting"."""
-    del form
-    oracle, batch = config.oracle, config.batch
-    assert isinstance(oracle, Drifting)
-    generator, encoder = networks
+def make_drifting(oracle: Drifting, problem: Problem) -> Family:
+    """The family of drifting."""
+    drifts = DriftingField(oracle, problem)
+    named = tuple(Quantity(_named(t), f"last window's root mean square of the field at {t:g}") for t in oracle.temperatures)
+    return Family(lambda key: (), drifts.solve, drifts.loss, generator_alone(problem), gap_kind="residual", quantities=named)
 
-    def generate(players: Players, clouds: Clouds, z: Array) -> Groups:
-        return windowed(see(encoder, players, clouds, generator.apply(players.generator, z)))
 
-    def solve(state: tuple, players: Players, clouds: Clouds, key: Array) -> tuple[tuple, Held, Info]:
+@dataclass(frozen=True, eq=False)
+class DriftingField:
+    """Targets along a kernel's field."""
+
+    oracle: Drifting
+    problem: Problem
+
+    def solve(self, state: tuple, players: Players, data: BatchSource, key: Array) -> tuple[tuple, Held, Info]:
+        """Where the features of a batch should go."""
         key_x, key_z = jax.random.split(key)
-        x = windowed(see_reals(encoder, players, clouds, draw_places(clouds, key_x, batch.real)))
-        x = tuple(spread_out(group, mesh) for group in x)
-        z = spread_out(draw_latents(clouds, key_z, batch.size, config.generator.latent_dim), mesh)
-        seen = generate(players, clouds, z)
-        drifts = [drifted(y, real, oracle.temperatures) for y, real in zip(seen, x, strict=True)]
+        x = windowed(self.problem.real_features(players, data, self.problem.draw_places(data, key_x)))
+        z = self.problem.draw_latents(data, key_z)
+        seen = self.generated(players, data, z)
+        drifts = [drifted(y, real, self.oracle.temperatures) for y, real in zip(seen, x, strict=True)]
         targets = tuple(y + d.scale[None, :, None] * d.total for y, d in zip(seen, drifts, strict=True))
-        held = jax.tree.map(lambda leaf: leaf[None], hold(Held(z, targets, tuple(d.scale for d in drifts))))
-        return state, held, {**_info(oracle, drifts), "examples": batch.real + batch.size}
+        info = {**_info(self.oracle, drifts), "examples": self.problem.reals + self.problem.size}
+        return state, one_update(Held(z, targets, tuple(d.scale for d in drifts))), info
 
-    def loss(held: Held, players: Players, clouds: Clouds) -> Array:
-        seen = generate(players, clouds, held.z)
+    def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
+        """The squared distance of generated features to their targets, in units of each group's scale."""
+        seen = self.generated(players, data, held.z)
         missed = [
             jnp.mean(jnp.mean((y - target) ** 2, axis=(0, 2)) / scale**2)
             for y, target, scale in zip(seen, held.targets, held.scales, strict=True)
         ]
         return jnp.sum(jnp.stack(missed))
 
-    return Family(
-        init=lambda key: (),
-        solve=solve,
-        loss=loss,
-        generate=lambda state, parameters, z: generator.apply(parameters, z),
-        gap_kind="residual",
-        quantities=tuple(Quantity(_named(t), f"last window's root mean square of the field at {t:g}") for t in oracle.temperatures),
-    )
+    def generated(self, players: Players, data: BatchSource, z: Array) -> Groups:
+        """The features of generated points, in windows."""
+        return windowed(self.problem.features(players, data, self.problem.generate(players.generator, z)))
 
 
 def windowed(groups: Groups) -> Groups:
@@ -141,7 +140,6 @@ def _info(oracle: Drifting, drifts: list[Drift]) -> Info:
         "dual_iterations": jnp.asarray(1),
         "dual_converged": gap <= oracle.epsilon,
         "epsilon": jnp.asarray(oracle.epsilon, value.dtype),
-        "ready": True,
         **{_named(temperature): size for temperature, size in zip(oracle.temperatures, sizes, strict=True)},
     }
 

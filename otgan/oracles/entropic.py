@@ -137,12 +137,8 @@ def solve_entropic(
 
     calm = jnp.asarray(0.5 if symmetric else 1.0, cost.dtype)  # the symmetric fixed point needs the average of old and new
     eager = calm if symmetric or tau is not None else jnp.asarray(MOMENTUM, cost.dtype)
-    f, g, spread = _start(cost, symmetric, tau is not None)
-    cold = symmetric or anneal == 1 or max_iterations <= iterations_per_check  # a cloud's plan to itself is near the diagonal
-    stage = lam if cold else jnp.maximum(lam, spread)
-    if known is not None:
-        f, g, stage = _resume(cost, known, lam, (f, g, stage))
-    start = look(f, g, stage)._replace(certificate=_no_certificate(cost))
+    straight = symmetric or anneal == 1 or max_iterations <= iterations_per_check  # a cloud's plan to itself is near the diagonal
+    start = look(*_begin(cost, lam, symmetric, tau is not None, straight, known))._replace(certificate=_no_certificate(cost))
     nothing = jnp.zeros((), jnp.int32)
     at, iterations, *_ = lax.while_loop(unfinished, advance, _Search(start, nothing, eager, jnp.full_like(lam, jnp.inf), nothing))
     gap, floor, misplaced = at.certificate
@@ -156,6 +152,13 @@ def value_at(
     g = jnp.asarray(g, cost.dtype)
     f = -lam * jax.nn.logsumexp((g[None, :] - cost) / lam, axis=1, b=1 / len(g))
     return _dual_value(f, g, tau)
+
+
+def _begin(cost: Array, lam: Array, symmetric: bool, relaxed: bool, straight: bool, known: Array | None) -> tuple[Array, Array, Array]:
+    """Potentials to start from, and at which lam: the true one, if `straight`, or where potentials are known."""
+    f, g, spread = _start(cost, symmetric, relaxed)
+    cold = f, g, lam if straight else jnp.maximum(lam, spread)
+    return cold if known is None else _resume(cost, known, lam, cold)
 
 
 def _start(cost: Array, symmetric: bool, relaxed: bool) -> tuple[Array, Array, Array]:

@@ -24,28 +24,28 @@ an optimum for each batch is above that of one phi for all; it does not vanish a
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.sharding import Mesh
 from jaxtyping import Float
 
-from otgan.clouds import Clouds, draw_latents, draw_reals, spread_out
-from otgan.config import Config, Neural
-from otgan.costs import make_cost
-from otgan.data import Form
+from otgan.batches import BatchSource
+from otgan.config import Neural
 from otgan.models import Network
 from otgan.models.potentials import make_potential
-from otgan.oracles.ascent import Climber, climb, start
-from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
+from otgan.oracles.ascent import AscentState, ascend, begin_ascent
+from otgan.oracles.contract import Family, Info, Players, generator_alone, hold, in_units_of_cost, one_update
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import exact_shift, solve_quadratic
+from otgan.problem import Problem
 from otgan.results.quantities import NEURAL
 
 STRICTER = 10.0  # the batch's own dual is solved so many times more closely than epsilon, so that the estimate is of the networks
-ASSESSED = 4  # batches of so many times the size judge the potentials of a finished run
+JUDGED = 4  # a batch of so many times the size judges the potentials of a finished run
 NEWTON_STEPS = 30  # at most; each keeps the active pairs that stay active, typically 5 to 10
 NEWTON_TOLERANCE = 1e-5  # on the mass
 
@@ -53,7 +53,7 @@ NEWTON_TOLERANCE = 1e-5  # on the mass
 class State(NamedTuple):
     """What outlives a solve."""
 
-    potentials: Climber  # parameters: (phi,) or (phi, psi)
+    potentials: AscentState  # parameters: (phi,) or (phi, psi)
     unit: Float[Array, ""]  # of the networks' outputs: the mean cost of the first batch; 0 before it
     gap: Float[Array, ""]  # the last estimate, units of the cost; inf before it
 
@@ -67,68 +67,108 @@ class Held(NamedTuple):
     offset: Array  # (1,) value - <plan, C>, so that the loss is the dual value at the point of the solve
 
 
-def make_neural(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
-    """The family of a config whose `oracle.family` is "neural".
+def make_neural(oracle: Neural, problem: Problem) -> Family:
+    """The family of neural potentials.
 
     Raises:
         UserError: the potentials cannot read examples of this shape.
     """
-    oracle, size, generator = config.oracle, config.batch.size, networks.generator
-    assert isinstance(oracle, Neural)
-    cost = make_cost(config.cost.name)
-    potential = make_potential(oracle.potential, form, "oracle.potential")
+    dual = NeuralDual(oracle, problem, make_potential(oracle.potential, problem.form, "oracle.potential"))
+    return Family(
+        init=dual.init,
+        solve=dual.solve,
+        loss=dual.loss,
+        generate=generator_alone(problem),
+        gap_kind="estimated",
+        quantities=NEURAL,
+        final_metrics=dual.final_metrics,
+    )
 
-    def ascend(state: State, players: Players, clouds: Clouds, keys: Array, lam: Array) -> Climber:
-        def objective(parameters: tuple, key: Array) -> Array:
-            x, z = _draw(config, clouds, key, mesh)
-            y = generator.apply(players.generator, z)
-            f = state.unit * potential.apply(parameters[0], x)
-            g = state.unit * potential.apply(parameters[1], y) if oracle.psi == "network" else jnp.zeros_like(f)
-            C = cost(x, y)
-            s = best_shift(hold(f), hold(g), C, lam, oracle.regularizer, together=oracle.psi == "network")
-            return dual_value(f, g + s, C, lam, oracle.regularizer) / state.unit
 
-        progress = state.potentials.steps / (oracle.dual_steps * config.train.steps)
-        return climb(oracle.optimizer, objective, state.potentials, keys, progress)
+@dataclass(frozen=True, eq=False)
+class NeuralDual:
+    """The dual of the populations, by networks."""
 
-    def estimate(state: State, players: Players, clouds: Clouds, key: Array, batches: int = 1) -> Array:
-        """The gap on a fresh batch, or on one as large as several."""
-        x, z = _draw(config, clouds, key, mesh, batches)
-        C = cost(x, generator.apply(players.generator, z))
-        lam, epsilon = (jnp.asarray(amount.times(jnp.mean(C))) for amount in (oracle.lam, oracle.epsilon))
-        value = dual_value(*_transformed(oracle, potential, state, x, C, lam), C, lam, oracle.regularizer)
-        return jnp.maximum(_at_least_the_optimum(oracle, C, lam, epsilon) - value, 0.0)
+    oracle: Neural
+    problem: Problem
+    potential: Network
 
-    def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
+    def init(self, key: Array) -> State:
+        """Fresh potentials, whose unit is not known yet."""
+        keys = jax.random.split(key)[: 2 if self.oracle.psi == "network" else 1]
+        state = begin_ascent(self.oracle.optimizer, tuple(self.potential.init(k) for k in keys))
+        return State(state, jnp.zeros(()), jnp.full((), jnp.inf))
+
+    def solve(self, state: State, players: Players, data: BatchSource, key: Array) -> tuple[State, Held, Info]:
+        """Some steps of the potentials, the plan that they make of one more batch, and now and then their gap."""
+        oracle = self.oracle
         key_held_out, *keys = jax.random.split(key, oracle.dual_steps + 2)
-        x, z = _draw(config, clouds, keys[0], mesh)
-        C = cost(x, generator.apply(players.generator, z))
+        x, z = self.draw(data, keys[0])
+        C = self.costs(players, x, z)
         mean_cost = jnp.mean(C)
         lam = jnp.asarray(oracle.lam.times(mean_cost))
         state = state._replace(unit=jnp.where(state.unit > 0, state.unit, mean_cost))
         due = state.potentials.steps % (oracle.dual_steps * oracle.estimate_every) == 0
-        state = state._replace(potentials=ascend(state, players, clouds, jnp.stack(keys[1:]), lam))
-        gap = lax.cond(due, lambda: estimate(state, players, clouds, key_held_out), lambda: state.gap)
-        f, g = _transformed(oracle, potential, state, x, C, lam)
+        state = state._replace(potentials=self.ascend(state, players, data, jnp.stack(keys[1:]), lam))
+        gap = lax.cond(due, lambda: self.estimate(state, players, data, key_held_out), lambda: state.gap)
+        f, g = self.transformed(state, x, C, lam)
         value, plan = dual_value(f, g, C, lam, oracle.regularizer), density(f, g, C, lam, oracle.regularizer) / C.size
-        held = jax.tree.map(lambda leaf: leaf[None], hold(Held(x, z, plan, value - jnp.sum(plan * C))))
+        held = one_update(Held(x, z, plan, value - jnp.sum(plan * C)))
         # not misplaced_mass, which ends runs: young networks send all generated points to few real ones, and learn from it
-        info = _info(oracle, value, gap, mean_cost, 2 * size * (oracle.dual_steps + 1 + due))
-        return state._replace(gap=gap), held, {**info, "uncovered_reals": jnp.sum(jnp.abs(jnp.sum(plan, axis=1) - 1 / size)) / 2}
+        info = _info(oracle, value, gap, mean_cost, 2 * self.problem.size * (oracle.dual_steps + 1 + due))
+        return state._replace(gap=gap), held, {**info, "uncovered_reals": jnp.sum(jnp.abs(jnp.sum(plan, axis=1) - 1 / len(x))) / 2}
 
-    def loss(held: Held, players: Players, clouds: Clouds) -> Array:
-        del clouds
-        return jnp.sum(held.plan * cost(held.x, generator.apply(players.generator, held.z))) + held.offset
+    def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
+        """The dual value at the fixed plan."""
+        del data
+        return jnp.sum(held.plan * self.costs(players, held.x, held.z)) + held.offset
 
-    return Family(
-        init=lambda key: _begin(oracle, potential, key),
-        solve=solve,
-        loss=loss,
-        generate=lambda state, parameters, z: generator.apply(parameters, z),
-        gap_kind="estimated",
-        quantities=NEURAL,
-        assess=lambda state, players, clouds, held_out, key: {"estimated_gap": estimate(state, players, clouds, key, ASSESSED)},
-    )
+    def final_metrics(self, state: State, players: Players, data: BatchSource, held_out: BatchSource, key: Array) -> dict[str, Array]:
+        """The gap on a larger batch."""
+        del held_out
+        return {"estimated_gap": self.estimate(state, players, data, key, JUDGED)}
+
+    def ascend(self, state: State, players: Players, data: BatchSource, keys: Array, lam: Array) -> AscentState:
+        """The potentials' steps."""
+        progress = state.potentials.steps / (self.oracle.dual_steps * self.problem.steps)
+        objective = partial(self.objective, state.unit, players, data, lam)
+        return ascend(self.oracle.optimizer, objective, state.potentials, keys, progress)
+
+    def objective(self, unit: Array, players: Players, data: BatchSource, lam: Array, parameters: tuple, key: Array) -> Array:
+        """What the potentials ascend, on the batch that a key draws: the dual, in multiples of their unit."""
+        both, regularizer = self.oracle.psi == "network", self.oracle.regularizer
+        x, z = self.draw(data, key)
+        y = self.problem.generate(players.generator, z)
+        f = unit * self.potential.apply(parameters[0], x)
+        g = unit * self.potential.apply(parameters[1], y) if both else jnp.zeros_like(f)
+        C = self.problem.cost.matrix(x, y)
+        s = best_shift(hold(f), hold(g), C, lam, regularizer, together=both)
+        return dual_value(f, g + s, C, lam, regularizer) / unit
+
+    def estimate(self, state: State, players: Players, data: BatchSource, key: Array, batches: int = 1) -> Array:
+        """The gap on a fresh batch, or on one as large as several."""
+        oracle = self.oracle
+        x, z = self.draw(data, key, batches)
+        C = self.costs(players, x, z)
+        lam, epsilon = (jnp.asarray(amount.times(jnp.mean(C))) for amount in (oracle.lam, oracle.epsilon))
+        value = dual_value(*self.transformed(state, x, C, lam), C, lam, oracle.regularizer)
+        return jnp.maximum(_at_least_the_optimum(oracle, C, lam, epsilon) - value, 0.0)
+
+    def transformed(self, state: State, x: Array, C: Array, lam: Array) -> tuple[Array, Array]:
+        """The network's potential of the real points, and its transform over the batch."""
+        f = state.unit * self.potential.apply(state.potentials.parameters[0], x)
+        return f, best_shift(f, jnp.zeros_like(C[0]), C, lam, self.oracle.regularizer)
+
+    def costs(self, players: Players, x: Array, z: Array) -> Float[Array, "n m"]:
+        """Between real points and generated ones."""
+        return self.problem.cost.matrix(x, self.problem.generate(players.generator, z))
+
+    def draw(self, data: BatchSource, key: Array, batches: int = 1) -> tuple[Array, Array]:
+        """Real examples and latents: a batch, or several in one."""
+        keys = jax.random.split(key, (batches, 2))
+        x = jnp.concatenate([self.problem.draw_reals(data, k) for k in keys[:, 0]])
+        z = jnp.concatenate([self.problem.draw_latents(data, k) for k in keys[:, 1]])
+        return x, z
 
 
 def dual_value(
@@ -167,26 +207,6 @@ def best_shift(
     return exact_shift(V.T, lam, NEWTON_TOLERANCE, NEWTON_STEPS)
 
 
-def _begin(oracle: Neural, potential: Network, key: Array) -> State:
-    keys = jax.random.split(key)[: 2 if oracle.psi == "network" else 1]
-    climber = start(oracle.optimizer, tuple(potential.init(k) for k in keys))
-    return State(climber, jnp.zeros(()), jnp.full((), jnp.inf))
-
-
-def _transformed(oracle: Neural, potential: Network, state: State, x: Array, C: Array, lam: Array) -> tuple[Array, Array]:
-    """The network's potential of the real points, and its transform over the batch."""
-    f = state.unit * potential.apply(state.potentials.parameters[0], x)
-    return f, best_shift(f, jnp.zeros_like(C[0]), C, lam, oracle.regularizer)
-
-
-def _draw(config: Config, clouds: Clouds, key: Array, mesh: Mesh | None, batches: int = 1) -> tuple[Array, Array]:
-    """Real examples and latents: a batch, or several in one."""
-    keys, size, dim = jax.random.split(key, (batches, 2)), config.batch.size, config.generator.latent_dim
-    x = jnp.concatenate([draw_reals(clouds, k, size) for k in keys[:, 0]])
-    z = jnp.concatenate([draw_latents(clouds, k, size, dim) for k in keys[:, 1]])
-    return spread_out(x, mesh), spread_out(z, mesh)
-
-
 def _at_least_the_optimum(oracle: Neural, C: Array, lam: Array, epsilon: Array) -> Array:
     """The optimum of a batch's own dual, or little more: the value that its solver reached, plus the certified gap."""
     per_check, solve_batch = {"kl": (10, solve_entropic), "l2": (2, solve_quadratic)}[oracle.regularizer]
@@ -202,6 +222,5 @@ def _info(oracle: Neural, value: Array, gap: Array, mean_cost: Array, examples: 
         "dual_iterations": jnp.asarray(oracle.dual_steps),
         "dual_converged": gap <= scales["epsilon"],
         "examples": examples,
-        "ready": True,
         **scales,
     }

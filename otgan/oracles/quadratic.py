@@ -43,7 +43,7 @@ PATIENCE = 30  # certificates that find no smaller gap, before rounding is blame
 TINY = 1e-30  # smaller numbers are flushed to zero by some devices
 
 
-class Problem(NamedTuple):
+class Scaled(NamedTuple):
     """The problem in units of its own, so that neither float32's range nor a common offset of the costs matters."""
 
     C: Float[Array, "n m"]  # from 0 to at most 2
@@ -66,13 +66,13 @@ class State(NamedTuple):
     iterations: Int[Array, ""]
 
 
-def _normalise(cost: Array, lam: Array) -> Problem:
+def _normalise(cost: Array, lam: Array) -> Scaled:
     """Choose units that no finite cost and no lam can push out of range (halves, because max - min may overflow)."""
     low, high, eps = cost.min(), cost.max(), jnp.finfo(cost.dtype).eps
     magnitude = jnp.maximum(jnp.abs(low), jnp.abs(high))
     scale = jnp.maximum(jnp.maximum(high / 2 - low / 2, lam / 2), jnp.maximum(magnitude * eps, TINY))
     least = jnp.maximum(lam / scale, 8 * eps)  # below a few units of the last place of the cost a regulariser cannot be told from rounding
-    return Problem(cost / scale - low / scale, least, least - lam / scale, low, scale)
+    return Scaled(cost / scale - low / scale, least, least - lam / scale, low, scale)
 
 
 def _row_means(A: Array, v: Array) -> Array:
@@ -234,13 +234,13 @@ def _certified_gap(f: Array, g: Array, C: Array, lam: Array) -> tuple[Array, Arr
     return exact + rounding, rounding + exact * jnp.minimum(1.0, blur / lam / jnp.maximum(misplaced, TINY))
 
 
-def _schedule(problem: Problem, max_iterations: int) -> tuple[Array, Callable[[Array], Array]]:
+def _schedule(scaled: Scaled, max_iterations: int) -> tuple[Array, Callable[[Array], Array]]:
     """The number of steps with a lam above the true one, at most half of the budget, and the lam after k steps."""
-    first = jnp.maximum(problem.lam, problem.C.mean())
-    ratio = problem.lam / first
+    first = jnp.maximum(scaled.lam, scaled.C.mean())
+    ratio = scaled.lam / first
     wanted = jnp.ceil(-jnp.log(ratio) / jnp.log(ANNEALING)).astype(jnp.int32)
     steps = jnp.clip(wanted, 1, max(1, max_iterations // 2))
-    return steps, lambda k: jnp.where(k >= steps, problem.lam, first * ratio ** (k / steps).astype(ratio.dtype))
+    return steps, lambda k: jnp.where(k >= steps, scaled.lam, first * ratio ** (k / steps).astype(ratio.dtype))
 
 
 def _cold_start(C: Array, lam: Array) -> tuple[Array, Array]:
@@ -248,9 +248,9 @@ def _cold_start(C: Array, lam: Array) -> tuple[Array, Array]:
     return C.mean(1) - C.mean() / 2, C.mean(0) - C.mean() / 2 + lam
 
 
-def _finish(problem: Problem, state: State, epsilon: Array) -> Solution:
+def _finish(scaled: Scaled, state: State, epsilon: Array) -> Solution:
     """The solution, its rows made exact: an ascent, so that the certificate holds. What rounding leaves of them is divided away."""
-    C, lam, raised, low, scale = problem
+    C, lam, raised, low, scale = scaled
     f = state.settled + exact_shift(_excess(state.settled, state.g, C), lam, EXACT, MOST_SETTLINGS)
     w = _density(f, state.g, C, lam)
     value = f.mean() + state.g.mean() - (lam + raised) / 2 * (w**2).mean()  # the optimum falls with lam by half of mean(w^2)
@@ -291,20 +291,20 @@ def solve_quadratic(
         account of rounding; where that makes most of it and more than epsilon, the solve gives up before its budget.
     """
     lam, epsilon = jnp.asarray(lam, cost.dtype), jnp.asarray(epsilon, cost.dtype)
-    problem = _normalise(cost, lam)
-    annealing, lam_after = _schedule(problem, max_iterations)
+    scaled = _normalise(cost, lam)
+    annealing, lam_after = _schedule(scaled, max_iterations)
 
     def step(_, state):
         k = state.iterations + 1
-        f, g = _newton_step(state.f, state.g, problem.C, lam_after(k))
+        f, g = _newton_step(state.f, state.g, scaled.C, lam_after(k))
         return state._replace(f=f, g=g, iterations=k)
 
     def judge(state):
-        C, lam = problem.C, problem.lam
+        C, lam = scaled.C, scaled.lam
         settled = state.f + exact_shift(_excess(state.f, state.g, C), lam, 0.0, SETTLINGS)
         gap, floor = _certified_gap(settled, state.g, C, lam)
-        raised = problem.raised / 2 * max(C.shape)  # mean(w^2) is at most that of a plan between points
-        common = 2 * jnp.finfo(C.dtype).eps * jnp.abs(problem.low) / problem.scale  # rounding of an offset taken off and put on again
+        raised = scaled.raised / 2 * max(C.shape)  # mean(w^2) is at most that of a plan between points
+        common = 2 * jnp.finfo(C.dtype).eps * jnp.abs(scaled.low) / scaled.scale  # rounding of an offset taken off and put on again
         gap, floor = gap + raised + common, floor + raised + common
         waited = jnp.where(gap < state.least, 0, state.waited + 1)
         return state._replace(settled=settled, gap=gap, floor=floor, least=jnp.minimum(gap, state.least), waited=waited)
@@ -315,12 +315,12 @@ def solve_quadratic(
         return lax.cond(state.iterations >= annealing, judge, lambda state: state._replace(settled=state.f), state)
 
     def unfinished(state):
-        hopeless = (state.waited >= PATIENCE) & (problem.scale * state.floor > epsilon) & (state.gap <= 2 * state.floor)
-        reached = (problem.scale * state.gap <= epsilon) | hopeless
+        hopeless = (state.waited >= PATIENCE) & (scaled.scale * state.floor > epsilon) & (state.gap <= 2 * state.floor)
+        reached = (scaled.scale * state.gap <= epsilon) | hopeless
         uncertain = (state.iterations < annealing) | ~reached  # an infinite epsilon still waits for the true lam
         return uncertain & (state.iterations < max_iterations)
 
-    f, g = _cold_start(problem.C, lam_after(jnp.asarray(0)))
+    f, g = _cold_start(scaled.C, lam_after(jnp.asarray(0)))
     nothing, none = jnp.zeros((), cost.dtype), jnp.zeros((), jnp.int32)
     start = State(f, g, f, nothing + jnp.inf, nothing, nothing + jnp.inf, none, none)
-    return _finish(problem, lax.while_loop(unfinished, check, start), epsilon)
+    return _finish(scaled, lax.while_loop(unfinished, check, start), epsilon)

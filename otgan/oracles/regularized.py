@@ -28,28 +28,26 @@ each group, or for each of a group's windows, at one lam and one epsilon. n real
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.sharding import Mesh
 from jaxtyping import Float
 
-from otgan.clouds import Clouds, draw_latents, draw_places, reals_at, spread_out
-from otgan.config import Config, Regularized
-from otgan.costs import Groups, Problems, between_groups, make_cost
-from otgan.data import Form
-from otgan.oracles.contract import Family, Info, Players, hold, in_units_of_cost
+from otgan.batches import BatchSource
+from otgan.config import Regularized
+from otgan.costs import CostMatrices, Groups
+from otgan.oracles.contract import Family, Info, Players, generator_alone, hold, in_units_of_cost, one_update
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
-from otgan.oracles.seeing import see, see_reals
 from otgan.oracles.solution import Solution
+from otgan.problem import Problem
 from otgan.results.quantities import REGULARIZED
 
 Potentials = tuple[()] | tuple[Array]  # with a warm start (N,): of every training example, NaN before its first batch
 Between = Literal["both", "kind", "self"]  # real and generated; two clouds of one kind; a cloud and itself
-
 
 LEAST = 1e-30  # a squared pull below this counts as this: no pull stays none
 
@@ -59,7 +57,7 @@ class Term(NamedTuple):
 
     weight: float
     between: Between
-    problems: Problems  # its costs, (k, n, m)
+    costs: CostMatrices  # (k, n, m)
     pull: float  # what its gradient counts for: the weight, unless one of its clouds is held fixed
 
 
@@ -71,7 +69,7 @@ class Drawn(NamedTuple):
     second: Any = None  # of independent self terms: another (x, z), or the groups that are seen of other generated examples
 
 
-class Seen(NamedTuple):
+class BatchFeatures(NamedTuple):
     """What the cost sees of a batch: groups of features, in units of their scales."""
 
     x: Groups  # of n real examples
@@ -84,89 +82,114 @@ class Held(NamedTuple):
     """A batch and where it is pulled; leaves carry the contract's leading axis, here of one update."""
 
     drawn: Drawn
-    pulls: Any  # (1, m, d) or (1, m, p, d) of y's groups, of a learned cost of all that is `Seen`: the gradient in them, perhaps made even
+    pulls: Any  # (1, m, d) or (1, m, p, d) of y's groups, of a learned cost of all `BatchFeatures`: the gradient in them, perhaps made even
     offset: Array  # (1,): what makes the loss the dual value at the point of the solve
 
 
-def make_regularized(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
-    """The family of a config whose `oracle.family` is "regularized"."""
-    oracle, batch, learned = config.oracle, config.batch, config.cost.learned
-    assert isinstance(oracle, Regularized)
-    cost, joint = make_cost(config.cost.name), config.cost.groups == "joint"
-    generator, encoder = networks
-
-    def generate(players: Players, clouds: Clouds, z: Array) -> Groups:
-        return see(encoder, players, clouds, generator.apply(players.generator, z))
-
-    def draw(players: Players, clouds: Clouds, key: Array) -> tuple[Array, Drawn]:
-        key_x, key_z = jax.random.split(key)
-        places = draw_places(clouds, key_x, batch.real)
-        z = spread_out(draw_latents(clouds, key_z, batch.size, config.generator.latent_dim), mesh)
-        x = reals_at(clouds, places) if learned else see_reals(encoder, players, clouds, places)
-        return places, Drawn(jax.tree.map(lambda leaf: spread_out(leaf, mesh), x), z)
-
-    def draw_second(players: Players, clouds: Clouds, key: Array) -> Any:
-        if learned:
-            return draw(players, clouds, key)[1][:2]
-        z = spread_out(draw_latents(clouds, key, batch.size, config.generator.latent_dim), mesh)
-        return generate(players, clouds, z)
-
-    def look(players: Players, clouds: Clouds, drawn: Drawn) -> Seen:
-        y = generate(players, clouds, drawn.z)
-        if not learned:
-            return Seen(drawn.x, y, y2=drawn.second)
-        seen = Seen(see(encoder, players, clouds, drawn.x), y)
-        if drawn.second is None:
-            return seen
-        x2, z2 = drawn.second
-        return seen._replace(x2=see(encoder, players, clouds, x2), y2=generate(players, clouds, z2))
-
-    def moves(seen: Seen) -> Any:
-        return seen if learned else seen.y
-
-    def terms(seen: Seen) -> list[Term]:
-        return terms_of(oracle.loss, seen, lambda a, b: between_groups(cost, a, b, joint), learned)
-
-    def solve(state: Potentials, players: Players, clouds: Clouds, key: Array) -> tuple[Potentials, Held, Info]:
-        places, drawn = draw(players, clouds, key)
-        if oracle.self_term == "independent":
-            drawn = drawn._replace(second=draw_second(players, clouds, jax.random.fold_in(key, 1)))
-        seen = look(players, clouds, drawn)
-        of_loss = terms(seen)
-        mean_cost = jnp.mean(
-            jnp.stack([t.problems.mean(jnp.mean(t.problems.matrices, axis=(1, 2))) for t in of_loss if t.between == "both"])
-        )
-        known = state[0][places] if state else None
-        solutions = solve_terms(oracle, of_loss, mean_cost, known)
-        state = (state[0].at[places].set(hold(solutions[0].f[0])),) if state else ()
-        pulls = moves(jax.grad(lambda seen: _moving(terms(seen), solutions))(seen))
-        pulls = even(pulls) if oracle.pulls == "even" else pulls
-        info = _info(oracle, of_loss, solutions, mean_cost)
-        held = Held(drawn, pulls, info["dual_value"] - _along(pulls, moves(seen)))
-        extra = 0 if drawn.second is None else batch.size + learned * batch.real
-        held = jax.tree.map(lambda leaf: leaf[None], hold(held))
-        return state, held, {**info, "examples": batch.real + batch.size + extra}
-
-    def loss(held: Held, players: Players, clouds: Clouds) -> Array:
-        return _along(held.pulls, moves(look(players, clouds, held.drawn))) + held.offset
-
+def make_regularized(oracle: Regularized, problem: Problem) -> Family:
+    """The family of regularised transport between batches."""
+    dual = RegularizedDual(oracle, problem)
     return Family(
-        init=lambda key: (jnp.full(form.size, jnp.nan),) if oracle.warm_start else (),
-        solve=solve,
-        loss=loss,
-        generate=lambda state, parameters, z: generator.apply(parameters, z),
+        init=dual.init,
+        solve=dual.solve,
+        loss=dual.loss,
+        generate=generator_alone(problem),
         gap_kind="certified",
         quantities=REGULARIZED,
     )
 
 
-def terms_of(loss: str, seen: Seen, problems: Callable[[Groups, Groups], Problems], learned: bool) -> list[Term]:
+@dataclass(frozen=True, eq=False)
+class RegularizedDual:
+    """The duals of a batch, and what their plans pull at."""
+
+    oracle: Regularized
+    problem: Problem
+
+    def init(self, key: Array) -> Potentials:
+        """No potential is known; without a warm start none is kept."""
+        del key
+        return (jnp.full(self.problem.form.size, jnp.nan),) if self.oracle.warm_start else ()
+
+    def solve(self, state: Potentials, players: Players, data: BatchSource, key: Array) -> tuple[Potentials, Held, Info]:
+        """All duals of the loss on one batch, and the pull of their plans."""
+        places, drawn = self.draw(players, data, key)
+        features = self.features(players, data, drawn)
+        terms = self.terms(features)
+        mean_cost = mean_cost_of(terms)
+        solutions = solve_terms(self.oracle, terms, mean_cost, state[0][places] if state else None)
+        state = (state[0].at[places].set(hold(solutions[0].f[0])),) if state else ()
+        pulls = self.pulls(features, solutions)
+        info = _info(self.oracle, terms, solutions, mean_cost)
+        held = one_update(Held(drawn, pulls, info["dual_value"] - _along(pulls, self.moving(features))))
+        return state, held, {**info, "examples": self.examples(drawn)}
+
+    def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
+        """What is seen times its pull, and what makes it the dual value."""
+        return _along(held.pulls, self.moving(self.features(players, data, held.drawn))) + held.offset
+
+    def draw(self, players: Players, data: BatchSource, key: Array) -> tuple[Array, Drawn]:
+        """A batch, with all that it needs, and where its real examples stand in the data."""
+        key_x, key_z = jax.random.split(key)
+        places = self.problem.draw_places(data, key_x)
+        drawn = Drawn(self.reals(players, data, places), self.problem.draw_latents(data, key_z))
+        if self.oracle.self_term == "independent":
+            drawn = drawn._replace(second=self.draw_second(players, data, jax.random.fold_in(key, 1)))
+        return places, drawn
+
+    def draw_second(self, players: Players, data: BatchSource, key: Array) -> Any:
+        """The other batch of independent self terms: of a cost that nobody trains the features of generated examples alone."""
+        if not self.problem.cost.learned:
+            return self.generated(players, data, self.problem.draw_latents(data, key))
+        key_x, key_z = jax.random.split(key)
+        x = self.reals(players, data, self.problem.draw_places(data, key_x))
+        return x, self.problem.draw_latents(data, key_z)
+
+    def reals(self, players: Players, data: BatchSource, places: Array) -> Any:
+        """Of a learned cost the examples, for what it sees of them will change; else what it sees."""
+        return self.problem.reals_at(data, places) if self.problem.cost.learned else self.problem.real_features(players, data, places)
+
+    def generated(self, players: Players, data: BatchSource, z: Array) -> Groups:
+        """What the cost sees of generated examples."""
+        return self.problem.features(players, data, self.problem.generate(players.generator, z))
+
+    def features(self, players: Players, data: BatchSource, drawn: Drawn) -> BatchFeatures:
+        """What the cost sees of a batch, with the players as they are."""
+        y = self.generated(players, data, drawn.z)
+        if not self.problem.cost.learned:
+            return BatchFeatures(drawn.x, y, y2=drawn.second)
+        features = BatchFeatures(self.problem.features(players, data, drawn.x), y)
+        if drawn.second is None:
+            return features
+        x2, z2 = drawn.second
+        return features._replace(x2=self.problem.features(players, data, x2), y2=self.generated(players, data, z2))
+
+    def moving(self, features: BatchFeatures) -> Any:
+        """The features that follow a player."""
+        return features if self.problem.cost.learned else features.y
+
+    def terms(self, features: BatchFeatures) -> list[Term]:
+        """The loss's."""
+        return terms_of(self.oracle.loss, features, self.problem.cost.between, self.problem.cost.learned)
+
+    def pulls(self, features: BatchFeatures, solutions: list[Solution]) -> Any:
+        """The gradient of the loss in the features that move, at fixed plans; perhaps made even."""
+        pulls = self.moving(jax.grad(lambda features: _moving(self.terms(features), solutions))(features))
+        return even(pulls) if self.oracle.pulls == "even" else pulls
+
+    def examples(self, drawn: Drawn) -> int:
+        """How many the solve looks at."""
+        size, reals = self.problem.size, self.problem.reals
+        return reals + size + (0 if drawn.second is None else size + self.problem.cost.learned * reals)
+
+
+def terms_of(loss: str, features: BatchFeatures, costs: Callable[[Groups, Groups], CostMatrices], learned: bool) -> list[Term]:
     """The d that a loss is made of, as at the head of this module; of a learned cost d(x, x) moves the encoder, so it is one of them."""
 
     def term(weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None) -> Term:
-        return Term(weight, between, problems(a, b), weight if pull is None else pull)
+        return Term(weight, between, costs(a, b), weight if pull is None else pull)
 
-    x, y, x2, y2 = seen
+    x, y, x2, y2 = features
     match loss:
         case "regot":
             return [term(1.0, "both", x, y)]
@@ -189,10 +212,15 @@ def _halves(groups: Groups) -> list[Groups]:
     return list(zip(*(jnp.split(group, 2) for group in groups), strict=True))
 
 
+def mean_cost_of(terms: list[Term]) -> Float[Array, ""]:
+    """Of a real and a generated example."""
+    return jnp.mean(jnp.stack([t.costs.mean(jnp.mean(t.costs.matrices, axis=(1, 2))) for t in terms if t.between == "both"]))
+
+
 def _moving(terms: list[Term], solutions: list[Solution]) -> Array:
     """What moves of the loss at fixed plans, in units of the cost."""
-    paid = [jnp.sum(s.plan * t.problems.matrices, axis=(1, 2)) for t, s in zip(terms, solutions, strict=True)]
-    return jnp.sum(jnp.stack([t.pull * t.problems.mean(costs) for t, costs in zip(terms, paid, strict=True)]))
+    paid = [jnp.sum(s.plan * t.costs.matrices, axis=(1, 2)) for t, s in zip(terms, solutions, strict=True)]
+    return jnp.sum(jnp.stack([t.pull * t.costs.mean(costs) for t, costs in zip(terms, paid, strict=True)]))
 
 
 def even(pulls: Groups) -> Groups:
@@ -209,9 +237,9 @@ def even(pulls: Groups) -> Groups:
     return tuple(made(pull) for pull in pulls)
 
 
-def _along(pulls: Any, seen: Any) -> Array:
+def _along(pulls: Any, features: Any) -> Array:
     """What is seen times its pull, summed."""
-    pairs = zip(jax.tree.leaves(pulls), jax.tree.leaves(seen), strict=True)
+    pairs = zip(jax.tree.leaves(pulls), jax.tree.leaves(features), strict=True)
     return jnp.sum(jnp.stack([jnp.vdot(pull, group, precision=lax.Precision.HIGHEST) for pull, group in pairs]))
 
 
@@ -227,7 +255,7 @@ def solve_terms(oracle: Regularized, terms: list[Term], mean_cost: Array, known:
         def solve(matrix: Array) -> Solution:
             return solve_term(oracle, matrix, lam, epsilon, tau, term.between, known if term.between == "both" else None)
 
-        matrices = term.problems.matrices
+        matrices = term.costs.matrices
         if len(matrices) == 1:  # as it is: under vmap both sides of every condition would be computed
             return jax.tree.map(lambda leaf: leaf[None], solve(matrices[0]))
         return jax.vmap(solve)(matrices)
@@ -256,7 +284,7 @@ def solve_term(
 
 def _weighted(terms: list[Term], values: list[Array]) -> Array:
     """Of values (k,) of every term."""
-    means = jnp.stack([t.problems.mean(value) for t, value in zip(terms, values, strict=True)])
+    means = jnp.stack([t.costs.mean(value) for t, value in zip(terms, values, strict=True)])
     return jnp.sum(jnp.asarray([t.weight for t in terms], means.dtype) * means)
 
 
@@ -272,7 +300,6 @@ def _info(oracle: Regularized, terms: list[Term], solutions: list[Solution], mea
         "loss_at_least": least,
         "loss_at_most": most,
         "misplaced_mass": _largest([s.misplaced for s in solutions]),
-        "ready": True,
         **in_units_of_cost(mean_cost, lam=oracle.lam, epsilon=oracle.epsilon),
     }
 

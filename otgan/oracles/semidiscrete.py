@@ -25,58 +25,26 @@ round has filled the memory, points without mass are those whose turn has not co
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.sharding import Mesh
 from jaxtyping import Bool, Float, Int, UInt
 
-from otgan.clouds import Clouds, as_floats, draw_latents, draw_reals, spread_out
-from otgan.config import Amount, Config, Semidiscrete
-from otgan.costs import make_cost
-from otgan.data import Form
-from otgan.optim import adam, descend
-from otgan.oracles.contract import Family, Info, Players, hold
-from otgan.oracles.semidual import (
-    COST_PER_SCORE,
-    Assignment,
-    Certificate,
-    Targets,
-    assign,
-    assign_softly,
-    certify,
-    entropic_step,
-    feedback,
-    half_squares,
-    hits,
-    shortfall,
-)
+from otgan.batches import BatchSource, as_floats
+from otgan.config import Semidiscrete
+from otgan.optim import adam
+from otgan.oracles.contract import Family, Info, Players, generator_alone, hold
+from otgan.oracles.ots import Ascent, Memory, Semidual, State, fixed_offset, round_ends, semidual_at, unevenness
+from otgan.oracles.semidual import MassBalance, Targets, assign, hits, mass_balance, shortfall
+from otgan.problem import Problem
 from otgan.results.quantities import SEMIDISCRETE
 
-SMOOTHING_RATE = 0.5  # of the entropic steps: a batch's masses are noisy, half a step averages over a few of them
-ASSESSED = 4_096  # fresh points in the numbers of a run's summary
+JUDGED = 4_096  # fresh points in the numbers of a run's summary
 TINY = 1e-30
-
-
-class Memory(NamedTuple):
-    """The last batches of OTS, a ring."""
-
-    keys: UInt[Array, "memory words"]  # that drew the latents
-    index: Int[Array, "memory ots_batch"]  # of the training points assigned; -1 where there is no batch yet
-
-
-class State(NamedTuple):
-    """What outlives a chunk, and a round."""
-
-    psi: Float[Array, " N"]
-    moments: Any  # Adam's, with the authors' schedule
-    memory: Memory
-    taken: Int[Array, ""]  # OTS steps of this round so far, entropic ones included
-    rounds: Int[Array, ""]  # that have ended
-    solves: Int[Array, ""]  # of the run, by which Adam's learning rate goes
 
 
 class Held(NamedTuple):
@@ -87,70 +55,68 @@ class Held(NamedTuple):
     index: Int[Array, "updates batch"]
 
 
-class Seen(NamedTuple):
-    """What an OTS step saw on its batch, in units of the cost."""
+def make_semidiscrete(oracle: Semidiscrete, problem: Problem) -> Family:
+    """The family of OTS and FIT."""
+    dual = SemidiscreteDual(oracle, problem)
+    return Family(
+        init=dual.init,
+        solve=dual.solve,
+        loss=dual.loss,
+        generate=generator_alone(problem),
+        gap_kind="residual",
+        always_ready=False,
+        quantities=SEMIDISCRETE,
+        highlighted=lambda state: {"without-mass": dual.without_mass(state)},
+        final_metrics=dual.final_metrics,
+    )
 
-    value: Float[Array, ""]  # V at the potentials before the step
-    plan_cost: Float[Array, ""]  # of x and the points assigned
 
+@dataclass(frozen=True, eq=False)
+class SemidiscreteDual:
+    """Potentials of the training points, and regression on what they assign."""
 
-def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Family:
-    """The family of a config whose `oracle.family` is "semidiscrete"."""
-    oracle, batch = config.oracle, config.batch
-    assert isinstance(oracle, Semidiscrete)
-    generator, cost = networks.generator, config.cost.name
-    center = jnp.asarray(form.center or (0.0,), jnp.float32)[None]
-    bins = min(oracle.bins, form.size)
+    oracle: Semidiscrete
+    problem: Problem
 
-    def draw(clouds: Clouds, key: Array) -> Array:
-        return spread_out(draw_latents(clouds, key, oracle.ots_batch, config.generator.latent_dim), mesh)
+    def init(self, key: Array) -> State:
+        """Potentials of zero, and an empty memory."""
+        del key
+        oracle, psi = self.oracle, jnp.zeros(self.problem.form.size)
+        words = jax.random.key_data(jax.random.key(0)).shape
+        memory = Memory(jnp.zeros((oracle.memory, *words), jnp.uint32), jnp.full((oracle.memory, oracle.ots_batch), -1, jnp.int32))
+        moments = adam(oracle.optimizer).init(psi) if oracle.schedule == "adam" else ()
+        return State(psi, moments, memory, *(jnp.zeros((), jnp.int32) for _ in range(3)))
 
-    def generated(players: Players, clouds: Clouds, key: Array) -> Array:
-        y = generator.apply(players.generator, draw(clouds, key))
-        return y.reshape(len(y), -1) - center
-
-    def solve(state: State, players: Players, clouds: Clouds, key: Array) -> tuple[State, Held, Info]:
+    def solve(self, state: State, players: Players, data: BatchSource, key: Array) -> tuple[State, Held, Info]:
+        """A chunk of OTS."""
         key_scale, key_chunk, key_fit = jax.random.split(key, 3)
-        targets = Targets(jnp.asarray(clouds.examples), center)
-        mean_cost = _mean_cost(cost, generated(players, clouds, key_scale), draw_reals(clouds, key_scale, batch.size), center)
-        climb = make_climb(oracle, config.train.steps, cost, targets, partial(generated, players, clouds), mean_cost)
-        state, seen = climb(_begun(oracle, cost, state, targets), jax.random.split(key_chunk, oracle.chunk))
-        certificate = certify(hits(state.memory.index.ravel(), form.size), bins)
-        info = {**_info(oracle, state, seen, certificate), "mean_cost": mean_cost}
-        held = _regrouped(state.memory, key_fit, oracle.ots_batch // batch.size, batch.size, oracle.fit_updates)
-        return _after(state, info["ready"]), hold(held), info
+        mean_cost = self.mean_cost(players, data, key_scale)
+        ascent = Ascent(self.oracle, self.problem.cost.name, self.problem.steps, self.targets(data), mean_cost)
+        keys = jax.random.split(key_chunk, self.oracle.chunk)
+        state, semidual = ascent.run(ascent.begun(state), keys, partial(self.generated, players, data))
+        info = _info(self.oracle, state, semidual, self.balance(state.memory.index))
+        held = _regrouped(state.memory, key_fit, self.problem.size, self.oracle.fit_updates)
+        return _after(state, info["ready"]), hold(held), {**info, "mean_cost": mean_cost}
 
-    def loss(held: Held, players: Players, clouds: Clouds) -> Array:
-        z = draw(clouds, jax.random.wrap_key_data(held.keys))
-        z = lax.dynamic_slice_in_dim(z, held.part * batch.size, batch.size)
-        y = as_floats(jnp.asarray(clouds.examples)[held.index])
-        return _regression(oracle.regression or cost, generator.apply(players.generator, z), y)
+    def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
+        """FIT's regression on one of its batches."""
+        z = self.draw(data, jax.random.wrap_key_data(held.keys))
+        z = lax.dynamic_slice_in_dim(z, held.part * self.problem.size, self.problem.size)
+        y = as_floats(jnp.asarray(data.examples)[held.index])
+        return _regression(self.oracle.regression or self.problem.cost.name, self.problem.generate(players.generator, z), y)
 
-    def assess(state: State, players: Players, clouds: Clouds, held_out: Clouds, key: Array) -> dict[str, Array]:
-        targets = Targets(jnp.asarray(clouds.examples), center)
-        offset = _fixed_offset(cost, targets) + state.psi
-
-        def look(least: Array, key: Array) -> tuple[Array, tuple[Seen, Array]]:
-            x = generated(players, clouds, key)
-            found = assign(targets, x, offset, cost)
-            short = shortfall(targets, x, offset, found.score, cost)
-            return jnp.minimum(least, short), (see(cost, x, found, state.psi), found.index)
-
-        def compare(fall: Array, key: Array) -> tuple[Array, tuple[Seen, Array, Array]]:
-            x = generated(players, clouds, key)
-            found, after = assign(targets, x, offset, cost), assign(targets, x, offset - fall, cost)
-            seen = see(cost, x, found, state.psi)
-            return fall, (seen, found.index, see(cost, x, after, state.psi - fall).value - seen.value)
-
-        half = -(-ASSESSED // (2 * oracle.ots_batch))
+    def final_metrics(self, state: State, players: Players, data: BatchSource, held_out: BatchSource, key: Array) -> dict[str, Array]:
+        """V on fresh points, what it lacks for points that got no mass, and how even the masses are."""
+        del held_out
+        search = FreshSearch(self.problem.cost.name, self.targets(data), state.psi, partial(self.generated, players, data))
+        half = -(-JUDGED // (2 * self.oracle.ots_batch))
         keys = jax.random.split(key, 2 * half)
-        least, (seen, index) = lax.scan(look, jnp.full(form.size, jnp.inf), keys[:half])
-        fall = jnp.where(hits(state.memory.index.ravel(), form.size) == 0, least, 0.0)
-        _, (seen_too, index_too, rise) = lax.scan(compare, fall, keys[half:])
-        index = jnp.concatenate([index, index_too])
-        fresh, kept = (certify(hits(i.ravel(), form.size), bins) for i in (index, state.memory.index))
-        value, filled = jnp.mean(jnp.concatenate([seen.value, seen_too.value])), jnp.all(state.memory.index >= 0)
+        least, first = search.least_shortfalls(keys[:half])
+        rise, second = search.rises(keys[half:], jnp.where(self.without_mass(state), least, 0.0))
+        value = jnp.mean(jnp.concatenate([first.semidual.value, second.semidual.value]))
+        filled = jnp.all(state.memory.index >= 0)
         missed = jnp.where(filled, jnp.maximum(jnp.mean(rise), 0.0), jnp.nan)
+        kept, fresh = self.balance(state.memory.index), self.balance(jnp.concatenate([first.index, second.index]))
         return {
             "semidual_value": value,
             "missed_value": missed,
@@ -160,140 +126,65 @@ def make_semidiscrete(config: Config, form: Form, networks: Players, mesh: Mesh 
             "unevenness_of_fresh": unevenness(fresh),
         }
 
-    return Family(
-        init=lambda key: _begin(oracle, form.size),
-        solve=solve,
-        loss=loss,
-        generate=lambda state, parameters, z: generator.apply(parameters, z),
-        gap_kind="residual",
-        quantities=SEMIDISCRETE,
-        exhibits=lambda state: {"without-mass": hits(state.memory.index.ravel(), form.size) == 0},
-        assess=assess,
-    )
+    def without_mass(self, state: State) -> Bool[Array, " N"]:
+        """The training points that no batch of the memory goes to."""
+        return hits(state.memory.index.ravel(), self.problem.form.size) == 0
 
+    def balance(self, index: Int[Array, "..."]) -> MassBalance:
+        """Of the masses that assignments give the training points."""
+        size = self.problem.form.size
+        return mass_balance(hits(index.ravel(), size), min(self.oracle.bins, size))
 
-def _begin(oracle: Semidiscrete, size: int) -> State:
-    psi = jnp.zeros(size)
-    words = jax.random.key_data(jax.random.key(0)).shape
-    memory = Memory(jnp.zeros((oracle.memory, *words), jnp.uint32), jnp.full((oracle.memory, oracle.ots_batch), -1, jnp.int32))
-    moments = adam(oracle.optimizer).init(psi) if oracle.schedule == "adam" else ()
-    return State(psi, moments, memory, *(jnp.zeros((), jnp.int32) for _ in range(3)))
+    def targets(self, data: BatchSource) -> Targets:
+        """The training points."""
+        return Targets(jnp.asarray(data.examples), self.center)
+
+    def draw(self, data: BatchSource, key: Array) -> Array:
+        """The latents of an OTS batch."""
+        return self.problem.draw_latents(data, key, self.oracle.ots_batch)
+
+    def generated(self, players: Players, data: BatchSource, key: Array) -> Float[Array, "n d"]:
+        """The points of an OTS batch."""
+        y = self.problem.generate(players.generator, self.draw(data, key))
+        return y.reshape(len(y), -1) - self.center
+
+    def mean_cost(self, players: Players, data: BatchSource, key: Array) -> Float[Array, ""]:
+        """Of a generated and a training point."""
+        x, reals = self.generated(players, data, key), self.problem.draw_reals(data, key)
+        return jnp.mean(self.problem.cost.matrix(x, reals.reshape(len(reals), -1) - self.center))
+
+    @property
+    def center(self) -> Float[Array, "1 d"]:
+        """What is taken off generated and training points alike."""
+        return jnp.asarray(self.problem.form.center or (0.0,), jnp.float32)[None]
 
 
 def _after(state: State, ready: Bool[Array, ""]) -> State:
     return state._replace(taken=jnp.where(ready, 0, state.taken), rounds=state.rounds + ready, solves=state.solves + 1)
 
 
-def _info(oracle: Semidiscrete, state: State, seen: Seen, certificate: Certificate) -> Info:
-    converged, ready = _verdict(oracle, certificate, state.taken)
+def _info(oracle: Semidiscrete, state: State, semidual: Semidual, balance: MassBalance) -> Info:
+    converged, ready = round_ends(oracle, balance, state.taken)
     return {
-        "dual_value": seen.value,
-        "dual_gap": unevenness(certificate),
+        "dual_value": semidual.value,
+        "dual_gap": unevenness(balance),
         "dual_iterations": jnp.asarray(oracle.chunk, jnp.int32),
         "dual_converged": converged,
         "epsilon": jnp.asarray(oracle.epsilon, jnp.float32),
         "examples": jnp.asarray(oracle.chunk * (oracle.ots_batch + len(state.psi)), jnp.int32),
         "ready": ready,
-        "plan_cost": seen.plan_cost,
+        "plan_cost": semidual.plan_cost,
         "rounds": state.rounds,
-        **certificate._asdict(),
+        **balance._asdict(),
     }
-
-
-# --- OTS ------------------------------------------------------------------------------------------------------------------------------
-
-
-def make_climb(oracle: Semidiscrete, steps: int, cost: str, targets: Targets, generated: Callable, mean_cost: Array) -> Callable:
-    """A chunk of ascent, one of `steps` in the run: (state, keys of its batches) -> (state, what its steps saw)."""
-    fixed = _fixed_offset(cost, targets)
-    warm = _warm_steps(oracle)
-
-    def in_scores(amount: Amount) -> Array:
-        return jnp.asarray(amount.times(mean_cost) / COST_PER_SCORE[cost])
-
-    def smooth(state: State, key: Array) -> tuple[State, Seen]:
-        first, last = in_scores(oracle.smoothing), in_scores(oracle.smoothing_end)
-        lam = first * (last / first) ** (state.taken / oracle.smoothing_steps) / (1 + state.rounds)
-        x = generated(key)
-        masses, found = assign_softly(targets, x, fixed + state.psi, lam, cost)
-        psi = entropic_step(state.psi, masses, lam, SMOOTHING_RATE)
-        return state._replace(psi=psi, taken=state.taken + 1), see(cost, x, found, state.psi)
-
-    def move(state: State, index: Array) -> tuple[Array, Any]:
-        if oracle.schedule == "feedback":
-            seen = (state.taken - warm) * len(index) / targets.size  # samples of this round for each training point
-            return feedback(state.psi, index, in_scores(oracle.increment) / jnp.sqrt((1 + state.rounds) * (1 + seen))), state.moments
-        share = hits(index, targets.size) / len(index)  # the authors' gradient, without the constant 1/N
-        return descend(oracle.optimizer, -share, state.psi, state.moments, state.solves / steps, state.solves)
-
-    def step(state: State, key: Array) -> tuple[State, Seen]:
-        x = generated(key)
-        found = assign(targets, x, fixed + state.psi, cost)
-        slot, index = (state.taken - warm) % oracle.memory, found.index.astype(jnp.int32)
-        memory = Memory(state.memory.keys.at[slot].set(jax.random.key_data(key)), state.memory.index.at[slot].set(index))
-        psi, moments = move(state, index)
-        return state._replace(psi=psi, moments=moments, memory=memory, taken=state.taken + 1), see(cost, x, found, state.psi)
-
-    def climb(state: State, keys: Array) -> tuple[State, Seen]:
-        if warm:
-            state, seen = lax.cond(state.taken < warm, lambda s: lax.scan(smooth, s, keys), lambda s: lax.scan(step, s, keys), state)
-        else:
-            state, seen = lax.scan(step, state, keys)
-        return state, jax.tree.map(jnp.mean, seen)
-
-    return climb
-
-
-def see(cost: str, x: Array, found: Assignment, psi: Array) -> Seen:
-    """V at potentials, and what the assignment costs, on a batch."""
-    per_score = COST_PER_SCORE[cost]
-    own = jnp.sum(x * x, axis=1) if cost == "squared_l2" else jnp.zeros(len(x))
-    least = own - per_score * found.score  # min_i (c + psi_i)
-    return Seen(jnp.mean(least) - per_score * jnp.mean(psi), jnp.mean(least - per_score * psi[found.index]))
-
-
-def _warm_steps(oracle: Semidiscrete) -> int:
-    return oracle.smoothing_steps if oracle.schedule == "feedback" else 0
-
-
-def _fixed_offset(cost: str, targets: Targets) -> Array:
-    """The part of the offsets that does not move with the potentials."""
-    return half_squares(targets) if cost == "squared_l2" else jnp.zeros(targets.size)
-
-
-def _begun(oracle: Semidiscrete, cost: str, state: State, targets: Targets) -> State:
-    """At the very first step the authors' potentials are zero in the inner-product form, where they take in |y|^2 / 2."""
-    if oracle.start == "nearest" or cost != "squared_l2":
-        return state
-    first = (state.rounds == 0) & (state.taken == 0)
-    return state._replace(psi=jnp.where(first, -half_squares(targets), state.psi))
-
-
-def unevenness(certificate: Certificate) -> Float[Array, ""]:
-    """The larger chi-square, of points or of bins.
-
-    Potentials that make a point dearer when it is hit spread a mode's mass over its points more evenly than chance would; that can outweigh
-    modes with too much mass in the points' chi-square. The bins' sees those, where bins are neighbourhoods.
-    """
-    return jnp.maximum(jnp.maximum(certificate.chi_square, certificate.chi_square_of_bins), 0.0)
-
-
-def _verdict(oracle: Semidiscrete, certificate: Certificate, taken: Int[Array, ""]) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
-    """Whether the stop rule holds, and whether the round is over: the rule counts where it is due and this round has filled the memory."""
-    balancing = taken - _warm_steps(oracle)
-    even = unevenness(certificate) <= oracle.epsilon
-    met = (certificate.least_bin >= oracle.band_low) & (certificate.worst_bin <= oracle.band_high) if oracle.stop == "band" else even
-    met &= balancing >= oracle.memory
-    due = (balancing % oracle.check_every == 0) & (oracle.stop != "budget")
-    return met, (met & due) | (taken >= oracle.max_ots_steps)
 
 
 # --- FIT ------------------------------------------------------------------------------------------------------------------------------
 
 
-def _regrouped(memory: Memory, key: Array, parts: int, size: int, updates: int) -> Held:
+def _regrouped(memory: Memory, key: Array, size: int, updates: int) -> Held:
     """The memory's batches, each cut into parts of FIT's size, in random order; over again where there are fewer than updates."""
-    slots = len(memory.index)
+    slots, parts = len(memory.index), memory.index.shape[1] // size
     passes = -(-updates // (slots * parts))
     order = [jax.random.permutation(k, slots * parts) for k in jax.random.split(key, passes)]
     slot, part = jnp.divmod(jnp.concatenate(order)[:updates], parts)
@@ -307,5 +198,50 @@ def _regression(name: str, x: Array, y: Array) -> Float[Array, ""]:
     return jnp.mean(jnp.sum(jnp.abs(difference) if name == "l1" else difference**2, axis=1))
 
 
-def _mean_cost(cost: str, x: Array, reals: Array, center: Array) -> Float[Array, ""]:
-    return jnp.mean(make_cost(cost)(x, reals.reshape(len(reals), -1) - center))
+# --- what a finished run says of itself -----------------------------------------------------------------------------------------------
+
+
+class Fresh(NamedTuple):
+    """Of batches that no step has seen, each leaf with a leading axis of them."""
+
+    semidual: Semidual
+    index: Int[Array, "k n"]  # of the training points assigned
+
+
+@dataclass(frozen=True, eq=False)
+class FreshSearch:
+    """The semi-dual on fresh batches at fixed potentials."""
+
+    cost: str
+    targets: Targets
+    psi: Float[Array, " N"]
+    generated: Callable[[Array], Array]  # the points of a key
+
+    def least_shortfalls(self, keys: Array) -> tuple[Float[Array, " N"], Fresh]:
+        """By how much each training point's offset would have to fall until the first point of these batches goes there."""
+        offset = self.offset
+
+        def look(least: Array, key: Array) -> tuple[Array, Fresh]:
+            x = self.generated(key)
+            found = assign(self.targets, x, offset, self.cost)
+            short = shortfall(self.targets, x, offset, found.score, self.cost)
+            return jnp.minimum(least, short), Fresh(semidual_at(self.cost, x, found, self.psi), found.index)
+
+        return lax.scan(look, jnp.full(self.targets.size, jnp.inf), keys)
+
+    def rises(self, keys: Array, fall: Float[Array, " N"]) -> tuple[Float[Array, " k"], Fresh]:
+        """What V rises by on each of these batches if the potentials fall so."""
+        offset = self.offset
+
+        def compare(_: None, key: Array) -> tuple[None, tuple[Array, Fresh]]:
+            x = self.generated(key)
+            found, after = assign(self.targets, x, offset, self.cost), assign(self.targets, x, offset - fall, self.cost)
+            semidual = semidual_at(self.cost, x, found, self.psi)
+            return None, (semidual_at(self.cost, x, after, self.psi - fall).value - semidual.value, Fresh(semidual, found.index))
+
+        return lax.scan(compare, None, keys)[1]
+
+    @property
+    def offset(self) -> Float[Array, " N"]:
+        """Of the scores."""
+        return fixed_offset(self.cost, self.targets) + self.psi

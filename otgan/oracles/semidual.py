@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float, Int
 
-from otgan.clouds import as_floats
+from otgan.batches import as_floats
 from otgan.costs import product
 
 COST_PER_SCORE = {"l1": 1.0, "squared_l2": 2.0}
@@ -51,7 +51,7 @@ class Assignment(NamedTuple):
     score: Float[Array, " n"]  # that best score, its offset taken off
 
 
-class Certificate(NamedTuple):
+class MassBalance(NamedTuple):
     """How evenly the training points receive mass. All are 1 and 0 in the ideal, up to the noise of counting."""
 
     least_bin: Float[Array, ""]  # of the authors' histogram over the points' indices, over the mean bin
@@ -199,10 +199,10 @@ def entropic_step(psi: Float[Array, " N"], masses: Float[Array, " N"], lam: Floa
     return moved - jnp.mean(moved)
 
 
-# --- the certificate ------------------------------------------------------------------------------------------------------------------
+# --- how even the masses are ----------------------------------------------------------------------------------------------------------
 
 
-def certify(counts: Float[Array, " N"], bins: int) -> Certificate:
+def mass_balance(counts: Float[Array, " N"], bins: int) -> MassBalance:
     """How even counts of assignments are. Where there are none at all, as uneven as can be."""
     size = len(counts)
     mean = jnp.maximum(jnp.mean(counts), 1e-30)
@@ -214,6 +214,6 @@ def certify(counts: Float[Array, " N"], bins: int) -> Certificate:
     def net(masses: Array, points: Array) -> Array:
         return jnp.where(any_mass, jnp.mean((masses - 1) ** 2 - 1 / (points * mean)), size)
 
-    return Certificate(
+    return MassBalance(
         jnp.min(histogram), jnp.max(histogram), net(counts / mean, jnp.ones(size)), net(histogram, per_bin), jnp.mean(counts == 0)
     )

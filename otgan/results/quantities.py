@@ -59,7 +59,7 @@ STEPS = (
         ),
     ),
     Q("dual_converged", "whether the gap is at most epsilon", summarized=False),
-    Q("ready", "whether the players may move now; the literal True, where they always may", summarized=False),
+    Q("ready", "whether the players may move now; always, unless a family cuts its solves into chunks", summarized=False),
     Q("updates", "of the players", over_window="sum", summarized=False),
     Q(
         "dual_iterations",
@@ -201,7 +201,7 @@ def ratio(summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 KNOWN = known()
-INFO = {name: KNOWN[name] for name in ("dual_value", "dual_gap", "dual_iterations", "dual_converged", "epsilon", "examples", "ready")}
+INFO = {name: KNOWN[name] for name in ("dual_value", "dual_gap", "dual_iterations", "dual_converged", "epsilon", "examples")}
 """What every solve must say of itself, whatever the family."""
 PLAN_INFO = {name: KNOWN[name] for name in ("misplaced_mass",)}
 """And those that solve each batch for a plan: far too much of it ends the run."""

@@ -22,7 +22,7 @@ PICTURE = re.compile(r"(?P<kind>[\w-]+?)-(?P<step>\d+)\.png")
 class Drawn(NamedTuple):
     """A picture in a run folder."""
 
-    kind: str  # `step` for samples on fixed latents; `nearest`; else what the family exhibits
+    kind: str  # `step` for samples on fixed latents; `nearest`; else what the family highlights
     step: int
     path: Path
 
@@ -130,7 +130,7 @@ def read_run(path: Path) -> Run:
 
 
 def drawn(folder: RunFolder) -> list[Drawn]:
-    """The pictures in a run folder, by step: samples, exhibits, nearest training examples."""
+    """The pictures in a run folder, by step: samples, highlighted and nearest training examples."""
     found = []
     for path in (*folder.picture(0).parent.glob("*.png"), *folder.eval.glob("*.png")):
         if match := PICTURE.fullmatch(path.name):

@@ -1,4 +1,4 @@
-"""What must be in order before a sweep starts: the data, the networks on them, the runs that cells borrow from, the measures."""
+"""What must be in order before a sweep starts: the data, the networks on them, the runs that cells take networks from, the measures."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any, cast
 
 import jax
 
+from otgan.assembly import assemble
 from otgan.config import Config
-from otgan.data import load, load_source
+from otgan.data import load
 from otgan.evaluation.command import Order, plan_of
 from otgan.evaluation.judge import require
 from otgan.evaluation.seen import neutral_name, trained_on
 from otgan.features import make_features
-from otgan.launch import borrow
-from otgan.loop import prepare
 from otgan.sweep.ledger import Cell, described
 
 
@@ -30,7 +29,7 @@ def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None)
     for cell in {described(cell.values): cell for cell in cells}.values():
         key = cell.config.data.model_dump_json()
         dataset = datasets[key] = datasets.get(key) or load(cell.config.data, data_dir)
-        prepare(cell.config, dataset, 1, load_source(cell.config, dataset.shape), borrow(cell.config, dataset))
+        assemble(cell.config, dataset, devices=1, looks=False)
         order = order_of(cell.config, measures)
         name = neutral_name(cell.config.data.kind, dataset.shape, trained_on(cell.config))
         if order.flags and (key, order.samples, name) not in judged:

@@ -17,10 +17,11 @@ from pathlib import Path
 from rich.console import Console
 
 from otgan import experiments
+from otgan.assembly import assemble
 from otgan.console import Ticker
 from otgan.errors import UserError
 from otgan.evaluation.command import evaluate
-from otgan.launch import assemble, go_on
+from otgan.launch import go_on
 from otgan.results.ending import accounted
 from otgan.results.state import RunState, state_of
 from otgan.runs import RunFolder
@@ -41,10 +42,10 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     with held(folder), accounted(folder):
         if state_of(folder, mine=True) is not RunState.FINISHED:
             with Ticker(config, console, quiet=False) as ticker:
-                outcome = go_on(assemble(config, folder, data_dir, None, ticker.note), folder, ticker)
-            if outcome.state is not RunState.FINISHED:
-                console.print(f"{outcome.state}: {outcome.reason}", markup=False)
-                return outcome.state.exit_code
+                result = go_on(assemble(config, folder=folder, data_dir=data_dir, note=ticker.note), folder, ticker)
+            if result.state is not RunState.FINISHED:
+                console.print(f"{result.state}: {result.reason}", markup=False)
+                return result.state.exit_code
         if lacking := [measure for measure in measures if measure not in judged(folder)]:
             order = replace(order_of(config, lacking), subject=folder.path, data_dir=data_dir)
             for report in evaluate(order, lambda text: console.print(text, markup=False)):

@@ -11,7 +11,7 @@ from scipy.stats import norm
 from semidual import _kl_rows, _l2_rows, optimum
 
 from otgan import data, experiments
-from otgan.clouds import make_clouds
+from otgan.batches import make_batch_source
 from otgan.costs import squared_l2
 from otgan.data import Form
 from otgan.diagnosis.bias import batch_costs, exact_cost, reference
@@ -110,13 +110,13 @@ def test_stationarity_is_that_of_the_gradient_of_the_held_loss():
     """A loss |theta - z|^2 / 2 of one latent, whose expected gradient is theta and whose noise has variance 1 in each coordinate."""
     theta = jnp.asarray([0.3, -0.4, 0.0])
 
-    def solve(state, players, clouds, key):
+    def solve(state, players, data, key):
         return state, jax.random.normal(key, (1, 3)), {"dual_converged": jax.random.uniform(key) > 0.5}
 
     family = Family(
         init=lambda key: (),
         solve=solve,
-        loss=lambda z, players, clouds: jnp.sum((players.generator - z) ** 2) / 2,
+        loss=lambda z, players, data: jnp.sum((players.generator - z) ** 2) / 2,
         generate=lambda state, parameters, z: z,
         gap_kind="residual",
     )
@@ -131,11 +131,10 @@ def test_stationarity_is_that_of_the_gradient_of_the_held_loss():
 def test_the_family_that_is_diagnosed_solves_its_duals_exactly(epsilon, expected):
     config = experiments.resolve("sinkhorn-grid", {"oracle.epsilon": epsilon, "batch.size": 32, "generator.width": 8})
     dataset = data.load(config.data)
-    form = Form.of(dataset)
-    system = build(config, form)
-    clouds = jax.tree.map(jnp.asarray, make_clouds(dataset, config.batch, config.generator.latent_dim))
-    family, players = exact_family(config, form, system.networks), system.stepper.init().players
-    _, _, info = family.solve((), players, clouds, jax.random.key(0))
+    system = build(config, Form.of(dataset))
+    batches = jax.tree.map(jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim))
+    family, players = exact_family(config.oracle, system.problem), system.stepper.init().players
+    _, _, info = family.solve((), players, batches, jax.random.key(0))
     assert info["dual_converged"]
     assert float(info["dual_gap"]) <= expected * float(info["mean_cost"])
 

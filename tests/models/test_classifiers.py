@@ -9,7 +9,7 @@ import pytest
 from scipy.signal import correlate
 
 from otgan import weights
-from otgan.clouds import as_floats
+from otgan.batches import as_floats
 from otgan.errors import UserError
 from otgan.models.classifiers import (
     CLASSIFIERS,

@@ -8,13 +8,14 @@ from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
 from zoo import squared_distances
 
-from otgan.clouds import Clouds
+from otgan.batches import BatchSource
 from otgan.config import Batch, Config, Convex, Cost, Gaussian, Generator, Train
 from otgan.data import Form, points
 from otgan.models import Network
 from otgan.models.convex import make_potential
 from otgan.oracles.contract import Players
 from otgan.oracles.convex import make_convex, make_coordinates, w2_squared_bracket
+from otgan.problem import make_problem
 
 IDENTITY = Network(lambda key: {}, lambda params, z: z)
 SHIFT = Network(lambda key: {"by": jnp.zeros(2)}, lambda params, z: 3 * z + params["by"][None])
@@ -36,11 +37,11 @@ def _family(points, oracle, generator=SHIFT, size=64, steps=100):
     config = Config(
         name="x", data=Gaussian(), oracle=oracle, batch=Batch(size=size), generator=Generator(latent_dim=2), train=Train(steps=steps)
     )
-    return make_convex(config, _form(points), Players(generator))
+    return make_convex(oracle, make_problem(config, _form(points), Players(generator)))
 
 
-def _clouds(points, source=None):
-    return Clouds(jnp.asarray(points, jnp.float32), None, None, None if source is None else jnp.asarray(source, jnp.float32))
+def _data(points, source=None):
+    return BatchSource(jnp.asarray(points, jnp.float32), source=None if source is None else jnp.asarray(source, jnp.float32))
 
 
 def _points(size=500, seed=0):
@@ -52,15 +53,15 @@ def _points(size=500, seed=0):
 def _compiled():
     """A family shared by tests, since compiling takes longer than running; without a strong convexity of its own."""
     family = _family(_points(), SHARED)
-    return family._replace(**{name: jax.jit(getattr(family, name)) for name in ("init", "solve", "push", "assess")})
+    return family._replace(**{name: jax.jit(getattr(family, name)) for name in ("init", "solve", "transport", "final_metrics")})
 
 
-def _after(family, clouds, solves, players, seed=0):
+def _after(family, data, solves, players, seed=0):
     solve = family.solve if family is _compiled() else jax.jit(family.solve)
     state = jax.jit(family.init)(jax.random.key(seed))
     held, info = None, None
     for key in jax.random.split(jax.random.key(seed + 1), solves):
-        state, held, info = solve(state, players, clouds, key)
+        state, held, info = solve(state, players, data, key)
     return state, held, info
 
 
@@ -70,34 +71,34 @@ def test_quadratics_reproduce_the_gaussians_w2_and_map():
     y = y.astype(np.float32)
     oracle = Convex(potential="quadratic", optimizer={"learning_rate": 0.03, "schedule": "cosine"}, epsilon="1e-5x", dual_steps=10)
     family = _family(x, oracle, IDENTITY, size=1_000, steps=150)
-    state, _, _ = _after(family, _clouds(x, y), 150, Players({}))
+    state, _, _ = _after(family, _data(x, y), 150, Players({}))
     m, n, S, R = x.mean(0), y.mean(0), np.cov(x.T), np.cov(y.T)
     root = sqrtm(S).real
     middle = sqrtm(root @ R @ root).real
     bures = ((m - n) ** 2).sum() + np.trace(S + R - 2 * middle)
     truth = m + (y - n) @ (root @ np.linalg.inv(middle) @ root)
-    pushed = np.asarray(jax.jit(family.push)(state, jnp.asarray(y)).points)
+    pushed = np.asarray(jax.jit(family.transport)(state, jnp.asarray(y)).points)
     assert np.sqrt(((pushed - truth) ** 2).sum(1).mean()) <= 0.01 * np.sqrt(np.trace(S))
     assert ((pushed - y) ** 2).sum(1).mean() == pytest.approx(bures, rel=0.01)
-    scores = jax.jit(family.assess)(state, Players({}), _clouds(x), _clouds(x, y), jax.random.key(9))
+    scores = jax.jit(family.final_metrics)(state, Players({}), _data(x), _data(x, y), jax.random.key(9))
     assert float(scores["potential_w2_squared"]) == pytest.approx(bures, rel=0.01)
 
 
 @pytest.mark.parametrize(("name", "iterations"), [*((name, 50) for name in CLASSES), ("icnn", 1)])
 def test_the_bound_is_never_above_the_exact_w2_of_the_same_points(name, iterations):
-    """Data of exactly one batch, each point once, so that J is that of the clouds which SciPy is given."""
+    """Data of exactly one batch, each point once, so that J is that of the data which SciPy is given."""
     x = _points(48)
     adam = {"learning_rate": 0.02, "b1": 0.5}
     oracle = Convex(potential=name, max_conjugate_iterations=iterations, optimizer=adam, epsilon="1e-6x", **SMALL)
     family = _family(x, oracle, size=48)
     players = Players({"by": jnp.array([1.0, 2.0])})
     z = np.random.default_rng(2).standard_normal((48, 2)).astype(np.float32)
-    clouds = Clouds(jnp.asarray(x), jnp.arange(49), None, jnp.asarray(z))  # stratified: every real once
+    data = BatchSource(jnp.asarray(x), jnp.arange(49), source=jnp.asarray(z))  # stratified: every real once
     solve, exact, value = jax.jit(family.solve), 0.0, 0.0
     for seed in range(3):
         state = jax.jit(family.init)(jax.random.key(seed))
         for key in jax.random.split(jax.random.key(seed), 20):
-            state, held, info = solve(state, players, clouds, key)
+            state, held, info = solve(state, players, data, key)
             exact = _exact_w2_squared(x, np.asarray(SHIFT.apply(players.generator, held.z[0])))
             value = float(info["dual_value"] - info["dual_gap"])
             assert value <= exact + 1e-4
@@ -114,10 +115,10 @@ def test_the_generator_descends_what_the_solve_reported():
     """Finite differences of J with the inner problems solved anew: the envelope theorem in the generator's parameters."""
     x, by = _points(), jnp.array([1.0, 2.0])
     family, within = _compiled(), make_coordinates(_form(x))
-    state, _, _ = _after(family, _clouds(x), 3, Players({"by": by}))
-    _, held, info = family.solve(state, Players({"by": by}), _clouds(x), jax.random.key(9))
+    state, _, _ = _after(family, _data(x), 3, Players({"by": by}))
+    _, held, info = family.solve(state, Players({"by": by}), _data(x), jax.random.key(9))
     part = jax.tree.map(lambda leaf: leaf[1], held)
-    value, gradient = jax.value_and_grad(lambda by: family.loss(part, Players({"by": by}), _clouds(x)))(by)
+    value, gradient = jax.value_and_grad(lambda by: family.loss(part, Players({"by": by}), _data(x)))(by)
     assert float(value) == pytest.approx(float(info["dual_value"]), rel=1e-4)
 
     solved = state._replace(average=state.potential)
@@ -125,7 +126,7 @@ def test_the_generator_descends_what_the_solve_reported():
     def of_generator(by):
         """E|y|^2 - 2 E f*(y), in units of the data: what of J depends on the generator."""
         y = SHIFT.apply({"by": by}, part.z)
-        u, t = (np.asarray(within.inward(points), np.float64) for points in (y, family.push(solved, y).points))
+        u, t = (np.asarray(within.inward(points), np.float64) for points in (y, family.transport(solved, y).points))
         f = np.asarray(make_potential(SHARED, 2).value(state.potential, jnp.asarray(t, jnp.float32)), np.float64)
         return within.scale**2 * np.mean((u**2).sum(1) - 2 * ((u * t).sum(1) - f))
 
@@ -160,11 +161,11 @@ def test_the_estimate_on_held_out_points_is_unbiased_and_its_error_is_known(dim,
     family = _family(points.sample(data).train, Convex(potential="quadratic", epsilon="1e-6x"), IDENTITY)
     state = family.init(jax.random.key(0))
     state = state._replace(average=_best_potential(target, start, _form(points.sample(data).train)))
-    rng, found, assess = np.random.default_rng(dim), [], jax.jit(family.assess)
+    rng, found, judge = np.random.default_rng(dim), [], jax.jit(family.final_metrics)
     for _ in range(40):
         x = rng.multivariate_normal(target.mean, target.covariance, n)
         y = rng.multivariate_normal(start.mean, start.covariance, m)
-        found.append(assess(state, Players({}), _clouds(x), _clouds(x, y), jax.random.key(0)))
+        found.append(judge(state, Players({}), _data(x), _data(x, y), jax.random.key(0)))
     values = np.array([float(scores["potential_w2_squared"]) for scores in found])
     error = np.mean([float(scores["potential_w2_squared_standard_error"]) for scores in found])
     assert values.std() == pytest.approx(error, rel=0.35)  # of 40, whose own spread is 11 %
@@ -177,10 +178,10 @@ def test_the_estimate_on_held_out_points_is_unbiased_and_its_error_is_known(dim,
 def test_many_points_are_looked_at_by_blocks(monkeypatch):
     """As if at once, also where the last block is not full."""
     family, players = _family(_points(), SHARED), Players({"by": jnp.zeros(2)})
-    state, held_out = family.init(jax.random.key(0)), _clouds(_points(250, seed=3), _points(170, seed=4))
-    whole = family.assess(state, players, held_out, held_out, jax.random.key(0))
+    state, held_out = family.init(jax.random.key(0)), _data(_points(250, seed=3), _points(170, seed=4))
+    whole = family.final_metrics(state, players, held_out, held_out, jax.random.key(0))
     monkeypatch.setattr("otgan.oracles.convex.BLOCK", 64)
-    blocks = family.assess(state, players, held_out, held_out, jax.random.key(0))
+    blocks = family.final_metrics(state, players, held_out, held_out, jax.random.key(0))
     for name, value in whole.items():
         np.testing.assert_allclose(blocks[name], value, rtol=1e-3, atol=1e-3, err_msg=name)
 
@@ -193,44 +194,44 @@ def test_pushed_points_are_as_near_to_the_maps_image_as_they_say(iterations):
     matrix, slope = np.array([[2.0, 0.5], [0.5, 0.05]]) + 0.1 * np.eye(2), np.array([0.3, -1.0])
     potential = {"matrix": jnp.asarray(matrix, jnp.float32), "slope": jnp.asarray(slope, jnp.float32)}
     state = family.init(jax.random.key(0))._replace(average=potential)
-    pushed = family.push(state, jnp.asarray(y))
+    pushed = family.transport(state, jnp.asarray(y))
     image = within.outward(jnp.asarray((np.asarray(within.inward(jnp.asarray(y)), np.float64) - slope) @ np.linalg.inv(matrix)))
     away = np.linalg.norm(np.asarray(pushed.points - image), axis=1)
     assert (away <= pushed.error + 1e-5).all()
     assert float(pushed.error.max()) < (0.05 if iterations == 50 else np.inf)
     broken = state._replace(average={**potential, "matrix": -potential["matrix"]})
-    assert np.isinf(family.push(broken, jnp.asarray(y)).error).all()
+    assert np.isinf(family.transport(broken, jnp.asarray(y)).error).all()
 
 
 def test_only_a_composite_generator_reports_the_error_of_its_samples():
-    oracle, clouds, players = SHARED.model_copy(update={"composite": True}), _clouds(_points()), Players({"by": jnp.zeros(2)})
+    oracle, data, players = SHARED.model_copy(update={"composite": True}), _data(_points()), Players({"by": jnp.zeros(2)})
     plain, composite = _compiled(), _family(_points(), oracle)
     state = plain.init(jax.random.key(0))
-    assert "push_error_worst" not in plain.assess(state, players, clouds, clouds, jax.random.key(0))
-    numbers = composite.assess(state, players, clouds, clouds, jax.random.key(0))
+    assert "push_error_worst" not in plain.final_metrics(state, players, data, data, jax.random.key(0))
+    numbers = composite.final_metrics(state, players, data, data, jax.random.key(0))
     assert 0 < numbers["push_error_mean"] < numbers["push_error_worst"] < 0.05
 
 
 @pytest.mark.parametrize("damage", [-1.0, jnp.nan])
 def test_a_potential_that_is_not_convex_is_flagged(damage):
-    family, players, clouds = _compiled(), Players({"by": jnp.zeros(2)}), _clouds(_points())
+    family, players, data = _compiled(), Players({"by": jnp.zeros(2)}), _data(_points())
     state = family.init(jax.random.key(0))
     broken = {**state.average, "output": state.average["output"].at[3].set(damage)}
-    assert bool(family.assess(state, players, clouds, clouds, jax.random.key(0))["convex"])
-    assert not bool(family.assess(state._replace(average=broken), players, clouds, clouds, jax.random.key(0))["convex"])
-    _, _, info = family.solve(state._replace(potential=broken), players, clouds, jax.random.key(0))
+    assert bool(family.final_metrics(state, players, data, data, jax.random.key(0))["convex"])
+    assert not bool(family.final_metrics(state._replace(average=broken), players, data, data, jax.random.key(0))["convex"])
+    _, _, info = family.solve(state._replace(potential=broken), players, data, jax.random.key(0))
     assert not info["convex"]
     assert not info["dual_converged"]
 
 
 def test_without_strong_convexity_there_is_no_certificate():
-    family, players, clouds = _compiled(), Players({"by": jnp.zeros(2)}), _clouds(_points())
+    family, players, data = _compiled(), Players({"by": jnp.zeros(2)}), _data(_points())
     state = family.init(jax.random.key(0))
-    _, _, info = family.solve(state, players, clouds, jax.random.key(0))
+    _, _, info = family.solve(state, players, data, jax.random.key(0))
     assert float(info["strong_convexity"]) > 0.5
     assert bool(info["dual_converged"])
     flat = {**state.potential, "curvature": jnp.zeros(2)}
-    _, _, info = family.solve(state._replace(potential=flat), players, clouds, jax.random.key(0))
+    _, _, info = family.solve(state._replace(potential=flat), players, data, jax.random.key(0))
     assert not info["convex"]
     assert not info["dual_converged"]
     assert jnp.isfinite(info["dual_gap"])
@@ -239,12 +240,12 @@ def test_without_strong_convexity_there_is_no_certificate():
 def test_the_composite_generator_is_the_map_after_the_generator():
     plain, players = _compiled(), Players({"by": jnp.ones(2)})
     composite = _family(_points(), SHARED.model_copy(update={"composite": True}))
-    state, _, _ = _after(plain, _clouds(_points()), 3, players)
+    state, _, _ = _after(plain, _data(_points()), 3, players)
     z = jax.random.normal(jax.random.key(0), (20, 2))
     y = plain.generate(state, players.generator, z)
     pushed = jax.jit(composite.generate)(state, players.generator, z)
     np.testing.assert_allclose(y, 3 * z + 1, rtol=1e-6)
-    np.testing.assert_allclose(pushed, plain.push(state, y).points, atol=1e-4)
+    np.testing.assert_allclose(pushed, plain.transport(state, y).points, atol=1e-4)
     assert float(jnp.abs(pushed - y).mean()) > 0.1
 
 

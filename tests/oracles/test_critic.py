@@ -5,12 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from otgan.clouds import Clouds
+from otgan.batches import BatchSource
 from otgan.config import Batch, Config, Cost, Critic, Grid, Optimizer, Potential, Train
 from otgan.data import Form
 from otgan.models import Network
 from otgan.oracles import Players, make_family
 from otgan.oracles.critic import slopes
+from otgan.problem import make_problem
 
 TRANSLATION = Network(init=lambda key: jnp.zeros(2), apply=lambda b, z: jnp.broadcast_to(b, (len(z), 2)))  # all mass in one point
 REAL, FAKE = np.float32([3.0, 1.0]), np.float32([0.0, 5.0])  # 5 apart
@@ -25,29 +26,29 @@ def family_of(unit=1.0, penalty=10.0, **settings):
     )
     config = Config(name="t", data=Grid(), cost=Cost(name="l2"), batch=Batch(size=64), oracle=oracle, train=Train(steps=300))
     form = Form((2,), False, (2.0 * unit, 2.0 * unit), 3.0 * unit, 1)
-    return make_family(config, form, Players(TRANSLATION))
+    return make_family(oracle, make_problem(config, form, Players(TRANSLATION)))
 
 
 def solved(family, unit=1.0, solves=300):
-    clouds = Clouds(jnp.asarray(unit * REAL[None]), None, None)
+    data = BatchSource(jnp.asarray(unit * REAL[None]))
     players = Players(jnp.asarray(unit * FAKE))
     solve = jax.jit(family.solve)
     state = jax.jit(family.init)(jax.random.key(0))
     for k in range(solves):
-        state, held, info = solve(state, players, clouds, jax.random.key(k))
-    return jax.tree.map(lambda leaf: leaf[0], held), info, players, clouds
+        state, held, info = solve(state, players, data, jax.random.key(k))
+    return jax.tree.map(lambda leaf: leaf[0], held), info, players, data
 
 
 @pytest.mark.parametrize(("penalty", "epsilon", "converged"), [(10.0, 0.2, False), (50.0, 0.1, True)])
 def test_two_points_get_the_penalised_w1(penalty, epsilon, converged):
     """With all mass in x and in y, L apart, D is a ramp of slope s, and s L - penalty (s - 1)^2 is largest at s = 1 + L / (2 penalty)."""
     family = family_of(penalty=penalty, epsilon=epsilon)
-    held, info, players, clouds = solved(family)
+    held, info, players, data = solved(family)
     length, slope = 5.0, 1 + 5.0 / (2 * penalty)
     np.testing.assert_allclose(info["dual_value"], slope * length, rtol=0.02)
     np.testing.assert_allclose(info["dual_gap"], slope - 1, atol=0.02)
     assert bool(info["dual_converged"]) == converged
-    loss, gradient = jax.value_and_grad(lambda b: family.loss(held, Players(b), clouds))(players.generator)
+    loss, gradient = jax.value_and_grad(lambda b: family.loss(held, Players(b), data))(players.generator)
     np.testing.assert_allclose(loss, info["dual_value"], rtol=1e-5)
     np.testing.assert_allclose(gradient, slope * (FAKE - REAL) / length, atol=0.1)  # downhill is towards the data
 
@@ -75,7 +76,8 @@ def test_a_flat_critic_has_finite_gradients():
 
 
 def test_the_steps_and_examples_are_counted():
-    _, info, *_ = solved(family_of(critic_steps=3), solves=1)
+    family = family_of(critic_steps=3)
+    _, info, *_ = solved(family, solves=1)
     assert info["dual_iterations"] == 3
     assert info["examples"] == 2 * 64 * 4
-    assert info["ready"]
+    assert family.always_ready

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from otgan.clouds import Clouds
+from otgan.batches import BatchSource
 from otgan.config import Batch, Config, Cost, Drifting, Encoder, Grid
 from otgan.costs import squared_l2
 from otgan.data import Form
@@ -17,6 +17,7 @@ from otgan.models import Network
 from otgan.oracles import Players, make_family
 from otgan.oracles.drifting import drift, field, mean_distance, windowed
 from otgan.oracles.entropic import solve_entropic
+from otgan.problem import make_problem
 
 RNG = np.random.default_rng(0)
 
@@ -78,24 +79,24 @@ TWO_GROUPS = Network(init=lambda key: None, apply=lambda params, x: (x[:, :1], 3
 
 def family_of(encoder=None, **settings):
     config = Config(name="t", data=Grid(), cost=Cost(name="l2"), batch=Batch(size=6), oracle=Drifting(**settings))
-    return make_family(config, Form((2,), False, (0.0, 0.0), 1.0, 1), Players(FREE, encoder))
+    return make_family(config.oracle, make_problem(config, Form((2,), False, (0.0, 0.0), 1.0, 1), Players(FREE, encoder)))
 
 
 def solved(family):
-    clouds = Clouds(jnp.asarray(np.random.default_rng(7).normal(3.0, size=(20, 2)), jnp.float32), None, None)
+    data = BatchSource(jnp.asarray(np.random.default_rng(7).normal(3.0, size=(20, 2)), jnp.float32))
     players = Players(jnp.asarray(np.random.default_rng(6).normal(size=(6, 2)), jnp.float32))
-    _, held, info = family.solve((), players, clouds, jax.random.key(0))
-    return jax.tree.map(lambda leaf: leaf[0], held), info, players, clouds
+    _, held, info = family.solve((), players, data, jax.random.key(0))
+    return jax.tree.map(lambda leaf: leaf[0], held), info, players, data
 
 
 @pytest.mark.parametrize("encoder", [None, TWO_GROUPS])
 def test_the_loss_is_the_distance_to_targets_that_stay(encoder):
     family = family_of(encoder)
-    held, info, players, clouds = solved(family)
+    held, info, players, data = solved(family)
     groups = windowed((players.generator,) if encoder is None else encoder.apply(None, players.generator))
     assert len(held.targets) == len(groups)
     expected = sum(np.mean(((y - t) / s[None, :, None]) ** 2) for y, t, s in zip(groups, held.targets, held.scales, strict=True))
-    loss, gradient = jax.value_and_grad(lambda points: family.loss(held, Players(points), clouds))(players.generator)
+    loss, gradient = jax.value_and_grad(lambda points: family.loss(held, Players(points), data))(players.generator)
     np.testing.assert_allclose(loss, expected, rtol=1e-5)
     np.testing.assert_allclose(info["dual_value"], loss, rtol=1e-4)
     if encoder is None:  # downhill is towards the targets

@@ -11,12 +11,13 @@ from scipy.optimize import brentq, minimize
 from scipy.special import logsumexp
 from zoo import squared_distances, zoo
 
-from otgan.clouds import Clouds
+from otgan.batches import BatchSource
 from otgan.config import Batch, Config, Grid, Neural, Optimizer, Potential, Train, parse_amount
 from otgan.data import Form
 from otgan.models import Network
 from otgan.models.potentials import make_potential
 from otgan.oracles import Players, make_family, neural
+from otgan.problem import make_problem
 
 N = 24
 LAM = 1.0
@@ -60,23 +61,24 @@ def family_of(regularizer="kl", psi="network", unit=1.0, epsilon=0.05, **setting
     optimizer = Optimizer(learning_rate=3e-3, b1=0.9, b2=0.99, schedule="cosine")
     oracle = Neural(regularizer=regularizer, psi=psi, potential=NETWORK, optimizer=optimizer, **{**defaults, **settings})
     config = Config(name="t", data=Grid(), batch=Batch(size=N), oracle=oracle, train=Train(steps=100))
-    return make_family(config, dataclasses.replace(FORM, center=(unit, unit), scale=unit), Players(FREE))
+    form = dataclasses.replace(FORM, center=(unit, unit), scale=unit)
+    return make_family(oracle, make_problem(config, form, Players(FREE)))
 
 
 def batches(unit=1.0):
-    """Clouds of which every draw is all real points, one from each of N cells; and players that generate the small cloud."""
+    """Data of which every draw is all real points, one from each of N cells; and players that generate the small cloud."""
     x, y = small_clouds()
-    return Clouds(jnp.asarray(unit * x, jnp.float32), jnp.arange(N + 1), None), Players(jnp.asarray(unit * y, jnp.float32))
+    return BatchSource(jnp.asarray(unit * x, jnp.float32), jnp.arange(N + 1)), Players(jnp.asarray(unit * y, jnp.float32))
 
 
 @cache
 def solved(regularizer="kl", psi="network", unit=1.0, **settings):
     """After 100 solves: the state, what is held, and the infos of all."""
-    family, (clouds, players) = family_of(regularizer, psi, unit, **settings), batches(unit)
+    family, (data, players) = family_of(regularizer, psi, unit, **settings), batches(unit)
 
     def one(state, key):
-        state, held, info = family.solve(state, players, clouds, key)
-        return state, (jax.tree.map(lambda leaf: leaf[0], held), {k: v for k, v in info.items() if k != "ready"})
+        state, held, info = family.solve(state, players, data, key)
+        return state, (jax.tree.map(lambda leaf: leaf[0], held), info)
 
     @jax.jit
     def run(key):
@@ -156,8 +158,8 @@ def test_networks_reach_the_optimum_of_one_problem_and_never_exceed_it(regulariz
 @pytest.mark.parametrize("regularizer", BOTH)
 def test_the_generators_gradient_is_that_of_the_value_at_fixed_phi(regularizer):
     state, held, infos = solved(regularizer, "transform")
-    family, (clouds, players) = family_of(regularizer, "transform"), batches()
-    value, gradient = jax.value_and_grad(lambda y: family.loss(held, Players(y), clouds))(players.generator)
+    family, (data, players) = family_of(regularizer, "transform"), batches()
+    value, gradient = jax.value_and_grad(lambda y: family.loss(held, Players(y), data))(players.generator)
     np.testing.assert_allclose(value, infos["dual_value"][-1], rtol=1e-5)
 
     phi = make_potential(NETWORK, FORM, "oracle.potential").apply(state.potentials.parameters[0], held.x)
@@ -188,7 +190,7 @@ def test_the_estimate_is_made_when_due_and_counted():
 
 
 def test_a_finished_run_is_judged_on_a_larger_batch():
-    family, (clouds, players) = family_of(), batches()
+    family, (data, players) = family_of(), batches()
     state, _, infos = solved()
-    found = jax.jit(family.assess)(state, players, clouds, clouds, jax.random.key(9))["estimated_gap"]
+    found = jax.jit(family.final_metrics)(state, players, data, data, jax.random.key(9))["estimated_gap"]
     np.testing.assert_allclose(found, infos["dual_gap"][-1], atol=0.01)  # four times the same two clouds: the same problem

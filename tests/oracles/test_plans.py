@@ -14,7 +14,7 @@ from semidual import optimum
 from zoo import squared_distances
 
 from otgan.config import Amount, Regularized
-from otgan.costs import one_problem
+from otgan.costs import one_matrix
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.regularized import Term, _interval, solve_terms
@@ -157,7 +157,7 @@ def test_the_loss_lies_between_its_bounds_where_rounding_is_most_of_them(regular
         oracle = Regularized(regularizer=regularizer, lam=Amount(lam), epsilon=Amount(1e-4 * mean))
         best = optimum(shifted, lam, None, regularizer).value
         for weight in (1.0, -1.0):
-            terms = [Term(weight, "both", one_problem(jnp.asarray(shifted)), weight)]
+            terms = [Term(weight, "both", one_matrix(jnp.asarray(shifted)), weight)]
             least, most = _interval(terms, solve_terms(oracle, terms, jnp.mean(shifted)))
             assert least <= weight * best <= most, (relative, weight)
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import dataset, run, tiny_config
 from scipy.spatial.distance import cdist
 
-from otgan.clouds import as_floats, draw_latents, hold_out, make_clouds
+from otgan.batches import as_floats, draw_latents, make_batch_source, make_held_out
 from otgan.data import Dataset, Form
 from otgan.oracles import semidiscrete
 from otgan.oracles.semidual import hits
@@ -32,51 +32,51 @@ SMALL = {
 def together(**changes):
     config = tiny_config("semidiscrete-grid", **{**SMALL, **changes})
     data = dataset(config)
-    clouds = jax.tree.map(jnp.asarray, make_clouds(data, config.batch, config.generator.latent_dim))
+    batches = jax.tree.map(jnp.asarray, make_batch_source(data, config.batch, config.generator.latent_dim))
     system = build(config, Form.of(data))
-    return config, system, clouds
+    return config, system, batches
 
 
-def one_round(system, clouds, chunks=100):
+def one_round(system, batches, chunks=100):
     """Solves until the family is ready; the infos of all of them."""
     train, infos = system.stepper.init(), []
     solve, state = jax.jit(system.family.solve), train.dual
     for k in range(chunks):
-        state, held, info = solve(state, train.players, clouds, jax.random.key(k))
+        state, held, info = solve(state, train.players, batches, jax.random.key(k))
         infos.append(info)
         if info["ready"]:
             return train.players, state, held, infos
     raise AssertionError("the round does not end")
 
 
-def generated(system, config, clouds, players, key):
-    z = draw_latents(clouds, key, config.oracle.ots_batch, config.generator.latent_dim)
+def generated(system, config, batches, players, key):
+    z = draw_latents(batches, key, config.oracle.ots_batch, config.generator.latent_dim)
     return system.family.generate(None, players.generator, z)
 
 
 def test_the_memory_redraws_what_was_assigned():
     """A batch that its key draws again goes where the memory says, at the potentials of its time: checked for a step that moves none."""
-    config, system, clouds = together(**{"oracle.increment": 1e-12, "oracle.smoothing_steps": 0, "oracle.stop": "budget"})
-    players, state, _, _ = one_round(system, clouds)
-    y = as_floats(clouds.examples)
+    config, system, batches = together(**{"oracle.increment": 1e-12, "oracle.smoothing_steps": 0, "oracle.stop": "budget"})
+    players, state, _, _ = one_round(system, batches)
+    y = as_floats(batches.examples)
     for slot in (0, 17, 31):
-        x = generated(system, config, clouds, players, jax.random.wrap_key_data(state.memory.keys[slot]))
+        x = generated(system, config, batches, players, jax.random.wrap_key_data(state.memory.keys[slot]))
         nearest = ((x[:, None] - y[None]) ** 2).sum(-1).argmin(1)
         assert (np.asarray(nearest) == np.asarray(state.memory.index[slot])).mean() > 0.98  # but for ties in float32
 
 
 def test_every_pair_of_the_memory_is_regressed_once_a_pass():
-    config, system, clouds = together(**{"oracle.fit_updates": 32 * 4 * 2})
-    players, state, held, _ = one_round(system, clouds)
+    config, system, batches = together(**{"oracle.fit_updates": 32 * 4 * 2})
+    players, state, held, _ = one_round(system, batches)
     seen = {(tuple(np.asarray(k)), int(p)) for k, p in zip(held.keys[:128], held.part[:128], strict=True)}
     assert len(seen) == 128
     assert sorted(np.asarray(held.index[:128]).ravel()) == sorted(np.asarray(state.memory.index).ravel())
     assert sorted(np.asarray(held.index[128:]).ravel()) == sorted(np.asarray(state.memory.index).ravel())
     j = 5  # the loss pairs a part of the redrawn batch with its own points
-    x = generated(system, config, clouds, players, jax.random.wrap_key_data(held.keys[j]))[int(held.part[j]) * 16 :][:16]
-    expected = ((x - as_floats(clouds.examples)[held.index[j]]) ** 2).sum(1).mean()
+    x = generated(system, config, batches, players, jax.random.wrap_key_data(held.keys[j]))[int(held.part[j]) * 16 :][:16]
+    expected = ((x - as_floats(batches.examples)[held.index[j]]) ** 2).sum(1).mean()
     part = jax.tree.map(lambda leaf: leaf[j], held)
-    np.testing.assert_allclose(system.family.loss(part, players, clouds), expected, rtol=1e-5)
+    np.testing.assert_allclose(system.family.loss(part, players, batches), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("stop", ["band", "chi_square", "budget"])
@@ -86,8 +86,8 @@ def test_a_round_ends_by_its_rule(stop):
         rule = {"oracle.epsilon": 100.0, "oracle.band_low": 0.0, "oracle.band_high": 100.0}
         if level == "strict":
             rule = {"oracle.epsilon": 1e-6, "oracle.band_low": 0.999, "oracle.band_high": 1.001, "oracle.increment": 1e-12}
-        _, system, clouds = together(**{"oracle.stop": stop, "oracle.bins": 100, **rule})
-        _, state, _, infos = one_round(system, clouds)
+        _, system, batches = together(**{"oracle.stop": stop, "oracle.bins": 100, **rule})
+        _, state, _, infos = one_round(system, batches)
         assert len(infos) * 8 == (160 if stop == "budget" else steps)
         assert bool(infos[-1]["dual_converged"]) == (level == "lax")
         assert int(state.rounds) == 1
@@ -96,40 +96,40 @@ def test_a_round_ends_by_its_rule(stop):
 
 def test_a_round_brackets_the_optimum_and_balances_the_mass():
     """The semi-dual's value and the cost of a balanced assignment enclose exact transport's."""
-    _, system, clouds = together(
+    _, system, batches = together(
         **{"oracle.max_ots_steps": 800, "oracle.stop": "budget", "oracle.memory": 256, "oracle.smoothing_steps": 64}
     )
-    players, state, _, infos = one_round(system, clouds, 200)
-    rounds = [squared_w2(*sampled(system, clouds, players, key)) for key in range(4)]
+    players, state, _, infos = one_round(system, batches, 200)
+    rounds = [squared_w2(*sampled(system, batches, players, key)) for key in range(4)]
     last = infos[-10:]
     value, cost = (float(np.mean([i[name] for i in last])) for name in ("dual_value", "plan_cost"))
     assert value <= cost * 1.05
     np.testing.assert_allclose([value, cost], np.mean(rounds), rtol=0.1)  # four sets of 2,000: their spread is some percent
     assert infos[-1]["chi_square"] < 0.05
-    counts = hits(state.memory.index.ravel(), len(clouds.examples))
-    assert system.family.exhibits(state)["without-mass"].sum() == (counts == 0).sum()
+    counts = hits(state.memory.index.ravel(), len(batches.examples))
+    assert system.family.highlighted(state)["without-mass"].sum() == (counts == 0).sum()
 
 
 def squared_w2(x, y):
     return ot.emd2([], [], cdist(x, y, "sqeuclidean"), numItermax=2_000_000)
 
 
-def sampled(system, clouds, players, key):
+def sampled(system, batches, players, key):
     z = jax.random.normal(jax.random.key(100 + key), (2_000, 2))
-    return np.asarray(system.family.generate(None, players.generator, z)), np.asarray(clouds.examples)
+    return np.asarray(system.family.generate(None, players.generator, z)), np.asarray(batches.examples)
 
 
 @pytest.mark.parametrize("regression", ["squared_l2", "l1"])
 def test_fit_brings_the_generator_nearer(regression):
     """Exact W2 to the data, before and after every round's FIT; l1 makes it the authors' hybrid."""
     changes = {"oracle.regression": regression, "oracle.fit_updates": 300, "generator.optimizer.schedule": "constant"}
-    _, system, clouds = together(**changes, **{"generator.width": 64, "generator.optimizer.warmup": 0})
+    _, system, batches = together(**changes, **{"generator.width": 64, "generator.optimizer.warmup": 0})
     state, step, w2 = system.stepper.init(), jax.jit(system.stepper.step), []
-    w2.append(squared_w2(*sampled(system, clouds, state.players, 0)))
+    w2.append(squared_w2(*sampled(system, batches, state.players, 0)))
     while len(w2) < 3:
-        after, record = step(state, clouds)
+        after, record = step(state, batches)
         if record["ready"]:
-            w2.append(squared_w2(*sampled(system, clouds, after.players, 0)))
+            w2.append(squared_w2(*sampled(system, batches, after.players, 0)))
         state = after
     assert w2[1] < 0.7 * w2[0]
     assert w2[2] < w2[1]
@@ -138,18 +138,18 @@ def test_fit_brings_the_generator_nearer(regression):
 def test_the_authors_schedule_is_adam_on_the_share_of_hits():
     """One step from zero in the inner-product form: of every point that is hit, up by the learning rate; of all others, not at all."""
     changes = {"oracle.schedule": "adam", "oracle.start": "inner_product", "oracle.chunk": 1, "oracle.stop": "budget"}
-    config, system, clouds = together(**changes)
+    config, system, batches = together(**changes)
     train = system.stepper.init()
-    state, _, info = jax.jit(system.family.solve)(train.dual, train.players, clouds, jax.random.key(0))
-    y = np.asarray(clouds.examples) - np.asarray(clouds.examples).astype(np.float64).mean(0)
+    state, _, info = jax.jit(system.family.solve)(train.dual, train.players, batches, jax.random.key(0))
+    y = np.asarray(batches.examples) - np.asarray(batches.examples).astype(np.float64).mean(0)
     first, hit = -0.5 * (y**2).sum(1), np.unique(state.memory.index[0])
     rise = np.zeros(len(y))
     rise[hit] = 0.1
     np.testing.assert_allclose(state.psi, first + rise, atol=1e-4)
     assert len(hit) > 1
     assert not info["ready"]
-    x = generated(system, config, clouds, train.players, jax.random.wrap_key_data(state.memory.keys[0]))
-    scores = (np.asarray(x) - np.asarray(clouds.examples).astype(np.float64).mean(0)) @ y.T
+    x = generated(system, config, batches, train.players, jax.random.wrap_key_data(state.memory.keys[0]))
+    scores = (np.asarray(x) - np.asarray(batches.examples).astype(np.float64).mean(0)) @ y.T
     assert (scores.argmax(1) == np.asarray(state.memory.index[0])).mean() > 0.95
 
 
@@ -177,12 +177,12 @@ def of_points(points):
     """A round on given points, with a generator that has not moved; and exact transport's cost, by a solver of linear programs."""
     config = tiny_config("semidiscrete-grid", **{**SMALL, **LONG, "oracle.stop": "budget", "oracle.bins": 50})
     data = Dataset("own", points, points[:50])
-    clouds = jax.tree.map(jnp.asarray, make_clouds(data, config.batch, config.generator.latent_dim))
+    batches = jax.tree.map(jnp.asarray, make_batch_source(data, config.batch, config.generator.latent_dim))
     system = build(config, Form.of(data))
-    players, state, _, _ = one_round(system, clouds)
-    held_out = hold_out(data)
-    found = jax.jit(system.family.assess)(state, players, clouds, held_out, jax.random.key(7))
-    return {name: float(value) for name, value in found.items()}, squared_w2(*sampled(system, clouds, players, 0))
+    players, state, _, _ = one_round(system, batches)
+    held_out = make_held_out(data)
+    found = jax.jit(system.family.final_metrics)(state, players, batches, held_out, jax.random.key(7))
+    return {name: float(value) for name, value in found.items()}, squared_w2(*sampled(system, batches, players, 0))
 
 
 @pytest.mark.parametrize("tail", ["outliers", "student"])
@@ -214,12 +214,12 @@ def assessed(monkeypatch, fresh, draws, filled=True):
     points = np.random.default_rng(3).uniform(-1, 1, (1_000, 2)).astype(np.float32)
     config = tiny_config("semidiscrete-grid", **{**SMALL, "oracle.stop": "budget", "oracle.bins": 50})
     data = Dataset("own", points, points[:50])
-    clouds = jax.tree.map(jnp.asarray, make_clouds(data, config.batch, config.generator.latent_dim))
+    batches = jax.tree.map(jnp.asarray, make_batch_source(data, config.batch, config.generator.latent_dim))
     system = build(config, Form.of(data))
-    players, state, _, _ = one_round(system, clouds)
+    players, state, _, _ = one_round(system, batches)
     state = state if filled else state._replace(memory=state.memory._replace(index=state.memory.index.at[-1].set(-1)))
-    assess = jax.jit(system.family.assess)
-    found = [assess(state, players, clouds, hold_out(data), jax.random.key(k)) for k in range(draws)]
+    measure = jax.jit(system.family.final_metrics)
+    found = [measure(state, players, batches, make_held_out(data), jax.random.key(k)) for k in range(draws)]
     return {name: np.mean([numbers[name] for numbers in found]) for name in found[0]}
 
 

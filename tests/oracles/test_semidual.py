@@ -1,4 +1,4 @@
-"""The exact search against NumPy, the semi-dual against exact transport (POT), the certificate against counting."""
+"""The exact search against NumPy, the semi-dual against exact transport (POT), the balance of masses against counting."""
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,11 @@ from otgan.oracles.semidual import (
     Targets,
     assign,
     assign_softly,
-    certify,
     entropic_step,
     feedback,
     half_squares,
     hits,
+    mass_balance,
     shortfall,
 )
 
@@ -141,44 +141,44 @@ def test_hits_count_and_leave_out_what_is_not_there():
     assert hits(jnp.asarray([0, 3, 3, -1]), 5).tolist() == [1, 0, 0, 2, 0]
 
 
-def test_even_mass_is_certified_whatever_its_noise():
+def test_even_mass_is_seen_as_even_whatever_its_noise():
     draws = rng.integers(0, 20_000, 256_000)
-    certificate = certify(jnp.asarray(np.bincount(draws, minlength=20_000), jnp.float32), 1_000)
-    assert abs(certificate.chi_square) < 0.01
-    assert 200 / 256 < certificate.least_bin < 0.9
-    assert 1.1 < certificate.worst_bin < 320 / 256
+    balance = mass_balance(jnp.asarray(np.bincount(draws, minlength=20_000), jnp.float32), 1_000)
+    assert abs(balance.chi_square) < 0.01
+    assert 200 / 256 < balance.least_bin < 0.9
+    assert 1.1 < balance.worst_bin < 320 / 256
 
 
 def test_uneven_mass_is_measured():
     masses = np.where(np.arange(20_000) < 10_000, 1.5, 0.5) / 20_000
     counts = rng.multinomial(400_000, masses)
-    certificate = certify(jnp.asarray(counts, jnp.float32), 100)
-    np.testing.assert_allclose(certificate.chi_square, 0.25, atol=0.02)
-    np.testing.assert_allclose([certificate.least_bin, certificate.worst_bin], [0.5, 1.5], atol=0.07)
-    assert certificate.without_mass == np.mean(counts == 0)
+    balance = mass_balance(jnp.asarray(counts, jnp.float32), 100)
+    np.testing.assert_allclose(balance.chi_square, 0.25, atol=0.02)
+    np.testing.assert_allclose([balance.least_bin, balance.worst_bin], [0.5, 1.5], atol=0.07)
+    assert balance.without_mass == np.mean(counts == 0)
 
 
-def test_points_without_mass_hide_in_bins_but_not_from_the_certificate():
+def test_points_without_mass_hide_in_bins_but_not_from_the_chi_square():
     """Why both are kept: on shuffled data a bin mixes points that receive much with points that receive nothing."""
     counts = jnp.tile(jnp.asarray([16.0, 0.0]), 5_000)
-    certificate = certify(counts, 100)
-    assert certificate.least_bin == certificate.worst_bin == 1
-    assert certificate.chi_square > 0.8
-    assert certificate.without_mass == 0.5
+    balance = mass_balance(counts, 100)
+    assert balance.least_bin == balance.worst_bin == 1
+    assert balance.chi_square > 0.8
+    assert balance.without_mass == 0.5
 
 
 def test_uneven_neighbourhoods_show_in_bins_where_points_are_more_even_than_chance():
     """Potentials that answer every hit make it so: within a mode all points receive the same, and modes do not."""
     counts = jnp.repeat(jnp.asarray([2.0, 1.0, 3.0, 2.0]), 2_500)
-    certificate = certify(counts, 4)
-    assert certificate.chi_square < 0
-    np.testing.assert_allclose(certificate.chi_square_of_bins, 0.125, atol=1e-3)
-    assert certify(jnp.zeros(100), 4).chi_square_of_bins == 100  # no mass is not even mass
+    balance = mass_balance(counts, 4)
+    assert balance.chi_square < 0
+    np.testing.assert_allclose(balance.chi_square_of_bins, 0.125, atol=1e-3)
+    assert mass_balance(jnp.zeros(100), 4).chi_square_of_bins == 100  # no mass is not even mass
 
 
 def test_bins_of_unequal_size_are_compared_by_their_mean():
-    certificate = certify(jnp.full(1_003, 4.0), 10)
-    np.testing.assert_allclose([certificate.least_bin, certificate.worst_bin], 1, rtol=1e-6)
+    balance = mass_balance(jnp.full(1_003, 4.0), 10)
+    np.testing.assert_allclose([balance.least_bin, balance.worst_bin], 1, rtol=1e-6)
 
 
 @pytest.mark.parametrize("rows", [7, 64, 1_000])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from otgan.clouds import as_floats
+from otgan.batches import as_floats
 from otgan.data import Dataset, prepared
 from otgan.models.classifiers import CLASSIFIERS
 from otgan.weights.catalog import EMBEDDED, embedded

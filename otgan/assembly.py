@@ -1,0 +1,120 @@
+"""A run put together: its devices, data, networks and family, and what else may be refused before its folder is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jax.sharding import Mesh
+
+from otgan.batches import BatchSource, make_batch_source, make_held_out
+from otgan.config import Config, Run
+from otgan.data import Dataset, Form, load, load_source
+from otgan.errors import UserError
+from otgan.evaluation.training import Scorer, make_scorer
+from otgan.groups import make_sight
+from otgan.oracles import NOBODY, Players
+from otgan.restore import has_checkpoint, restore
+from otgan.runs import RunFolder
+from otgan.system import System, build, make_mesh
+from otgan.weights.catalog import embedded
+
+
+class TrainSetup(NamedTuple):
+    """All that a run needs."""
+
+    config: Config
+    dataset: Dataset
+    mesh: Mesh
+    system: System
+    data: BatchSource
+    initial: Players  # parameters of players that do not start anew
+    held_out: BatchSource  # examples that no solve sees
+    scorer: Scorer | None = None  # judges the generator while it trains
+    sight: dict[str, Any] | None = None  # what the folder says of the network that the cost looks through
+
+
+def assemble(
+    config: Config,
+    dataset: Dataset | None = None,
+    folder: RunFolder | None = None,
+    data_dir: Path | None = None,
+    devices: int | None = None,
+    looks: bool = True,
+    note: Callable[[str], None] = lambda text: None,
+) -> TrainSetup:
+    """Put a run together. Nothing is written.
+
+    Args:
+        config: the run.
+        dataset: its data, where they are loaded already.
+        folder: where it goes on, perhaps: then it has its own copy of what it took from elsewhere when it began.
+        data_dir: where TFDS has prepared data.
+        devices: how many to run on; by default all.
+        looks: whether to see all training examples through the network of the cost, if it has one: without that no step can be taken.
+        note: is told of what takes a while.
+
+    Raises:
+        UserError: the data are not there, the devices do not fit the batch, or networks, the source, what is taken from another run, or
+            the way of drawing batches do not fit the data.
+    """
+    mesh = make_mesh(devices)
+    check_batch(config, mesh.size)
+    dataset = dataset or load(config.data, data_dir)
+    initial = NOBODY if folder and has_checkpoint(folder) else load_pretrained(config, dataset)
+    source = load_source(config, dataset.shape)
+    if source and source.shape != dataset.shape:
+        raise UserError(f"the source's examples are of shape {source.shape}, the data's of shape {dataset.shape}: they must agree")
+    sight = make_sight(config.cost, dataset, note) if looks else None
+    network, frozen, features, record = (sight.network, sight.parameters, sight.seen, sight.record) if sight else (None,) * 4
+    data = make_batch_source(dataset, config.batch, config.generator.latent_dim, source, frozen, features)
+    system = build(config, Form.of(dataset), mesh, network)
+    scorer = make_scorer(config, dataset, system, source)
+    return TrainSetup(config, dataset, mesh, system, data, initial, make_held_out(dataset, source), scorer, record)
+
+
+def check_batch(config: Config, devices: int) -> None:
+    """Refuse a batch that the devices cannot share equally.
+
+    Raises:
+        UserError: they cannot.
+    """
+    for size, flag in ((config.batch.size, "--batch-size"), (config.batch.real, "--reals")):
+        if size % devices:
+            near = max(devices, round(size / devices) * devices)
+            raise UserError(f"a batch of {size} cannot be shared equally by {devices} devices; try {flag} {near}")
+
+
+def load_pretrained(config: Config, dataset: Dataset) -> Players:
+    """The parameters that a run does not draw: a frozen generator's, those of its cost's encoder.
+
+    Raises:
+        UserError: a folder holds no such run, or one of other data.
+    """
+    generator = _pretrained_generator(config, Path(config.source.path), dataset) if isinstance(config.source, Run) else None
+    return Players(generator, _pretrained_encoder(config, dataset))
+
+
+def _pretrained_generator(config: Config, path: Path, dataset: Dataset) -> Any:
+    folder = RunFolder(path)
+    pretrained = restore(folder)
+    there = folder.read_environment()["data"]
+    if there["fingerprint"] != dataset.fingerprint:
+        what = f"{there['name']} with fingerprint {there['fingerprint']} there, {dataset.name} with {dataset.fingerprint} now"
+        raise UserError(f"{folder.path} was trained on other data ({what}): a map is fitted between a generator and its own data")
+    if pretrained.config.generator != config.generator:
+        raise UserError(f"the section generator must be that of {folder.path}, whose parameters are taken")
+    return pretrained.state.average
+
+
+def _pretrained_encoder(config: Config, dataset: Dataset) -> Any:
+    if config.cost.features in config.cost.TRAINED:
+        return {"params": embedded(config.cost.features).parameters}
+    if not config.cost.pretrained_run:
+        return None
+    pretrained = restore(RunFolder(Path(config.cost.pretrained_run)))
+    if pretrained.form.shape != dataset.shape:
+        what = f"examples of shape {pretrained.form.shape}, not {dataset.shape}"
+        raise UserError(f"the encoder of {config.cost.pretrained_run} reads {what}")
+    return pretrained.state.players.encoder
