@@ -67,7 +67,7 @@ def assemble(
     if source and source.shape != dataset.shape:
         raise UserError(f"the source's examples are of shape {source.shape}, the data's of shape {dataset.shape}: they must agree")
     sight = make_sight(config.cost, dataset, note) if looks else None
-    network, frozen, features, record = (sight.network, sight.parameters, sight.seen, sight.record) if sight else (None,) * 4
+    network, frozen, features, record = (sight.network, sight.parameters, sight.features, sight.record) if sight else (None,) * 4
     data = make_batch_source(dataset, config.batch, config.generator.latent_dim, source, frozen, features)
     system = build(config, Form.of(dataset), mesh, network)
     scorer = make_scorer(config, dataset, system, source)

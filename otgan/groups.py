@@ -60,13 +60,13 @@ class Sight:
     Attributes:
         network: (parameters, examples in [-1, 1]) -> groups, (n, d_k) or of windows (n, p_k, d_k).
         parameters: the network's, and the groups' `scales`.
-        seen: the groups of all N training examples in their order; None where they are computed anew in every step.
+        features: the groups of all N training examples in their order; None where they are computed anew in every step.
         record: what a run's folder says of it, as plain data.
     """
 
     network: Network
     parameters: Any
-    seen: tuple[np.ndarray, ...] | None
+    features: tuple[np.ndarray, ...] | None
     record: dict[str, Any]
 
 
@@ -86,10 +86,10 @@ def make_sight(cost: Cost, dataset: Dataset, show: Show = lambda text: None) -> 
     frozen = find_network(cost.network, dataset.shape, show=show)
     groups = find_groups(cost.layers, frozen, dataset.shape)
     network, kept = make_network(frozen, groups), None if cost.kept == "none" else np.dtype(cost.kept)
-    scales, seen = _remembered(frozen, groups, network, dataset, kept, show)
+    scales, features = _remembered(frozen, groups, network, dataset, kept, show)
     parameters = {"network": frozen.parameters, "scales": scales}
     record = {"network": frozen.name, "digest": frozen.digest, "groups": [*map(str, groups)], "scales": [float(scale) for scale in scales]}
-    return Sight(network, parameters, seen, record)
+    return Sight(network, parameters, features, record)
 
 
 def find_groups(asked: tuple[str, ...], frozen: Frozen, shape: tuple[int, ...]) -> tuple[Group, ...]:
@@ -180,9 +180,9 @@ def _remembered(
     look = jax.jit(lambda x: network.apply({"network": frozen.parameters, "scales": np.ones(len(groups), np.float32)}, x))
     show(f"looking at {len(dataset.train):,} training examples through {frozen.name}:{words}")
     scales = _scales(look, dataset.train)
-    seen = None if kept is None else _see(look, dataset.train, scales, kept)
-    cache.write(path, {"scales": scales, **dict(zip(names, seen or (), strict=True))})
-    return scales, seen
+    features = None if kept is None else _see(look, dataset.train, scales, kept)
+    cache.write(path, {"scales": scales, **dict(zip(names, features or (), strict=True))})
+    return scales, features
 
 
 def _width(network: Network, frozen: Frozen, count: int, shape: tuple[int, ...]) -> int:

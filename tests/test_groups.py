@@ -38,8 +38,8 @@ def sight(dataset, features, **changes):
 
 def test_squared_distances_of_every_group_have_mean_one(some_digits):
     found = sight(some_digits, "mnist-lenet:pixels+first+second@2+dense")
-    assert [group.shape for group in found.seen] == [(600, 784), (600, 14 * 14 * 16), (600, 4 * 32), (600, 128)]
-    for group in found.seen:
+    assert [group.shape for group in found.features] == [(600, 784), (600, 14 * 14 * 16), (600, 4 * 32), (600, 128)]
+    for group in found.features:
         x = group.astype(np.float64)
         squares = ((x[:, None] - x[None]) ** 2).sum(-1) if x.shape[1] < 200 else [((x - one) ** 2).sum(1) for one in x]
         np.testing.assert_allclose(np.mean(squares), 1, rtol=1e-4)
@@ -49,11 +49,11 @@ def test_what_is_kept_is_what_the_network_sees(some_digits):
     for features in ("mnist-lenet:all", "random:pixels+conv_2"):
         whole, half, none = (sight(some_digits, features, kept=kept) for kept in ("float32", "float16", "none"))
         x = jnp.asarray(some_digits.train[:70], jnp.float32) / 127.5 - 1
-        for kept, rounded, seen in zip(whole.seen, half.seen, none.network.apply(none.parameters, x), strict=True):
+        for kept, rounded, seen in zip(whole.features, half.features, none.network.apply(none.parameters, x), strict=True):
             np.testing.assert_allclose(kept[:70], seen, rtol=1e-4, atol=1e-6)
             assert rounded.dtype == np.float16
             np.testing.assert_allclose(rounded[:70], seen, rtol=2e-3, atol=1e-4)
-        assert none.seen is None
+        assert none.features is None
 
 
 def test_places_are_means_over_stretches_that_share_what_does_not_divide():
@@ -65,11 +65,11 @@ def test_places_are_means_over_stretches_that_share_what_does_not_divide():
 
 def test_windows_lie_side_by_side_and_share_a_scale(some_digits):
     found = sight(some_digits, "mnist-lenet:pixels/4+second/7+dense/7", groups="separate")
-    assert [group.shape for group in found.seen] == [(600, 16, 49), (600, 49, 32), (600, 128)]
+    assert [group.shape for group in found.features] == [(600, 16, 49), (600, 49, 32), (600, 128)]
     assert found.record["groups"] == ["pixels/4", "second/7", "dense"]
     x = some_digits.train[..., 0] / 127.5 - 1
-    np.testing.assert_allclose(found.seen[0][:, 6], x[:, 7:14, 14:21].reshape(600, -1) / found.parameters["scales"][0], rtol=1e-4)
-    for group in found.seen[:2]:
+    np.testing.assert_allclose(found.features[0][:, 6], x[:, 7:14, 14:21].reshape(600, -1) / found.parameters["scales"][0], rtol=1e-4)
+    for group in found.features[:2]:
         squares = 2 * group.astype(np.float64).var(0).sum(-1)
         np.testing.assert_allclose(squares.mean(), 1, rtol=1e-4)
         assert squares.max() > 5 * squares.min()
@@ -81,13 +81,13 @@ def test_training_examples_are_looked_at_once(some_digits, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(groups, "_look", None)
         again = sight(some_digits, features)
-    assert all(np.array_equal(a, b) for a, b in zip(first.seen, again.seen, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(first.features, again.features, strict=True))
     assert first.record == again.record
     (kept,) = (cache.folder() / "seen").iterdir()
     kept.write_bytes(kept.read_bytes()[:-500])  # half written
-    assert all(np.array_equal(a, b) for a, b in zip(first.seen, sight(some_digits, features).seen, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(first.features, sight(some_digits, features).features, strict=True))
     others = Dataset("mnist", some_digits.train[::-1].copy(), some_digits.test)
-    assert np.array_equal(sight(others, features).seen[0][::-1], first.seen[0])
+    assert np.array_equal(sight(others, features).features[0][::-1], first.features[0])
     assert len([*(cache.folder() / "seen").iterdir()]) == 2
 
 

@@ -63,7 +63,7 @@ def diagnose(
     if max(sizes) > min(LARGEST, len(dataset.train)):
         raise UserError(f"batches of {max(sizes):,} are too large: give sizes of at most {min(LARGEST, len(dataset.train)):,}")
     sight = make_sight(run.config.cost, dataset, show)
-    frozen, features = (sight.parameters, sight.seen) if sight else (None, None)
+    frozen, features = (sight.parameters, sight.features) if sight else (None, None)
     data = make_batch_source(dataset, run.config.batch, run.config.generator.latent_dim, None, frozen, features)
     data = jax.tree.map(jnp.asarray, data)
     if sight:

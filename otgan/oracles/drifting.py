@@ -48,9 +48,9 @@ class Held(NamedTuple):
 
 def make_drifting(oracle: Drifting, problem: Problem) -> Family:
     """The family of drifting."""
-    drifts = DriftingField(oracle, problem)
+    drifting = DriftingField(oracle, problem)
     named = tuple(Quantity(_named(t), f"last window's root mean square of the field at {t:g}") for t in oracle.temperatures)
-    return Family(lambda key: (), drifts.solve, drifts.loss, generator_alone(problem), gap_kind="residual", quantities=named)
+    return Family(lambda key: (), drifting.solve, drifting.loss, generator_alone(problem), gap_kind="residual", quantities=named)
 
 
 @dataclass(frozen=True, eq=False)
