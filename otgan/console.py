@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from otgan.config import Config, Neural, Regularized
-from otgan.results.files import number
+from otgan.files import number
 from otgan.results.quantities import KNOWN, Known, ratio
 from otgan.results.quantity import percentage
 

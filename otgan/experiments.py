@@ -12,9 +12,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from otgan.config import Config, Cost
+from otgan.config import Config, Cost, Effect, marked
+from otgan.config.values import models
 from otgan.errors import UserError
-from otgan.plain import TooDeepError, from_json, from_toml
+from otgan.plain import TooDeepError, flat, from_json, from_toml
 
 _PACKAGE = Path(__file__).parent
 FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent / "experiments")  # in a wheel; in a checkout
@@ -144,11 +145,11 @@ def parse_set(assignment: str) -> tuple[str, Any]:
     return key.strip(), value
 
 
-def differences(old: Config, new: Config, free: Iterable[str] = ()) -> list[str]:
-    """Sentences on the keys whose values differ, by dotted name."""
+def differences(old: Config, new: Config, free: Iterable[Effect] = ()) -> list[str]:
+    """Sentences on the keys whose values differ, by dotted name; those that are marked by an effect in `free` may."""
     a, b = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
-    keys = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and k not in set(free) and not k.startswith("card.")]
-    return [f"{k} ({a.get(k, 'absent')} there, {b.get(k, 'absent')} now)" for k in keys]
+    left = (a.keys() | b.keys()) - (marked(Config, *free) if free else set())
+    return [f"{k} ({a.get(k, 'absent')} there, {b.get(k, 'absent')} now)" for k in sorted(left) if a.get(k) != b.get(k)]
 
 
 def _folder() -> Path:
@@ -195,13 +196,6 @@ def _put(raw: Raw, dotted: str, value: Any) -> None:
     raw[last] = value
 
 
-def flat(tree: Any, prefix: str = "") -> Raw:
-    """Tables as one, by dotted key."""
-    if not isinstance(tree, dict):
-        return {prefix[:-1]: tree}
-    return {key: value for name, inner in tree.items() for key, value in flat(inner, f"{prefix}{name}.").items()}
-
-
 def _nearest(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""
@@ -238,14 +232,8 @@ def _place(location: tuple[str | int, ...]) -> tuple[type[BaseModel] | None, str
         owner = options[0] if options else None
         words.append(str(part))
         field = owner.model_fields.get(str(part)) if owner else None
-        options = _models(field.annotation) if field else []
+        options = models(field.annotation) if field else []
     return owner, ".".join(words)
-
-
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in get_args(annotation) for model in _models(inner)]
 
 
 def _tags(model: type[BaseModel]) -> list[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from otgan import experiments
-from otgan.config import CADENCE, Config, Run
+from otgan.config import Config, Effect, Run
 from otgan.data import Dataset, load, load_source
 from otgan.errors import UserError
 from otgan.groups import make_sight
@@ -136,7 +136,7 @@ def check_same(config: Config, folder: RunFolder) -> None:
         UserError: naming the keys that differ.
     """
     there = experiments.resolve(str(folder.config_path))
-    differing = experiments.differences(there, config, {f"train.{key}" for key in CADENCE})
+    differing = experiments.differences(there, config, (Effect.EXTENT, Effect.VIEW))
     if differing:
         raise UserError(f"{folder.path} holds a run with another config: {'; '.join(differing)}. Give --out another folder")
 

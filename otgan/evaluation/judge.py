@@ -15,11 +15,12 @@ from otgan.data import Dataset, with_channels_of
 from otgan.errors import UserError
 from otgan.evaluation.evidence import Evidence, gather, gather_real, real_examples, unseen
 from otgan.evaluation.measures import FLAGS, MEASURES, Counts, Measure, Real, values
-from otgan.evaluation.protocol import Protocol, Score, code_digest
+from otgan.evaluation.protocol import Protocol, Score
 from otgan.evaluation.seen import MARK, is_among
 from otgan.evaluation.subjects import Subject
 from otgan.features import Features, Show
 from otgan.metrics.neighbours import nearest
+from otgan.results.judged import code_digest
 
 SAMPLES = 10_000
 ROWS, COLUMNS = 8, 8  # of the picture of neighbours: a sample, then its nearest training examples

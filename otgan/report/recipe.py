@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from otgan import experiments
-from otgan.experiments import flat
-from otgan.results.files import Plain, table
+from otgan.files import Plain, table
+from otgan.plain import flat
 from otgan.results.run import Run
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from otgan.console import clock
-from otgan.experiments import flat
+from otgan.files import Plain, dig, number, table
+from otgan.plain import flat
 from otgan.results.aggregate import Comparison, compare, numbers
-from otgan.results.files import Plain, dig, number, table
 from otgan.results.quantities import KNOWN, SHARE
 from otgan.results.run import Run
 from otgan.results.state import ENDED, RunState

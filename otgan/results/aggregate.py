@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from otgan.results.files import number
+from otgan.files import number
 from otgan.results.quantities import POINTS, RATIO, SHARE, Known, known, ratio
 from otgan.results.quantity import Quantity
 from otgan.results.run import Run
@@ -89,7 +89,7 @@ def spread(values: list[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Means:
-    """A sweep's numbers over its seeds; only cells that have finished count.
+    """A sweep's numbers over its seeds; only cells that are trained to their end count.
 
     Attributes:
         sweep: its cells.
@@ -110,17 +110,22 @@ class Means:
 
     @property
     def finished(self) -> list[Run]:
-        """The cells that count."""
+        """The cells that are trained, and judged as the sweep asks."""
         return [cell for group in self.groups for cell in group.finished]
 
     @property
+    def trained(self) -> list[Run]:
+        """The cells that count."""
+        return [cell for group in self.groups for cell in group.trained]
+
+    @property
     def names(self) -> list[str]:
-        """The numbers that finished cells have."""
-        return in_order((self.numbers[id(cell)] for cell in self.finished), self.comparison)
+        """The numbers that trained cells have."""
+        return in_order((self.numbers[id(cell)] for cell in self.trained), self.comparison)
 
     def spread(self, group: Group, name: str) -> Spread | None:
-        """A number over the finished cells of a combination; None where none has it."""
-        values = [found[name] for cell in group.finished if name in (found := self.numbers[id(cell)])]
+        """A number over the trained cells of a combination; None where none has it."""
+        values = [found[name] for cell in group.trained if name in (found := self.numbers[id(cell)])]
         return spread(values) if values else None
 
     def within(self, values: Mapping[str, str]) -> list[Group]:

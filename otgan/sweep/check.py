@@ -16,7 +16,8 @@ from otgan.evaluation.seen import neutral_name, trained_on
 from otgan.features import make_features
 from otgan.launch import borrow
 from otgan.loop import prepare
-from otgan.sweep.ledger import Cell, described
+from otgan.results.sweep import described
+from otgan.sweep.folder import Cell
 
 
 def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None) -> None:

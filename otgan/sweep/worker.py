@@ -22,10 +22,10 @@ from otgan.errors import UserError
 from otgan.evaluation.command import evaluate
 from otgan.launch import assemble, go_on
 from otgan.results.ending import accounted
+from otgan.results.judged import judged, note_judged
 from otgan.results.state import RunState, state_of
 from otgan.runs import RunFolder
 from otgan.sweep.check import order_of
-from otgan.sweep.ledger import held, judged, note_judged
 
 WIDTH = 200  # columns of a log
 
@@ -38,8 +38,8 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     """
     config = experiments.resolve(str(folder.config_path))
     console = Console(width=WIDTH, highlight=False)
-    with held(folder), accounted(folder):
-        if state_of(folder, mine=True) is not RunState.FINISHED:
+    with folder.locked(wait=True), accounted(folder):
+        if state_of(folder, (), mine=True) is not RunState.FINISHED:
             with Ticker(config, console, quiet=False) as ticker:
                 outcome = go_on(assemble(config, folder, data_dir, None, ticker.note), folder, ticker)
             if outcome.state is not RunState.FINISHED:
