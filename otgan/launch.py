@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from otgan import experiments
-from otgan.config import Config, Effect, Run
+from otgan.config import Config, Effect, PretrainedRun
 from otgan.data import Dataset, load, load_source
 from otgan.errors import UserError
 from otgan.groups import make_sight
@@ -38,7 +38,7 @@ class Ended(NamedTuple):
     reason: str
 
 
-def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | None, devices: int | None, show: Show) -> Ended:
+def launch(config: Config, out: Path | None, labels: list[str], data_dir: Path | None, devices: int | None, show: Show) -> Ended:
     """Train a config in a folder of its own, or resume it in the folder `out`. Nothing is written before everything is checked.
 
     Raises:
@@ -50,7 +50,7 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
     elif folder:
         folder.require_free()
     ready = assemble(config, folder, data_dir, devices, show.note)
-    folder = folder or new_folder(RUNS, config.name, marks)
+    folder = folder or new_folder(RUNS, config.name, labels)
     with folder.locked(), accounted(folder):
         if folder.exists:  # perhaps since a moment ago, by another process
             check_same(config, folder)
@@ -109,7 +109,7 @@ def borrow(config: Config, dataset: Dataset) -> Players:
         UserError: a folder holds no such run, or one of other data.
     """
     generator = encoder = None
-    if isinstance(config.source, Run):
+    if isinstance(config.source, PretrainedRun):
         folder = RunFolder(Path(config.source.path))
         donor = restore(folder)
         there = folder.read_environment()["data"]

@@ -181,13 +181,13 @@ class RunFolder:
             yield
 
 
-def new_folder(root: Path, name: str, marks: list[str]) -> RunFolder:
+def new_folder(root: Path, name: str, labels: list[str]) -> RunFolder:
     """Claim the next numbered folder below `root`: `00007-sinkhorn-grid-lam0.1`.
 
     Raises:
         UserError: `root` cannot be written.
     """
-    described = re.sub(r"[^\w.+-]+", "_", "-".join([name, *marks]))[:100]
+    described = re.sub(r"[^\w.+-]+", "_", "-".join([name, *labels]))[:100]
     try:
         root.mkdir(parents=True, exist_ok=True)
         while True:

@@ -66,6 +66,34 @@ class Whole(click.IntRange):
         return click.INT.convert(value, param, ctx)
 
 
+class CommaSeparated(click.ParamType):
+    """Values of a kind, separated by commas, each once.
+
+    Args:
+        kind: a type of click's, or a function that reads a word and raises `ValueError` where it cannot.
+    """
+
+    name = "list"
+
+    def __init__(self, kind: click.ParamType | Callable[[str], Any]):
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple:
+        """Parse."""
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in str(value).split(",")]
+        if not all(words):
+            self.fail("an empty value: give at least one, and commas between them, such as 0.01,0.1,1", param, ctx)
+        try:
+            return tuple(dict.fromkeys(self._read(word, param, ctx) for word in words))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+    def _read(self, word: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self._kind.convert(word, param, ctx) if isinstance(self._kind, click.ParamType) else self._kind(word)
+
+
 def terminal() -> Console:
     """Where tables are printed."""
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)

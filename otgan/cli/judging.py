@@ -12,7 +12,7 @@ from rich.console import Console
 
 from otgan.cli.group import PATH, main, terminal, with_data_dir
 from otgan.config import Cost
-from otgan.console import Steps, compared_marks, compared_table, print_scores
+from otgan.console import Spinner, compared_table, compared_warnings, print_scores
 from otgan.errors import UserError
 
 SENTENCES = {  # of `eval`'s flags
@@ -74,7 +74,7 @@ def eval_(subject: Path | None, as_json: bool, fd: str | None, **options: Any) -
         flags, options["features"] = ("fid", *(flag for flag in flags if flag != "fid")), fd
     quantize, checkpoint = options.pop("quantize"), options.pop("checkpoint")
     console = terminal()
-    with Steps(console, quiet=as_json) as steps:
+    with Spinner(console, quiet=as_json) as steps:
         for report in evaluate(Order(subject=subject, flags=flags, rounded=quantize, checkpoint=checkpoint, **options), steps):
             if as_json:
                 _print_json(report)
@@ -113,7 +113,7 @@ def scores(runs: tuple[Path, ...], as_json: bool) -> None:
     else:
         console = terminal()
         console.print(compared_table(table, [str(run) for run in runs]))
-        for line in compared_marks(table):
+        for line in compared_warnings(table):
             console.print(line, markup=False, soft_wrap=True)
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from otgan import experiments
-from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.cli.group import PATH, CommaSeparated, main, terminal, with_data_dir
 from otgan.cli.training import FLAGS, flags
 from otgan.config import Amount, Measures
 from otgan.console import plain_table
 from otgan.errors import UserError
 from otgan.plain import from_toml
-from otgan.results.aggregate import Means, aggregate, marked
+from otgan.results.aggregate import Means, aggregate, score_warnings
 from otgan.results.quantities import SHARE
 from otgan.results.state import RunState
 from otgan.results.sweep import Group, label, names
@@ -33,22 +33,6 @@ SINGLE = tuple(flag for flag in FLAGS if flag not in (*AXES, "--seed"))
 ROOT = Path("sweeps")
 
 
-class CommaSeparated(click.ParamType):
-    """Values of a kind, separated by commas, as plain data."""
-
-    name = "list"
-
-    def __init__(self, kind: click.ParamType):
-        self._kind = kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse."""
-        words = [word.strip() for word in str(value).split(",")]
-        if not all(words):
-            self.fail("an empty value: give at least one, and commas between them, such as 0.01,0.1,1", param, ctx)
-        return [_plain(self._kind.convert(word, param, ctx)) for word in words]
-
-
 def _plain(value: Any) -> Any:
     if not isinstance(value, Amount):
         return value
@@ -56,7 +40,7 @@ def _plain(value: Any) -> Any:
 
 
 MEASURES = CommaSeparated(click.Choice(get_args(Measures)))
-SEVERAL = {flag: CommaSeparated(kind if isinstance(kind := FLAGS[flag][1], click.ParamType) else click.STRING) for flag in AXES}
+SEVERAL = {flag: CommaSeparated(kind if isinstance(kind := FLAGS[flag][1], click.ParamType) else str) for flag in AXES}
 
 
 def _axes(command: Callable) -> Callable:
@@ -93,7 +77,7 @@ def sweep(
     name_or_file: str,
     assignments: tuple[str, ...],
     seeds: int,
-    measures: list[str] | None,
+    measures: tuple[str, ...] | None,
     source: str | None,
     out: Path | None,
     data_dir: Path | None,
@@ -159,7 +143,7 @@ def _values(options: dict[str, Any], assignments: tuple[str, ...]) -> tuple[dict
     """What all cells share, and the axes, by dotted key."""
     given = {flag: options[flag[2:].replace("-", "_")] for flag in (*AXES, *SINGLE)}
     overrides = {FLAGS[flag][0]: given[flag] for flag in SINGLE if given[flag] is not None}
-    axes = {FLAGS[flag][0]: given[flag] for flag in AXES if given[flag] is not None}
+    axes = {FLAGS[flag][0]: [*map(_plain, given[flag])] for flag in AXES if given[flag] is not None}
     for assignment in assignments:
         key, values = parse_several(assignment)
         if key in overrides or key in axes:
@@ -203,7 +187,7 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, measures: list[str], interru
     if trained:
         _print(means, bool(measures))
     if measures:
-        for note in (*means.comparison.notes, *marked(trained, [label(cell) for cell in trained], means.comparison)):
+        for note in (*means.comparison.notes, *score_warnings(trained, [label(cell) for cell in trained], means.comparison)):
             click.echo(note, err=True)
     others = len(folder.cells()) - len(plan.cells)
     click.echo(f"sweep     {folder.path}" + (f", which holds {others} more cells, of other values" if others else ""))

@@ -12,7 +12,7 @@ import click
 from otgan import experiments
 from otgan.cli.group import PATH, AmountType, Whole, main, terminal, with_data_dir
 from otgan.config import Config, Cost
-from otgan.console import Ticker, describe, grouped_table, push_errors, summary_table
+from otgan.console import ProgressBar, describe, grouped_table, push_errors, summary_table
 from otgan.runs import RunFolder
 
 
@@ -141,9 +141,9 @@ def _train(config: Config, overrides: dict[str, Any], out: Path | None, options:
         return
     from otgan.launch import launch
 
-    marks = [f"{key.rpartition('.')[2]}{value}" for key, value in overrides.items()]
-    with Ticker(config, terminal(), options["quiet"]) as ticker:
-        ended = launch(config, out, marks, options["data_dir"], options["devices"], ticker)
+    labels = [f"{key.rpartition('.')[2]}{value}" for key, value in overrides.items()]
+    with ProgressBar(config, terminal(), options["quiet"]) as bar:
+        ended = launch(config, out, labels, options["data_dir"], options["devices"], bar)
     terminal().print(summary_table(config.name, ended.summary, ended.known))
     if ended.picture:
         click.echo(f"samples   {ended.picture}")

@@ -41,7 +41,7 @@ class Stacked(Section):
     size: int = Field(default=50_000, ge=1_000)
 
 
-class Own(Section):
+class UserData(Section):
     """The user's points or pictures: an `.npz` with one array (n d, or n h w c), or a folder of pictures of one size."""
 
     kind: Literal["own"] = "own"
@@ -70,7 +70,7 @@ class Mixture(Section):
     size: int = Field(default=20_000, ge=2)
 
 
-class Run(Section):
+class PretrainedRun(Section):
     """The generator of another run, as it was when this one began: its averaged parameters are copied, and do not move."""
 
     kind: Literal["run"] = "run"
@@ -107,5 +107,5 @@ class Batch(Section):
         return self.reals or self.size
 
 
-Data = Annotated[Grid | Images | Stacked | Own | Gaussian | Mixture, Field(discriminator="kind")]
-Source = Annotated[Grid | Own | Gaussian | Mixture | Run, Field(discriminator="kind"), BeforeValidator(_from_path)]
+Data = Annotated[Grid | Images | Stacked | UserData | Gaussian | Mixture, Field(discriminator="kind")]
+Source = Annotated[Grid | UserData | Gaussian | Mixture | PretrainedRun, Field(discriminator="kind"), BeforeValidator(_from_path)]

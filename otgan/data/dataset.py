@@ -79,7 +79,7 @@ def load(data: config.Data, data_dir: Path | None = None) -> Dataset:
         case config.Stacked():
             train, test = _pictures(config.Images(kind="mnist", source=data.source), data_dir)
             return Dataset(data.kind, *digits.stack(train, test, data.size))
-        case config.Own():
+        case config.UserData():
             return Dataset(data.kind, *own.load(Path(data.path).expanduser(), data.held_out))
         case config.Gaussian():
             return Dataset(data.kind, *points.sample(data))
@@ -97,7 +97,7 @@ def load_source(run: config.Config, shape: tuple[int, ...] = ()) -> Dataset | No
     Raises:
         UserError: as `load`.
     """
-    return None if run.source is None or isinstance(run.source, config.Run) else load(run.source).with_channels_of(shape)
+    return None if run.source is None or isinstance(run.source, config.PretrainedRun) else load(run.source).with_channels_of(shape)
 
 
 def with_channels_of(examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from otgan.signals import interruptible
 from otgan.sweep.folder import Cell, SweepFolder
@@ -29,7 +29,7 @@ class End(Enum):
 
 
 class Executor(Protocol):
-    """Where jobs run. Whoever submits one gets something to know it by."""
+    """Where jobs run. Whoever submits one gets something to know it by, which can be hashed."""
 
     @property
     def room(self) -> int:
@@ -41,15 +41,15 @@ class Executor(Protocol):
         """How often a job is tried again that was killed."""
         ...
 
-    def submit(self, command: list[str], log: Path) -> Hashable:
+    def submit(self, command: list[str], log: Path) -> Any:
         """Begin a job, now or when there is room: the interpreter, with a command, whose output is added to a file."""
         ...
 
-    def poll(self) -> Sequence[tuple[Hashable, End]]:
+    def poll(self) -> Sequence[tuple[Any, End]]:
         """The jobs that have ended since it was asked last, and how; it waits a moment for one."""
         ...
 
-    def cancel(self, job: Hashable) -> None:
+    def cancel(self, job: Any) -> None:
         """Tell a job to save its state and stop. It has ended when `poll` says so."""
         ...
 

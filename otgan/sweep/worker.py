@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from otgan import experiments
-from otgan.console import Ticker
+from otgan.console import ProgressBar
 from otgan.errors import UserError
 from otgan.evaluation.command import evaluate
 from otgan.launch import assemble, go_on
@@ -40,8 +40,8 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     console = Console(width=WIDTH, highlight=False)
     with folder.locked(wait=True), accounted(folder):
         if state_of(folder, (), mine=True) is not RunState.FINISHED:
-            with Ticker(config, console, quiet=False) as ticker:
-                outcome = go_on(assemble(config, folder, data_dir, None, ticker.note), folder, ticker)
+            with ProgressBar(config, console, quiet=False) as bar:
+                outcome = go_on(assemble(config, folder, data_dir, None, bar.note), folder, bar)
             if outcome.state is not RunState.FINISHED:
                 console.print(f"{outcome.state}: {outcome.reason}", markup=False)
                 return outcome.state.exit_code

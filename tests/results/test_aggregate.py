@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sweep.made_sweeps import grid, recorded, say, score
 
-from otgan.results.aggregate import Spread, aggregate, marked, spread
+from otgan.results.aggregate import Spread, aggregate, score_warnings, spread
 from otgan.results.judged import note_judged
 from otgan.results.quantity import Quantity
 
@@ -88,7 +88,7 @@ def test_marks_are_said_of_whom_they_are_true(tmp_path):
     path = root.folder(plan.cells[0].id).scores
     path.write_text(path.read_text().replace('"floor": null', '"floor": null, "marks": ["too few"]'))
     means = means_of(root, plan)
-    assert marked(means.finished, ["one", "two"], means.comparison) == ["fid[x] of one: too few"]
+    assert score_warnings(means.finished, ["one", "two"], means.comparison) == ["fid[x] of one: too few"]
 
 
 @pytest.mark.parametrize(
