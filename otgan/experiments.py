@@ -11,22 +11,18 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from otgan.config import Config, Cost, Effect, marked
+from otgan.config.foreign import OrForeign
 from otgan.config.values import models
 from otgan.errors import UserError
+from otgan.named import elsewhere, find, names
 from otgan.plain import TooDeepError, flat, from_json, from_toml
 
-_PACKAGE = Path(__file__).parent
-FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent / "experiments")  # in a wheel; in a checkout
 CHOOSERS = ("kind", "family")  # the keys that say which model a table is
 
 Raw = dict[str, Any]
-
-
-def names() -> list[str]:
-    """The named experiments, in alphabetical order."""
-    return sorted(path.stem for path in _folder().glob("*.toml"))
 
 
 def resolve(target: str, overrides: Mapping[str, Any] | None = None, source: str | None = None) -> Config:
@@ -71,7 +67,7 @@ def _validated(raw: Raw) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(_explain(error)) from None
+        raise UserError(_explain(error, raw)) from None
 
 
 def _with_donated_encoder(raw: Raw) -> Raw:
@@ -152,19 +148,16 @@ def differences(old: Config, new: Config, free: Iterable[Effect] = ()) -> list[s
     return [f"{k} ({a.get(k, 'absent')} there, {b.get(k, 'absent')} now)" for k in sorted(left) if a.get(k) != b.get(k)]
 
 
-def _folder() -> Path:
-    return next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
-
-
 def _find(target: str, beside: Path | None = None) -> Path:
-    if target in names():
-        return _folder() / f"{target}.toml"
+    if named := find(target):
+        return named
     path = (beside or Path()) / target
     if path.suffix in (".toml", ".json") or path.is_file():
         if not path.is_file():
             raise UserError(f"there is no file {path}")
         return path
-    raise UserError(f"there is no experiment called {target!r}{_nearest(target, names())}; `otgan list` shows all")
+    known = [*names(), *(experiment.name for experiment in elsewhere())]
+    raise UserError(f"there is no experiment called {target!r}{_nearest(target, known)}; `otgan list` shows all")
 
 
 def _parse(path: Path) -> Raw:
@@ -201,13 +194,13 @@ def _nearest(word: str, known: list[str]) -> str:
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-def _explain(error: ValidationError) -> str:
-    mistakes = [_sentence(dict(e)) for e in error.errors()]
+def _explain(error: ValidationError, raw: Raw) -> str:
+    mistakes = [_sentence(dict(e), raw) for e in error.errors()]
     return mistakes[0] if len(mistakes) == 1 else "\n".join([f"{len(mistakes)} mistakes:", *(f"  {m}" for m in mistakes)])
 
 
-def _sentence(mistake: Raw) -> str:
-    model, where = _place(mistake["loc"])
+def _sentence(mistake: Raw, raw: Raw) -> str:
+    model, where = _place(mistake["loc"], raw)
     if mistake["type"] == "extra_forbidden":
         prefix = where.rpartition(".")[0]
         known = [f"{prefix}.{k}" if prefix else k for k in (model.model_fields if model else [])]
@@ -219,7 +212,7 @@ def _sentence(mistake: Raw) -> str:
     return f"{where}: {message}{shown}" if where else message
 
 
-def _place(location: tuple[str | int, ...]) -> tuple[type[BaseModel] | None, str]:
+def _place(location: tuple[str | int, ...], raw: Any) -> tuple[type[BaseModel] | None, str]:
     """Where a mistake lies: the model that has or lacks the key, and its dotted name, without pydantic's tags of unions."""
     options: list[type[BaseModel]] = [Config]
     owner: type[BaseModel] | None = Config
@@ -232,8 +225,16 @@ def _place(location: tuple[str | int, ...]) -> tuple[type[BaseModel] | None, str
         owner = options[0] if options else None
         words.append(str(part))
         field = owner.model_fields.get(str(part)) if owner else None
-        options = models(field.annotation) if field else []
+        raw = raw.get(part) if isinstance(raw, dict) else None
+        options = _choices(field, raw) if field else []
     return owner, ".".join(words)
+
+
+def _choices(field: FieldInfo, raw: Any) -> list[type[BaseModel]]:
+    """The models that a table may have; of another package's, which pydantic gives no tag, the one that it has."""
+    foreign = next((mark for mark in field.metadata if isinstance(mark, OrForeign)), None)
+    brought = foreign.model(raw.get(foreign.chooser)) if foreign and isinstance(raw, dict) else None
+    return [brought] if brought else models(field.annotation)
 
 
 def _tags(model: type[BaseModel]) -> list[Any]:

@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "otgan"
 # Lowest first. A module may import modules of its own layer's folder and of lower layers.
 LAYERS = [
     ("errors", "plain", "signals"),
-    ("files",),
-    ("cache",),
+    ("files", "plugins"),
+    ("cache", "named"),
     ("config",),
     ("experiments", "runs"),
     ("results",),

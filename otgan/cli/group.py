@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
 
-from otgan import __version__
-from otgan.config import parse_amount
+from otgan import __version__, plugins
+from otgan.config import Measures, parse_amount
 from otgan.errors import UserError
 from otgan.runs import FULL
 
@@ -64,6 +64,17 @@ class Whole(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse."""
         return click.INT.convert(value, param, ctx)
+
+
+class MeasureName(click.Choice):
+    """A measure of otgan's own, or one that another package brings."""
+
+    def __init__(self) -> None:
+        super().__init__(get_args(Measures))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse."""
+        return value if value not in self.choices and value in plugins.names(plugins.Kind.MEASURE) else super().convert(value, param, ctx)
 
 
 class CommaSeparated(click.ParamType):

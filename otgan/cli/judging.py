@@ -10,7 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.cli.group import PATH, MeasureName, main, terminal, with_data_dir
 from otgan.config import Cost
 from otgan.console import Spinner, compared_table, compared_warnings, print_scores
 from otgan.errors import UserError
@@ -35,6 +35,7 @@ def _measures(command: Callable) -> Callable:
 @main.command("eval")
 @click.argument("subject", metavar="[RUN]", required=False, type=PATH)
 @_measures
+@click.option("--measure", "measures", multiple=True, type=MeasureName(), metavar="NAME", help="A measure of another package.")
 @click.option("--all", "everything", is_flag=True, help="All of these that suit the data.")
 @click.option(
     "--features",
@@ -68,6 +69,7 @@ def eval_(subject: Path | None, as_json: bool, fd: str | None, **options: Any) -
     from otgan.evaluation.command import Order, evaluate
 
     flags: Any = tuple(flag for flag in SENTENCES if options.pop(f"flag_{flag}"))
+    flags += tuple(name for name in dict.fromkeys(options.pop("measures")) if name not in flags)
     if fd and options["features"] not in (None, fd):
         raise UserError(f"--fd {fd} and --features {options['features']} name different features: judge by one after the other")
     if fd:

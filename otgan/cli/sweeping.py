@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from otgan import experiments
-from otgan.cli.group import PATH, CommaSeparated, main, terminal, with_data_dir
+from otgan.cli.group import PATH, CommaSeparated, MeasureName, main, terminal, with_data_dir
 from otgan.cli.training import FLAGS, flags
 from otgan.config import Amount, Measures
 from otgan.console import plain_table
@@ -39,7 +39,7 @@ def _plain(value: Any) -> Any:
     return str(value) if value.relative or not value.finite else value.value
 
 
-MEASURES = CommaSeparated(click.Choice(get_args(Measures)))
+MEASURES = CommaSeparated(MeasureName())
 SEVERAL = {flag: CommaSeparated(kind if isinstance(kind := FLAGS[flag][1], click.ParamType) else str) for flag in AXES}
 
 

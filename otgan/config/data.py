@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from otgan.config.foreign import OrForeign, chosen_from
 from otgan.config.values import Section
+from otgan.plugins import Kind
 
 
 class Grid(Section):
@@ -107,5 +109,8 @@ class Batch(Section):
         return self.reals or self.size
 
 
-Data = Annotated[Grid | Images | Stacked | UserData | Gaussian | Mixture, Field(discriminator="kind")]
+DataSets = Grid | Images | Stacked | UserData | Gaussian | Mixture
+DATA_SETS = chosen_from(DataSets, "kind")
+"""The models of otgan's own, by name."""
+Data = Annotated[DataSets, Field(discriminator="kind"), OrForeign(Kind.DATA, frozenset(DATA_SETS), "kind")]
 Source = Annotated[Grid | UserData | Gaussian | Mixture | PretrainedRun, Field(discriminator="kind"), BeforeValidator(_from_path)]

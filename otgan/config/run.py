@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, model_validator
 
 from otgan.config.data import Batch, Data, Source
-from otgan.config.families import Families, Family, Oracle, Regularized
+from otgan.config.families import FAMILIES, Family, Oracle, Regularized
+from otgan.config.foreign import OrForeign
 from otgan.config.players import Cost, Generator
 from otgan.config.values import Effect, Section, marked
 from otgan.plain import flat, nested
+from otgan.plugins import Kind
 
 
 class Card(Section):
@@ -28,6 +30,8 @@ class Card(Section):
 
 Measures = Literal["fid", "kid", "is", "pr", "wasserstein", "modes", "nearest"]
 """Kinds of scores; see `otgan eval --help`."""
+Measure = Annotated[Measures, OrForeign(Kind.MEASURE, frozenset(get_args(Measures)))]
+"""One of them, or of another package."""
 
 
 class Train(Section):
@@ -42,7 +46,7 @@ class Train(Section):
     checkpoint_seconds: Annotated[float, Effect.VIEW] = Field(default=60.0, gt=0)
     eval_every: Annotated[int | None, Effect.VIEW] = Field(default=None, ge=1)
     eval_samples: Annotated[int | None, Effect.EXTENT] = Field(default=None, ge=2)
-    eval_measures: Annotated[tuple[Measures, ...], Effect.VIEW] = Field(default=(), strict=False)
+    eval_measures: Annotated[tuple[Measure, ...], Effect.VIEW] = Field(default=(), strict=False)
 
 
 class Config(Section):
@@ -132,7 +136,7 @@ def _unfit_source(config: Config) -> list[str]:
 
 
 def _families() -> dict[str, type[Oracle]]:
-    return {get_args(model.model_fields["family"].annotation)[0]: model for model in get_args(Families)}
+    return cast(dict[str, type[Oracle]], FAMILIES)
 
 
 def _or(words: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otgan import config
+from otgan import config, plugins
 from otgan.data import digits, own, points, prepared
 
 HELD_OUT_PER_MODE = 80
@@ -85,6 +85,8 @@ def load(data: config.Data, data_dir: Path | None = None) -> Dataset:
             return Dataset(data.kind, *points.sample(data))
         case config.Mixture():
             return Dataset(data.kind, *points.sample(data), sd=None if data.warped else data.sd)
+        case foreign:  # of another package
+            return plugins.load(plugins.Kind.DATA, foreign.kind).load(foreign, data_dir)
 
 
 def load_source(run: config.Config, shape: tuple[int, ...] = ()) -> Dataset | None:

@@ -2,6 +2,7 @@
 
 from jax.sharding import Mesh
 
+from otgan import plugins
 from otgan.config import Config, Convex, Critic, Drifting, Neural, Regularized, Semidiscrete
 from otgan.data import Form
 from otgan.oracles.contract import NOBODY, Family, Players
@@ -34,3 +35,5 @@ def make_family(config: Config, form: Form, networks: Players, mesh: Mesh | None
             return make_critic(config, form, networks, mesh)
         case Drifting():
             return make_drifting(config, form, networks, mesh)
+        case foreign:  # of another package
+            return plugins.load(plugins.Kind.FAMILY, foreign.family).make(config, form, networks, mesh)
