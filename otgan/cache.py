@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+
+from otgan.files import opened_whole
 
 
 def folder() -> Path:
@@ -29,24 +28,7 @@ def read(path: Path) -> dict[str, np.ndarray] | None:
 
 def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Keep arrays, uncompressed; another process may be reading. Where nothing can be written nothing is."""
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
-            try:
-                np.savez(file, allow_pickle=False, **arrays)
-                Path(file.name).replace(path)
-            except OSError:
-                Path(file.name).unlink(missing_ok=True)
-    except OSError:
-        return
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Keep others that ask for the same out of a folder, after waiting for one that is in it. Leaves nothing there."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+        with opened_whole(path) as file:
+            np.savez(file, allow_pickle=False, **arrays)

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from otgan.config import Config, Neural, Regularized
-from otgan.results.files import number
+from otgan.files import number
 from otgan.results.quantities import KNOWN, Known, ratio
 from otgan.results.quantity import percentage
 
@@ -28,7 +28,7 @@ LINE_SECONDS = 10.0  # between two plain lines
 BLURRED = 0.01  # share of steps that no dual could be certified in, from which on it is said
 
 
-class Ticker:
+class ProgressBar:
     """Shows a run's progress; a `otgan.loop.Show`."""
 
     def __init__(self, config: Config, console: Console, quiet: bool):
@@ -40,7 +40,7 @@ class Ticker:
         self._printed = time.monotonic()
         self._warned = False
 
-    def __enter__(self) -> Ticker:
+    def __enter__(self) -> ProgressBar:
         self._bar.start()
         return self
 
@@ -124,13 +124,13 @@ def push_errors(errors: np.ndarray) -> str:
     return f"each is at most {errors.max():.2g} away from where the map sends it ({errors.mean():.2g} on average, units of the data)"
 
 
-class Steps:
+class Spinner:
     """Shows what a long command is at, on a terminal; nothing elsewhere."""
 
     def __init__(self, console: Console, quiet: bool):
         self._status = None if quiet or not console.is_terminal else console.status("")
 
-    def __enter__(self) -> Steps:
+    def __enter__(self) -> Spinner:
         if self._status:
             self._status.start()
         return self
@@ -195,8 +195,8 @@ def _cell(record: Mapping[str, Any]) -> str:
     return f"{record['mean']:.4g}" + ("" if (sd := number(record.get("sd"))) is None else f" ± {sd:.2g}") + marked
 
 
-def compared_marks(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """What a reader of `compared_table` must know of its starred scores: a line for each subject and mark."""
+def compared_warnings(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """What a reader of `compared_table` must know of its starred scores: a line for each subject and warning."""
     metrics: dict[tuple[str, str], list[str]] = {}
     for metric, row in scores.items():
         for subject, record in row.items():

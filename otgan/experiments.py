@@ -11,21 +11,18 @@ from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
-from otgan.config import Config, Cost
+from otgan.config import Config, Cost, Effect, marked
+from otgan.config.foreign import OrForeign
+from otgan.config.values import models
 from otgan.errors import UserError
-from otgan.plain import TooDeepError, from_json, from_toml
+from otgan.named import elsewhere, find, names
+from otgan.plain import TooDeepError, flat, from_json, from_toml
 
-_PACKAGE = Path(__file__).parent
-FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent / "experiments")  # in a wheel; in a checkout
 CHOOSERS = ("kind", "family")  # the keys that say which model a table is
 
 Raw = dict[str, Any]
-
-
-def names() -> list[str]:
-    """The named experiments, in alphabetical order."""
-    return sorted(path.stem for path in _folder().glob("*.toml"))
 
 
 def resolve(target: str, overrides: Mapping[str, Any] | None = None, source: str | None = None) -> Config:
@@ -70,7 +67,7 @@ def _validated(raw: Raw) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise UserError(_explain(error)) from None
+        raise UserError(_explain(error, raw)) from None
 
 
 def _with_donated_encoder(raw: Raw) -> Raw:
@@ -144,26 +141,23 @@ def parse_set(assignment: str) -> tuple[str, Any]:
     return key.strip(), value
 
 
-def differences(old: Config, new: Config, free: Iterable[str] = ()) -> list[str]:
-    """Sentences on the keys whose values differ, by dotted name."""
+def differences(old: Config, new: Config, free: Iterable[Effect] = ()) -> list[str]:
+    """Sentences on the keys whose values differ, by dotted name; those that are marked by an effect in `free` may."""
     a, b = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
-    keys = [k for k in sorted(a.keys() | b.keys()) if a.get(k) != b.get(k) and k not in set(free) and not k.startswith("card.")]
-    return [f"{k} ({a.get(k, 'absent')} there, {b.get(k, 'absent')} now)" for k in keys]
-
-
-def _folder() -> Path:
-    return next((folder for folder in FOLDERS if folder.is_dir()), FOLDERS[0])
+    left = (a.keys() | b.keys()) - (marked(Config, *free) if free else set())
+    return [f"{k} ({a.get(k, 'absent')} there, {b.get(k, 'absent')} now)" for k in sorted(left) if a.get(k) != b.get(k)]
 
 
 def _find(target: str, beside: Path | None = None) -> Path:
-    if target in names():
-        return _folder() / f"{target}.toml"
+    if named := find(target):
+        return named
     path = (beside or Path()) / target
     if path.suffix in (".toml", ".json") or path.is_file():
         if not path.is_file():
             raise UserError(f"there is no file {path}")
         return path
-    raise UserError(f"there is no experiment called {target!r}{_nearest(target, names())}; `otgan list` shows all")
+    known = [*names(), *(experiment.name for experiment in elsewhere())]
+    raise UserError(f"there is no experiment called {target!r}{_nearest(target, known)}; `otgan list` shows all")
 
 
 def _parse(path: Path) -> Raw:
@@ -195,25 +189,18 @@ def _put(raw: Raw, dotted: str, value: Any) -> None:
     raw[last] = value
 
 
-def flat(tree: Any, prefix: str = "") -> Raw:
-    """Tables as one, by dotted key."""
-    if not isinstance(tree, dict):
-        return {prefix[:-1]: tree}
-    return {key: value for name, inner in tree.items() for key, value in flat(inner, f"{prefix}{name}.").items()}
-
-
 def _nearest(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
-def _explain(error: ValidationError) -> str:
-    mistakes = [_sentence(dict(e)) for e in error.errors()]
+def _explain(error: ValidationError, raw: Raw) -> str:
+    mistakes = [_sentence(dict(e), raw) for e in error.errors()]
     return mistakes[0] if len(mistakes) == 1 else "\n".join([f"{len(mistakes)} mistakes:", *(f"  {m}" for m in mistakes)])
 
 
-def _sentence(mistake: Raw) -> str:
-    model, where = _place(mistake["loc"])
+def _sentence(mistake: Raw, raw: Raw) -> str:
+    model, where = _place(mistake["loc"], raw)
     if mistake["type"] == "extra_forbidden":
         prefix = where.rpartition(".")[0]
         known = [f"{prefix}.{k}" if prefix else k for k in (model.model_fields if model else [])]
@@ -225,7 +212,7 @@ def _sentence(mistake: Raw) -> str:
     return f"{where}: {message}{shown}" if where else message
 
 
-def _place(location: tuple[str | int, ...]) -> tuple[type[BaseModel] | None, str]:
+def _place(location: tuple[str | int, ...], raw: Any) -> tuple[type[BaseModel] | None, str]:
     """Where a mistake lies: the model that has or lacks the key, and its dotted name, without pydantic's tags of unions."""
     options: list[type[BaseModel]] = [Config]
     owner: type[BaseModel] | None = Config
@@ -238,14 +225,16 @@ def _place(location: tuple[str | int, ...]) -> tuple[type[BaseModel] | None, str
         owner = options[0] if options else None
         words.append(str(part))
         field = owner.model_fields.get(str(part)) if owner else None
-        options = _models(field.annotation) if field else []
+        raw = raw.get(part) if isinstance(raw, dict) else None
+        options = _choices(field, raw) if field else []
     return owner, ".".join(words)
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [model for inner in get_args(annotation) for model in _models(inner)]
+def _choices(field: FieldInfo, raw: Any) -> list[type[BaseModel]]:
+    """The models that a table may have; of another package's, which pydantic gives no tag, the one that it has."""
+    foreign = next((mark for mark in field.metadata if isinstance(mark, OrForeign)), None)
+    brought = foreign.model(raw.get(foreign.chooser)) if foreign and isinstance(raw, dict) else None
+    return [brought] if brought else models(field.annotation)
 
 
 def _tags(model: type[BaseModel]) -> list[Any]:

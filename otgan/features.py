@@ -33,7 +33,7 @@ from flax.errors import FlaxError
 from jax import Array
 from jaxtyping import Float, Shaped
 
-from otgan import weights
+from otgan import plugins, weights
 from otgan.data.digits import MARGIN
 from otgan.errors import UserError
 from otgan.models import dinov2, encoders, imagenet
@@ -169,6 +169,8 @@ def find_network(name: str, shape: tuple[int, ...], convention: Convention = "tf
         case _ if Path(name).suffix == ".safetensors":
             read = weights.read(Path(name))
             return _network(read.facts.get("network", "nothing"), read, shape, convention)
+        case _ if name in plugins.names(plugins.Kind.FEATURES):
+            return plugins.load(plugins.Kind.FEATURES, name).make(shape)
     raise UserError(f"there are no features {name!r}: choose {', '.join(NAMES)}, or the path of a .safetensors file")
 
 

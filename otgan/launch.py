@@ -10,7 +10,7 @@ from typing import Any
 
 from otgan import experiments
 from otgan.assembly import TrainSetup, assemble
-from otgan.config import CADENCE, Config
+from otgan.config import Config, Effect
 from otgan.data import Dataset
 from otgan.errors import UserError
 from otgan.loop import RunResult, Show, train
@@ -22,7 +22,7 @@ from otgan.runs import RUNS, RunFolder, new_folder
 LIBRARIES = ("otgan", "jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint", "numpy")
 
 
-def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | None, devices: int | None, show: Show) -> RunResult:
+def launch(config: Config, out: Path | None, labels: list[str], data_dir: Path | None, devices: int | None, show: Show) -> RunResult:
     """Train a config in a folder of its own, or resume it in the folder `out`. Nothing is written before everything is checked.
 
     Raises:
@@ -34,7 +34,7 @@ def launch(config: Config, out: Path | None, marks: list[str], data_dir: Path | 
     elif folder:
         folder.require_free()
     setup = assemble(config, folder=folder, data_dir=data_dir, devices=devices, note=show.note)
-    folder = folder or new_folder(RUNS, config.name, marks)
+    folder = folder or new_folder(RUNS, config.name, labels)
     with folder.locked(), accounted(folder):
         if folder.exists:  # perhaps since a moment ago, by another process
             check_same(config, folder)
@@ -64,7 +64,7 @@ def check_same(config: Config, folder: RunFolder) -> None:
         UserError: naming the keys that differ.
     """
     there = experiments.resolve(str(folder.config_path))
-    differing = experiments.differences(there, config, {f"train.{key}" for key in CADENCE})
+    differing = experiments.differences(there, config, (Effect.EXTENT, Effect.VIEW))
     if differing:
         raise UserError(f"{folder.path} holds a run with another config: {'; '.join(differing)}. Give --out another folder")
 

@@ -1,9 +1,13 @@
-"""JSON and TOML as plain data, refused where they are nested so deep that walking through them would exhaust Python's stack."""
+"""JSON and TOML as plain data, and its tables as one.
+
+What is nested so deep that walking through it would exhaust Python's stack is refused.
+"""
 
 from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from typing import Any
 
 DEEPEST = 50  # tables and lists in one another; ours have less than ten
@@ -40,6 +44,25 @@ def from_toml(text: str) -> dict[str, Any]:
     except RecursionError:
         raise TooDeepError from None
     return _shallow(found)
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Tables as one, by dotted key."""
+    if not isinstance(tree, dict):
+        return {prefix[:-1]: tree}
+    return {key: value for name, inner in tree.items() for key, value in flat(inner, f"{prefix}{name}.").items()}
+
+
+def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """The tables that `flat` made one."""
+    tree: dict[str, Any] = {}
+    for key, value in leaves.items():
+        *tables, last = key.split(".")
+        inner = tree
+        for table in tables:
+            inner = inner.setdefault(table, {})
+        inner[last] = value
+    return tree
 
 
 def _shallow(found: Any) -> Any:

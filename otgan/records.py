@@ -6,7 +6,6 @@ import json
 import socket
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[re
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.record_writer import RecordWriter
 
+from otgan.files import append_line
 from otgan.results.quantities import KNOWN, Known
 from otgan.results.quantity import Window
 from otgan.runs import RunFolder
@@ -27,22 +27,18 @@ class Recorder:
 
     def __init__(self, folder: RunFolder, step: int):
         folder.truncate_metrics(step)
-        with ExitStack() as opened:
-            self._lines = opened.enter_context(folder.metrics.open("a", encoding="utf-8"))
-            self._events = Events(folder.path, step + 1)
-            opened.callback(self._events.close)
-            self._opened = opened.pop_all()
+        self._metrics = folder.metrics
+        self._events = Events(folder.path, step + 1)
 
     def __enter__(self) -> Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
+        self._events.close()
 
     def write(self, window: Mapping[str, Any]) -> None:
         """Append one window."""
-        self._lines.write(json.dumps(window) + "\n")
-        self._lines.flush()
+        append_line(self._metrics, json.dumps(window))
         scalars = {name: value for name, value in window.items() if name not in ("step", "steps") and np.isfinite(value)}
         self._events.write(window["step"], scalars)
 

@@ -14,24 +14,22 @@ log.txt             of a sweep's cell, what the processes that ran it printed
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from otgan.errors import UserError
+from otgan.files import is_locked, is_unfinished, lock, overwrite, read_table, write_atomically
 from otgan.plain import from_json
 
+SWEEP, CELLS, CELL = "sweep.json", "cells", "cell.json"  # of a sweep, and of a run that is a cell of one
 CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK, LOG = "config.json", "environment.json", "status.json", "metrics.jsonl", ".lock", "log.txt"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (*FULL, errno.EROFS, errno.EFBIG)  # what only writing meets
-BLOCK = 512  # bytes, by which a file's room is counted
-UNFINISHED = ".new"  # behind the name of a file that is being written
 RUNS = Path("runs")  # where runs are, unless said otherwise
 
 
@@ -98,16 +96,7 @@ class RunFolder:
     @property
     def at_work(self) -> bool:
         """Whether a process holds the folder's lock."""
-        try:
-            handle = (self.path / LOCK).open()
-        except OSError:
-            return False
-        with handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return True
-        return False
+        return is_locked(self.path / LOCK)
 
     @property
     def last_touched(self) -> float:
@@ -120,13 +109,13 @@ class RunFolder:
         Raises:
             UserError: the path holds something that is not a run.
         """
-        taken = any(p.name != LOCK for p in self.path.iterdir()) if self.path.is_dir() else self.path.exists()
+        taken = any(p.name != LOCK and not is_unfinished(p) for p in self.path.iterdir()) if self.path.is_dir() else self.path.exists()
         if taken:
             raise UserError(f"{self.path} holds something else than a run; give --out another folder")
 
     def create(self, config_json: str) -> None:
         """Record what is going to run here."""
-        write(self.config_path, config_json)  # first: a folder with anything else and no config is taken for somebody else's
+        write_atomically(self.config_path, config_json)  # first: a folder with anything else and no config is taken for somebody else's
         (self.path / "samples").mkdir(exist_ok=True)
 
     def read_config(self) -> dict[str, Any]:
@@ -146,18 +135,18 @@ class RunFolder:
         if begun:
             first = self.read_environment()
             environment = {**first, "resumed": [*first.get("resumed", []), environment]}
-        write(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
+        write_atomically(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
-    def read_status(self) -> dict[str, Any]:
-        """How far it is."""
-        return _read(self.status_path, f"{self.path} has no readable {STATUS}: the run never started; run it again")
+    def read_status(self, problems: list[str] | None = None) -> dict[str, Any]:
+        """What it says of itself; nothing where it has not started, or where that cannot be read, which `problems` then names."""
+        return read_table(self.status_path, [] if problems is None else problems) if self.status_path.exists() else {}
 
     def write_status(self, state: str, step: int, seconds: float, summary: dict[str, Any], reason: str = "") -> None:
         """Say how far it is; readers see the old status or the new one, never half of either."""
         status = {"state": state, "step": step, "seconds": round(seconds, 3), "reason": reason, "summary": summary}
         text = json.dumps(status, indent=2) + "\n"
         try:
-            write(self.status_path, text)
+            write_atomically(self.status_path, text)
         except OSError as error:
             if error.errno not in FULL or not overwrite(self.status_path, text):
                 raise
@@ -169,35 +158,36 @@ class RunFolder:
                 text = lines.read_text(errors="replace")
                 kept = "".join(line + "\n" for line in text.splitlines() if _is_until(step, line, stepless))
                 if kept != text:
-                    write(lines, kept)
+                    write_atomically(lines, kept)
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self, wait: bool = False) -> Iterator[None]:
         """Make the folder if need be, and keep other processes out of it while this one writes.
 
+        Args:
+            wait: whether to wait for another process that is at work in it.
+
         Raises:
-            UserError: another process is at work in it, or it cannot be written.
+            UserError: another process is at work in it, and this does not wait; or it cannot be written.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = (self.path / LOCK).open("w")
-        except OSError as error:
-            raise UserError(f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be written") from None
-        with handle:
+        with ExitStack() as held:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                self.path.mkdir(parents=True, exist_ok=True)
+                held.enter_context(lock(self.path / LOCK, wait))
+            except BlockingIOError:
                 raise UserError(f"another otgan process is at work in {self.path}; wait for it or give --out another folder") from None
+            except OSError as error:
+                raise UserError(f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be written") from None
             yield
 
 
-def new_folder(root: Path, name: str, marks: list[str]) -> RunFolder:
+def new_folder(root: Path, name: str, labels: list[str]) -> RunFolder:
     """Claim the next numbered folder below `root`: `00007-sinkhorn-grid-lam0.1`.
 
     Raises:
         UserError: `root` cannot be written.
     """
-    described = re.sub(r"[^\w.+-]+", "_", "-".join([name, *marks]))[:100]
+    described = re.sub(r"[^\w.+-]+", "_", "-".join([name, *labels]))[:100]
     try:
         root.mkdir(parents=True, exist_ok=True)
         while True:
@@ -231,29 +221,3 @@ def _read(path: Path, otherwise: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise UserError(otherwise)
     return found
-
-
-def write(path: Path, text: str) -> None:
-    """Write a file whole or not at all: readers see the old text or the new one."""
-    temporary = path.with_name(path.name + UNFINISHED)
-    try:
-        temporary.write_text(text)
-        os.replace(temporary, path)  # noqa: PTH105
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink()  # on a full disk even half a file is in the way
-        raise
-
-
-def overwrite(path: Path, text: str) -> bool:
-    """Put a text of ASCII in a file's own place, where there is no room for another file. Returns whether it fitted.
-
-    It is padded to the length of the old one and written at once, so whoever reads meanwhile does not see the end of the old.
-    """
-    try:
-        with path.open("r+b", buffering=0) as file:
-            there = os.fstat(file.fileno())
-            padded = text.encode().ljust(there.st_size)
-            return len(padded) <= there.st_blocks * BLOCK and file.write(padded) == len(padded)
-    except OSError:
-        return False

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 
+from otgan.files import Plain
 from otgan.results.aggregate import compare, numbers
-from otgan.results.files import Plain
 from otgan.results.quantities import RATIO, SHARE, TOTALS
 from otgan.results.run import Run, read_run
 from otgan.results.scores import read_scores, side_by_side

@@ -16,6 +16,7 @@ import click
 
 from otgan import experiments
 from otgan.cli import main
+from otgan.named import names
 
 TOP = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
 LABELS = {"paper": "From", "expect": "Expect", "measured": "It gave", "cost": "It takes", "note": "Note"}
@@ -45,7 +46,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 def cards() -> str:
     """The cards of all experiments, grouped by data."""
     groups: dict[str, list[str]] = {}
-    for name in experiments.names():
+    for name in names():
         found = experiments.resolve(name)
         said = [f"- **{label}:** {text}" for key, label in LABELS.items() if (text := getattr(found.card, key))]
         entry = f"### `{name}`\n\n{found.card.title}.\n\n" + "\n".join(said)

@@ -4,15 +4,15 @@ from pathlib import Path
 
 from otgan.results.aggregate import aggregate
 from otgan.results.sweep import read_sweep
-from otgan.sweep.ledger import Ledger
+from otgan.sweep.folder import SweepFolder
 
 CALLED = {"w2 / w2_floor": "w2 / floor", "converged_share": "within epsilon"}  # what the table of version 0.1.0 called them
 
 
 def sweep_states(path):
     """The state of every cell of a sweep, by its name."""
-    ledger = Ledger(Path(path))
-    return {id_: str(ledger.state(id_)) for id_ in ledger.cells()}
+    root = SweepFolder(Path(path))
+    return {id_: str(root.state(id_)) for id_ in root.cells()}
 
 
 def sweep_table(path):

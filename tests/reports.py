@@ -9,7 +9,7 @@ from PIL import Image
 
 from otgan import experiments
 from otgan.runs import RunFolder
-from otgan.sweep.ledger import Cell, Ledger, Sweep
+from otgan.sweep.folder import Cell, SweepFolder, SweepRecord
 
 SUMMARY = {"w2": 0.5, "w2_floor": 0.4, "modes": 25, "modes_total": 25, "loss": 0.2, "converged_share": 1.0, "seconds": 3.5, "epsilon": 2.0}
 PROTOCOL = {"metric": "fid[x]", "features": "x", "samples": 100, "references": 100, "split": "test", "seeds": [0]}
@@ -64,16 +64,16 @@ def renamed(folder, name):
     folder.config_path.write_text(json.dumps({**folder.read_config(), "name": name}))
 
 
-def sweep_folder(path, axes, seeds, name="sinkhorn-grid"):
-    """A sweep of which nothing has begun, as its ledger records it; its cells' folders by values and seed."""
+def sweep_folder(path, axes, seeds, name="sinkhorn-grid", measures=()):
+    """A sweep of which nothing has begun, as its folder records it; its cells' folders by values and seed."""
     cells = {}
     for *values, seed in product(*axes.values(), seeds):
         placed = dict(zip(axes, values, strict=True))
         cells[(*values, seed)] = Cell(experiments.resolve(name, {**placed, "train.seed": seed}), placed, seed)
     base = experiments.resolve(name).model_dump(mode="json")
-    ledger = Ledger(path)
-    ledger.record(Sweep(name, base, axes, list(seeds), []), cells.values())
-    return {place: ledger.folder(cell.id) for place, cell in cells.items()}
+    root = SweepFolder(path)
+    root.record(SweepRecord(name, base, axes, list(seeds), [*measures]), cells.values())
+    return {place: root.folder(cell.id) for place, cell in cells.items()}
 
 
 def _coloured(tree):

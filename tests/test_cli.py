@@ -10,6 +10,7 @@ import pytest
 from commands import SMALL, TINY, otgan, otgan_alone, run_folders
 
 from otgan import experiments
+from otgan.named import names
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -54,7 +55,7 @@ def test_list_shows_every_experiment_once():
     done = otgan("list")
     assert done.exit_code == 0
     assert all(re.search(rf"^  {name} ", done.output, re.M) for name in EXPERIMENTS)
-    assert experiments.names() == sorted(EXPERIMENTS)
+    assert names() == sorted(EXPERIMENTS)
     lines = [line for line in done.output.splitlines() if line.startswith(" ")]
     assert len(lines) == len(EXPERIMENTS)  # a line each, none broken
 

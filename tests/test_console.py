@@ -7,7 +7,7 @@ from reports import run_folder
 from rich.console import Console
 
 from otgan import experiments
-from otgan.console import Ticker, summary_table
+from otgan.console import ProgressBar, summary_table
 from otgan.dispatch import Progress
 from otgan.report.page import render
 from otgan.results.run import read_run
@@ -35,9 +35,9 @@ def test_a_number_above_its_level_is_a_warning(tmp_path):
 def test_an_epsilon_below_rounding_is_said_where_steps_have_one(blurred, warned):
     """Not where the window's largest floor is above its mean epsilon: that may be of one step with large costs, and a large epsilon."""
     console = Console(file=io.StringIO(), width=300)
-    ticker = Ticker(experiments.resolve("sinkhorn-grid"), console, quiet=True)
+    bar = ProgressBar(experiments.resolve("sinkhorn-grid"), console, quiet=True)
     for _ in range(2):
-        ticker.advance(Progress(step=1_000, seconds=1.0, blurred=blurred, last={"dual_floor": 2e-3, "epsilon": 1e-3}))
+        bar.advance(Progress(step=1_000, seconds=1.0, blurred=blurred, last={"dual_floor": 2e-3, "epsilon": 1e-3}))
     sentence = f"epsilon 0.001 cannot be certified in {blurred:,} of 1,000 steps"
     assert console.file.getvalue().count(sentence) == warned
     assert ("cannot" in console.file.getvalue()) == warned
@@ -52,8 +52,8 @@ def as_text(printed):
 @pytest.mark.parametrize("name", PHRASES)
 def test_a_share_within_epsilon_says_of_what(name, tmp_path):
     config, phrase = experiments.resolve(name), PHRASES[name]
-    ticker = Ticker(config, Console(force_terminal=False), quiet=True)
-    assert f"  {phrase} within epsilon 75.0%" in ticker._line(Progress(step=10, seconds=1.0, solved=4, converged=3))
+    bar = ProgressBar(config, Console(force_terminal=False), quiet=True)
+    assert f"  {phrase} within epsilon 75.0%" in bar._line(Progress(step=10, seconds=1.0, solved=4, converged=3))
     summary = {"converged_share": 1.0, "gap_kind": "residual", "gap_of": config.oracle.REACHING}
     assert f"{phrase} that reached epsilon, by their residual gap" in as_text(summary_table(name, summary))
     page = render([read_run(run_folder(tmp_path / "r", summary=summary).path)])

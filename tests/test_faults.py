@@ -19,6 +19,7 @@ from helpers import Silent, run, tiny_config
 from otgan import loop
 from otgan.checkpoints import UNCOMMITTED, Checkpoints
 from otgan.errors import UserError
+from otgan.files import write_atomically
 from otgan.results.ending import accounted
 from otgan.runs import RunFolder
 
@@ -244,6 +245,16 @@ def test_a_status_is_written_in_its_own_place_where_there_is_no_other(disk):
     with pytest.raises(OSError, match="No space left"):
         folder.write_status("finished", 4, 1.0, {"a": "x" * 5_000})
     assert status(disk)["step"] == 3
+
+
+def test_a_record_that_finds_no_room_stays_as_it_was(disk):
+    record = disk / "record.json"
+    write_atomically(record, "old")
+    fill(disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(record, "new" * 10_000)
+    assert record.read_text() == "old"
+    assert sorted(path.name for path in disk.iterdir()) == ["ballast", "record.json"]
 
 
 def test_what_a_killed_save_left_is_removed_by_the_next_run(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from otgan import data, experiments
 from otgan.assembly import assemble
 from otgan.data import Dataset
+from otgan.named import names
 from otgan.oracles.contract import INFO, PLAN_INFO
 from otgan.step import healthy
 
@@ -42,7 +43,7 @@ def examples(config):
     return Dataset("cifar10", pictures[:250], pictures[250:])
 
 
-@pytest.mark.parametrize("name", experiments.names())
+@pytest.mark.parametrize("name", names())
 def test_a_recipe_takes_a_step(name, tmp_path, monkeypatch):
     monkeypatch.setenv("OTGAN_CACHE", str(tmp_path))
     config = small(name)

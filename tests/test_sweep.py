@@ -17,7 +17,8 @@ from sweep.made_sweeps import grid, recorded, say, score
 
 from otgan import experiments
 from otgan.results.aggregate import aggregate
-from otgan.sweep.ledger import Ledger, note_judged
+from otgan.results.judged import note_judged
+from otgan.sweep.folder import SweepFolder
 from otgan.sweep.plan import make_plan
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
@@ -28,8 +29,8 @@ TIMED = {"seconds", "steps_per_second", "peak_memory_bytes"}
 
 
 def cells(path="sweeps/sinkhorn-grid"):
-    ledger = Ledger(Path(path))
-    return {id_: ledger.state(id_) for id_ in ledger.cells()}
+    root = SweepFolder(Path(path))
+    return {id_: root.state(id_) for id_ in root.cells()}
 
 
 def summary(folder):
@@ -53,8 +54,8 @@ def test_a_sweep_trains_judges_and_goes_on():
     assert failed[1:] == ["1e+18", "0,", "1", "not", "finished"]
     assert "1 of 2 cells are left; go on with the same command" in done.output
 
-    ledger = Ledger(Path("sweeps/sinkhorn-grid"))
-    (good,) = (ledger.folder(id_).path for id_, state in cells().items() if state == "finished")
+    root = SweepFolder(Path("sweeps/sinkhorn-grid"))
+    (good,) = (root.folder(id_).path for id_, state in cells().items() if state == "finished")
     assert otgan("run", good / "config.json", "--quiet", "--out", "alone").exit_code == 0
     assert summary(good) == summary(Path("alone"))  # a cell is a run
     assert json.loads((good / "eval/judged.json").read_text())["measures"] == ["modes"]
@@ -69,25 +70,25 @@ def test_a_sweep_trains_judges_and_goes_on():
 
 def test_a_worker_saves_and_stops_when_it_is_left_alone(tmp_path):
     plan = make_plan("sinkhorn-grid", {"data.side": 2, "batch.size": 32, "train.steps": 10**6}, {"oracle.lam": [0.05]}, 1)
-    ledger = Ledger(tmp_path / "s")
-    ledger.record(plan.sweep, plan.cells)
-    folder = ledger.folder(plan.cells[0].id)
+    root = SweepFolder(tmp_path / "s")
+    root.record(plan.sweep, plan.cells)
+    folder = root.folder(plan.cells[0].id)
     command = [sys.executable, "-m", "otgan.sweep.worker", str(folder.path), "--with-parent"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as worker:
         wait_for(lambda: folder.metrics.is_file() and folder.metrics.stat().st_size)
-        assert ledger.state(plan.cells[0].id) == "running"
+        assert root.state(plan.cells[0].id) == "running"
         worker.stdin.close()
         assert worker.wait(60) == 1
     assert folder.read_status()["state"] == "interrupted"
     assert folder.read_status()["step"] in {int(path.name) for path in folder.checkpoints.iterdir()}
-    assert ledger.state(plan.cells[0].id) == "interrupted"
+    assert root.state(plan.cells[0].id) == "interrupted"
 
 
 def test_a_cell_at_work_elsewhere_is_waited_for(tmp_path):
     plan = make_plan("sinkhorn-grid", {"train.steps": 6}, {"oracle.lam": [0.05]}, 1)
-    ledger = Ledger(tmp_path / "s")
-    ledger.record(plan.sweep, plan.cells)
-    folder = ledger.folder(plan.cells[0].id)
+    root = SweepFolder(tmp_path / "s")
+    root.record(plan.sweep, plan.cells)
+    folder = root.folder(plan.cells[0].id)
     from otgan.sweep.worker import work
 
     ended = []
@@ -106,11 +107,11 @@ def test_the_table_names_the_network_of_every_score(capsys, tmp_path):
     from otgan.cli.sweeping import _print
 
     plan = grid(lams=(1.0,), measures=("fid",))
-    ledger = recorded(tmp_path / "s", plan)
-    say(ledger, plan.cells[0])
-    score(ledger, plan.cells[0], "fid[mnist-lenet]", 2.0)
-    note_judged(ledger.folder(plan.cells[0].id), ["fid"])
-    _print(aggregate(ledger.outcome(plan.cells, ["fid"])), judged=True)
+    root = recorded(tmp_path / "s", plan)
+    say(root, plan.cells[0])
+    score(root, plan.cells[0], "fid[mnist-lenet]", 2.0)
+    note_judged(root.folder(plan.cells[0].id), ["fid"])
+    _print(aggregate(root.results(plan.cells)), judged=True)
     assert "fid[mnist-lenet]" in capsys.readouterr().out
 
 
@@ -154,9 +155,9 @@ def test_mistakes_end_with_code_2_before_anything_starts(case):
 
 
 def test_a_folder_of_another_sweep_is_refused():
-    ledger = Ledger(Path("s"))
+    root = SweepFolder(Path("s"))
     plan = make_plan("sinkhorn-grid", {"train.steps": 6}, {"oracle.lam": [1.0]}, 1)
-    ledger.record(plan.sweep, plan.cells)
+    root.record(plan.sweep, plan.cells)
     for words, sentence in {
         ("regot-grid",): "s holds a sweep of sinkhorn-grid, not of regot-grid",
         ("sinkhorn-grid", "--steps", "7"): "train.steps (6 there, 7 now)",
@@ -192,7 +193,7 @@ def test_planning_imports_no_jax():
         "import sys\n"
         "from otgan.cli import main\n"
         "main.main(['sweep', 'sinkhorn-grid', '--lam', '1,2', '--dry-run'], standalone_mode=False)\n"
-        "import otgan.sweep.ledger, otgan.results.aggregate\n"
+        "import otgan.sweep.folder, otgan.results.aggregate\n"
         "sys.exit(any(name in sys.modules for name in ('jax', 'matplotlib', 'ray')))\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
@@ -216,8 +217,8 @@ def wait_for(condition, seconds=300):
 
 
 def any_at_work(path):
-    ledger = Ledger(Path(path))
-    return any(ledger.folder(id_).at_work for id_ in ledger.cells())
+    root = SweepFolder(Path(path))
+    return any(root.folder(id_).at_work for id_ in root.cells())
 
 
 def children(pid):
@@ -255,20 +256,20 @@ def test_killed_five_times_it_ends_with_the_same_table():
     plan = make_plan(*planned(words))
     assert rows("killed", plan) == rows("undisturbed", plan)
     for cell in plan.cells:
-        pair = [Ledger(Path(name)).folder(cell.id) for name in ("undisturbed", "killed")]
+        pair = [SweepFolder(Path(name)).folder(cell.id) for name in ("undisturbed", "killed")]
         assert summary(pair[0].path) == summary(pair[1].path)
 
 
 def planned(words):
     """The plan of a command, from the record of its sweep."""
-    sweep = Ledger(Path("undisturbed")).read()
+    sweep = SweepFolder(Path("undisturbed")).read()
     folder = next(Path("undisturbed/cells").iterdir())
     assert experiments.resolve(str(folder / "config.json")).name == words[0]
     return str(folder / "config.json"), {}, sweep.axes, len(sweep.seeds)
 
 
 def rows(path, plan):
-    means = aggregate(Ledger(Path(path)).outcome(plan.cells))
+    means = aggregate(SweepFolder(Path(path)).results(plan.cells))
     names = [name for name in means.names if name not in TIMED]
     numbers = [{name: means.spread(group, name) for name in names} for group in means.groups]
     assert all(len(group.finished) == len(group.cells) == 2 for group in means.groups)
@@ -292,5 +293,5 @@ def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
     assert len(facts["nodes"]) == 2
     assert facts["interrupted_at"] > 0
     assert [*cells("s").values()] == ["finished"] * 4
-    logs = [Ledger(Path("s")).folder(id_).log.read_text() for id_ in cells("s")]
+    logs = [SweepFolder(Path("s")).folder(id_).log.read_text() for id_ in cells("s")]
     assert any("resuming after step" in log for log in logs)  # from its checkpoint, on the other node

@@ -3,35 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.cli.group import PATH, CommaSeparated, main, terminal, with_data_dir
 from otgan.config import Amount, parse_amount
-from otgan.console import Steps, print_diagnosis
+from otgan.console import Spinner, print_diagnosis
 from otgan.errors import UserError
 from otgan.runs import RunFolder
-
-
-class Ladder(click.ParamType):
-    """Values of a kind, separated by commas, each once."""
-
-    name = "list"
-
-    def __init__(self, parse: Callable[[str], Any]):
-        self._parse = parse
-
-    def convert(self, value: str | tuple, param: click.Parameter | None, ctx: click.Context | None) -> tuple:
-        """Parse."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(dict.fromkeys(self._parse(word.strip()) for word in value.split(",")))
-        except ValueError as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
 
 
 def finite(word: str) -> Amount:
@@ -49,7 +29,7 @@ def whole(word: str) -> int:
     return int(word)
 
 
-AMOUNTS = Ladder(finite)
+AMOUNTS = CommaSeparated(finite)
 
 
 @main.command()
@@ -58,7 +38,9 @@ AMOUNTS = Ladder(finite)
     "--epsilons", type=AMOUNTS, metavar="F|Fx,...", default="1x,0.3x,0.1x,0.03x,0.01x,0.003x,0.001x", help="Accuracies, as for `otgan run`."
 )
 @click.option("--lams", type=AMOUNTS, metavar="F|Fx,...", default="1x,0.1x,0.01x", help="Weights of the regularizer, as for `otgan run`.")
-@click.option("--batch-sizes", type=Ladder(whole), metavar="N,...", default="64,128,256,512,1024", help="Of batches to transport exactly.")
+@click.option(
+    "--batch-sizes", type=CommaSeparated(whole), metavar="N,...", default="64,128,256,512,1024", help="Of batches to transport exactly."
+)
 @click.option("--batches", type=click.IntRange(4), metavar="K", default=32, help="Batches for means and gradients.")
 @click.option("--checkpoint", type=click.IntRange(0), metavar="N", show_default="the newest", help="The step of the run to look at.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
@@ -85,7 +67,7 @@ def diagnose(
     if not folder.exists:
         raise UserError(f"{run_folder} is no run folder: it has no readable config.json")
     command.require_writable(folder)
-    with Steps(terminal(), quiet=as_json) as show:
+    with Spinner(terminal(), quiet=as_json) as show:
         found = command.diagnose(folder, epsilons, lams, batch_sizes, batches, checkpoint, data_dir, show)
     places = command.keep(found, folder)
     if as_json:

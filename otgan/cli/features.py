@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from otgan.cli.group import PATH, main, terminal, with_data_dir
-from otgan.console import LINE_SECONDS, Steps, clock
+from otgan.console import LINE_SECONDS, Spinner, clock
 from otgan.learning import METHODS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def train(**options: Any) -> None:
     """
     from otgan.learning.command import Order, learn
 
-    with Steps(terminal(), quiet=False) as steps:
+    with Spinner(terminal(), quiet=False) as steps:
         found = learn(Order(**options), Line(steps), steps)
     progress, output = found.progress, options["output"]
     if found.digest is None:
@@ -63,7 +63,7 @@ def train(**options: Any) -> None:
 class Line:
     """What a training is at: a live line on a terminal, elsewhere one now and then."""
 
-    def __init__(self, steps: Steps):
+    def __init__(self, steps: Spinner):
         self._steps, self._printed = steps, time.monotonic()
 
     def __call__(self, progress: Progress) -> None:

@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 from rich.console import Console
 
-from otgan import __version__
-from otgan.config import parse_amount
+from otgan import __version__, plugins
+from otgan.config import Measures, parse_amount
 from otgan.errors import UserError
 from otgan.runs import FULL
 
@@ -64,6 +64,45 @@ class Whole(click.IntRange):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse."""
         return click.INT.convert(value, param, ctx)
+
+
+class MeasureName(click.Choice):
+    """A measure of otgan's own, or one that another package brings."""
+
+    def __init__(self) -> None:
+        super().__init__(get_args(Measures))
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse."""
+        return value if value not in self.choices and value in plugins.names(plugins.Kind.MEASURE) else super().convert(value, param, ctx)
+
+
+class CommaSeparated(click.ParamType):
+    """Values of a kind, separated by commas, each once.
+
+    Args:
+        kind: a type of click's, or a function that reads a word and raises `ValueError` where it cannot.
+    """
+
+    name = "list"
+
+    def __init__(self, kind: click.ParamType | Callable[[str], Any]):
+        self._kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple:
+        """Parse."""
+        if isinstance(value, tuple):
+            return value
+        words = [word.strip() for word in str(value).split(",")]
+        if not all(words):
+            self.fail("an empty value: give at least one, and commas between them, such as 0.01,0.1,1", param, ctx)
+        try:
+            return tuple(dict.fromkeys(self._read(word, param, ctx) for word in words))
+        except ValueError as error:
+            self.fail(f"{value!r}: {error}", param, ctx)
+
+    def _read(self, word: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return self._kind.convert(word, param, ctx) if isinstance(self._kind, click.ParamType) else self._kind(word)
 
 
 def terminal() -> Console:

@@ -10,9 +10,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.cli.group import PATH, MeasureName, main, terminal, with_data_dir
 from otgan.config import Cost
-from otgan.console import Steps, compared_marks, compared_table, print_scores
+from otgan.console import Spinner, compared_table, compared_warnings, print_scores
 from otgan.errors import UserError
 
 SENTENCES = {  # of `eval`'s flags
@@ -35,6 +35,7 @@ def _measures(command: Callable) -> Callable:
 @main.command("eval")
 @click.argument("subject", metavar="[RUN]", required=False, type=PATH)
 @_measures
+@click.option("--measure", "measures", multiple=True, type=MeasureName(), metavar="NAME", help="A measure of another package.")
 @click.option("--all", "everything", is_flag=True, help="All of these that suit the data.")
 @click.option(
     "--features",
@@ -68,13 +69,14 @@ def eval_(subject: Path | None, as_json: bool, fd: str | None, **options: Any) -
     from otgan.evaluation.command import Order, evaluate
 
     flags: Any = tuple(flag for flag in SENTENCES if options.pop(f"flag_{flag}"))
+    flags += tuple(name for name in dict.fromkeys(options.pop("measures")) if name not in flags)
     if fd and options["features"] not in (None, fd):
         raise UserError(f"--fd {fd} and --features {options['features']} name different features: judge by one after the other")
     if fd:
         flags, options["features"] = ("fid", *(flag for flag in flags if flag != "fid")), fd
     quantize, checkpoint = options.pop("quantize"), options.pop("checkpoint")
     console = terminal()
-    with Steps(console, quiet=as_json) as steps:
+    with Spinner(console, quiet=as_json) as steps:
         for report in evaluate(Order(subject=subject, flags=flags, rounded=quantize, checkpoint=checkpoint, **options), steps):
             if as_json:
                 _print_json(report)
@@ -113,7 +115,7 @@ def scores(runs: tuple[Path, ...], as_json: bool) -> None:
     else:
         console = terminal()
         console.print(compared_table(table, [str(run) for run in runs]))
-        for line in compared_marks(table):
+        for line in compared_warnings(table):
             console.print(line, markup=False, soft_wrap=True)
 
 

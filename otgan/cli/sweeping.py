@@ -4,49 +4,33 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from otgan import experiments
-from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.cli.group import PATH, CommaSeparated, MeasureName, main, terminal, with_data_dir
 from otgan.cli.training import FLAGS, flags
 from otgan.config import Amount, Measures
 from otgan.console import plain_table
 from otgan.errors import UserError
 from otgan.plain import from_toml
-from otgan.results.aggregate import Means, aggregate, marked
+from otgan.results.aggregate import Means, aggregate, score_warnings
 from otgan.results.quantities import SHARE
 from otgan.results.state import RunState
 from otgan.results.sweep import Group, label, names
-from otgan.sweep import ledger as ledgers
-from otgan.sweep.plan import Plan, make_plan
+from otgan.sweep.folder import SweepFolder, SweepRecord, extended
+from otgan.sweep.plan import SweepPlan, make_plan
 from otgan.sweep.progress import Board
 
 if TYPE_CHECKING:
-    from otgan.sweep.engine import Order
+    from otgan.sweep.scheduler import Executor, Worklist
 
 AXES = ("--lam", "--epsilon", "--tau", "--regularizer", "--loss")
 SINGLE = tuple(flag for flag in FLAGS if flag not in (*AXES, "--seed"))
 ROOT = Path("sweeps")
-
-
-class Several(click.ParamType):
-    """Values of a kind, separated by commas, as plain data."""
-
-    name = "list"
-
-    def __init__(self, kind: click.ParamType):
-        self._kind = kind
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse."""
-        words = [word.strip() for word in str(value).split(",")]
-        if not all(words):
-            self.fail("an empty value: give at least one, and commas between them, such as 0.01,0.1,1", param, ctx)
-        return [_plain(self._kind.convert(word, param, ctx)) for word in words]
 
 
 def _plain(value: Any) -> Any:
@@ -55,8 +39,8 @@ def _plain(value: Any) -> Any:
     return str(value) if value.relative or not value.finite else value.value
 
 
-MEASURES = Several(click.Choice(get_args(Measures)))
-SEVERAL = {flag: Several(kind if isinstance(kind := FLAGS[flag][1], click.ParamType) else click.STRING) for flag in AXES}
+MEASURES = CommaSeparated(MeasureName())
+SEVERAL = {flag: CommaSeparated(kind if isinstance(kind := FLAGS[flag][1], click.ParamType) else str) for flag in AXES}
 
 
 def _axes(command: Callable) -> Callable:
@@ -93,7 +77,7 @@ def sweep(
     name_or_file: str,
     assignments: tuple[str, ...],
     seeds: int,
-    measures: list[str] | None,
+    measures: tuple[str, ...] | None,
     source: str | None,
     out: Path | None,
     data_dir: Path | None,
@@ -109,46 +93,57 @@ def sweep(
         raise UserError("--address is of a Ray cluster: add --engine ray")
     overrides, axes = _values(options, assignments)
     plan = make_plan(name_or_file, overrides, axes, seeds, measures or (), source)
-    ledger = ledgers.Ledger(out or ROOT / plan.sweep.experiment)
-    there = ledger.read()
-    whole = ledgers.extended(there, plan.sweep, ledger.path) if there else plan.sweep
-    states = {cell.id: ledger.state(cell.id, whole.eval) for cell in plan.cells}
+    folder = SweepFolder(out or ROOT / plan.sweep.experiment)
+    there = folder.read()
+    whole = extended(there, plan.sweep, folder.path) if there else plan.sweep
+    states = {cell.id: folder.state(cell.id, whole.eval) for cell in plan.cells}
     unfinished = [cell for cell in plan.cells if states[cell.id] is not RunState.FINISHED]
     waiting = sorted(unfinished, key=lambda cell: states[cell.id].standing is RunState.FAILED)  # what failed before comes last
     if dry_run:
-        _list(plan, ledger, whole.eval, len(waiting))
+        _list(plan, folder, whole.eval, len(waiting))
         return
     interrupted = False
     if waiting:
-        from otgan.sweep.engine import Order
+        from otgan.sweep.scheduler import Worklist
 
-        order = Order(ledger, tuple(waiting), tuple(whole.eval), data_dir, options["jobs"], options["max_failures"])
-        interrupted = _run(order, plan, whole, options)
+        worklist = Worklist(folder, tuple(waiting), tuple(whole.eval), data_dir, options["max_failures"])
+        interrupted = _run(worklist, plan, whole, options)
     else:
-        ledger.record(whole, plan.cells)
-    _conclude(plan, ledger, whole.eval, interrupted)
+        folder.record(whole, plan.cells)
+    _conclude(plan, folder, whole.eval, interrupted)
 
 
-def _run(order: Order, plan: Plan, whole: ledgers.Sweep, options: dict[str, Any]) -> bool:
+def _run(worklist: Worklist, plan: SweepPlan, whole: SweepRecord, options: dict[str, Any]) -> bool:
     """Check everything, record the sweep, work it off. Returns whether it was interrupted."""
-    from otgan.sweep import ray_engine
     from otgan.sweep.check import check
-    from otgan.sweep.engine import run_local
+    from otgan.sweep.scheduler import work_off
 
-    check(order.cells, order.measures, order.data_dir)
-    on_ray = options["engine"] == "ray"
-    with ray_engine.connected(options["address"]) if on_ray else nullcontext() as ray:
-        order.ledger.record(whole, plan.cells)
-        click.echo(f"{len(order.cells)} of {len(plan.cells)} cells to run, in {order.ledger.path}")
-        with Board(order.ledger, order.cells, order.measures, terminal()) as board:
-            return ray_engine.run_ray(ray, order, board) if on_ray else run_local(order, board)
+    check(worklist.cells, worklist.measures, worklist.data_dir)
+    with ExitStack() as opened:
+        executor = _executor(opened, len(worklist.cells), options)
+        worklist.folder.record(whole, plan.cells)
+        click.echo(f"{len(worklist.cells)} of {len(plan.cells)} cells to run, in {worklist.folder.path}")
+        board = opened.enter_context(Board(worklist.folder, worklist.cells, worklist.measures, terminal()))
+        return work_off(worklist, executor, board)
+
+
+def _executor(opened: ExitStack, cells: int, options: dict[str, Any]) -> Executor:
+    """Where cells run, for as long as `opened` lasts."""
+    if options["engine"] == "ray":
+        from otgan.sweep.ray_executor import RayExecutor, connected
+
+        ray = opened.enter_context(connected(options["address"]))
+        return RayExecutor(ray, options["jobs"], cells, sparing=options["max_failures"] is not None)
+    from otgan.sweep.local_executor import LocalExecutor, default_jobs
+
+    return LocalExecutor(options["jobs"] or default_jobs(cells))
 
 
 def _values(options: dict[str, Any], assignments: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """What all cells share, and the axes, by dotted key."""
     given = {flag: options[flag[2:].replace("-", "_")] for flag in (*AXES, *SINGLE)}
     overrides = {FLAGS[flag][0]: given[flag] for flag in SINGLE if given[flag] is not None}
-    axes = {FLAGS[flag][0]: given[flag] for flag in AXES if given[flag] is not None}
+    axes = {FLAGS[flag][0]: [*map(_plain, given[flag])] for flag in AXES if given[flag] is not None}
     for assignment in assignments:
         key, values = parse_several(assignment)
         if key in overrides or key in axes:
@@ -179,24 +174,24 @@ def parse_several(assignment: str) -> tuple[str, list[Any]]:
 # --- what is printed ------------------------------------------------------------------------------------------------------------------
 
 
-def _list(plan: Plan, ledger: ledgers.Ledger, measures: list[str], waiting: int) -> None:
-    rows = [(cell.id, cell.label, ledger.state(cell.id, measures)) for cell in plan.cells]
+def _list(plan: SweepPlan, folder: SweepFolder, measures: list[str], waiting: int) -> None:
+    rows = [(cell.id, cell.label, folder.state(cell.id, measures)) for cell in plan.cells]
     terminal().print(plain_table(("cell", "values", "state"), rows))
-    click.echo(f"{waiting} of {len(plan.cells)} cells would run, in {ledger.path}")
+    click.echo(f"{waiting} of {len(plan.cells)} cells would run, in {folder.path}")
 
 
-def _conclude(plan: Plan, ledger: ledgers.Ledger, measures: list[str], interrupted: bool) -> None:
+def _conclude(plan: SweepPlan, folder: SweepFolder, measures: list[str], interrupted: bool) -> None:
     """The table, what is missing from it, and how to go on."""
-    means = aggregate(ledger.outcome(plan.cells, measures))
-    finished = means.finished
-    if finished:
+    means = aggregate(folder.results(plan.cells))
+    trained = means.trained
+    if trained:
         _print(means, bool(measures))
     if measures:
-        for note in (*means.comparison.notes, *marked(finished, [label(cell) for cell in finished], means.comparison)):
+        for note in (*means.comparison.notes, *score_warnings(trained, [label(cell) for cell in trained], means.comparison)):
             click.echo(note, err=True)
-    others = len(ledger.cells()) - len(plan.cells)
-    click.echo(f"sweep     {ledger.path}" + (f", which holds {others} more cells, of other values" if others else ""))
-    if left := len(plan.cells) - len(finished):
+    others = len(folder.cells()) - len(plan.cells)
+    click.echo(f"sweep     {folder.path}" + (f", which holds {others} more cells, of other values" if others else ""))
+    if left := len(plan.cells) - len(means.finished):
         how = RunState.INTERRUPTED.word if interrupted else "not all finished"
         click.echo(f"{how}: {left} of {len(plan.cells)} cells are left; go on with the same command", err=True)
         sys.exit(1)
@@ -209,14 +204,15 @@ def _print(means: Means, judged: bool) -> None:
         (*group.values.values(), _count(group), *(_number(means, group, name) for name in columns)) for group in means.groups if group.cells
     ]
     terminal().print(plain_table((*axes.values(), "cells", *columns), rows))
-    kinds = sorted({(cell.gap_of, cell.gap_kind) for cell in means.finished if cell.gap_kind})
+    kinds = sorted({(cell.gap_of, cell.gap_kind) for cell in means.trained if cell.gap_kind})
     gaps = " and ".join(f"{what}, {kind} gap" for what, kind in kinds)
     click.echo(f"{means.sweep.experiment}: mean ± standard deviation over seeds; {SHARE}: share of {gaps}")
 
 
 def _count(group: Group) -> str:
-    done = len(group.finished)
-    return f"{done}" + (f", {left} not finished" if (left := len(group.cells) + group.absent - done) else "")
+    done, trained = len(group.finished), len(group.trained)
+    others = {"not judged": trained - done, "not finished": len(group.cells) + group.absent - trained}
+    return ", ".join([f"{done}", *(f"{count} {word}" for word, count in others.items() if count)])
 
 
 def _number(means: Means, group: Group, name: str) -> str:

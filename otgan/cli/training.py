@@ -1,4 +1,4 @@
-"""Commands that choose, train and sample experiments."""
+"""Commands that train and sample experiments."""
 
 from __future__ import annotations
 
@@ -12,18 +12,9 @@ import click
 from otgan import experiments
 from otgan.cli.group import PATH, AmountType, Whole, main, terminal, with_data_dir
 from otgan.config import Config, Cost
-from otgan.console import Ticker, describe, grouped_table, push_errors, summary_table
+from otgan.console import ProgressBar, describe, push_errors, summary_table
+from otgan.named import find
 from otgan.runs import RunFolder
-
-
-@main.command("list")
-def list_() -> None:
-    """The named experiments, one line each, grouped by data."""
-    groups: dict[str, list[tuple[str, str, str]]] = {}
-    for name in experiments.names():
-        config = experiments.resolve(name)
-        groups.setdefault(config.data.kind, []).append((name, config.card.title, config.card.cost))
-    terminal().print(grouped_table(groups))
 
 
 @main.command()
@@ -114,7 +105,7 @@ def run(name_or_file: str, source: str | None, out: Path | None, assignments: tu
 
     A run folder in its place is resumed.
     """
-    if name_or_file not in experiments.names() and RunFolder(Path(name_or_file)).exists:
+    if not find(name_or_file) and RunFolder(Path(name_or_file)).exists:
         out = out or Path(name_or_file)
         name_or_file = str(RunFolder(Path(name_or_file)).config_path)
     overrides = _overrides(options, assignments)
@@ -141,9 +132,9 @@ def _train(config: Config, overrides: dict[str, Any], out: Path | None, options:
         return
     from otgan.launch import launch
 
-    marks = [f"{key.rpartition('.')[2]}{value}" for key, value in overrides.items()]
-    with Ticker(config, terminal(), options["quiet"]) as ticker:
-        ended = launch(config, out, marks, options["data_dir"], options["devices"], ticker)
+    labels = [f"{key.rpartition('.')[2]}{value}" for key, value in overrides.items()]
+    with ProgressBar(config, terminal(), options["quiet"]) as bar:
+        ended = launch(config, out, labels, options["data_dir"], options["devices"], bar)
     terminal().print(summary_table(config.name, ended.summary, ended.known))
     if ended.picture:
         click.echo(f"samples   {ended.picture}")

@@ -4,14 +4,13 @@ An experiment is a TOML file (`experiments/NAME.toml`); `extends` derives it fro
 that a run folder keeps, and either form repeats the run. Nothing here imports JAX.
 """
 
-from otgan.config.data import Batch, Data, Gaussian, Grid, Images, Mixture, Own, Run, Source, Stacked
+from otgan.config.data import Batch, Data, Gaussian, Grid, Images, Mixture, PretrainedRun, Source, Stacked, UserData
 from otgan.config.families import Convex, Critic, Drifting, Family, Neural, Oracle, Potential, Regularized, Semidiscrete
 from otgan.config.players import Cost, Encoder, Generator, Optimizer
-from otgan.config.run import CADENCE, Card, Config, Measures, Train
-from otgan.config.values import Amount, Section, parse_amount
+from otgan.config.run import Card, Config, Measures, Train
+from otgan.config.values import Amount, Effect, Section, marked, parse_amount
 
 __all__ = [
-    "CADENCE",
     "Amount",
     "Batch",
     "Card",
@@ -21,6 +20,7 @@ __all__ = [
     "Critic",
     "Data",
     "Drifting",
+    "Effect",
     "Encoder",
     "Family",
     "Gaussian",
@@ -32,14 +32,15 @@ __all__ = [
     "Neural",
     "Optimizer",
     "Oracle",
-    "Own",
     "Potential",
+    "PretrainedRun",
     "Regularized",
-    "Run",
     "Section",
     "Semidiscrete",
     "Source",
     "Stacked",
     "Train",
+    "UserData",
+    "marked",
     "parse_amount",
 ]

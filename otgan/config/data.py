@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from otgan.config.foreign import OrForeign, chosen_from
 from otgan.config.values import Section
+from otgan.plugins import Kind
 
 
 class Grid(Section):
@@ -41,7 +43,7 @@ class Stacked(Section):
     size: int = Field(default=50_000, ge=1_000)
 
 
-class Own(Section):
+class UserData(Section):
     """The user's points or pictures: an `.npz` with one array (n d, or n h w c), or a folder of pictures of one size."""
 
     kind: Literal["own"] = "own"
@@ -70,7 +72,7 @@ class Mixture(Section):
     size: int = Field(default=20_000, ge=2)
 
 
-class Run(Section):
+class PretrainedRun(Section):
     """The generator of another run, as it was when this one began: its averaged parameters are copied, and do not move."""
 
     kind: Literal["run"] = "run"
@@ -107,5 +109,8 @@ class Batch(Section):
         return self.reals or self.size
 
 
-Data = Annotated[Grid | Images | Stacked | Own | Gaussian | Mixture, Field(discriminator="kind")]
-Source = Annotated[Grid | Own | Gaussian | Mixture | Run, Field(discriminator="kind"), BeforeValidator(_from_path)]
+DataSets = Grid | Images | Stacked | UserData | Gaussian | Mixture
+DATA_SETS = chosen_from(DataSets, "kind")
+"""The models of otgan's own, by name."""
+Data = Annotated[DataSets, Field(discriminator="kind"), OrForeign(Kind.DATA, frozenset(DATA_SETS), "kind")]
+Source = Annotated[Grid | UserData | Gaussian | Mixture | PretrainedRun, Field(discriminator="kind"), BeforeValidator(_from_path)]

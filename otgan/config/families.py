@@ -8,8 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from otgan.config.data import Batch
+from otgan.config.foreign import OrForeign, chosen_from
 from otgan.config.players import Optimizer
 from otgan.config.values import Amount, AmountOrInf, FiniteAmount, Section
+from otgan.plugins import Kind
 
 
 class Oracle(Section):
@@ -253,4 +255,7 @@ def _regularized(raw: Any) -> Any:
 
 
 Families = Regularized | Semidiscrete | Convex | Neural | Critic | Drifting
-Family = Annotated[Families, Field(discriminator="family"), BeforeValidator(_regularized)]
+FAMILIES = chosen_from(Families, "family")
+"""The models of otgan's own, by name."""
+FOREIGN = OrForeign(Kind.FAMILY, frozenset(FAMILIES), "family", Oracle)
+Family = Annotated[Families, Field(discriminator="family"), BeforeValidator(_regularized), FOREIGN]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, cast, get_args
 
 from pydantic import Field, model_validator
 
 from otgan.config.data import Batch, Data, Source
-from otgan.config.families import Families, Family, Oracle, Regularized
+from otgan.config.families import FAMILIES, Family, Oracle, Regularized
+from otgan.config.foreign import OrForeign
 from otgan.config.players import Cost, Generator
-from otgan.config.values import Section
+from otgan.config.values import Effect, Section, marked
+from otgan.plain import flat, nested
+from otgan.plugins import Kind
 
 
 class Card(Section):
@@ -27,28 +30,30 @@ class Card(Section):
 
 Measures = Literal["fid", "kid", "is", "pr", "wasserstein", "modes", "nearest"]
 """Kinds of scores; see `otgan eval --help`."""
+Measure = Annotated[Measures, OrForeign(Kind.MEASURE, frozenset(get_args(Measures)))]
+"""One of them, or of another package."""
 
 
 class Train(Section):
     """How long, from which seed, and how often to look. A step is one solve of the dual and one update of a player."""
 
     steps: int = Field(default=10_000, ge=1)
-    generator_steps: int | None = Field(default=None, ge=1)
-    seconds: float | None = Field(default=None, gt=0)
+    generator_steps: Annotated[int | None, Effect.EXTENT] = Field(default=None, ge=1)
+    seconds: Annotated[float | None, Effect.EXTENT] = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
-    log_every: int = Field(default=10, ge=1, le=500)
-    pictures: int = Field(default=10, ge=1)
-    checkpoint_seconds: float = Field(default=60.0, gt=0)
-    eval_every: int | None = Field(default=None, ge=1)
-    eval_samples: int | None = Field(default=None, ge=2)
-    eval_measures: tuple[Measures, ...] = Field(default=(), strict=False)
+    log_every: Annotated[int, Effect.VIEW] = Field(default=10, ge=1, le=500)
+    pictures: Annotated[int, Effect.VIEW] = Field(default=10, ge=1)
+    checkpoint_seconds: Annotated[float, Effect.VIEW] = Field(default=60.0, gt=0)
+    eval_every: Annotated[int | None, Effect.VIEW] = Field(default=None, ge=1)
+    eval_samples: Annotated[int | None, Effect.EXTENT] = Field(default=None, ge=2)
+    eval_measures: Annotated[tuple[Measure, ...], Effect.VIEW] = Field(default=(), strict=False)
 
 
 class Config(Section):
     """An experiment, resolved: every value that decides what a run computes."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")
-    card: Card = Card()
+    name: Annotated[str, Effect.NAME] = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")
+    card: Annotated[Card, Effect.VIEW] = Card()
     data: Data
     source: Source | None = None
     batch: Batch = Batch()
@@ -72,6 +77,10 @@ class Config(Section):
     def json(self) -> str:
         """The record: stable text, read back by `otgan.experiments.resolve`."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+    def identity(self) -> dict[str, Any]:
+        """What it computes, as plain data: its record without the keys whose fields are marked by an effect of another kind."""
+        return nested({key: value for key, value in flat(self.model_dump(mode="json")).items() if key not in marked(Config)})
 
 
 def _unfit_networks(config: Config) -> list[str]:
@@ -127,12 +136,8 @@ def _unfit_source(config: Config) -> list[str]:
 
 
 def _families() -> dict[str, type[Oracle]]:
-    return {get_args(model.model_fields["family"].annotation)[0]: model for model in get_args(Families)}
+    return cast(dict[str, type[Oracle]], FAMILIES)
 
 
 def _or(words: Iterable[str]) -> str:
     return " or ".join(map(repr, words))
-
-
-# Keys of [train] that change how far a run goes and what is seen of it, not what is computed.
-CADENCE = {"seconds", "generator_steps", "log_every", "pictures", "checkpoint_seconds", "eval_every", "eval_samples", "eval_measures"}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Any
+from enum import StrEnum
+from functools import cache
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
@@ -65,3 +67,35 @@ class Section(BaseModel):
     """A table of the config: immutable, every key known, no silent conversions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+
+
+class Effect(StrEnum):
+    """What a key changes that changes nothing of what a run computes. It stands in the annotation of the key's field."""
+
+    NAME = "what a run is called"
+    EXTENT = "how far it goes, or how many samples its numbers are of"
+    VIEW = "what is shown and kept of it, and how often"
+
+
+@cache
+def marked(model: type[BaseModel], *effects: Effect) -> frozenset[str]:
+    """The keys of a model, and of the tables in it, that are marked by one of these effects, or by any: dotted, down to single values."""
+    return frozenset(key for key, effect in _effects(model, None) if effect in (effects or Effect))
+
+
+def _effects(model: type[BaseModel], outer: Effect | None) -> list[tuple[str, Effect]]:
+    found = []
+    for name, field in model.model_fields.items():
+        effect = next((mark for mark in field.metadata if isinstance(mark, Effect)), outer)
+        inner = [part for table in models(field.annotation) for part in _effects(table, effect)]
+        found += [(f"{name}.{key}", mark) for key, mark in inner]
+        if effect and not models(field.annotation):
+            found.append((name, effect))
+    return found
+
+
+def models(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a field's annotation names: one of a table, several of a choice between tables."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in models(inner)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otgan import config
+from otgan import config, plugins
 from otgan.data import digits, own, points, prepared
 
 HELD_OUT_PER_MODE = 80
@@ -79,12 +79,14 @@ def load(data: config.Data, data_dir: Path | None = None) -> Dataset:
         case config.Stacked():
             train, test = _pictures(config.Images(kind="mnist", source=data.source), data_dir)
             return Dataset(data.kind, *digits.stack(train, test, data.size))
-        case config.Own():
+        case config.UserData():
             return Dataset(data.kind, *own.load(Path(data.path).expanduser(), data.held_out))
         case config.Gaussian():
             return Dataset(data.kind, *points.sample(data))
         case config.Mixture():
             return Dataset(data.kind, *points.sample(data), sd=None if data.warped else data.sd)
+        case foreign:  # of another package
+            return plugins.load(plugins.Kind.DATA, foreign.kind).load(foreign, data_dir)
 
 
 def load_source(run: config.Config, shape: tuple[int, ...] = ()) -> Dataset | None:
@@ -97,7 +99,7 @@ def load_source(run: config.Config, shape: tuple[int, ...] = ()) -> Dataset | No
     Raises:
         UserError: as `load`.
     """
-    return None if run.source is None or isinstance(run.source, config.Run) else load(run.source).with_channels_of(shape)
+    return None if run.source is None or isinstance(run.source, config.PretrainedRun) else load(run.source).with_channels_of(shape)
 
 
 def with_channels_of(examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

@@ -24,11 +24,12 @@ from otgan.diagnosis.gradients import Solver, Value, gradient_errors, lipschitz,
 from otgan.diagnosis.picture import draw
 from otgan.diagnosis.stationarity import exact_family, stationarity
 from otgan.errors import UserError
+from otgan.files import write_atomically
 from otgan.groups import make_sight
 from otgan.oracles import entropic, quadratic
 from otgan.oracles.regularized import solve_term
 from otgan.restore import Restored, restore
-from otgan.runs import RunFolder, write
+from otgan.runs import RunFolder
 from otgan.system import build
 
 SEED = 2023
@@ -168,6 +169,6 @@ def keep(found: dict[str, Any], folder: RunFolder) -> list[str]:
     """Write the numbers and a picture of them into the run's folder. Returns where."""
     folder.eval.mkdir(exist_ok=True)
     numbers, picture = (folder.eval / f"diagnosis-{found['step']:07d}.{ending}" for ending in ("json", "png"))
-    write(numbers, json.dumps(found, indent=2, allow_nan=False) + "\n")
+    write_atomically(numbers, json.dumps(found, indent=2, allow_nan=False) + "\n")
     draw(found, picture)
     return [str(numbers), str(picture)]

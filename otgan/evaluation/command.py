@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from otgan import experiments
 from otgan.config import Measures
-from otgan.config.data import Data, Grid, Images, Own, Stacked
+from otgan.config.data import Data, Grid, Images, Stacked, UserData
 from otgan.data import Dataset, load
 from otgan.errors import UserError
 from otgan.evaluation.judge import Judged, Plan, judge, records
@@ -76,7 +76,7 @@ def evaluate(order: Order, show: Callable[[str], None]) -> Iterator[Report]:
     show("reading data")
     found, shape = subjects(order, folder, path)
     dataset = load(data, order.data_dir)
-    if isinstance(data, Own):  # a user's grey pictures may be compared with pictures in colour
+    if isinstance(data, UserData):  # a user's grey pictures may be compared with pictures in colour
         dataset = dataset.with_channels_of(shape)
     seen = trained_on(experiments.resolve(str(folder.config_path))) if folder else ()
     features = make_features(order.features or neutral_name(data.kind, dataset.shape, seen), dataset.shape, order.resize, show)
@@ -115,7 +115,7 @@ def reference_data(name: str | None, folder: RunFolder | None, path: Path) -> Da
         return experiments.resolve(str(folder.config_path)).data
     if name not in NAMED and not Path(name).exists():
         raise UserError(f"there are no data {name!r} to compare with: choose {', '.join(NAMED)}, or an .npz or a folder of images")
-    return NAMED.get(name) or Own(path=str(Path(name).resolve()))
+    return NAMED.get(name) or UserData(path=str(Path(name).resolve()))
 
 
 def subjects(order: Order, folder: RunFolder | None, path: Path) -> tuple[Iterator[Subject], tuple[int, ...]]:

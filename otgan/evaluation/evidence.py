@@ -12,9 +12,9 @@ from jaxtyping import Float
 from otgan import cache
 from otgan.data import Dataset
 from otgan.errors import UserError
-from otgan.evaluation.protocol import code_digest
 from otgan.features import Features
 from otgan.metrics.frechet import Moments
+from otgan.results.judged import code_digest
 
 KEPT = 10_000  # examples, and their features: memory does not grow beyond; moments and classes are of all
 LAYOUT = 1  # of the cached arrays

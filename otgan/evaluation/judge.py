@@ -14,12 +14,13 @@ from otgan.config import Measures
 from otgan.data import Dataset, with_channels_of
 from otgan.errors import UserError
 from otgan.evaluation.evidence import Evidence, gather, gather_real, real_examples, unseen
-from otgan.evaluation.measures import FLAGS, MEASURES, Counts, Measure, Real, values
-from otgan.evaluation.protocol import Protocol, Score, code_digest
+from otgan.evaluation.measures import FLAGS, Counts, Measure, Real, of_flag, values
+from otgan.evaluation.protocol import Protocol, Score
 from otgan.evaluation.seen import MARK, is_among
 from otgan.evaluation.subjects import Subject
 from otgan.features import Features, Show
 from otgan.metrics.neighbours import nearest
+from otgan.results.judged import code_digest
 
 SAMPLES = 10_000
 ROWS, COLUMNS = 8, 8  # of the picture of neighbours: a sample, then its nearest training examples
@@ -122,7 +123,7 @@ def _choose(plan: Plan, size: int, dataset: Dataset, features: Features) -> tupl
     """The measures that can be had, with their marks; and why others cannot."""
     chosen, notes = [], []
     for flag in plan.flags:
-        group = [measure for measure in MEASURES if measure.flag == flag]
+        group = of_flag(flag)
         lacks = [measure.lacks(dataset, features) for measure in group]
         if all(lacks):
             if not plan.everything:

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 
+from otgan import plugins
 from otgan.config import Measures
 from otgan.data import Dataset
 from otgan.evaluation.declared import (
@@ -282,3 +283,18 @@ MEASURES: tuple[Measure, ...] = (
     Measure("modes", (*MODES, MODE_KL), _digit_modes, most=None, lacks=_no_digits),
     Measure("nearest", (MEMORISATION,), _memory, of="values", needed=lambda features: MEMORISED, most=MEMORISED, whole=True),
 )
+
+
+def of_flag(flag: str) -> list[Measure]:
+    """The measures that an option asks for: of the table, or of another package.
+
+    Raises:
+        UserError: the package cannot be imported, or brings something else.
+    """
+    if flag in FLAGS:
+        return [measure for measure in MEASURES if measure.flag == flag]
+    brought = plugins.load(plugins.Kind.MEASURE, flag)
+    measures = [brought] if isinstance(brought, Measure) else [*brought] if isinstance(brought, list | tuple) else []
+    if not measures or not all(isinstance(measure, Measure) and measure.flag == flag for measure in measures):
+        raise plugins.refuse(plugins.Kind.MEASURE, flag, f"it must be one or more otgan.evaluation.measures.Measure with flag {flag!r}")
+    return measures

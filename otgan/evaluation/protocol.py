@@ -7,10 +7,10 @@ import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from otgan.files import append_line
 from otgan.results.scores import read_scores
 
 
@@ -103,10 +103,8 @@ def append_scores(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Add lines to a `scores.jsonl`; a score that the newest line of its subject, step and metric has already is not repeated."""
     newest = {_key(line): line for line in read_scores(path)}
     new = [record for record in records if not _same(newest.get(_key(record)), record)]
-    torn = path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n")  # by a process that was killed
-    with path.open("a", encoding="utf-8") as lines:
-        lines.write("\n" * torn)
-        lines.writelines(json.dumps(record) + "\n" for record in new)
+    for record in new:
+        append_line(path, json.dumps(record))
 
 
 def _key(record: Mapping[str, Any]) -> tuple:
@@ -115,12 +113,3 @@ def _key(record: Mapping[str, Any]) -> tuple:
 
 def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
     return one is not None and all(one.get(name) == other[name] for name in ("fingerprint", "values", "floor", "marks"))
-
-
-@cache
-def code_digest() -> str:
-    """A hash of the source files that a score depends on: what was computed by other code is neither read from the cache nor compared."""
-    package = Path(__file__).parent.parent
-    sources = [package / "features.py", *(package / "evaluation" / f"{name}.py" for name in ("evidence", "measures"))]
-    sources += sorted([*(package / "metrics").glob("*.py"), *(package / "models").glob("*.py")])
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from otgan import experiments
 from otgan.config import Config, Cost
-from otgan.config.data import Run
+from otgan.config.data import PretrainedRun
 from otgan.errors import UserError
 from otgan.features import DIGITS_OF_HASH, Features, default_name
 from otgan.runs import RunFolder
@@ -35,7 +35,7 @@ def trained_on(config: Config) -> tuple[Seen, ...]:
 
     A learned encoder is the run's own and is none of them; one that is taken over from a run is what it was there.
     """
-    begun = _config(config.source.path) if isinstance(config.source, Run) else None
+    begun = _config(config.source.path) if isinstance(config.source, PretrainedRun) else None
     return tuple(dict.fromkeys([*_of_cost(config.cost), *(_of_cost(begun.cost) if begun else ())]))
 
 

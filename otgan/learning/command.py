@@ -108,7 +108,7 @@ def _load(order: Order) -> Dataset:
         case "mnist" | "cifar10":
             asked = config.Images(kind=order.data)
         case _:
-            asked = config.Own(path=order.data)
+            asked = config.UserData(path=order.data)
     data = load(asked, order.data_dir)
     if not data.is_images:
         raise UserError(f"{order.data} holds points, which are their own features: an encoder is trained on pictures")

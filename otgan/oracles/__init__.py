@@ -1,5 +1,6 @@
 """Duals between generated and real points, each solved to an accuracy that it reports."""
 
+from otgan import plugins
 from otgan.config import Convex, Critic, Drifting, Neural, Regularized, Semidiscrete
 from otgan.config.families import Families
 from otgan.oracles.contract import NOBODY, Family, Players
@@ -33,3 +34,5 @@ def make_family(oracle: Families, problem: Problem) -> Family:
             return make_critic(oracle, problem)
         case Drifting():
             return make_drifting(oracle, problem)
+        case foreign:  # of another package
+            return plugins.load(plugins.Kind.FAMILY, foreign.family).make(foreign, problem)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from otgan.results.files import Plain, dig, number
+from otgan.files import Plain, dig, number
 from otgan.results.quantities import known
 from otgan.results.quantity import Curve
 from otgan.results.run import Run

@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from otgan.files import Plain
 from otgan.report.charts import Figure, is_wide, look, text
 from otgan.results.aggregate import Means, Spread
-from otgan.results.files import Plain
 from otgan.results.quantities import KNOWN, SHARE, Known
 from otgan.results.state import RunState
 from otgan.results.sweep import Group, amount, names
@@ -19,6 +19,7 @@ MARKS = {  # of combinations without a number
     RunState.RUNNING: "circle-open",
     RunState.FAILED: "x-thin-open",
     RunState.INTERRUPTED: "line-ns-open",
+    RunState.UNJUDGED: "circle-open-dot",
     RunState.MISSING: "line-ew-open",
 }
 

@@ -9,8 +9,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from otgan.files import Plain
 from otgan.results.aggregate import Comparison, aggregate, compare, in_order, numbers
-from otgan.results.files import Plain
 from otgan.results.run import Run
 from otgan.results.sweep import Sweep
 from otgan.results.sweep import names as axis_names

@@ -17,11 +17,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
 from otgan import __version__
+from otgan.files import Plain
 from otgan.report import charts, grids, views
 from otgan.report.pictures import Film, films
 from otgan.report.recipe import card, compared
-from otgan.results.aggregate import Comparison, Means, aggregate, compare, in_order, marked, numbers
-from otgan.results.files import Plain
+from otgan.results.aggregate import Comparison, Means, aggregate, compare, in_order, numbers, score_warnings
 from otgan.results.quantity import Curve
 from otgan.results.run import Run
 from otgan.results.state import STANDINGS, RunState
@@ -43,7 +43,7 @@ class Shown(NamedTuple):
     ending: views.Word
     verdict: views.Word
     facts: list[tuple[str, str]]
-    headline: list[views.Row]
+    headline: list[views.NumberRow]
     films: list[Film]
     charts: list[tuple[str, str, str]]  # key, title, sentence
     problems: list[str]
@@ -74,7 +74,7 @@ def _runs(runs: Sequence[Run]) -> str:
     found = [numbers(run, comparison) for run in runs]
     columns = in_order(found, comparison)
     rows = [[comparison.known[name].text(f.get(name)) for name in columns] for f in found]
-    notes = [*comparison.notes, *marked(runs, labels, comparison)]
+    notes = [*comparison.notes, *score_warnings(runs, labels, comparison)]
     parts = {"columns": _columns(columns, comparison), "rows": rows, "charts": overlaid, "differences": views.differences(runs)}
     title = f"{len(runs)} runs" if len({run.name for run in runs}) > 1 else f"{len(runs)} runs of {runs[0].name}"
     return _page("runs.html", title, figures, runs=shown_runs, verdict=views.verdict_of_all(runs), notes=notes, **parts)
@@ -100,8 +100,8 @@ def _sweep(sweep: Sweep) -> str:
         "panels": [views.group_label(Group(panel, [], 0)) for panel in _panels(sweep)] if sweep.others else [],
         "others": " and ".join(called[key] for key in sweep.others),
         "states": {state: sum(group.counts[state] for group in means.groups) for state in STANDINGS},
-        "verdict": views.verdict_of_all(means.finished),
-        "notes": [*sweep.problems, *means.comparison.notes, *marked(sweep.cells, labels, means.comparison)],
+        "verdict": views.verdict_of_all(means.trained),
+        "notes": [*sweep.problems, *means.comparison.notes, *score_warnings(sweep.cells, labels, means.comparison)],
     }
     return _page("sweep.html", f"sweep of {sweep.experiment}", figures, **parts)
 
@@ -187,7 +187,7 @@ def _group(means: Means, group: Group, names: Sequence[str], cells: Sequence[Sho
 
 def _chosen(means: Means, names: Sequence[str]) -> int:
     """The combination that is shown first: the best by the first number, where one is better; else the first that has a number."""
-    places = [i for i, group in enumerate(means.groups) if group.finished]
+    places = [i for i, group in enumerate(means.groups) if group.trained]
     if not names or not places:
         return 0
     sign = {"lower": 1.0, "higher": -1.0, "": 0.0}.get(means.known[names[0]].better, 0.0)

@@ -7,8 +7,10 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from otgan import experiments
-from otgan.experiments import flat
-from otgan.results.files import Plain, table
+from otgan.errors import UserError
+from otgan.files import Plain, table
+from otgan.named import find
+from otgan.plain import flat
 from otgan.results.run import Run
 
 
@@ -38,8 +40,11 @@ def card(run: Run) -> Plain:
 
 @cache
 def usual(name: str) -> Plain | None:
-    """The values of a named experiment by dotted key; None where there is none of that name."""
-    return flat(experiments.resolve(name).model_dump(mode="json")) if name in experiments.names() else None
+    """The values of a named experiment by dotted key; None where there is none of that name that can be used."""
+    try:
+        return flat(experiments.resolve(name).model_dump(mode="json")) if find(name) else None
+    except UserError:
+        return None
 
 
 def _text(value: Any) -> str:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from otgan.console import clock
-from otgan.experiments import flat
+from otgan.files import Plain, dig, number, table
+from otgan.plain import flat
 from otgan.results.aggregate import Comparison, compare, numbers
-from otgan.results.files import Plain, dig, number, table
 from otgan.results.quantities import KNOWN, SHARE
 from otgan.results.run import Run
 from otgan.results.state import ENDED, RunState
@@ -50,7 +50,7 @@ class Word(NamedTuple):
     tone: str  # good, warn, bad or plain
 
 
-class Row(NamedTuple):
+class NumberRow(NamedTuple):
     """A number in a table."""
 
     name: str
@@ -69,7 +69,7 @@ class Scored(NamedTuple):
     step: str
     compared: str
     fingerprint: str
-    marks: list[str]
+    warnings: list[str]
     meaning: str
     protocol: list[tuple[str, str]]
 
@@ -128,22 +128,22 @@ def facts(run: Run) -> list[tuple[str, str]]:
     return [*found, ("steps", steps), *([("trained", clock(seconds))] if seconds is not None else [])]
 
 
-def headline(run: Run, comparison: Comparison) -> list[Row]:
+def headline(run: Run, comparison: Comparison) -> list[NumberRow]:
     """At most four numbers for the first screen: scores with their floors, then what else tells most, results first."""
     rows = []
     for key, score in run.last_scores.items():
         floor = number(score.get("floor"))
-        told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {mark}" for mark in score.get("marks", []))]
-        rows.append(Row(comparison.names[key].replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
+        told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {warning}" for warning in score.get("marks", []))]
+        rows.append(NumberRow(comparison.names[key].replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
     found = numbers(run, comparison)
     first = [quantity for name, quantity in comparison.known.items() if quantity.brief is not None and name in found]
     for quantity in sorted(first, key=lambda quantity: not quantity.better):
         brief = quantity.told(quantity.brief or "", run.facts)
-        rows.append(Row(quantity.name.replace("_", " "), quantity.text(found[quantity.name]), brief))
+        rows.append(NumberRow(quantity.name.replace("_", " "), quantity.text(found[quantity.name]), brief))
     return rows[:4]
 
 
-def all_numbers(run: Run) -> list[Row]:
+def all_numbers(run: Run) -> list[NumberRow]:
     """Every number of a run's summary, with what it means; those that this version does not know too."""
     comparison = compare([run])
     summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None}
@@ -153,7 +153,7 @@ def all_numbers(run: Run) -> list[Row]:
         if name not in comparison.names.values():
             quantity = comparison.known[name]
             words = " ! ".join(filter(None, [quantity.sentence(run.facts), quantity.warning(value)]))
-            rows.append(Row(name, quantity.text(value), words))
+            rows.append(NumberRow(name, quantity.text(value), words))
     return rows
 
 

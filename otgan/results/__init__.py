@@ -4,7 +4,6 @@ quantity     what a number is: name, meaning, unit, which way is better, how it 
 quantities   the table of those that this package records
 state        in which state a folder is, and what every state is called
 ending       how an error that ends a run is recorded in its folder
-files        JSON that may be half written, as far as it is sound
 scores       stored scores, and the rule of which may be compared
 run, sweep   folders to plain data, whatever state they are in
 aggregate    numbers of several runs side by side, and means over seeds

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from otgan.results.files import number
+from otgan.files import number
 from otgan.results.quantities import POINTS, RATIO, SHARE, Known, known, ratio
 from otgan.results.quantity import Quantity
 from otgan.results.run import Run
@@ -57,14 +57,14 @@ def in_order(of_runs: Iterable[Mapping[str, float]], comparison: Comparison) -> 
     return sorted(dict.fromkeys(name for found in of_runs for name in found), key=lambda name: order.get(name, len(order)))
 
 
-def marked(runs: Sequence[Run], labels: Sequence[str], comparison: Comparison) -> list[str]:
-    """The marks of several runs' scores, in a sentence each: of which score, and of which runs."""
+def score_warnings(runs: Sequence[Run], labels: Sequence[str], comparison: Comparison) -> list[str]:
+    """What must be known of several runs' scores, in a sentence each: of which score, and of which runs."""
     found: dict[tuple[str, str], list[str]] = {}
     for run, label in zip(runs, labels, strict=True):
         for key, score in run.last_scores.items():
-            for mark in score.get("marks", []):
-                found.setdefault((comparison.names[key], mark), []).append(label)
-    return [f"{name} of {_few(of)}: {mark}" for (name, mark), of in found.items()]
+            for warning in score.get("marks", []):
+                found.setdefault((comparison.names[key], warning), []).append(label)
+    return [f"{name} of {_few(of)}: {warning}" for (name, warning), of in found.items()]
 
 
 def _few(labels: Sequence[str]) -> str:
@@ -89,7 +89,7 @@ def spread(values: list[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Means:
-    """A sweep's numbers over its seeds; only cells that have finished count.
+    """A sweep's numbers over its seeds; only cells that are trained to their end count.
 
     Attributes:
         sweep: its cells.
@@ -110,17 +110,22 @@ class Means:
 
     @property
     def finished(self) -> list[Run]:
-        """The cells that count."""
+        """The cells that are trained, and judged as the sweep asks."""
         return [cell for group in self.groups for cell in group.finished]
 
     @property
+    def trained(self) -> list[Run]:
+        """The cells that count."""
+        return [cell for group in self.groups for cell in group.trained]
+
+    @property
     def names(self) -> list[str]:
-        """The numbers that finished cells have."""
-        return in_order((self.numbers[id(cell)] for cell in self.finished), self.comparison)
+        """The numbers that trained cells have."""
+        return in_order((self.numbers[id(cell)] for cell in self.trained), self.comparison)
 
     def spread(self, group: Group, name: str) -> Spread | None:
-        """A number over the finished cells of a combination; None where none has it."""
-        values = [found[name] for cell in group.finished if name in (found := self.numbers[id(cell)])]
+        """A number over the trained cells of a combination; None where none has it."""
+        values = [found[name] for cell in group.trained if name in (found := self.numbers[id(cell)])]
         return spread(values) if values else None
 
     def within(self, values: Mapping[str, str]) -> list[Group]:

@@ -23,9 +23,9 @@ def accounted(folder: RunFolder) -> Iterator[None]:
         yield
     except BaseException as error:
         state, reason = ending(folder, error)
-        with suppress(OSError, UserError, KeyError):  # then there is no status, or no room for another
+        with suppress(OSError, KeyError):  # then there is no status, or no room for another
             status = folder.read_status()
-            if status["state"] == RunState.RUNNING:
+            if status.get("state") == RunState.RUNNING:
                 folder.write_status(state, status["step"], status["seconds"], status["summary"], reason)
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise UserError(reason) from error

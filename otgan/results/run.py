@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from otgan import __version__, experiments
 from otgan.errors import UserError
-from otgan.results.files import Plain, number, read_lines, read_table, table
+from otgan.files import Plain, number, read_lines, read_table, table
 from otgan.results.quantity import Quantity, of_record
 from otgan.results.scores import Key, is_score, newest
 from otgan.results.state import RunState, state_of
@@ -74,7 +74,7 @@ class Run:
     @property
     def last_scores(self) -> dict[Key, Plain]:
         """Those of a finished run's last step: of an older checkpoint's no mean is made. Of other runs the newest."""
-        if self.state is not RunState.FINISHED:
+        if not self.state.trained:
             return self.newest_scores
         return {key: score for key, score in self.newest_scores.items() if score.get("step") in (self.step, None)}
 
@@ -119,7 +119,8 @@ def read_run(path: Path) -> Run:
         raise UserError(f"{path} is neither a run nor a sweep: it holds no config.json, metrics.jsonl or sweep.json")
     problems: list[str] = []
     config = read_table(folder.config_path, problems)
-    environment, status = (read_table(file, problems) if file.exists() else {} for file in (path / ENVIRONMENT, folder.status_path))
+    environment = read_table(path / ENVIRONMENT, problems) if (path / ENVIRONMENT).exists() else {}
+    status = folder.read_status(problems)
     problems += [*_newer(environment), *(_unfit(folder) if config else [])]
     lines = read_lines(folder.metrics, lambda line: number(line.get("step")) is not None, problems)
     scores = read_lines(folder.scores, is_score, problems)

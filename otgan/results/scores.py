@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from otgan.errors import UserError
-from otgan.results.files import Plain, number, read_lines
+from otgan.files import Plain, number, read_lines
 
 Key = tuple[str, str]  # of a score: its metric and fingerprint
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
 
-from otgan.errors import UserError
+from otgan.results.judged import asked, judged
 from otgan.runs import RunFolder
 
 Tone = Literal["good", "plain", "warn", "bad"]
@@ -35,7 +35,7 @@ class RunState(StrEnum):
         return state
 
     FINISHED = "finished", "✓", "finished", "good"
-    UNJUDGED = "unjudged", "✓", "trained, not judged", "plain"  # lacks measures that its sweep asks for
+    UNJUDGED = "unjudged", "◐", "trained, not judged", "plain"  # lacks measures that its sweep asks for
     FAILED = "failed", "✕", "failed", "bad"  # ended by an error; also where its process is gone and left no word
     DIVERGED = "diverged", "✕", "diverged", "bad"
     STOPPED = "stopped", "■", "stopped", "warn"  # by its own rule: a dual short of epsilon
@@ -47,42 +47,36 @@ class RunState(StrEnum):
     @property
     def standing(self) -> RunState:
         """How it counts among the cells of a sweep, one of `STANDINGS`: what ended otherwise than asked for has failed."""
-        if self is RunState.UNJUDGED:
-            return RunState.FINISHED
         return self if self in STANDINGS else RunState.FAILED
 
+    @property
+    def trained(self) -> bool:
+        """Whether it has come to its end as asked for, so that its numbers count."""
+        return self in (RunState.FINISHED, RunState.UNJUDGED)
 
-STANDINGS = (RunState.FINISHED, RunState.FAILED, RunState.INTERRUPTED, RunState.RUNNING, RunState.MISSING)
+
+STANDINGS = (RunState.FINISHED, RunState.UNJUDGED, RunState.FAILED, RunState.INTERRUPTED, RunState.RUNNING, RunState.MISSING)
 ENDED = (RunState.FINISHED, RunState.FAILED, RunState.DIVERGED, RunState.STOPPED, RunState.INTERRUPTED)
 
 
-def state_of(folder: RunFolder, asked: Iterable[str] = (), judged: Iterable[str] = (), mine: bool = False) -> RunState:
+def state_of(folder: RunFolder, measures: Iterable[str] | None = None, mine: bool = False) -> RunState:
     """The state of a run, from its folder alone.
 
     A folder whose status says that it is running, but in which no process is at work, has failed: the process was killed, or the machine
-    went down. So has one whose process died before it wrote a status.
+    went down. So has one whose process died before it wrote a status. A cell that is trained but lacks measures is unjudged.
 
     Args:
         folder: the run's, or where one may be.
-        asked: the measures that it is to be judged by.
-        judged: those that have been taken.
+        measures: those that it is to be judged by; None stands for what the sweep asks for that it is a cell of.
         mine: whether it is the caller who is at work in it, and asks how it was before.
     """
     if not mine and folder.at_work:
         return RunState.RUNNING
     if not folder.status_path.exists():
         return RunState.FAILED if folder.log.is_file() else RunState.MISSING
-    said = status(folder).get("state")
-    if said == RunState.FINISHED and set(asked) - set(judged):
+    said = folder.read_status().get("state")
+    if said == RunState.FINISHED and set(asked(folder) if measures is None else measures) - set(judged(folder)):
         return RunState.UNJUDGED
     if said in ENDED:
         return RunState(str(said))
     return RunState.FAILED if said == RunState.RUNNING else RunState.UNKNOWN
-
-
-def status(folder: RunFolder) -> dict[str, Any]:
-    """What a run says of itself; nothing where it has not started, or where that cannot be read."""
-    try:
-        return folder.read_status()
-    except UserError:
-        return {}

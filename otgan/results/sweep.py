@@ -17,13 +17,12 @@ from typing import Any, NamedTuple
 
 from otgan.config import parse_amount
 from otgan.errors import UserError
-from otgan.results.files import read_table, table
+from otgan.files import read_table, table
 from otgan.results.run import Run, read_run
 from otgan.results.state import STANDINGS, RunState
-from otgan.runs import RunFolder
+from otgan.runs import CELL, CELLS, SWEEP, RunFolder
 
 FORMAT = 1
-SWEEP, CELLS, CELL = "sweep.json", "cells", "cell.json"
 FIRST = ("oracle.lam", "oracle.epsilon")  # the axes of a heat map, where they are swept
 
 
@@ -67,8 +66,13 @@ class Group(NamedTuple):
 
     @property
     def finished(self) -> list[Run]:
-        """The cells that count in a mean."""
+        """The cells that are trained, and judged as the sweep asks."""
         return [cell for cell in self.cells if cell.state is RunState.FINISHED]
+
+    @property
+    def trained(self) -> list[Run]:
+        """The cells that count in a mean: those of which a measure is lacking count in the means of the numbers that they have."""
+        return [cell for cell in self.cells if cell.state.trained]
 
     @property
     def counts(self) -> dict[RunState, int]:
@@ -91,21 +95,21 @@ def read_sweep(path: Path, only: Container[str] | None = None) -> Sweep:
         only: the cells to read, by the names of their folders, and then no other values of the axes; by default all.
     """
     problems: list[str] = []
-    ledger = read_table(path / SWEEP, problems)
-    if ledger.get("format") != FORMAT:
-        problems.append(f"{SWEEP} is of format {ledger.get('format')!r}, and this version knows {FORMAT}: something may be missing")
+    record = read_table(path / SWEEP, problems)
+    if record.get("format") != FORMAT:
+        problems.append(f"{SWEEP} is of format {record.get('format')!r}, and this version knows {FORMAT}: something may be missing")
     folders = sorted(folder for folder in (path / CELLS).glob("*") if folder.is_dir() and (only is None or folder.name in only))
     cells = [cell for folder in folders if (cell := _cell(folder, problems))]
-    recorded = {key: values for key, values in table(ledger.get("axes")).items() if isinstance(values, list)}
+    recorded = {key: values for key, values in table(record.get("axes")).items() if isinstance(values, list)}
     axes = {key: list(map(text, values)) if only is None else [] for key, values in recorded.items()}
     for key in {key: None for cell in cells for key in cell.values}:
         axes[key] = ordered([*axes.get(key, []), *(cell.values[key] for cell in cells if key in cell.values)])
     placed = [cell for cell in cells if cell.values.keys() == axes.keys()]
     problems += [f"cell {cell.path.name} has no value of every axis and is left out" for cell in cells if cell not in placed]
-    told = ledger.get("seeds")
+    told = record.get("seeds")
     seeds = {seed for seed in (told if isinstance(told, list) and only is None else []) if isinstance(seed, int)}
     seeds |= {cell.seed for cell in placed if cell.seed is not None}
-    name = str(ledger.get("experiment") or path.resolve().name)
+    name = str(record.get("experiment") or path.resolve().name)
     return Sweep(path, name, {key: ordered(values) for key, values in axes.items()}, sorted(seeds), placed, problems)
 
 
@@ -159,7 +163,7 @@ def _cell(folder: Path, problems: list[str]) -> Run | None:
         problems.append(f"cell {folder.name} is left out: {f'its {CELL} names no values' if cell else 'it holds no run'}")
         return None
     last = RunFolder(folder).last_words
-    died = [f"its log ends: {last[:300]}"] if last and cell.state not in (RunState.FINISHED, RunState.RUNNING) else []
+    died = [f"its log ends: {last[:300]}"] if last and not (cell.state.trained or cell.state is RunState.RUNNING) else []
     placed = {str(key): text(value) for key, value in values.items()}
     return replace(cell, values=placed, seed=seed if isinstance(seed, int) else None, problems=[*cell.problems, *died])
 

@@ -1,1 +1,1 @@
-"""Sweeps: a grid of configs as a ledger on disk, worked off by local processes or a Ray cluster."""
+"""Sweeps: a grid of configs as folders on disk, worked off by local processes or a Ray cluster."""

@@ -15,7 +15,8 @@ from otgan.evaluation.command import Order, plan_of
 from otgan.evaluation.judge import require
 from otgan.evaluation.seen import neutral_name, trained_on
 from otgan.features import make_features
-from otgan.sweep.ledger import Cell, described
+from otgan.results.sweep import described
+from otgan.sweep.folder import Cell
 
 
 def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None) -> None:

@@ -8,14 +8,15 @@ from typing import Any, NamedTuple
 
 from otgan import experiments
 from otgan.errors import UserError
-from otgan.experiments import flat
-from otgan.sweep.ledger import SEED, Cell, Sweep, described, nested
+from otgan.plain import flat, nested
+from otgan.results.sweep import described
+from otgan.sweep.folder import SEED, Cell, SweepRecord
 
 
-class Plan(NamedTuple):
+class SweepPlan(NamedTuple):
     """A sweep, and its cells in the order in which they are begun: all values with the first seed, then with the next."""
 
-    sweep: Sweep
+    sweep: SweepRecord
     cells: list[Cell]
 
 
@@ -26,7 +27,7 @@ def make_plan(
     seeds: int,
     measures: Sequence[str] = (),
     source: str | None = None,
-) -> Plan:
+) -> SweepPlan:
     """The grid over all values of all axes, with seeds 0 to `seeds` - 1.
 
     Args:
@@ -54,8 +55,8 @@ def make_plan(
             raise UserError(f"{same} are the same cell: give each value once, and what says how long to train as one value for all")
         cells[cell.id] = cell
     found = [*cells.values()]
-    sweep = Sweep(found[0].config.name, shared(found, axes), {k: [*v] for k, v in axes.items()}, [*range(seeds)], [*measures])
-    return Plan(sweep, found)
+    sweep = SweepRecord(found[0].config.name, shared(found, axes), {k: [*v] for k, v in axes.items()}, [*range(seeds)], [*measures])
+    return SweepPlan(sweep, found)
 
 
 def shared(cells: Sequence[Cell], axes: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.progress_bar import ProgressBar as Bar
 from rich.table import Table
 from rich.text import Text
 
 from otgan.console import LINE_SECONDS, clock
 from otgan.plain import from_json
-from otgan.results.state import RunState, status
+from otgan.results.state import RunState
 from otgan.runs import RunFolder
-from otgan.sweep.ledger import Cell, Ledger
+from otgan.sweep.folder import Cell, SweepFolder
 
 LOOK_SECONDS = 1.0  # between two looks at the folders
 SHOWN = 16  # cells on the board
 TAIL = 4096  # bytes at the end of a file that hold its last line
 
 
-class Seen(NamedTuple):
+class AtWork(NamedTuple):
     """A cell at work."""
 
     cell: Cell
@@ -32,12 +32,12 @@ class Seen(NamedTuple):
 
 
 class Board:
-    """Shows a sweep's progress; an `otgan.sweep.engine.Watch`."""
+    """Shows a sweep's progress; an `otgan.sweep.scheduler.Watch`."""
 
-    def __init__(self, ledger: Ledger, cells: Sequence[Cell], measures: Sequence[str], console: Console):
-        self._ledger, self._measures, self._console = ledger, measures, console
+    def __init__(self, folder: SweepFolder, cells: Sequence[Cell], measures: Sequence[str], console: Console):
+        self._folder, self._measures, self._console = folder, measures, console
         self._left = {cell.id: cell for cell in cells}
-        self._shares = {cell.id: seen(ledger.folder(cell.id), cell).share for cell in cells}
+        self._shares = {cell.id: seen(folder.folder(cell.id), cell).share for cell in cells}
         self._total, self._before = len(cells), sum(self._shares.values())
         self._began = self._looked = self._printed = time.monotonic()
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
@@ -55,14 +55,15 @@ class Board:
         """Say how a cell ended, and why where it failed."""
         del self._left[cell.id]
         self._shares[cell.id] = 1.0
-        finished = self._ledger.state(cell.id, self._measures) is RunState.FINISHED
+        folder = self._folder.folder(cell.id)
+        finished = self._folder.state(cell.id, self._measures) is RunState.FINISHED
         failed = not finished and not interrupted
         count = f"{self._total - len(self._left)}/{self._total}"
         if failed:
-            why = self._ledger.folder(cell.id).last_words or "its process died without a word"
-            self._say(f"{count}  {cell.label}  failed: {why}\n  its log: {self._ledger.folder(cell.id).log}")
+            why = folder.last_words or "its process died without a word"
+            self._say(f"{count}  {cell.label}  failed: {why}\n  its log: {folder.log}")
         elif finished:
-            self._say(f"{count}  {cell.label}  finished, {clock(status(self._ledger.folder(cell.id)).get('seconds', 0))} of training")
+            self._say(f"{count}  {cell.label}  finished, {clock(folder.read_status().get('seconds', 0))} of training")
         return failed
 
     def tick(self) -> None:
@@ -78,8 +79,8 @@ class Board:
             self._printed = now
             self._say("; ".join([self._headline(len(working)), *(f"{w.cell.label} {w.share:.0%}" for w in working[:SHOWN])]))
 
-    def _look(self, cell: Cell) -> Seen | None:
-        folder = self._ledger.folder(cell.id)
+    def _look(self, cell: Cell) -> AtWork | None:
+        folder = self._folder.folder(cell.id)
         if not folder.at_work:
             return None
         found = seen(folder, cell)
@@ -93,25 +94,25 @@ class Board:
         remaining = "" if left is None else f", about {clock(left)} left"
         return f"{done}/{self._total} cells, {working} at work, {clock(elapsed)} so far{remaining}"
 
-    def _board(self, working: list[Seen]) -> Group:
+    def _board(self, working: list[AtWork]) -> Group:
         rows = Table.grid(padding=(0, 2))
         for found in working[:SHOWN]:
-            rows.add_row(Text(found.cell.label), ProgressBar(1.0, found.share, width=24), Text(found.words))
+            rows.add_row(Text(found.cell.label), Bar(1.0, found.share, width=24), Text(found.words))
         return Group(Text(self._headline(len(working)), style="bold"), rows)
 
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def seen(folder: RunFolder, cell: Cell) -> Seen:
+def seen(folder: RunFolder, cell: Cell) -> AtWork:
     """How far a cell's training is, by the newest line of its numbers."""
     last, train = last_record(folder), cell.config.train
     if not last:
-        return Seen(cell, 0.0, "starting")
+        return AtWork(cell, 0.0, "starting")
     budgets = {"step": train.steps, "seconds": train.seconds, "generator_steps": train.generator_steps}
     share = min(1.0, max(last.get(name, 0) / budget for name, budget in budgets.items() if budget))
     shown = "  ".join(f"{word} {last[name]:.4g}" for word, name in {"loss": "loss", "gap": "dual_gap"}.items() if name in last)
-    return Seen(cell, share, f"step {last.get('step', 0):,}/{train.steps:,}  {shown}")
+    return AtWork(cell, share, f"step {last.get('step', 0):,}/{train.steps:,}  {shown}")
 
 
 def last_record(folder: RunFolder) -> dict[str, Any]:

@@ -18,15 +18,15 @@ from rich.console import Console
 
 from otgan import experiments
 from otgan.assembly import assemble
-from otgan.console import Ticker
+from otgan.console import ProgressBar
 from otgan.errors import UserError
 from otgan.evaluation.command import evaluate
 from otgan.launch import go_on
 from otgan.results.ending import accounted
+from otgan.results.judged import judged, note_judged
 from otgan.results.state import RunState, state_of
 from otgan.runs import RunFolder
 from otgan.sweep.check import order_of
-from otgan.sweep.ledger import held, judged, note_judged
 
 WIDTH = 200  # columns of a log
 
@@ -39,10 +39,10 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     """
     config = experiments.resolve(str(folder.config_path))
     console = Console(width=WIDTH, highlight=False)
-    with held(folder), accounted(folder):
-        if state_of(folder, mine=True) is not RunState.FINISHED:
-            with Ticker(config, console, quiet=False) as ticker:
-                result = go_on(assemble(config, folder=folder, data_dir=data_dir, note=ticker.note), folder, ticker)
+    with folder.locked(wait=True), accounted(folder):
+        if state_of(folder, (), mine=True) is not RunState.FINISHED:
+            with ProgressBar(config, console, quiet=False) as bar:
+                result = go_on(assemble(config, folder=folder, data_dir=data_dir, note=bar.note), folder, bar)
             if result.state is not RunState.FINISHED:
                 console.print(f"{result.state}: {result.reason}", markup=False)
                 return result.state.exit_code

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 
-from otgan.cache import alone
 from otgan.errors import UserError
+from otgan.files import lock
 from otgan.weights import torch_file
 from otgan.weights.download import Show, download
 from otgan.weights.store import Weights, flat, read, sha256, write
@@ -80,7 +80,7 @@ def find(
         raise UserError(f"the weights of {published.title} are not in {cache}: get {published.address} and {published.by_hand}")
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with alone(cache):
+        with lock(cache):
             return _fetch(published, cache, show, address or published.address, digest or published.digest)
     except OSError as error:
         raise _unavailable(published, error) from error

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from otgan.errors import UserError
+from otgan.files import write_atomically
 from otgan.plain import from_json
 
 SEPARATOR = "/"  # between the names of nested modules
@@ -36,10 +37,8 @@ class Weights(NamedTuple):
 def write(path: Path, parameters: Mapping[str, Any], facts: Mapping[str, str]) -> None:
     """Save parameters, in the types that they have; the file appears whole or not at all, and equal contents give equal files."""
     arrays = {name: np.ascontiguousarray(value) for name, value in flat(parameters)}
-    temporary = path.with_name(path.name + ".new")
     # As one entry, because safetensors writes several in an order that changes from process to process.
-    temporary.write_bytes(save(arrays, metadata={FACTS: json.dumps(dict(facts), sort_keys=True)}))
-    temporary.replace(path)
+    write_atomically(path, save(arrays, metadata={FACTS: json.dumps(dict(facts), sort_keys=True)}))
 
 
 def read(path: Path) -> Weights:

@@ -52,7 +52,7 @@ def test_fingerprint_sees_values_shapes_types_and_parts():
 
 def test_own_data_go_through_load(tmp_path):
     np.savez(tmp_path / "points.npz", x=np.random.default_rng(0).normal(size=(200, 3)))
-    own = load(config.Own(path=str(tmp_path / "points.npz"), held_out=0.25))
+    own = load(config.UserData(path=str(tmp_path / "points.npz"), held_out=0.25))
     assert (own.name, own.train.shape, own.test.shape, own.centers) == ("own", (150, 3), (50, 3), None)
 
 
@@ -66,8 +66,8 @@ def test_a_grey_source_takes_on_the_channels_of_data_in_color(tmp_path):
     np.savez(tmp_path / "grey.npz", x=np.repeat(grey, 3, axis=3))
     run = config.Config(
         name="x",
-        data=config.Own(path="unused"),
-        source=config.Own(path=str(tmp_path / "grey.npz")),
+        data=config.UserData(path="unused"),
+        source=config.UserData(path=str(tmp_path / "grey.npz")),
         oracle=config.Convex(composite=True),
         cost=config.Cost(name="squared_l2"),
         generator=config.Generator(kind="identity"),

@@ -6,10 +6,10 @@ import pytest
 from reports import SUMMARY, line, run_folder, score, write_lines
 
 from otgan.errors import UserError
+from otgan.files import number
 from otgan.report.numbers import as_json, of_runs
 from otgan.report.page import render
 from otgan.report.recipe import compared
-from otgan.results.files import number
 from otgan.results.run import read_run
 
 

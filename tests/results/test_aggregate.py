@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 from sweep.made_sweeps import grid, recorded, say, score
 
-from otgan.results.aggregate import Spread, aggregate, marked, spread
+from otgan.results.aggregate import Spread, aggregate, score_warnings, spread
+from otgan.results.judged import note_judged
 from otgan.results.quantity import Quantity
-from otgan.sweep.ledger import note_judged
 
 
-def means_of(ledger, plan, measures=()):
-    return aggregate(ledger.outcome(plan.cells, measures))
+def means_of(root, plan):
+    return aggregate(root.results(plan.cells))
 
 
 def test_mean_and_standard_deviation_over_seeds(tmp_path):
     plan = grid(lams=(0.1, 1.0), seeds=3)
-    ledger = recorded(tmp_path, plan)
+    root = recorded(tmp_path, plan)
     ratios = {cell.id: 0.9 + 0.01 * i**2 for i, cell in enumerate(plan.cells)}
     for cell in plan.cells:
-        say(ledger, cell, modes=25, high_quality=0.5, w2=2 * ratios[cell.id], w2_floor=2.0, converged_share=0.75)
-    means = means_of(ledger, plan)
+        say(root, cell, modes=25, high_quality=0.5, w2=2 * ratios[cell.id], w2_floor=2.0, converged_share=0.75)
+    means = means_of(root, plan)
     assert means.short(judged=False) == ["w2 / w2_floor", "modes", "high_quality", "converged_share", "seconds"]
     assert [group.values for group in means.groups] == [{"oracle.lam": "0.1"}, {"oracle.lam": "1"}]
     for group in means.groups:
@@ -34,11 +34,11 @@ def test_mean_and_standard_deviation_over_seeds(tmp_path):
 
 def test_what_is_not_finished_is_counted_and_left_out(tmp_path):
     plan = grid(lams=(0.1, 1.0), seeds=2)
-    ledger = recorded(tmp_path, plan)
-    say(ledger, plan.cells[0], loss=1.0)
-    say(ledger, plan.cells[1], "diverged", loss=9.0)
-    say(ledger, plan.cells[2], loss=2.0)
-    means = means_of(ledger, plan)
+    root = recorded(tmp_path, plan)
+    say(root, plan.cells[0], loss=1.0)
+    say(root, plan.cells[1], "diverged", loss=9.0)
+    say(root, plan.cells[2], loss=2.0)
+    means = means_of(root, plan)
     low, high = means.groups
     assert (len(low.finished), len(low.cells), means.spread(low, "loss").mean) == (2, 2, 1.5)
     assert (len(high.finished), len(high.cells), means.spread(high, "loss")) == (0, 2, None)
@@ -46,29 +46,29 @@ def test_what_is_not_finished_is_counted_and_left_out(tmp_path):
 
 def test_scores_of_the_end_stand_in_the_table_where_they_are_asked_for(tmp_path):
     plan = grid(measures=("fid",))
-    ledger = recorded(tmp_path, plan)
+    root = recorded(tmp_path, plan)
     for i, cell in enumerate(plan.cells):
-        say(ledger, cell, w2=1.0, w2_floor=1.0)
-        score(ledger, cell, "fid[x]", 1.0 + i)
-        score(ledger, cell, "fid[x]", 99.0, step=5)  # of an older checkpoint, judged later
-    assert means_of(ledger, plan, ["fid"]).finished == []  # trained, but not judged
+        say(root, cell, w2=1.0, w2_floor=1.0)
+        score(root, cell, "fid[x]", 1.0 + i)
+        score(root, cell, "fid[x]", 99.0, step=5)  # of an older checkpoint, judged later
+    assert means_of(root, plan).finished == []  # trained, but not judged
     for cell in plan.cells:
-        note_judged(ledger.folder(cell.id), ["fid"])
-    means = means_of(ledger, plan, ["fid"])
+        note_judged(root.folder(cell.id), ["fid"])
+    means = means_of(root, plan)
     assert means.short(judged=True) == ["fid[x]", "converged_share", "seconds"]
     assert [means.spread(group, "fid[x]") for group in means.groups] == [Spread(1.0, None, [1.0]), Spread(2.0, None, [2.0])]
-    assert means_of(ledger, plan).short(judged=False)[0] == "w2 / w2_floor"
+    assert means_of(root, plan).short(judged=False)[0] == "w2 / w2_floor"
 
 
 def test_scores_that_were_measured_differently_have_columns_of_their_own_and_a_note(tmp_path):
     plan = grid(measures=("fid",))
-    ledger = recorded(tmp_path, plan)
+    root = recorded(tmp_path, plan)
     for cell, samples in zip(plan.cells, (100, 200), strict=True):
-        say(ledger, cell)
-        score(ledger, cell, "fid[x]", 1.0, samples=samples)
-        score(ledger, cell, "kid[x]", 2.0)
-        note_judged(ledger.folder(cell.id), ["fid"])
-    means = means_of(ledger, plan, ["fid"])
+        say(root, cell)
+        score(root, cell, "fid[x]", 1.0, samples=samples)
+        score(root, cell, "kid[x]", 2.0)
+        note_judged(root.folder(cell.id), ["fid"])
+    means = means_of(root, plan)
     few, many, kid, *_ = means.short(judged=True)
     assert few.startswith("fid[x] (")
     assert many.startswith("fid[x] (")
@@ -80,14 +80,15 @@ def test_scores_that_were_measured_differently_have_columns_of_their_own_and_a_n
 
 def test_marks_are_said_of_whom_they_are_true(tmp_path):
     plan = grid(measures=("fid",))
-    ledger = recorded(tmp_path, plan)
+    root = recorded(tmp_path, plan)
     for cell in plan.cells:
-        say(ledger, cell)
-        score(ledger, cell, "fid[x]", 1.0)
-    path = ledger.folder(plan.cells[0].id).scores
+        say(root, cell)
+        score(root, cell, "fid[x]", 1.0)
+        note_judged(root.folder(cell.id), ["fid"])
+    path = root.folder(plan.cells[0].id).scores
     path.write_text(path.read_text().replace('"floor": null', '"floor": null, "marks": ["too few"]'))
-    means = means_of(ledger, plan)
-    assert marked(means.finished, ["one", "two"], means.comparison) == ["fid[x] of one: too few"]
+    means = means_of(root, plan)
+    assert score_warnings(means.finished, ["one", "two"], means.comparison) == ["fid[x] of one: too few"]
 
 
 @pytest.mark.parametrize(
@@ -102,20 +103,20 @@ def test_marks_are_said_of_whom_they_are_true(tmp_path):
 )
 def test_what_a_run_is_told_by_in_a_short_table(tmp_path, summary, columns):
     plan = grid(lams=(0.1,))
-    ledger = recorded(tmp_path, plan)
-    say(ledger, plan.cells[0], **summary)
-    means = means_of(ledger, plan)
+    root = recorded(tmp_path, plan)
+    say(root, plan.cells[0], **summary)
+    means = means_of(root, plan)
     assert means.short(judged=False) == [*columns, "converged_share", "seconds"]
     assert set(summary) - {"w2_floor"} <= set(means.names)  # and nothing is left out of the whole
 
 
 def test_what_a_family_declared_is_known_from_the_folder(tmp_path):
     plan = grid(lams=(0.1,))
-    ledger = recorded(tmp_path, plan)
-    say(ledger, plan.cells[0], loss=1.0, own=0.25)
+    root = recorded(tmp_path, plan)
+    say(root, plan.cells[0], loss=1.0, own=0.25)
     own = Quantity("own", "a number of its own", better="lower", format="share")
-    ledger.folder(plan.cells[0].id).write_environment({"quantities": [own.record(), {"nothing": 1}]})
-    means = means_of(ledger, plan)
+    root.folder(plan.cells[0].id).write_environment({"quantities": [own.record(), {"nothing": 1}]})
+    means = means_of(root, plan)
     assert means.short(judged=False) == ["loss", "own", "converged_share", "seconds"]
     assert means.known["own"] == own
 

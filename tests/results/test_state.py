@@ -8,10 +8,11 @@ from reports import end, run_folder, sweep_folder
 
 from otgan.report.command import read
 from otgan.report.page import render
+from otgan.results.judged import note_judged
 from otgan.results.state import STANDINGS, RunState, state_of
 from otgan.results.sweep import groups
 from otgan.runs import RunFolder
-from otgan.sweep.ledger import Ledger
+from otgan.sweep.folder import SweepFolder
 
 RECORDED = ["finished", "failed", "diverged", "stopped", "interrupted"]
 
@@ -49,15 +50,35 @@ def test_a_run_that_did_not_say_how_it_ended(tmp_path):
 
 def test_a_run_that_lacks_a_measure_is_unjudged(tmp_path):
     folder = run_folder(tmp_path / "r")
-    assert state_of(folder, ["fid", "kid"], ["kid"]) is RunState.UNJUDGED
-    assert state_of(folder, ["fid"], ["fid"]) is RunState.FINISHED
-    assert state_of(run_folder(tmp_path / "d", state="diverged"), ["fid"], []) is RunState.DIVERGED
+    note_judged(folder, ["kid"])
+    assert state_of(folder, ["fid", "kid"]) is RunState.UNJUDGED
+    assert state_of(folder, ["kid"]) is RunState.FINISHED
+    assert state_of(folder) is RunState.FINISHED  # nobody asks for a measure
+    assert state_of(run_folder(tmp_path / "d", state="diverged"), ["fid"]) is RunState.DIVERGED
+
+
+def test_a_sweep_its_report_and_a_cell_say_the_same_of_one_that_lacks_a_measure(tmp_path):
+    """It counts in the means of the numbers that it has."""
+    (folder,) = sweep_folder(tmp_path / "s", {"oracle.lam": [0.1]}, [0], measures=["fid"]).values()
+    end(folder)
+    assert state_of(folder) is SweepFolder(tmp_path / "s").state(folder.path.name) is RunState.UNJUDGED
+    sweep = read([tmp_path / "s"])
+    assert [cell.state for cell in sweep.cells] == [RunState.UNJUDGED]
+    assert json.loads(otgan("report", folder.path, "--json").output)["runs"][0]["state"] == "unjudged"
+    told = json.loads(otgan("report", tmp_path / "s", "--json").output)
+    assert told["cells"][0]["state"] == "unjudged"
+    assert told["means"][0]["numbers"]["w2"]["mean"] == 0.5
+    assert "trained, not judged" in render(sweep)
+    note_judged(folder, ["fid"])
+    assert state_of(folder) is RunState.FINISHED
+    (tmp_path / "s/sweep.json").write_text('{"eval": [["fid"], 7]}')
+    assert state_of(folder) is RunState.FINISHED  # a record that a hand has changed asks for nothing
 
 
 def test_a_sweep_its_report_and_a_run_say_the_same_of_a_dead_one(tmp_path):
     (folder,) = sweep_folder(tmp_path / "s", {"oracle.lam": [0.1]}, [0]).values()
     end(folder, state="running")
-    assert Ledger(tmp_path / "s").state(folder.path.name) is RunState.FAILED
+    assert SweepFolder(tmp_path / "s").state(folder.path.name) is RunState.FAILED
     sweep = read([tmp_path / "s"])
     assert [cell.state for cell in sweep.cells] == [RunState.FAILED]
     assert [group.counts[RunState.FAILED] for group in groups(sweep)] == [1]

@@ -2,7 +2,7 @@
 
 import json
 
-from otgan.sweep.ledger import Ledger
+from otgan.sweep.folder import SweepFolder
 from otgan.sweep.plan import make_plan
 
 
@@ -11,18 +11,18 @@ def grid(lams=(0.1, 1.0), seeds=1, measures=(), **overrides):
 
 
 def recorded(path, plan):
-    ledger = Ledger(path)
-    ledger.record(plan.sweep, plan.cells)
-    return ledger
+    root = SweepFolder(path)
+    root.record(plan.sweep, plan.cells)
+    return root
 
 
-def say(ledger, cell, state="finished", step=10, **summary):
+def say(root, cell, state="finished", step=10, **summary):
     summary = {"converged_share": 1.0, "seconds": 2.0, "gap_kind": "certified", **summary}
-    ledger.folder(cell.id).write_status(state, step, 2.0, summary)
+    root.folder(cell.id).write_status(state, step, 2.0, summary)
 
 
-def score(ledger, cell, metric, mean, step=10, **protocol):
-    folder = ledger.folder(cell.id)
+def score(root, cell, metric, mean, step=10, **protocol):
+    folder = root.folder(cell.id)
     folder.eval.mkdir(exist_ok=True)
     protocol = {"metric": metric, "samples": 100, **protocol}
     body = {"mean": mean, "sd": None, "values": [mean], "floor": None, "better": "lower"}

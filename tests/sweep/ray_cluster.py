@@ -14,7 +14,7 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 
 from ray.cluster_utils import Cluster
 
-from otgan.sweep.ledger import Ledger
+from otgan.sweep.folder import SweepFolder
 
 
 def main():
@@ -24,8 +24,8 @@ def main():
     cluster.wait_for_nodes()
     command = [sys.executable, "-m", "otgan", "sweep", *words, "--out", out, "--engine", "ray", "--address", cluster.address]
     sweep = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    ledger = Ledger(Path(out))
-    reached = wait_for_checkpoints(ledger, sweep, 2)
+    root = SweepFolder(Path(out))
+    reached = wait_for_checkpoints(root, sweep, 2)
     cluster.remove_node(nodes[0], allow_graceful=False)
     output, _ = sweep.communicate()
     cluster.shutdown()
@@ -33,11 +33,11 @@ def main():
     sys.stdout.write("\n" + json.dumps({**facts, "output": output}) + "\n")
 
 
-def wait_for_checkpoints(ledger, sweep, cells):
+def wait_for_checkpoints(root, sweep, cells):
     """Until so many cells are at work and have a checkpoint each; the smallest of their steps."""
     end = time.monotonic() + 600
     while time.monotonic() < end and sweep.poll() is None:
-        working = [folder for folder in map(ledger.folder, ledger.cells()) if folder.at_work]
+        working = [folder for folder in map(root.folder, root.cells()) if folder.at_work]
         kept = [[int(p.name) for p in f.checkpoints.glob("*") if p.name.isdecimal()] for f in working]
         if len(kept) == cells and all(kept):
             return min(map(max, kept))

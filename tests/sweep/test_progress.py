@@ -1,18 +1,18 @@
-import fcntl
 import io
 import json
 
 from made_sweeps import grid, recorded
 from rich.console import Console
 
+from otgan.files import lock
 from otgan.sweep import progress
 from otgan.sweep.progress import Board, last_record, seen
 
 
 def test_how_far_a_cell_is(tmp_path):
     plan = grid(**{"train.seconds": 100.0, "train.generator_steps": 1_000})
-    ledger, cell = recorded(tmp_path, plan), plan.cells[0]
-    folder = ledger.folder(cell.id)
+    root, cell = recorded(tmp_path, plan), plan.cells[0]
+    folder = root.folder(cell.id)
     assert seen(folder, cell).share == 0
     lines = [{"step": 1, "seconds": 90.0}, {"step": 2, "seconds": 30.0, "generator_steps": 100, "loss": 0.5}]
     folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "sec')
@@ -27,11 +27,10 @@ def test_remaining_time_counts_what_was_gained(tmp_path, monkeypatch):
     clock = [0.0]
     monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
     plan, said = grid(lams=(0.1, 0.2)), io.StringIO()
-    ledger, cell = recorded(tmp_path, plan), plan.cells[0]
-    folder = ledger.folder(cell.id)
+    root, cell = recorded(tmp_path, plan), plan.cells[0]
+    folder = root.folder(cell.id)
     folder.metrics.write_text('{"step": 4}\n')  # by an earlier command
-    with Board(ledger, plan.cells, (), Console(file=said, width=200)) as board, (folder.path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with Board(root, plan.cells, (), Console(file=said, width=200)) as board, lock(folder.path / ".lock"):
         folder.metrics.write_text('{"step": 9}\n')
         clock[0] = 30.0
         board.tick()

@@ -1,37 +1,29 @@
-"""The ledger of a sweep's cells: what is written into its folder, whose anatomy `otgan.results.sweep` has. No JAX.
-
-cells/ID/eval/judged.json   which measures have been taken
+"""The folder of a sweep: what is written into it. Its anatomy is in `otgan.results.sweep`. No JAX.
 
 How far a cell is, is read from its folder alone. Who trains a cell holds its lock, so an abandoned one is told from one at work.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from otgan.cache import alone
-from otgan.config import CADENCE, Config
+from otgan.config import Config, Effect, marked
 from otgan.errors import UserError
-from otgan.evaluation.protocol import code_digest
-from otgan.experiments import flat, resolve
-from otgan.plain import from_json
+from otgan.experiments import resolve
+from otgan.files import is_unfinished, lock, read_table, write_atomically
+from otgan.plain import flat, from_json, nested
 from otgan.results.state import RunState, state_of
-from otgan.results.sweep import CELL, CELLS, FORMAT, SWEEP, described, read_sweep
-from otgan.results.sweep import Sweep as Outcome
-from otgan.runs import LOCK, UNFINISHED, RunFolder, write
+from otgan.results.sweep import FORMAT, Sweep, described, read_sweep
+from otgan.runs import CELL, CELLS, SWEEP, RunFolder
 
-JUDGED = "judged.json"
 SEED = "train.seed"
-LOOKS = {f"train.{key}" for key in CADENCE} - {"train.seconds", "train.generator_steps", "train.eval_samples"}
-"""Keys that change what is seen of a cell, but neither what it computes nor what its numbers mean."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +43,7 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """Equal exactly if the cells compute the same."""
-        tables = self.config.model_dump(mode="json", exclude={"name": True, "card": True, "train": set(CADENCE)})
-        return hashlib.sha256(json.dumps(tables, sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self.config.identity(), sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def label(self) -> str:
@@ -61,7 +52,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepRecord:
     """What a sweep is, as `sweep.json` keeps it.
 
     Attributes:
@@ -79,8 +70,8 @@ class Sweep:
     eval: list[str]
 
 
-class Ledger:
-    """The folder of a sweep, there already or to be made."""
+class SweepFolder:
+    """A sweep's folder, there already or to be made."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -102,7 +93,7 @@ class Ledger:
         """The cells so far, by their hash."""
         return sorted(path.parent.name for path in (self.path / CELLS).glob(f"*/{CELL}"))
 
-    def read(self) -> Sweep | None:
+    def read(self) -> SweepRecord | None:
         """The sweep that is here, if one is.
 
         Raises:
@@ -110,7 +101,7 @@ class Ledger:
         """
         path = self.path / SWEEP
         if not path.is_file():
-            if self.path.exists() and not (self.path.is_dir() and all(one.name == f"{SWEEP}{UNFINISHED}" for one in self.path.iterdir())):
+            if self.path.exists() and not (self.path.is_dir() and all(map(is_unfinished, self.path.iterdir()))):
                 raise UserError(f"{self.path} holds something else than a sweep; give --out another folder")
             return None
         try:
@@ -118,11 +109,11 @@ class Ledger:
             number = record.pop("format")
             if number != FORMAT:
                 raise UserError(f"{path} is of format {number}, and this otgan knows {FORMAT}; give --out another folder")
-            return Sweep(**record)
+            return SweepRecord(**record)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             raise UserError(f"cannot read {path}; mend it, or give --out another folder") from None
 
-    def record(self, sweep: Sweep, cells: Iterable[Cell]) -> None:
+    def record(self, sweep: SweepRecord, cells: Iterable[Cell]) -> None:
         """Add a sweep to the one that is here, and a folder with its config for each of its cells that has none.
 
         Raises:
@@ -130,12 +121,12 @@ class Ledger:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with alone(self.path):
+            with lock(self.path):
                 self._record(sweep, cells)
         except OSError as error:
             raise UserError(f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be written") from None
 
-    def _record(self, sweep: Sweep, cells: Iterable[Cell]) -> None:
+    def _record(self, sweep: SweepRecord, cells: Iterable[Cell]) -> None:
         there = self.read()
         sweep = extended(there, sweep, self.path) if there else sweep
         _write(self.path / SWEEP, {"format": FORMAT, **asdict(sweep)})
@@ -152,45 +143,23 @@ class Ledger:
         """Note where a cell lies on axes that the command which asked for it had not."""
         folder = self.folder(cell_id)
         path, config = folder.path / CELL, flat(folder.read_config())
-        values = _read(path).get("values", {})
+        values = read_table(path, []).get("values", {})
         if missing := [key for key in axes if key not in values]:
             _write(path, {"values": {**values, **{key: config.get(key) for key in missing}}, "seed": config[SEED]})
 
-    def state(self, cell_id: str, measures: Iterable[str] = ()) -> RunState:
-        """How far a cell is; one that is trained but lacks measures is unjudged."""
-        folder = self.folder(cell_id)
-        return state_of(folder, measures, judged(folder))
+    def state(self, cell_id: str, measures: Iterable[str] | None = None) -> RunState:
+        """How far a cell is; `measures` are those to judge it by, where they are not yet those that the sweep is recorded with."""
+        return state_of(self.folder(cell_id), measures)
 
-    def outcome(self, cells: Iterable[Cell], measures: Iterable[str] = ()) -> Outcome:
-        """What cells came to, as their folders tell it; one that lacks measures has not finished."""
-        measures = tuple(measures)
-        found = read_sweep(self.path, {self.folder(cell.id).path.name for cell in cells})
-        return replace(found, cells=[replace(cell, state=self.state(cell.path.name, measures)) for cell in found.cells])
-
-
-def judged(folder: RunFolder) -> list[str]:
-    """The measures that this version of the code has taken of a cell: those of another are not compared with its own."""
-    found = _read(folder.eval / JUDGED)
-    return found.get("measures", []) if found.get("code") == code_digest() else []
-
-
-def note_judged(folder: RunFolder, measures: Iterable[str]) -> None:
-    """Say that measures have been taken."""
-    _write(folder.eval / JUDGED, {"measures": [*dict.fromkeys([*judged(folder), *measures])], "code": code_digest()})
-
-
-@contextmanager
-def held(folder: RunFolder) -> Iterator[None]:
-    """Keep other processes out of a run folder, after waiting for one that is at work there."""
-    with (folder.path / LOCK).open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
+    def results(self, cells: Iterable[Cell]) -> Sweep:
+        """What cells came to, as their folders tell it."""
+        return read_sweep(self.path, {self.folder(cell.id).path.name for cell in cells})
 
 
 # --- what sweeps share ----------------------------------------------------------------------------------------------------------------
 
 
-def extended(old: Sweep, new: Sweep, path: Path) -> Sweep:
+def extended(old: SweepRecord, new: SweepRecord, path: Path) -> SweepRecord:
     """A sweep with the values, axes, seeds and measures of both. A key that is an axis of one alone has one value in the other.
 
     Raises:
@@ -201,39 +170,18 @@ def extended(old: Sweep, new: Sweep, path: Path) -> Sweep:
     axes = [*dict.fromkeys([*old.axes, *new.axes])]
     before, now = flat(old.base), flat(new.base)
     shared = {key for key in before.keys() & now.keys() if key not in axes}
-    differing = sorted(k for k in shared if before[k] != now[k] and not k.startswith("card.") and k not in LOOKS)
+    differing = sorted(k for k in shared - marked(Config, Effect.VIEW) if before[k] != now[k])
     if differing:
         named = "; ".join(f"{key} ({before[key]} there, {now[key]} now)" for key in differing)
         raise UserError(f"{path} holds a sweep with another base: {named}. Give --out another folder")
     base = nested({key: now[key] for key in now if key in shared})
     values = {key: _union(old.axes.get(key, [before.get(key)]), new.axes.get(key, [now.get(key)])) for key in axes}
-    return Sweep(old.experiment, base, values, sorted({*old.seeds, *new.seeds}), _union(old.eval, new.eval))
-
-
-def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables that `flat` made one."""
-    tree: dict[str, Any] = {}
-    for key, value in leaves.items():
-        *tables, last = key.split(".")
-        inner = tree
-        for table in tables:
-            inner = inner.setdefault(table, {})
-        inner[last] = value
-    return tree
+    return SweepRecord(old.experiment, base, values, sorted({*old.seeds, *new.seeds}), _union(old.eval, new.eval))
 
 
 def _union(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:
     return [*first, *(value for value in second if value not in first)]
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """A record; empty where there is none that can be read."""
-    try:
-        found = from_json(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _write(path: Path, record: dict[str, Any]) -> None:
-    write(path, json.dumps(record, indent=2) + "\n")
+    write_atomically(path, json.dumps(record, indent=2) + "\n")

@@ -14,29 +14,30 @@ import pytest
 from made_sweeps import grid, recorded
 from rich.console import Console
 
-from otgan.sweep import engine
-from otgan.sweep.engine import Order, run_local, share
+from otgan.sweep import local_executor, scheduler
+from otgan.sweep.local_executor import LocalExecutor, default_jobs, share
 from otgan.sweep.progress import Board
+from otgan.sweep.scheduler import Worklist, work_off
 
 STAND_IN = (str(Path(__file__).with_name("stand_in.py")),)
 
 
 @pytest.fixture(autouse=True)
 def stand_in(monkeypatch):
-    monkeypatch.setattr(engine, "WORKER", STAND_IN)
-    monkeypatch.setattr(engine, "POLL", 0.02)
+    monkeypatch.setattr(scheduler, "WORKER", STAND_IN)
+    monkeypatch.setattr(local_executor, "POLL", 0.02)
 
 
-def run(path, lams, **options):
+def run(path, lams, jobs, **options):
     plan = grid(lams=lams)
-    ledger, said = recorded(path, plan), io.StringIO()
-    with Board(ledger, plan.cells, (), Console(file=said, width=200)) as board:
-        interrupted = run_local(Order(ledger, tuple(plan.cells), **options), board)
-    return interrupted, [ledger.state(cell.id) for cell in plan.cells], said.getvalue(), [noted(ledger, cell) for cell in plan.cells]
+    root, said = recorded(path, plan), io.StringIO()
+    with Board(root, plan.cells, (), Console(file=said, width=200)) as board:
+        interrupted = work_off(Worklist(root, tuple(plan.cells), **options), LocalExecutor(jobs), board)
+    return interrupted, [root.state(cell.id) for cell in plan.cells], said.getvalue(), [noted(root, cell) for cell in plan.cells]
 
 
-def noted(ledger, cell):
-    path = ledger.folder(cell.id).path / "noted.json"
+def noted(root, cell):
+    path = root.folder(cell.id).path / "noted.json"
     return json.loads(path.read_text()) if path.is_file() and path.stat().st_size else None
 
 
@@ -52,12 +53,12 @@ def test_so_many_at_once_and_no_more(tmp_path):
 
 
 def test_cores_are_shared_fairly(monkeypatch):
-    monkeypatch.setattr(engine, "_cores", lambda: [0, 1, 4, 5, 6])
+    monkeypatch.setattr(local_executor, "_cores", lambda: [0, 1, 4, 5, 6])
     shares = [share(place, 2) for place in range(2)]
     assert shares == [{0, 4, 6}, {1, 5}]
     assert [share(place, 7) for place in range(7)] == [{0}, {1}, {4}, {5}, {6}, {0}, {1}]
-    assert engine.default_jobs(3) == 3
-    assert engine.default_jobs(100) == 5
+    assert default_jobs(3) == 3
+    assert default_jobs(100) == 5
 
 
 def test_a_cell_that_fails_stops_no_other(tmp_path):
@@ -85,15 +86,16 @@ def test_ctrl_c_stops_every_worker_once(tmp_path):
 
 def test_workers_stop_when_the_sweep_is_killed(tmp_path):
     plan = grid(lams=(3,))
-    ledger = recorded(tmp_path, plan)
-    worker = [*STAND_IN, str(ledger.folder(plan.cells[0].id).path)]
-    code = f"from otgan.sweep.engine import start; from pathlib import Path; start({worker}, Path({str(tmp_path / 'log')!r})).wait()"
+    root = recorded(tmp_path, plan)
+    worker = [*STAND_IN, str(root.folder(plan.cells[0].id).path)]
+    log = str(tmp_path / "log")
+    code = f"from otgan.sweep.local_executor import start; from pathlib import Path; start({worker}, Path({log!r})).wait()"
     sweep = subprocess.Popen([sys.executable, "-c", code])
-    wait_for(lambda: noted(ledger, plan.cells[0]))
+    wait_for(lambda: noted(root, plan.cells[0]))
     sweep.kill()
     sweep.wait()
-    wait_for(lambda: "terminated" in (noted(ledger, plan.cells[0]) or {}))
-    assert noted(ledger, plan.cells[0])["terminated"] == 0  # by the end of its input
+    wait_for(lambda: "terminated" in (noted(root, plan.cells[0]) or {}))
+    assert noted(root, plan.cells[0])["terminated"] == 0  # by the end of its input
 
 
 def interrupt_when(condition):

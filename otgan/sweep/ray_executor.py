@@ -1,6 +1,6 @@
-"""The same cells as tasks of a Ray cluster: Ray places them, counts their cores and accelerators, and retries those whose worker dies.
+"""The same cells as tasks of a Ray cluster: Ray places them, and counts their cores and accelerators.
 
-A task starts the same process as the local engine does, so a cell goes on from its checkpoint wherever it lands. The folder of the sweep
+A task starts the same process as the local executor does, so a cell goes on from its checkpoint wherever it lands. The folder of the sweep
 and the data must be at the same place on every node, and otgan installed there.
 """
 
@@ -11,21 +11,20 @@ import importlib
 import os
 import socket
 import time
-from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from otgan.errors import UserError
-from otgan.signals import interruptible
-from otgan.sweep.engine import POLL, Order, Watch, release, start
+from otgan.sweep.local_executor import POLL, release, start
+from otgan.sweep.scheduler import End
 
-RETRIES = 3  # of a cell whose worker or process died
+RETRIES = 3  # of a cell whose process, worker or node died
 PATIENCE = 5.0  # seconds for a cluster to answer
 
 
 class DiedError(Exception):
-    """A cell's process was killed: no fault of the cell's, so Ray tries again."""
+    """A cell's process was killed: no fault of the cell's."""
 
 
 @contextlib.contextmanager
@@ -52,28 +51,50 @@ def connected(address: str | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def run_ray(ray: Any, order: Order, watch: Watch) -> bool:
-    """Work cells off as Ray's tasks. Returns whether it was interrupted."""
-    asked = needs([node["Resources"] for node in ray.nodes() if node["Alive"]], order.jobs)
-    task = ray.remote(max_calls=1, max_retries=RETRIES, retry_exceptions=[DiedError], **asked)(run_cell)
-    most = order.jobs or (at_once(ray.cluster_resources(), asked) if order.max_failures else len(order.cells))
-    waiting, pending, failures, cancelled = deque(order.cells), {}, 0, False
-    with interruptible(again=True) as seen:
-        while pending or (waiting and not seen and not order.enough(failures)):
-            while waiting and len(pending) < most and not seen and not order.enough(failures):
-                cell = waiting.popleft()
-                pending[task.remote(*order.command(cell))] = cell
-            done, _ = ray.wait([*pending], timeout=POLL)
-            for reference in done:
-                cell = pending.pop(reference)
-                if not _was_cancelled(ray, reference):
-                    failures += watch.ended(cell, bool(seen))
-            if seen and not cancelled:
-                cancelled = True
-                for reference in pending:
-                    ray.cancel(reference)
-            watch.tick()
-    return bool(seen)
+class RayExecutor:
+    """Tasks of a cluster; an `otgan.sweep.scheduler.Executor`. A job is known by its reference.
+
+    Args:
+        ray: the module, connected.
+        jobs: how many at once; None leaves that to Ray.
+        cells: how many there are to be submitted.
+        sparing: whether no more may be submitted than there is room for, because the sweep may end early.
+    """
+
+    retries = RETRIES
+
+    def __init__(self, ray: Any, jobs: int | None, cells: int, sparing: bool = False):
+        asked = needs([node["Resources"] for node in ray.nodes() if node["Alive"]], jobs)
+        self.room = jobs or (at_once(ray.cluster_resources(), asked) if sparing else cells)
+        self._ray = ray
+        self._task = ray.remote(max_calls=1, max_retries=0, **asked)(run_cell)  # the scheduler tries again
+        self._pending: list[Any] = []
+        self._cancelled: set[Any] = set()
+
+    def submit(self, command: list[str], log: Path) -> Any:
+        """Hand a task to Ray."""
+        reference = self._task.remote(command, log)
+        self._pending.append(reference)
+        return reference
+
+    def poll(self) -> list[tuple[Any, End]]:
+        """The tasks that are done."""
+        if not self._pending:
+            time.sleep(POLL)
+            return []
+        done, self._pending = self._ray.wait(self._pending, timeout=POLL)
+        return [(reference, _end(self._ray, reference)) for reference in done]
+
+    def cancel(self, job: Any) -> None:
+        """Cancel a task, once: a second time would cut short what its worker saves."""
+        if job not in self._cancelled:
+            self._cancelled.add(job)
+            self._ray.cancel(job)
+
+    def close(self) -> None:
+        """Cancel what is left."""
+        for reference in self._pending:
+            self.cancel(reference)
 
 
 def run_cell(command: list[str], log: Path) -> int:
@@ -106,14 +127,19 @@ def at_once(cluster: dict[str, float], asked: dict[str, float]) -> int:
     return max(1, min(int(cluster.get(kinds[name], 0) // amount) for name, amount in asked.items() if amount))
 
 
-def _was_cancelled(ray: Any, reference: Any) -> bool:
+def _end(ray: Any, reference: Any) -> End:
+    """How a task ended. What Ray raises of its own accord is that the worker or its node died."""
     try:
         ray.get(reference)
     except ray.exceptions.TaskCancelledError:
-        return True
+        return End.CANCELLED
+    except DiedError:
+        return End.KILLED
+    except ray.exceptions.RayTaskError as error:
+        return End.KILLED if isinstance(error.cause, DiedError) else End.EXITED
     except ray.exceptions.RayError:
-        return False
-    return False
+        return End.KILLED
+    return End.EXITED
 
 
 def _answers(address: str) -> None:

@@ -1,4 +1,3 @@
-import fcntl
 import json
 import shutil
 
@@ -7,10 +6,12 @@ from made_sweeps import grid, recorded, say
 
 from otgan import experiments
 from otgan.errors import UserError
-from otgan.experiments import flat
+from otgan.files import lock
+from otgan.plain import flat, nested
+from otgan.results import judged
+from otgan.results.judged import note_judged
 from otgan.results.sweep import names
-from otgan.sweep import ledger as ledgers
-from otgan.sweep.ledger import Cell, Ledger, extended, nested, note_judged
+from otgan.sweep.folder import Cell, SweepFolder, extended
 from otgan.sweep.plan import make_plan
 
 
@@ -31,96 +32,95 @@ def test_a_cell_is_what_it_computes(tmp_path):
 
 def test_the_folder_is_as_agreed(tmp_path):
     plan = grid(seeds=2, measures=("fid",))
-    ledger = recorded(tmp_path / "s", plan)
+    root = recorded(tmp_path / "s", plan)
     record = json.loads((tmp_path / "s/sweep.json").read_text())
     assert (record["format"], record["experiment"], record["seeds"], record["eval"]) == (1, "sinkhorn-grid", [0, 1], ["fid"])
     assert record["axes"] == {"oracle.lam": [0.1, 1.0]}
     assert "lam" not in record["base"]["oracle"]
     assert "seed" not in record["base"]["train"]
     assert record["base"]["oracle"]["epsilon"] == "0.3x"
-    assert sorted(ledger.cells()) == sorted(cell.id for cell in plan.cells)
+    assert sorted(root.cells()) == sorted(cell.id for cell in plan.cells)
     for each in plan.cells:
         folder = tmp_path / "s/cells" / each.id
         assert json.loads((folder / "cell.json").read_text()) == {"values": each.values, "seed": each.seed}
         assert experiments.resolve(str(folder / "config.json")) == each.config
-    assert ledger.read() == plan.sweep
+    assert root.read() == plan.sweep
 
 
 def test_states_are_read_from_the_folder_alone(tmp_path, monkeypatch):
     plan = grid(lams=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6))
-    ledger = recorded(tmp_path, plan)
+    root = recorded(tmp_path, plan)
     _, begun, done, diverged, silent, killed = plan.cells
-    say(ledger, begun, "running")
-    say(ledger, done, "finished")
-    say(ledger, diverged, "diverged")
-    ledger.folder(silent.id).log.write_text("Killed\n")
-    say(ledger, killed, "running")
-    with (ledger.folder(begun.id).path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        states = [ledger.state(each.id) for each in plan.cells]
+    say(root, begun, "running")
+    say(root, done, "finished")
+    say(root, diverged, "diverged")
+    root.folder(silent.id).log.write_text("Killed\n")
+    say(root, killed, "running")
+    with lock(root.folder(begun.id).path / ".lock"):
+        states = [root.state(each.id) for each in plan.cells]
     assert states == ["missing", "running", "finished", "diverged", "failed", "failed"]
-    assert ledger.state(begun.id) == "failed"  # its process is gone
-    assert ledger.folder(silent.id).last_words == "Killed"
-    assert ledger.state(done.id, ["fid"]) == "unjudged"
-    say(ledger, diverged, "interrupted")
-    assert ledger.state(diverged.id) == "interrupted"
-    ledger.folder(done.id).eval.mkdir()
-    note_judged(ledger.folder(done.id), ["fid"])
-    note_judged(ledger.folder(done.id), ["modes"])
-    assert ledger.state(done.id, ["fid", "modes"]) == "finished"
-    monkeypatch.setattr(ledgers, "code_digest", lambda: "other")
-    assert ledger.state(done.id, ["fid"]) == "unjudged"  # what other code measured is not compared with what this would
-    shutil.rmtree(ledger.folder(done.id).path)
-    assert ledger.state(done.id) == "missing"
+    assert root.state(begun.id) == "failed"  # its process is gone
+    assert root.folder(silent.id).last_words == "Killed"
+    assert root.state(done.id, ["fid"]) == "unjudged"
+    say(root, diverged, "interrupted")
+    assert root.state(diverged.id) == "interrupted"
+    root.folder(done.id).eval.mkdir()
+    note_judged(root.folder(done.id), ["fid"])
+    note_judged(root.folder(done.id), ["modes"])
+    assert root.state(done.id, ["fid", "modes"]) == "finished"
+    monkeypatch.setattr(judged, "code_digest", lambda: "other")
+    assert root.state(done.id, ["fid"]) == "unjudged"  # what other code measured is not compared with what this would
+    shutil.rmtree(root.folder(done.id).path)
+    assert root.state(done.id) == "missing"
 
 
 def test_two_commands_at_once_add_to_each_other(tmp_path):
     first, second = grid(lams=(0.1, 1.0)), grid(lams=(1.0, 10.0), seeds=2, measures=("fid",))
-    ledger = recorded(tmp_path, first)  # neither knew of the other when it began
-    ledger.record(second.sweep, second.cells)
-    assert ledger.read() == extended(first.sweep, second.sweep, tmp_path)
+    root = recorded(tmp_path, first)  # neither knew of the other when it began
+    root.record(second.sweep, second.cells)
+    assert root.read() == extended(first.sweep, second.sweep, tmp_path)
 
 
 def test_killed_while_it_wrote_the_first_record_a_sweep_can_be_begun_again(tmp_path):
     plan = grid()
     (tmp_path / "sweep.json.new").write_text('{"for')
-    assert Ledger(tmp_path).read() is None
+    assert SweepFolder(tmp_path).read() is None
     assert recorded(tmp_path, plan).read() == plan.sweep
 
 
 def test_more_values_extend_a_sweep(tmp_path):
     first, second = grid(lams=(0.1, 1.0)), grid(lams=(1.0, 10.0), seeds=2, measures=("fid",))
-    ledger = recorded(tmp_path, first)
+    root = recorded(tmp_path, first)
     whole = extended(first.sweep, second.sweep, tmp_path)
     assert whole.axes == {"oracle.lam": [0.1, 1.0, 10.0]}
     assert (whole.seeds, whole.eval) == ([0, 1], ["fid"])
     assert whole.base == first.sweep.base
-    ledger.record(whole, second.cells)
-    assert len(ledger.cells()) == 2 + 3  # of the four asked for one was there
-    assert ledger.read() == whole
+    root.record(whole, second.cells)
+    assert len(root.cells()) == 2 + 3  # of the four asked for one was there
+    assert root.read() == whole
 
 
 def test_cells_of_a_version_that_lacked_a_key_are_found(tmp_path):
     """Their folders are named by another hash; what they computed is the same."""
     plan = grid(lams=(0.1, 1.0))
-    ledger = recorded(tmp_path, plan)
+    root = recorded(tmp_path, plan)
     old = plan.cells[0]
-    say(ledger, old, "finished")
-    folder = ledger.folder(old.id).path
+    say(root, old, "finished")
+    folder = root.folder(old.id).path
     config = json.loads((folder / "config.json").read_text())
     del config["oracle"]["pulls"]
     (folder / "config.json").write_text(json.dumps(config))
     folder.rename(folder.with_name("0" * 12))
-    again = Ledger(tmp_path)
-    assert [again.state(cell.id) for cell in plan.cells] == ["finished", ledger.state(plan.cells[1].id)]
+    again = SweepFolder(tmp_path)
+    assert [again.state(cell.id) for cell in plan.cells] == ["finished", root.state(plan.cells[1].id)]
     again.record(plan.sweep, plan.cells)
     assert sorted(again.cells()) == sorted(["0" * 12, plan.cells[1].id])  # none is made twice
-    assert [cell.state for cell in again.outcome(plan.cells).cells if cell.path.name == "0" * 12] == ["finished"]
+    assert [cell.state for cell in again.results(plan.cells).cells if cell.path.name == "0" * 12] == ["finished"]
 
 
 def test_an_axis_can_be_added_and_left_out(tmp_path):
     first = grid(lams=(0.1, 1.0))
-    ledger = recorded(tmp_path, first)
+    root = recorded(tmp_path, first)
     second = grid(lams=(0.1,))
     second = second._replace(sweep=extended(first.sweep, second.sweep, tmp_path))
     assert second.sweep.axes == first.sweep.axes
@@ -128,8 +128,8 @@ def test_an_axis_can_be_added_and_left_out(tmp_path):
     whole = extended(first.sweep, third.sweep, tmp_path)
     assert whole.axes == {"oracle.lam": [0.1, 1.0, 0.05], "oracle.epsilon": ["0.3x", "0.1x", "0.5x"]}
     assert not {"lam", "epsilon"} & whole.base["oracle"].keys()
-    ledger.record(whole, third.cells)
-    values = [json.loads((ledger.folder(id_).path / "cell.json").read_text())["values"] for id_ in ledger.cells()]
+    root.record(whole, third.cells)
+    values = [json.loads((root.folder(id_).path / "cell.json").read_text())["values"] for id_ in root.cells()]
     pairs = sorted((each["oracle.lam"], each["oracle.epsilon"]) for each in values)
     assert pairs == [(0.05, "0.1x"), (0.05, "0.5x"), (0.1, "0.3x"), (1.0, "0.3x")]
     assert all(each["oracle.lam"] in whole.axes["oracle.lam"] for each in values)
@@ -141,7 +141,7 @@ def test_another_sweeps_folder_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"batch.size \(512 there, 64 now\); train.seconds \(None there, 9.0 now\). Give --out"):
         extended(here, other, tmp_path)
     with pytest.raises(UserError, match="holds a sweep of sinkhorn-grid, not of regot-grid"):
-        extended(here, Ledger(tmp_path).read() or grid_of("regot-grid"), tmp_path)
+        extended(here, SweepFolder(tmp_path).read() or grid_of("regot-grid"), tmp_path)
     extended(here, grid(**{"train.log_every": 5, "train.eval_every": 5}).sweep, tmp_path)  # only how often one looks
 
 
@@ -156,14 +156,14 @@ def grid_of(name):
 def test_a_record_that_cannot_be_read_is_refused(tmp_path, text, sentence):
     (tmp_path / "sweep.json").write_text(text)
     with pytest.raises(UserError, match=sentence):
-        Ledger(tmp_path).read()
+        SweepFolder(tmp_path).read()
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
-    assert Ledger(tmp_path).read() is None
+    assert SweepFolder(tmp_path).read() is None
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(UserError, match="holds something else than a sweep"):
-        Ledger(tmp_path).read()
+        SweepFolder(tmp_path).read()
 
 
 def test_axes_are_named_by_their_last_word():

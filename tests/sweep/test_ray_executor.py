@@ -13,10 +13,10 @@ from made_sweeps import grid, recorded
 from rich.console import Console
 
 from otgan.errors import UserError
-from otgan.sweep import engine
-from otgan.sweep.engine import Order
+from otgan.sweep import scheduler
 from otgan.sweep.progress import Board
-from otgan.sweep.ray_engine import RETRIES, at_once, connected, needs, run_ray
+from otgan.sweep.ray_executor import RETRIES, RayExecutor, at_once, connected, needs
+from otgan.sweep.scheduler import Worklist, work_off
 
 
 def test_what_a_cell_asks_for():
@@ -35,34 +35,34 @@ def test_how_many_cells_a_cluster_has_room_for():
 @pytest.mark.slow
 def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
-    monkeypatch.setattr(engine, "WORKER", (str(Path(__file__).with_name("stand_in.py")),))
+    monkeypatch.setattr(scheduler, "WORKER", (str(Path(__file__).with_name("stand_in.py")),))
     with pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1"), connected("127.0.0.1:1"):
         pass
     plan = grid(lams=(0.1, 1, 2, 0.2))
-    ledger = recorded(tmp_path / "failing", plan)
+    root = recorded(tmp_path / "failing", plan)
     with connected(None) as ray:
-        interrupted, said = run(ray, plan, ledger)
+        interrupted, said = run(ray, plan, root)
         assert not interrupted
-        assert [ledger.state(cell.id) for cell in plan.cells] == ["finished", "failed", "failed", "finished"]
+        assert [root.state(cell.id) for cell in plan.cells] == ["finished", "failed", "failed", "finished"]
         assert "failed: MemoryError: no room for the plan" in said
         killed = plan.cells[2]
-        assert ledger.folder(killed.id).log.read_text().count("at work") == 1 + RETRIES
-        assert ledger.folder(plan.cells[1].id).log.read_text().count("at work") == 1  # its own fault: not tried again
+        assert root.folder(killed.id).log.read_text().count("at work") == 1 + RETRIES
+        assert root.folder(plan.cells[1].id).log.read_text().count("at work") == 1  # its own fault: not tried again
 
         plan = grid(lams=(1, 0.1, 0.2))
-        ledger = recorded(tmp_path / "enough", plan)
-        run(ray, plan, ledger, jobs=1, max_failures=1)
-        assert [ledger.state(cell.id) for cell in plan.cells] == ["failed", "missing", "missing"]
+        root = recorded(tmp_path / "enough", plan)
+        run(ray, plan, root, jobs=1, max_failures=1)
+        assert [root.state(cell.id) for cell in plan.cells] == ["failed", "missing", "missing"]
 
         plan = grid(lams=(3, 4, 5))
-        ledger = recorded(tmp_path / "interrupted", plan)
+        root = recorded(tmp_path / "interrupted", plan)
         jobs = int(ray.cluster_resources()["CPU"])
-        facts = [ledger.folder(cell.id).path / "noted.json" for cell in plan.cells[:jobs]]
+        facts = [root.folder(cell.id).path / "noted.json" for cell in plan.cells[:jobs]]
         threading.Thread(target=interrupt_when_there, args=(facts,)).start()
-        interrupted, said = run(ray, plan, ledger)
+        interrupted, said = run(ray, plan, root)
         assert interrupted
         assert all("terminated" in json.loads(path.read_text()) for path in facts)  # they saved
-        assert [ledger.state(cell.id) for cell in plan.cells[jobs:]] == ["missing"] * (3 - min(3, jobs))
+        assert [root.state(cell.id) for cell in plan.cells[jobs:]] == ["missing"] * (3 - min(3, jobs))
         assert "failed" not in said
 
 
@@ -73,7 +73,8 @@ def interrupt_when_there(paths):
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def run(ray, plan, ledger, **limits):
+def run(ray, plan, root, jobs=None, max_failures=None):
     said = io.StringIO()
-    with Board(ledger, plan.cells, (), Console(file=said, width=200)) as board:
-        return run_ray(ray, Order(ledger, tuple(plan.cells), **limits), board), said.getvalue()
+    with Board(root, plan.cells, (), Console(file=said, width=200)) as board:
+        executor = RayExecutor(ray, jobs, len(plan.cells), sparing=max_failures is not None)
+        return work_off(Worklist(root, tuple(plan.cells), max_failures=max_failures), executor, board), said.getvalue()

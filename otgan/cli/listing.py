@@ -1,0 +1,47 @@
+"""The command that lists what there is to train: otgan's own, the user's, and what other packages add."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import click
+
+from otgan import experiments, named, plugins
+from otgan.cli.group import main, terminal
+from otgan.config import Cost, Measures
+from otgan.config.data import DATA_SETS
+from otgan.config.families import FAMILIES
+from otgan.console import grouped_table
+from otgan.errors import UserError
+from otgan.plugins import Kind
+
+OWN = {  # names that no package can take
+    Kind.FAMILY: (*FAMILIES,),
+    Kind.MEASURE: get_args(Measures),
+    Kind.FEATURES: (*Cost.FEATURES, *Cost.PUBLISHED, "points"),
+    Kind.DATA: (*DATA_SETS,),
+}
+
+
+@main.command("list")
+def list_() -> None:
+    """The named experiments, one line each, grouped by data; below them, what is not otgan's own, and where it comes from."""
+    groups: dict[str, list[tuple[str, ...]]] = {}
+    for name in named.names():
+        _add(groups, name, name)
+    origins, notes = [], [*named.clashes(), *(note for kind, own in OWN.items() for note in plugins.clashes(kind, own))]
+    for experiment in (each for each in named.elsewhere() if each.name not in named.names()):
+        origins.append((experiment.name, "experiment", f"from {experiment.origin}"))
+        try:
+            _add(groups, experiment.name, str(experiment.path))
+        except UserError as error:
+            notes.append(f"{experiment.path}: {error}")
+    origins += [(n, kind.word, f"from {plugins.origin(kind, n)}") for kind, own in OWN.items() for n in plugins.names(kind) if n not in own]
+    terminal().print(grouped_table({**groups, **({"from elsewhere": origins} if origins else {})}))
+    for note in notes:
+        click.echo(note, err=True)
+
+
+def _add(groups: dict[str, list[tuple[str, ...]]], name: str, target: str) -> None:
+    config = experiments.resolve(target)
+    groups.setdefault(config.data.kind, []).append((name, config.card.title, config.card.cost))
