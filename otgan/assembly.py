@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jax.sharding import Mesh
 
 from otgan.batches import BatchSource, make_batch_source, make_held_out
-from otgan.config import Config, Run
+from otgan.config import Config, PretrainedRun
 from otgan.data import Dataset, Form, load, load_source
 from otgan.errors import UserError
 from otgan.evaluation.training import Scorer, make_scorer
@@ -92,7 +92,7 @@ def load_pretrained(config: Config, dataset: Dataset) -> Players:
     Raises:
         UserError: a folder holds no such run, or one of other data.
     """
-    generator = _pretrained_generator(config, Path(config.source.path), dataset) if isinstance(config.source, Run) else None
+    generator = _pretrained_generator(config, Path(config.source.path), dataset) if isinstance(config.source, PretrainedRun) else None
     return Players(generator, _pretrained_encoder(config, dataset))
 
 
