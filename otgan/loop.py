@@ -20,9 +20,9 @@ from otgan.config import Config
 from otgan.data import Dataset, Form
 from otgan.dispatch import Progress, Verdict, advance, compile_dispatch, picture_steps, spent
 from otgan.errors import UserError
-from otgan.evaluation.training import Scorer, make_scorer
+from otgan.evaluation.training import Scorer, make_scorer, numbers_at_end
 from otgan.groups import Sight
-from otgan.metrics.points import COUNTED, WITHIN, judge_points, judged
+from otgan.metrics.points import WITHIN, judged
 from otgan.oracles import NOBODY, Players
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import Recorder
@@ -207,7 +207,7 @@ def finish(ready: Ready, state: TrainState, folder: RunFolder, progress: Progres
             draw(ready, state, folder, progress.step)
             if verdict.state is not RunState.DIVERGED:
                 score(ready, state, folder, progress)
-            found = {**judge(ready, state), **assess(ready, state)}
+            found = {**judge(ready, state, folder, progress.step), **assess(ready, state)}
             summary = {**found, **summary, **summarize(progress, known), **found}  # of one name, that of the end
             summary |= {name: said for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged)) if said}
     except KeyboardInterrupt:
@@ -222,12 +222,14 @@ def conclude(folder: RunFolder, progress: Progress, verdict: Verdict, summary: d
     folder.write_status(verdict.state, progress.step, progress.seconds, summary, verdict.reason)
 
 
-def judge(ready: Ready, state: TrainState) -> dict[str, Any]:
-    """The scores of points; none of images, and none where a generator that diverged overflows."""
+def judge(ready: Ready, state: TrainState, folder: RunFolder, step: int) -> dict[str, Any]:
+    """The numbers of points that every summary has; none of images. Of samples that cannot be judged, why."""
     if ready.dataset.is_images:
         return {}
-    samples = generate(ready, state, COUNTED)
-    return judge_points(samples, ready.dataset) if np.isfinite(samples).all() else {}
+    try:
+        return numbers_at_end(ready.config, ready.dataset, ready.system, state, ready.clouds.source, step, folder.eval)
+    except UserError as error:
+        return {"unjudged": str(error)}
 
 
 def assess(ready: Ready, state: TrainState) -> dict[str, Any]:

@@ -35,9 +35,9 @@ from otgan.data import Form
 from otgan.models import Network
 from otgan.models.convex import Params, Potential, make_potential
 from otgan.optim import adam, averaged, descend
+from otgan.oracles.bracket import bracket_transport
 from otgan.oracles.conjugate import SMALLEST_MODULUS, Conjugate, solve_conjugate
 from otgan.oracles.contract import Family, Info, Players, Pushed, hold, in_units_of_cost
-from otgan.oracles.entropic import solve_entropic
 from otgan.results.quantities import CONVEX
 
 PUSH_EPSILON = 1e-8  # conjugate error of the map that users see, in potential's units: points are off by a few thousandths of a sd at most
@@ -176,13 +176,13 @@ class Dual:
         info = self.report(params, inner, x, y, mean_cost)
         at_x, at_y = self.terms(params, inner, x, y)
         error = jnp.sqrt(jnp.var(at_x, ddof=1) / len(x) + jnp.var(at_y - 2 * inner.bound, ddof=1) / len(y))
-        lowest, highest = w2_squared_bracket(_evenly(x), _evenly(y))
+        clouds = bracket_transport(squared_l2(_evenly(x), _evenly(y)), JUDGED_LAM, JUDGED_LAM, max_iterations=2_000)
         names = ("convex", "strong_convexity", "conjugate_residual_worst", "conjugate_converged_share")
         return {
             "potential_w2_squared": info["dual_value"] - info["dual_gap"],
             "potential_w2_squared_standard_error": self.scale**2 * error,
-            "clouds_w2_squared_at_least": self.scale**2 * lowest,
-            "clouds_w2_squared_at_most": self.scale**2 * highest,
+            "clouds_w2_squared_at_least": self.scale**2 * clouds.lower,
+            "clouds_w2_squared_at_most": self.scale**2 * clouds.upper,
             **{name: info[name] for name in names},
         }
 
@@ -236,18 +236,6 @@ def make_convex(config: Config, form: Form, networks: Players, mesh: Mesh | None
         return {**numbers, "push_error_mean": jnp.mean(error), "push_error_worst": jnp.max(error)}
 
     return Family(dual.init, solve, loss, generate, "residual", push=push, assess=assess, quantities=CONVEX)
-
-
-def w2_squared_bracket(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Two numbers between which W2^2 of two uniform clouds lies, from one entropic solve.
-
-    Its row potential with that one's hard transform is feasible in the dual without regulariser; the regularised optimum is above W2^2.
-    """
-    C = squared_l2(x, y)
-    lam = JUDGED_LAM * jnp.mean(C)
-    solution = solve_entropic(C, lam, lam)
-    lowest = jnp.mean(solution.f) + jnp.mean(jnp.min(C - solution.f[:, None], axis=0))
-    return lowest, solution.value + solution.gap
 
 
 def _by_blocks(f: Callable[[Array], Any], rows: Float[Array, "n ..."]) -> Any:

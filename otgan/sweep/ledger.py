@@ -20,7 +20,7 @@ from typing import Any
 from otgan.cache import alone
 from otgan.config import CADENCE, Config
 from otgan.errors import UserError
-from otgan.evaluation.protocol import code_digest
+from otgan.evaluation.protocol import versions_digest
 from otgan.experiments import flat, resolve
 from otgan.plain import from_json
 from otgan.results.state import RunState, state_of
@@ -171,12 +171,12 @@ class Ledger:
 def judged(folder: RunFolder) -> list[str]:
     """The measures that this version of the code has taken of a cell: those of another are not compared with its own."""
     found = _read(folder.eval / JUDGED)
-    return found.get("measures", []) if found.get("code") == code_digest() else []
+    return found.get("measures", []) if found.get("code") == versions_digest() else []
 
 
 def note_judged(folder: RunFolder, measures: Iterable[str]) -> None:
     """Say that measures have been taken."""
-    _write(folder.eval / JUDGED, {"measures": [*dict.fromkeys([*judged(folder), *measures])], "code": code_digest()})
+    _write(folder.eval / JUDGED, {"measures": [*dict.fromkeys([*judged(folder), *measures])], "code": versions_digest()})
 
 
 @contextmanager

@@ -68,8 +68,8 @@ def test_states_are_read_from_the_folder_alone(tmp_path, monkeypatch):
     note_judged(ledger.folder(done.id), ["fid"])
     note_judged(ledger.folder(done.id), ["modes"])
     assert ledger.state(done.id, ["fid", "modes"]) == "finished"
-    monkeypatch.setattr(ledgers, "code_digest", lambda: "other")
-    assert ledger.state(done.id, ["fid"]) == "unjudged"  # what other code measured is not compared with what this would
+    monkeypatch.setattr(ledgers, "versions_digest", lambda: "other")
+    assert ledger.state(done.id, ["fid"]) == "unjudged"  # what was measured under other versions is not compared with what is now
     shutil.rmtree(ledger.folder(done.id).path)
     assert ledger.state(done.id) == "missing"
 
