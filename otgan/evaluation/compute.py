@@ -91,10 +91,8 @@ def exact_w2(generated: FeatureStats, real: Real) -> dict[str, float]:
 
 
 def _of_sets(generated: FeatureStats, real: Real, p: Literal[1, 2]) -> float:
-    """The sets are interleaved, for real examples that take the generated ones' place may be sorted."""
     x, y = values(generated.examples), values(real.reference.examples)
-    sets = len(x) // len(y)
-    return float(np.mean([exact_wasserstein(x[first::sets], y, p) for first in range(sets)]))
+    return float(np.mean([exact_wasserstein(x[first : first + len(y)], y, p) for first in range(0, len(x), len(y))]))
 
 
 def sliced(generated: FeatureStats, real: Real) -> dict[str, float]:

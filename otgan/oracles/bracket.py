@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jaxtyping import Float
 
@@ -22,17 +23,17 @@ from otgan.oracles.entropic import FLOOR, solve_entropic
 class Bracket(NamedTuple):
     """What the two numbers are sums of, so that a caller may take them in double precision; units of the cost."""
 
-    f: Float[Array, " n"]  # potential of the rows
-    g: Float[Array, " m"]  # its best partner, the c-transform over all columns
-    parts: Float[Array, " m"]  # each column's part of a feasible plan's cost
+    f: Float[Array | np.ndarray, " n"]  # potential of the rows
+    g: Float[Array | np.ndarray, " m"]  # its best partner, the c-transform over all columns
+    parts: Float[Array | np.ndarray, " m"]  # each column's part of a feasible plan's cost
 
     @property
-    def lower(self) -> Float[Array, ""]:
+    def lower(self) -> Float[Array | np.ndarray, ""]:
         """The dual value: never above the optimum, but for rounding."""
         return self.f.mean() + self.g.mean()
 
     @property
-    def upper(self) -> Float[Array, ""]:
+    def upper(self) -> Float[Array | np.ndarray, ""]:
         """The plan's cost: never below the optimum, but for rounding."""
         return self.parts.sum()
 

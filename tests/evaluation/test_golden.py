@@ -90,8 +90,13 @@ def of_sampling():
     state = SimpleNamespace(dual=(), average=())
     chunks = islice(draw(cast(Any, system), cast(Any, state), seed=1), 2)
     latents = {f"latent_{k}": float(chunk[-1, 1]) for k, chunk in enumerate(chunks)}
-    numbered = Dataset("numbers", np.arange(101.0)[:, None], np.arange(7.0)[:, None])
-    taken = {f"{split}_{which}": real_examples(numbered, split, 6, which)[:, 0].tolist() for split, which in (("train", 2), ("test", 0))}
+    points = Dataset("points", np.arange(101.0)[:, None], np.arange(7.0)[:, None])
+    images = Dataset("images", *(part[:, :, None, None] for part in (points.train, points.test)))
+    taken = {
+        f"{dataset.name}_{split}_{which}": real_examples(dataset, split, 6, which).reshape(-1).tolist()
+        for dataset in (points, images)
+        for split, which in (("train", 2), ("test", 0))
+    }
     return {**latents, **taken}
 
 
