@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "otgan"
 
 # Lowest first. A module may import modules of its own layer's folder and of lower layers.
 LAYERS = [
-    ("errors", "plain", "signals"),
+    ("errors", "plain", "signals", "versions"),
     ("files", "plugins"),
     ("cache", "named"),
     ("config",),

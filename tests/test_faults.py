@@ -54,7 +54,7 @@ def test_a_signal_around_the_end_leaves_a_whole_checkpoint_and_a_last_word(tmp_p
     done = subprocess.run([sys.executable, SIGNALLED, tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.returncode, done.stderr)
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    cut = ("drawing", "judging", "assessing")
+    cut = ("drawing", "judging", "measuring")
     assert len(found) == 7
     for moment, newest, *states in found:
         assert newest == 10
