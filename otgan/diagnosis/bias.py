@@ -84,5 +84,5 @@ def reference(cost: Cost, train: list[Any], samples: Any, fresh: Any) -> Referen
     parts = [cost(fresh, block) - found.g[None, start:end] for block, start, end in zip(train, ends, ends[1:], strict=False)]
     nearest = jnp.min(jnp.stack([jnp.min(part, axis=1) for part in parts]), axis=0)
     values = np.asarray(nearest, np.float64) + float(np.mean(np.asarray(found.g, np.float64)))
-    upper = float(np.sum(np.asarray(found.parts, np.float64)))
+    _, upper = found.in_double()
     return Reference(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5), upper)

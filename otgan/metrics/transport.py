@@ -22,7 +22,7 @@ from otgan.batches import as_floats
 from otgan.costs import squared_l2
 from otgan.errors import UserError
 from otgan.metrics.blocks import checked, require, require_floats_or_bytes, slices
-from otgan.oracles.bracket import Bracket, bracket_transport
+from otgan.oracles.bracket import bracket_transport
 from otgan.oracles.entropic import FLOOR, solve_entropic
 from otgan.oracles.solution import Solution
 
@@ -135,10 +135,10 @@ def transport_to_all(
     require_floats_or_bytes(samples, "samples", "W2 to the training set")
     require_floats_or_bytes(train, "training examples", "W2 to the training set")
     cost = _cost_to_all(samples, train)
-    found = Bracket(*(np.asarray(part, np.float64) for part in _bracket(cost, lam, epsilon, max_iterations=max_iterations)))
+    at_least, at_most = _bracket(cost, lam, epsilon, max_iterations=max_iterations).in_double()
     slack = float(np.finfo(np.float32).eps * jnp.mean(cost)) * (32 + 2 * math.sqrt(np.prod(samples.shape[1:])))  # of sums, and of costs
-    lower = math.sqrt(max(float(found.lower) - slack, 0.0))
-    upper = math.sqrt(float(found.upper) + slack)
+    lower = math.sqrt(max(at_least - slack, 0.0))
+    upper = math.sqrt(at_most + slack)
     return Bounds((lower + upper) / 2, lower, upper)
 
 

@@ -21,21 +21,26 @@ from otgan.oracles.entropic import FLOOR, solve_entropic
 
 
 class Bracket(NamedTuple):
-    """What the two numbers are sums of, so that a caller may take them in double precision; units of the cost."""
+    """What the two numbers are sums of; units of the cost."""
 
-    f: Float[Array | np.ndarray, " n"]  # potential of the rows
-    g: Float[Array | np.ndarray, " m"]  # its best partner, the c-transform over all columns
-    parts: Float[Array | np.ndarray, " m"]  # each column's part of a feasible plan's cost
+    f: Float[Array, " n"]  # potential of the rows
+    g: Float[Array, " m"]  # its best partner, the c-transform over all columns
+    parts: Float[Array, " m"]  # each column's part of a feasible plan's cost
 
     @property
-    def lower(self) -> Float[Array | np.ndarray, ""]:
+    def lower(self) -> Float[Array, ""]:
         """The dual value: never above the optimum, but for rounding."""
         return self.f.mean() + self.g.mean()
 
     @property
-    def upper(self) -> Float[Array | np.ndarray, ""]:
+    def upper(self) -> Float[Array, ""]:
         """The plan's cost: never below the optimum, but for rounding."""
         return self.parts.sum()
+
+    def in_double(self) -> tuple[float, float]:
+        """Both, summed in double precision; not inside of a compiled function."""
+        f, g, parts = (np.asarray(part, np.float64) for part in self)
+        return float(f.mean() + g.mean()), float(parts.sum())
 
 
 def bracket_transport(

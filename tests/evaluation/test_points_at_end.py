@@ -72,12 +72,14 @@ def test_w2_is_the_mean_of_sets_of_as_many_and_few_are_marked():
     samples = rng.normal(size=(2_000, 2)).astype(np.float32)
     found = scores(samples, dataset)
     assert list(found) == ["w2"]
-    assert found["w2"].mean == pytest.approx(
-        np.mean([w2(samples[first : first + 40], dataset.test) for first in range(0, 160, 40)]), rel=1e-6
-    )
+
+    def mean(points):
+        return pytest.approx(np.mean([w2(points[i : i + 40], dataset.test) for i in range(0, 160, 40)]), rel=1e-6)
+
+    assert found["w2"].mean == mean(samples)
+    assert found["w2"].floor == mean(dataset.train)
     assert found["w2"].protocol.samples == 160
     assert found["w2"].marks == ("w2 needs 2,000 examples, and there are 40 real ones",)
-    assert found["w2"].floor == pytest.approx(np.mean([w2(dataset.train[i : i + 40], dataset.test) for i in range(0, 160, 40)]), rel=1e-6)
 
 
 def test_fewer_samples_make_fewer_sets():

@@ -9,7 +9,9 @@ from otgan import versions
 from otgan.console import compared_table
 from otgan.errors import UserError
 from otgan.evaluation import protocol
-from otgan.evaluation.protocol import Protocol, Score, append_scores, versions_digest
+from otgan.evaluation.protocol import Protocol, Score, append_scores
+from otgan.results import judged
+from otgan.results.judged import versions_digest
 from otgan.results.scores import read_scores, side_by_side
 
 PROTOCOL = Protocol("fid[random]", {}, "random", "12ab", "x", "bytes", 1_000, "mnist", "ff00", "test", 500, (0, 1), {"measure": 1})
@@ -48,7 +50,7 @@ def test_every_version_is_in_the_digest(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(versions, name, value)
             assert versions_digest() != before
-    monkeypatch.setattr(protocol, "ALL", (protocol.ALL[0]._replace(version=2), *protocol.ALL[1:]))
+    monkeypatch.setattr(judged, "ALL", (judged.ALL[0]._replace(version=2), *judged.ALL[1:]))
     assert versions_digest() != before
 
 

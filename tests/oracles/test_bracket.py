@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from otgan.costs import squared_l2
-from otgan.oracles.bracket import Bracket, bracket_transport
+from otgan.oracles.bracket import bracket_transport
 
 bracket = jax.jit(bracket_transport, static_argnames="max_iterations")
 
@@ -51,6 +51,5 @@ def test_points_that_are_all_one_cost_nothing():
 def test_its_parts_may_be_summed_in_double_precision():
     x, y = clouds(1, 2)
     found = bracket(squared_l2(jnp.asarray(x, jnp.float32), jnp.asarray(y, jnp.float32)))
-    double = Bracket(*(np.asarray(part, np.float64) for part in found))
-    assert double.lower.dtype == double.upper.dtype == np.float64
-    assert float(double.lower) == pytest.approx(float(found.lower), rel=1e-6)
+    assert found.in_double() == pytest.approx((float(found.lower), float(found.upper)), rel=1e-6)
+    assert found.in_double()[1] == np.asarray(found.parts, np.float64).sum()
