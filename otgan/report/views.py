@@ -12,7 +12,7 @@ from otgan.results.aggregate import Comparison, compare, numbers
 from otgan.results.quantities import KNOWN, SHARE
 from otgan.results.run import Run
 from otgan.results.state import ENDED, RunState
-from otgan.results.sweep import Group, label, listed
+from otgan.results.sweep import SeedGroup, label, listed
 
 FACTS = {  # of a config, on the first screen
     "data.kind": "data",
@@ -216,7 +216,7 @@ def environment(run: Run) -> list[tuple[str, str]]:
     return [(key, _words(value)) for key, value in {**known, **plain}.items() if value is not None and key != "form"]
 
 
-def group_label(group: Group) -> str:
+def group_label(group: SeedGroup) -> str:
     """A combination by its values."""
     return listed(group.values) or "all seeds"
 

@@ -12,7 +12,7 @@ from otgan.results.quantities import POINTS, RATIO, SHARE, Known, known, ratio
 from otgan.results.quantity import Quantity
 from otgan.results.run import Run
 from otgan.results.scores import Key, columns
-from otgan.results.sweep import Group, Sweep, groups
+from otgan.results.sweep import SeedGroup, Sweep, groups
 
 # --- several runs -----------------------------------------------------------------------------------------------------------------------
 
@@ -103,7 +103,7 @@ class Means:
     """
 
     sweep: Sweep
-    groups: list[Group]
+    groups: list[SeedGroup]
     comparison: Comparison
     numbers: Mapping[int, Mapping[str, float]]
 
@@ -127,12 +127,12 @@ class Means:
         """The numbers that trained cells have."""
         return in_order((self.numbers[id(cell)] for cell in self.trained), self.comparison)
 
-    def spread(self, group: Group, name: str) -> Spread | None:
+    def spread(self, group: SeedGroup, name: str) -> Spread | None:
         """A number over the trained cells of a combination; None where none has it."""
         values = [found[name] for cell in group.trained if name in (found := self.numbers[id(cell)])]
         return spread(values) if values else None
 
-    def within(self, values: Mapping[str, str]) -> list[Group]:
+    def within(self, values: Mapping[str, str]) -> list[SeedGroup]:
         """The combinations that have these values."""
         return [group for group in self.groups if all(group.values[key] == value for key, value in values.items())]
 
