@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # zoo, helpers, commands
-
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # most tests compile programs that were compiled before; workers and commands inherit it
     COMPILED = tempfile.TemporaryDirectory(prefix="otgan-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name

@@ -6,10 +6,8 @@ import os
 import signal
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from made_sweeps import grid, recorded
 from rich.console import Console
 
 from otgan.errors import UserError
@@ -17,6 +15,8 @@ from otgan.sweep import scheduler
 from otgan.sweep.progress import Board
 from otgan.sweep.ray_executor import RETRIES, RayExecutor, at_once, connected, needs
 from otgan.sweep.scheduler import Worklist, work_off
+from tests.support import REPOSITORY
+from tests.support.made_sweeps import grid, recorded
 
 
 def test_what_a_cell_asks_for():
@@ -35,7 +35,7 @@ def test_how_many_cells_a_cluster_has_room_for():
 @pytest.mark.slow
 def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
-    monkeypatch.setattr(scheduler, "WORKER", (str(Path(__file__).with_name("stand_in.py")),))
+    monkeypatch.setattr(scheduler, "WORKER", (str(REPOSITORY / "tests/support/stand_in.py"),))
     with pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1"), connected("127.0.0.1:1"):
         pass
     plan = grid(lams=(0.1, 1, 2, 0.2))
