@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -35,6 +35,7 @@ SHOWN = 64  # images in a picture
 JUDGE_SEED = 2018  # of the latents that are drawn or judged: the same for every run
 
 
+@runtime_checkable
 class Show(Protocol):
     """Where a run's progress is shown."""
 

@@ -1,12 +1,13 @@
 """Are the plans that move the players what their certificates say? On hard problems, and in the steps of a recipe.
 
-    python scripts/plans.py clouds
-    python scripts/plans.py recipe sinkhorn-mnist --steps 301
+    python -m scripts.plans clouds
+    python -m scripts.plans recipe sinkhorn-mnist --steps 301
 
 `clouds` solves small problems in single precision (two seeds, six kinds of clouds, lam from 1e-6 to 1 and epsilon from 0.001 to 0.3 of the
 mean cost, four first values of lam; balanced and relaxed) and judges every solve that says it converged in double precision, against
-the semi-dual's optimum by `tests/semidual.py`. `recipe` trains, and at every tenth step compares the plan between real and generated points
-that was held with one solved to 1e-5 of the mean cost in double precision: its mass, and the error of the generator's gradient.
+the semi-dual's optimum by `tests/support/semidual.py`. `recipe` trains, and at every tenth step compares the plan between real and
+generated points that was held with one solved to 1e-5 of the mean cost in double precision: its mass, and the error of the generator's
+gradient.
 
 Only what has been there from the first version on is used, so that older ones can be judged by the same file.
 """
@@ -14,7 +15,6 @@ Only what has been there from the first version on is used, so that older ones c
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,7 @@ from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.regularized import solve_term
 from otgan.system import build
+from tests.support.semidual import optimum
 
 SIZE = 64
 LAMS, EPSILONS, TAU = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0), (0.3, 0.01, 0.001), 0.03
@@ -59,9 +60,6 @@ def main() -> None:
 
 def judge_clouds() -> str:
     """Counts over all problems."""
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-    from semidual import optimum  # pyright: ignore[reportMissingImports]
-
     solvers = {a: jax.jit(partial(solve_entropic, anneal=a, iterations_per_check=k)) for a, k in CADENCES.items()}
     count = converged = beyond = above = 0
     mass = rows = worst = 0.0

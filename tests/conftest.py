@@ -5,31 +5,20 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # zoo, helpers, commands
-
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # most tests compile programs that were compiled before; workers and commands inherit it
     COMPILED = tempfile.TemporaryDirectory(prefix="otgan-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
-REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-def prepared_data_dir() -> Path | None:
-    """The TFDS folder that the machine offers to tests: TFDS_DATA_DIR, else ../shared/data/tfds beside the repository."""
-    candidates = [os.environ.get("TFDS_DATA_DIR"), REPOSITORY.parent / "shared/data/tfds"]
-    return next((Path(path).resolve() for path in candidates if path and Path(path).is_dir()), None)
-
-
-PREPARED = prepared_data_dir()  # looked up before any test changes the environment
+PREPARED = os.environ.get("TFDS_DATA_DIR")  # looked up before any test changes the environment
 
 
 @pytest.fixture(scope="session")
 def tfds_dir() -> Path:
-    if PREPARED is None:
+    if not PREPARED or not Path(PREPARED).is_dir():
         pytest.skip("no prepared data: set TFDS_DATA_DIR to a folder that holds mnist and cifar10")
-    return PREPARED
+    return Path(PREPARED).resolve()
 
 
 @pytest.fixture(autouse=True, scope="module")

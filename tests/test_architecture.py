@@ -3,11 +3,12 @@
 import ast
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "otgan"
+from tests.support import REPOSITORY
+
+PACKAGE = REPOSITORY / "otgan"
 
 # Lowest first. A module may import modules of its own layer's folder and of lower layers.
 LAYERS = [

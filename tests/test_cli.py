@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import SMALL, TINY, otgan, otgan_alone, run_folders
 
 from otgan import experiments
 from otgan.named import names
+from tests.support.commands import SMALL, TINY, otgan, otgan_alone, run_folders
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 

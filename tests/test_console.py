@@ -3,7 +3,6 @@
 import io
 
 import pytest
-from reports import run_folder
 from rich.console import Console
 
 from otgan import experiments
@@ -11,6 +10,7 @@ from otgan.console import ProgressBar, summary_table
 from otgan.dispatch import Progress
 from otgan.report.page import render
 from otgan.results.run import read_run
+from tests.support.reports import run_folder
 
 PHRASES = {  # what a family's epsilon is about
     "sinkhorn-grid": "solved duals",

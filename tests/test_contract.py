@@ -10,10 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import FAMILIES, setup, tiny_config
 
 from otgan.oracles.contract import INFO
 from otgan.results.quantities import RUN, SCALES, STEPS
+from tests.support import REPOSITORY
+from tests.support.helpers import FAMILIES, setup, tiny_config
 
 FLOATS = {"rtol": 2e-4, "atol": 1e-5}  # of values whose sums may be taken in another order
 
@@ -139,11 +140,10 @@ def test_samples_have_the_datas_shape_and_maps_send_points_to_points(which):
 
 
 PARITY = """
-import json, sys
-sys.path.insert(0, {here!r})
+import json
 import jax
-from helpers import FAMILIES, setup, tiny_config
 from jax.sharding import NamedSharding, PartitionSpec
+from tests.support.helpers import FAMILIES, setup, tiny_config
 
 def values(name, changes, devices):
     together = setup(tiny_config(name, **changes), devices)
@@ -160,15 +160,14 @@ def values(name, changes, devices):
     return seen
 
 assert len(jax.devices()) == 8
-print(json.dumps({{which: [values(*case, devices) for devices in (1, 8)] for which, case in FAMILIES.items()}}))
+print(json.dumps({which: [values(*case, devices) for devices in (1, 8)] for which, case in FAMILIES.items()}))
 """
 
 
 def test_one_device_and_eight_give_the_same_numbers():
     """The transport problem is the whole batch's, so only the order of sums differs."""
-    code = PARITY.format(here=os.path.dirname(__file__))  # noqa: PTH120
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run([sys.executable, "-c", PARITY], capture_output=True, text=True, env=environment, check=False, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr[-2000:]
     for which, (one, eight) in json.loads(done.stdout.splitlines()[-1]).items():
         np.testing.assert_allclose(eight, one, rtol=1e-3, err_msg=which)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import SMALL, TINY, otgan, picture_size, run_folders
 from PIL import Image
 
 from otgan.data import digits
+from tests.support.commands import SMALL, TINY, otgan, picture_size, run_folders
 
 QUICK = ["--fid", "--samples", "300"]
 

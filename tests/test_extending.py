@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).parent.parent
+from tests.support import REPOSITORY
+
 PAGE = (REPOSITORY / "docs/extending.md").read_text()
 BLOCKS = re.findall(r"^```(python|diff|toml)\n# (\S+)\n(.*?)^```$", PAGE, flags=re.M | re.S)
 

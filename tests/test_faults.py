@@ -13,8 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from commands import SMALL, TINY, otgan, otgan_alone
-from helpers import Silent, run, tiny_config
 
 from otgan import loop
 from otgan.checkpoints import UNCOMMITTED, Checkpoints
@@ -22,8 +20,10 @@ from otgan.errors import UserError
 from otgan.files import write_atomically
 from otgan.results.ending import accounted
 from otgan.runs import RunFolder
+from tests.support import REPOSITORY
+from tests.support.commands import SMALL, TINY, otgan, otgan_alone
+from tests.support.helpers import Silent, run, tiny_config
 
-SIGNALLED = Path(__file__).parent / "signalled.py"
 LONG = ["run", "sinkhorn-grid", *SMALL, "--batch-size", 32, "--steps", 10**6, "--quiet", "--set", "train.checkpoint_seconds=1"]
 FEW_LINES = ["--set", "train.log_every=500"]  # a step takes 2 bytes of records instead of 100: no machine fills a disk of 4 MB with them
 SMALL_STATE, LARGE_STATE = (["--set", f"generator.width={width}"] for width in (8, 128))
@@ -51,7 +51,8 @@ def kept(path):
 
 @pytest.mark.slow
 def test_a_signal_around_the_end_leaves_a_whole_checkpoint_and_a_last_word(tmp_path):
-    done = subprocess.run([sys.executable, SIGNALLED, tmp_path], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "tests.support.signalled", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert done.returncode == 0, (done.returncode, done.stderr)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     cut = ("drawing", "judging", "measuring")

@@ -6,8 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from commands import otgan
-from helpers import DIGITS, run, setup, tiny_config
 
 from otgan import cache, groups
 from otgan.config import Cost
@@ -17,6 +15,8 @@ from otgan.features import find_network
 from otgan.launch import check_sight, describe
 from otgan.oracles.regularized import even
 from otgan.sampling import sample
+from tests.support.commands import otgan
+from tests.support.helpers import DIGITS, run, setup, tiny_config
 
 DIGIT = (28, 28, 1)
 

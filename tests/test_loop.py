@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import FAMILIES, Silent, dataset, run, tiny_config
 from tensorboardX.proto.event_pb2 import Event  # to read back what was written
 
 from otgan import data, experiments
@@ -24,6 +23,7 @@ from otgan.loop import train
 from otgan.runs import RunFolder
 from otgan.step import unless_broken
 from otgan.system import build
+from tests.support.helpers import FAMILIES, Silent, dataset, run, tiny_config
 
 
 def final_state(folder, config):

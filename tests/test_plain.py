@@ -3,13 +3,13 @@
 import json
 
 import pytest
-from commands import otgan
 
 from otgan import experiments
 from otgan.errors import UserError
 from otgan.plain import DEEPEST, TooDeepError, from_json, from_toml
 from otgan.runs import RunFolder
 from otgan.sweep.folder import SweepFolder
+from tests.support.commands import otgan
 
 DEEP = (60, 500, 20_000)
 

@@ -6,11 +6,9 @@ import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import SMALL, otgan
 
 from otgan import experiments, named, plugins
 from otgan.config import Config, Grid
@@ -20,8 +18,10 @@ from otgan.evaluation.measures import of_flag
 from otgan.features import make_features
 from otgan.plugins import Kind
 from otgan.report.recipe import usual
+from tests.support import REPOSITORY
+from tests.support.commands import SMALL, otgan
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = REPOSITORY / "docs"
 BLOCK = re.compile(r"^```(?:python|toml)\n# (\S+)\n(.*?)^```$", flags=re.M | re.S)
 
 

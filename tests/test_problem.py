@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import tiny_config
 
 from otgan.batches import BatchSource
 from otgan.data import Form
 from otgan.models import Network
 from otgan.problem import Players, make_problem
 from otgan.system import make_mesh
+from tests.support.helpers import tiny_config
 
 POINTS = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
 SQUARES = Network(init=lambda key: jnp.ones(2), apply=lambda scale, x: (scale[None] * x**2, x[:, :1]))

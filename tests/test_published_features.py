@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import otgan
-from compared import networks
 from safetensors.numpy import save_file
 
 from otgan import features as module
@@ -20,6 +18,8 @@ from otgan.models import imagenet
 from otgan.models.dinov2 import NETWORKS
 from otgan.models.resnet50 import ResNet50
 from otgan.weights import catalog, resnet50, store
+from tests.support.commands import otgan
+from tests.support.compared import networks
 
 TINY_RESNET = replace(networks.TINY_RESNET, classes=1000)
 

@@ -10,8 +10,9 @@ import webbrowser
 from pathlib import Path
 
 import pytest
-from commands import SMALL, TINY, otgan, run_folders
-from reports import end, line, picture, run_folder, score, sweep_folder
+
+from tests.support.commands import SMALL, TINY, otgan, run_folders
+from tests.support.reports import end, line, picture, run_folder, score, sweep_folder
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from commands import SMALL, TINY, otgan, picture_size, run_folders
 from PIL import Image
 
 from otgan.restore import restore
 from otgan.runs import RunFolder
 from otgan.weights.catalog import embedded
+from tests.support.commands import SMALL, TINY, otgan, picture_size, run_folders
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import dataset, tiny_config
 
 from otgan.batches import draw_latents, draw_reals, make_batch_source
 from otgan.config import Regularized, parse_amount
@@ -14,6 +13,7 @@ from otgan.costs import one_matrix, squared_l2
 from otgan.data import Form
 from otgan.oracles.regularized import Term, solve_terms
 from otgan.system import build
+from tests.support.helpers import dataset, tiny_config
 
 
 def system_of(config):

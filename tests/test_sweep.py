@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import SMALL, otgan, otgan_alone
-from sweep.made_sweeps import grid, recorded, say, score
 
 from otgan import experiments
 from otgan.results.aggregate import aggregate
 from otgan.results.judged import note_judged
 from otgan.sweep.folder import SweepFolder
 from otgan.sweep.plan import make_plan
+from tests.support import REPOSITORY
+from tests.support.commands import SMALL, otgan, otgan_alone
+from tests.support.made_sweeps import grid, recorded, say, score
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
@@ -284,7 +285,7 @@ def rows(path, plan):
 @pytest.mark.slow
 @pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
 def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
-    driver = Path(__file__).with_name("sweep") / "ray_cluster.py"
+    driver = REPOSITORY / "tests/support/ray_cluster.py"
     words = [*LONG, "--steps", 6000, "--set", "train.checkpoint_seconds=0.5", "--lam", "0.05,0.2", "--seeds", 2]
     done = subprocess.run([sys.executable, str(driver), "s", *map(str, words)], capture_output=True, text=True, check=False, timeout=1200)
     assert done.returncode == 0, done.stdout + done.stderr

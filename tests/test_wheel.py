@@ -5,11 +5,11 @@ import subprocess
 import sys
 import venv
 import zipfile
-from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.support import REPOSITORY
+
 RUN = ["run", "sinkhorn-mnist", "--data", "sample", "--steps", "2", "--batch-size", "16", "--set", "generator.width=4", "--quiet"]
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import GetCoreSchemaHandler, ValidatorFunctionWrapHandler
+from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from otgan import plugins
@@ -62,7 +63,7 @@ class OrForeign:
     def _is_foreign(self, name: Any) -> bool:
         return isinstance(name, str) and name not in self.own and name in plugins.names(self.kind)
 
-    def _validate(self, raw: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    def _validate(self, raw: Any, handler: Callable[[Any], Any]) -> Any:
         if not self.chooser:
             return raw if self._is_foreign(raw) else handler(raw)
         name = raw.get(self.chooser) if isinstance(raw, dict) else getattr(raw, self.chooser, None)

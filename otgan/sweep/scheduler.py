@@ -12,7 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from otgan.signals import interruptible
 from otgan.sweep.folder import Cell, SweepFolder
@@ -28,6 +28,7 @@ class End(Enum):
     CANCELLED = "it was cancelled, and perhaps never begun"
 
 
+@runtime_checkable
 class Executor(Protocol):
     """Where jobs run. Whoever submits one gets something to know it by, which can be hashed."""
 
@@ -58,6 +59,7 @@ class Executor(Protocol):
         ...
 
 
+@runtime_checkable
 class Watch(Protocol):
     """Who is told how a sweep goes."""
 

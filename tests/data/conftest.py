@@ -1,7 +1,7 @@
 import pytest
-from tiny import write_tiny
 
 from otgan.data import prepared
+from tests.support.tiny import write_tiny
 
 
 @pytest.fixture(scope="session")

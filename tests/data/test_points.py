@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
-from zoo import squared_distances
 
 from otgan.config import Gaussian, Mixture
 from otgan.data import points
+from tests.support.zoo import squared_distances
 
 
 @pytest.mark.parametrize("dim", [1, 2, 7])

@@ -5,11 +5,11 @@ import time
 
 import numpy as np
 import pytest
-from tiny import write_tiny
 
 from otgan import config
 from otgan.data import catalog, load, prepared
 from otgan.errors import UserError
+from tests.support.tiny import write_tiny
 
 FIELDS = ("train", "train_labels", "test", "test_labels")
 

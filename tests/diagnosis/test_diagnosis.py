@@ -6,9 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import ot
 import pytest
-from commands import SMALL, TINY, otgan
 from scipy.stats import norm
-from semidual import _kl_rows, _l2_rows, optimum
 
 from otgan import data, experiments
 from otgan.batches import make_batch_source
@@ -21,6 +19,8 @@ from otgan.oracles import Family, Players, entropic, quadratic
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.system import build
+from tests.support.commands import SMALL, TINY, otgan
+from tests.support.semidual import _kl_rows, _l2_rows, optimum
 
 VALUES = {"kl": entropic.value_at, "l2": quadratic.value_at}
 

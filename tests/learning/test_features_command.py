@@ -6,7 +6,6 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from commands import otgan
 from PIL import Image
 
 from otgan import weights
@@ -16,6 +15,7 @@ from otgan.features import make_features
 from otgan.learning import training
 from otgan.learning.command import Order, learn
 from otgan.models.encoders import Encoder
+from tests.support.commands import otgan
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 

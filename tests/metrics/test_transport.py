@@ -2,10 +2,10 @@ import numpy as np
 import ot
 import pytest
 from scipy.spatial.distance import cdist
-from semidual import optimum
 
 from otgan.errors import UserError
 from otgan.metrics.transport import sinkhorn_divergence, sliced_wasserstein, transport_to_all
+from tests.support.semidual import optimum
 
 # --- sliced ---------------------------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,4 @@
 import runpy
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +22,7 @@ from otgan.models.classifiers import (
     quarters,
     random_parameters,
 )
+from tests.support import REPOSITORY
 
 SHAPES = {LeNet: (28, 28, 1), AllConv: (28, 28, 1), ResNet: (32, 32, 3), ColourAllConv: (32, 32, 3)}
 DIMENSIONS = {LeNet: 128, AllConv: 128, ResNet: 192, ColourAllConv: 192}
@@ -32,7 +32,7 @@ RANDOM = RandomConv()
 @pytest.fixture(scope="module")
 def training():
     """What the script that trains them defines."""
-    return runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "train_features.py"))
+    return runpy.run_path(str(REPOSITORY / "scripts/train_features.py"))
 
 
 def pictures(shape, n=5, seed=0):

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compared import REPOSITORY, networks
 from PIL import Image
 
 from otgan.models import dinov2, imagenet
@@ -15,6 +14,8 @@ from otgan.models.inception import SIDE, Inception
 from otgan.models.resnet50 import ResNet50
 from otgan.weights import dinov2 as dinov2_weights
 from otgan.weights import resnet50 as resnet50_weights
+from tests.support import REPOSITORY
+from tests.support.compared import networks
 
 TINY = {"dinov2": networks.TINY_DINO, "resnet50": networks.TINY_RESNET}
 

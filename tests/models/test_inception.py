@@ -3,10 +3,11 @@
 import jax
 import numpy as np
 import pytest
-from compared import REPOSITORY, script
 
 from otgan.models.inception import SIDE, Inception
 from otgan.weights import inception as weights
+from tests.support import REPOSITORY
+from tests.support.compared import script
 
 
 @pytest.fixture(scope="module")

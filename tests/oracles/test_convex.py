@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment
-from zoo import squared_distances
 
 from otgan.batches import BatchSource
 from otgan.config import Batch, Config, Convex, Cost, Gaussian, Generator, Train
@@ -16,6 +15,7 @@ from otgan.models.convex import make_potential
 from otgan.oracles.contract import Players
 from otgan.oracles.convex import make_convex, make_coordinates
 from otgan.problem import make_problem
+from tests.support.zoo import squared_distances
 
 IDENTITY = Network(lambda key: {}, lambda params, z: z)
 SHIFT = Network(lambda key: {"by": jnp.zeros(2)}, lambda params, z: 3 * z + params["by"][None])

@@ -1,7 +1,6 @@
 """The field against a plain double loop, its scales, and what it cannot do: move mass between modes that are far apart."""
 
 import importlib
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +17,7 @@ from otgan.oracles import Players, make_family
 from otgan.oracles.drifting import drift, field, mean_distance, windowed
 from otgan.oracles.entropic import solve_entropic
 from otgan.problem import make_problem
+from tests.support import REPOSITORY
 
 RNG = np.random.default_rng(0)
 
@@ -169,7 +169,7 @@ def test_the_plan_moves_the_mass_that_the_field_leaves(x64):
 @pytest.mark.slow
 def test_free_points_stay_with_the_field_and_go_with_the_plan(monkeypatch):
     """What scripts/drifting_failure.py prints, in short: points that nothing holds back, the same steps and optimizer."""
-    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+    monkeypatch.syspath_prepend(REPOSITORY / "scripts")
     script = importlib.import_module("drifting_failure")
     starts = {"unequal": [jnp.asarray(script.draw((0.9, 0.1), script.SIZE, 0))]}
     (stays,), (goes,) = (script.measure(family, "points", starts, 400)["unequal"] for family in ("drifting, 0.02 0.05 0.2", "sinkhorn"))

@@ -10,11 +10,11 @@ import pytest
 from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment, minimize
 from scipy.special import logsumexp
-from zoo import squared_distances, zoo
 
 from otgan.costs import squared_l2
 from otgan.oracles.divergence import generalized_kl
 from otgan.oracles.entropic import solve_entropic
+from tests.support.zoo import squared_distances, zoo
 
 solve = jax.jit(solve_entropic, static_argnames=("anneal", "iterations_per_check", "max_iterations", "symmetric"))
 solve_well = partial(solve, max_iterations=50_000)

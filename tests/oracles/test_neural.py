@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq, minimize
 from scipy.special import logsumexp
-from zoo import squared_distances, zoo
 
 from otgan.batches import BatchSource
 from otgan.config import Batch, Config, Grid, Neural, Optimizer, Potential, Train, parse_amount
@@ -18,6 +17,7 @@ from otgan.models import Network
 from otgan.models.potentials import make_potential
 from otgan.oracles import Players, make_family, neural
 from otgan.problem import make_problem
+from tests.support.zoo import squared_distances, zoo
 
 N = 24
 LAM = 1.0

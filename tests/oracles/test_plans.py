@@ -10,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
-from semidual import optimum
-from zoo import squared_distances
 
 from otgan.config import Amount, Regularized
 from otgan.costs import one_matrix
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.regularized import Term, _interval, solve_terms
+from tests.support.semidual import optimum
+from tests.support.zoo import squared_distances
 
 SIZE = 48
 LAMS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]  # in multiples of the mean cost, as are the others

@@ -8,9 +8,9 @@ import numpy as np
 import ot
 import pytest
 from scipy.optimize import linear_sum_assignment, minimize
-from zoo import zoo
 
 from otgan.oracles.quadratic import _certified_gap, exact_shift, solve_quadratic
+from tests.support.zoo import zoo
 
 solve = jax.jit(solve_quadratic, static_argnames=("iterations_per_check", "max_iterations"))
 solve_well = partial(solve, iterations_per_check=1, max_iterations=200)

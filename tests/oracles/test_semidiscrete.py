@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import ot
 import pytest
-from helpers import dataset, run, tiny_config
 from scipy.spatial.distance import cdist
 
 from otgan.batches import as_floats, draw_latents, make_batch_source, make_held_out
@@ -16,6 +15,7 @@ from otgan.oracles import semidiscrete
 from otgan.oracles.semidual import hits
 from otgan.results.quantities import KNOWN
 from otgan.system import build
+from tests.support.helpers import dataset, run, tiny_config
 
 SMALL = {
     "batch.size": 16,

@@ -4,9 +4,9 @@ import json
 import shutil
 
 import pytest
-from reports import SUMMARY, end, line, renamed, run_folder, score, sweep_folder
 
 from otgan.report.command import read, write
+from tests.support.reports import SUMMARY, end, line, renamed, run_folder, score, sweep_folder
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'otgan[dev]'")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from reports import checked, line, run_folder, score
 
 from otgan.report.charts import curve, curves, of_run, of_runs, thin, uncertified
 from otgan.results.run import read_run
+from tests.support.reports import checked, line, run_folder, score
 
 
 @pytest.mark.parametrize("size", [3, 1_000, 1_001, 7_654])

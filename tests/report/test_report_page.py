@@ -9,13 +9,13 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
-from reports import end, line, picture, renamed, run_folder, score, sweep_folder, write_lines
 
 from otgan.report.command import read
 from otgan.report.page import SIDE, render
 from otgan.report.pictures import films, spread_out
 from otgan.results.quantity import Curve, Quantity, Warned
 from otgan.results.run import read_run
+from tests.support.reports import end, line, picture, renamed, run_folder, score, sweep_folder, write_lines
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>'\"&amp;{{ 7 * 7 }}"
 

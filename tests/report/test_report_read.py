@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from reports import SUMMARY, line, run_folder, score, write_lines
 
 from otgan.errors import UserError
 from otgan.files import number
@@ -11,6 +10,7 @@ from otgan.report.numbers import as_json, of_runs
 from otgan.report.page import render
 from otgan.report.recipe import compared
 from otgan.results.run import read_run
+from tests.support.reports import SUMMARY, line, run_folder, score, write_lines
 
 
 def test_a_finished_run_is_read_whole(tmp_path):

@@ -6,7 +6,6 @@ import json
 
 import numpy as np
 import pytest
-from reports import SUMMARY, checked, end, run_folder, score, sweep_folder
 
 from otgan.report.command import read
 from otgan.report.grids import heat_map, lines
@@ -17,6 +16,7 @@ from otgan.results.aggregate import aggregate, compare, in_order, numbers
 from otgan.results.quantities import RATIO
 from otgan.results.run import read_run
 from otgan.results.sweep import groups, ordered, read_sweep, text
+from tests.support.reports import SUMMARY, checked, end, run_folder, score, sweep_folder
 
 LAM, EPSILON, LOSS = "oracle.lam", "oracle.epsilon", "oracle.loss"
 AXES = {LOSS: ["regot", "sinkhorn"], EPSILON: ["0.3x", "0.02x"], LAM: [5.0, 0.05, 0.5]}

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from sweep.made_sweeps import grid, recorded, say, score
 
 from otgan.results.aggregate import Spread, aggregate, score_warnings, spread
 from otgan.results.judged import note_judged
 from otgan.results.quantity import Quantity
+from tests.support.made_sweeps import grid, recorded, say, score
 
 
 def means_of(root, plan):

@@ -11,10 +11,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import otgan
-from folders import sweep_states, sweep_table
 
-FOLDERS = Path(__file__).parents[1] / "fixtures/folders"
+from tests.support import REPOSITORY
+from tests.support.commands import otgan
+from tests.support.folders import sweep_states, sweep_table
+
+FOLDERS = REPOSITORY / "tests/fixtures/folders"
 TOLD = json.loads((FOLDERS / "told.json").read_text())
 
 

@@ -3,8 +3,6 @@
 import json
 
 import pytest
-from commands import otgan
-from reports import end, run_folder, sweep_folder
 
 from otgan.report.command import read
 from otgan.report.page import render
@@ -13,6 +11,8 @@ from otgan.results.state import STANDINGS, RunState, state_of
 from otgan.results.sweep import groups
 from otgan.runs import RunFolder
 from otgan.sweep.folder import SweepFolder
+from tests.support.commands import otgan
+from tests.support.reports import end, run_folder, sweep_folder
 
 RECORDED = ["finished", "failed", "diverged", "stopped", "interrupted"]
 

@@ -2,7 +2,6 @@ import json
 import shutil
 
 import pytest
-from made_sweeps import grid, recorded, say
 
 from otgan import experiments
 from otgan.errors import UserError
@@ -13,6 +12,7 @@ from otgan.results.judged import note_judged
 from otgan.results.sweep import names
 from otgan.sweep.folder import Cell, SweepFolder, extended
 from otgan.sweep.plan import make_plan
+from tests.support.made_sweeps import grid, recorded, say
 
 
 def cell(target="sinkhorn-grid", **values):

@@ -8,18 +8,18 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
-from made_sweeps import grid, recorded
 from rich.console import Console
 
 from otgan.sweep import local_executor, scheduler
 from otgan.sweep.local_executor import LocalExecutor, default_jobs, share
 from otgan.sweep.progress import Board
 from otgan.sweep.scheduler import Worklist, work_off
+from tests.support import REPOSITORY
+from tests.support.made_sweeps import grid, recorded
 
-STAND_IN = (str(Path(__file__).with_name("stand_in.py")),)
+STAND_IN = (str(REPOSITORY / "tests/support/stand_in.py"),)
 
 
 @pytest.fixture(autouse=True)

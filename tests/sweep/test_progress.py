@@ -1,12 +1,12 @@
 import io
 import json
 
-from made_sweeps import grid, recorded
 from rich.console import Console
 
 from otgan.files import lock
 from otgan.sweep import progress
 from otgan.sweep.progress import Board, last_record, seen
+from tests.support.made_sweeps import grid, recorded
 
 
 def test_how_far_a_cell_is(tmp_path):

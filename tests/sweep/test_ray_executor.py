@@ -11,7 +11,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_sweeps import grid, recorded
 from rich.console import Console
 
 from otgan.errors import UserError
@@ -19,6 +18,8 @@ from otgan.sweep import scheduler
 from otgan.sweep.progress import Board
 from otgan.sweep.ray_executor import RETRIES, DiedError, RayExecutor, at_once, connected, needs
 from otgan.sweep.scheduler import End, Worklist, work_off
+from tests.support import REPOSITORY
+from tests.support.made_sweeps import grid, recorded
 
 
 def test_what_a_cell_asks_for():
@@ -110,7 +111,7 @@ def test_how_much_room_a_cluster_has():
 @pytest.mark.slow
 def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
-    monkeypatch.setattr(scheduler, "WORKER", (str(Path(__file__).with_name("stand_in.py")),))
+    monkeypatch.setattr(scheduler, "WORKER", (str(REPOSITORY / "tests/support/stand_in.py"),))
     with pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1"), connected("127.0.0.1:1"):
         pass
     plan = grid(lams=(0.1, 1, 2, 0.2))

@@ -5,10 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from made_sweeps import grid
 
 from otgan.sweep.folder import SweepFolder
 from otgan.sweep.scheduler import End, Worklist, work_off
+from tests.support.made_sweeps import grid
 
 
 class Pretended:

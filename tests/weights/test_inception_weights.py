@@ -10,12 +10,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
-from compared import REPOSITORY, script
-from saved import save
 
 from otgan.errors import UserError
 from otgan.weights import inception, store
 from otgan.weights.download import download
+from tests.support import REPOSITORY
+from tests.support.compared import script
+from tests.support.saved import save
 
 
 @pytest.fixture(scope="module")

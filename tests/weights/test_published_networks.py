@@ -9,14 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compared import REPOSITORY, networks
 from safetensors.numpy import save_file
-from saved import save
 
 from otgan.errors import UserError
 from otgan.models.dinov2 import NETWORKS
 from otgan.models.resnet50 import ResNet50
 from otgan.weights import catalog, dinov2, published, resnet50, store
+from tests.support import REPOSITORY
+from tests.support.compared import networks
+from tests.support.saved import save
 
 RESNET = replace(resnet50.PUBLISHED, convert=partial(resnet50.convert, module=networks.TINY_RESNET))
 

@@ -32,8 +32,9 @@ import pytest
 
 from otgan.errors import UserError
 from otgan.weights import torch_file
+from tests.support import REPOSITORY
 
-FIXTURES = Path(__file__).parents[1] / "fixtures"
+FIXTURES = REPOSITORY / "tests/fixtures"
 FORMS = [FIXTURES / "state_zip.pth", FIXTURES / "state_legacy.pth"]
 CHECKPOINTS = [FIXTURES / "checkpoint_zip.pth", FIXTURES / "checkpoint_legacy.pth"]
 A = np.arange(24, dtype=np.float32).reshape(4, 6)

@@ -2,9 +2,8 @@
 
 import importlib.util
 import sys
-from pathlib import Path
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+from tests.support import REPOSITORY
 
 
 def _load(name):

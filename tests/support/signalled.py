@@ -8,10 +8,9 @@ from itertools import cycle
 from pathlib import Path
 from unittest import mock
 
-from helpers import Silent, run, tiny_config
-
 from otgan import loop
 from otgan.checkpoints import Checkpoints
+from tests.support.helpers import Silent, run, tiny_config
 
 STEPS = 10
 MOMENTS = {  # what is about to be called
