@@ -34,7 +34,7 @@ LAYERS = [
     ("assembly",),
     ("loop",),
     ("launch", "console"),
-    ("sweep",),
+    ("api", "sweep"),
     ("report",),
     ("cli",),
     ("__main__",),

@@ -41,7 +41,7 @@ class Report(NamedTuple):
 
 def evaluate(
     plan: EvalPlan,
-    path: Path | None,
+    subject: Path | SampleSource | None,
     show: Callable[[str], None],
     *,
     checkpoint: str | None = None,
@@ -49,11 +49,11 @@ def evaluate(
     out: Path | None = None,
     data_dir: Path | None = None,
 ) -> Iterator[Report]:
-    """Judge what lies at a path, or every kept checkpoint of a run, one after the other.
+    """Judge samples, what lies at a path, or every kept checkpoint of a run, one after the other.
 
     Args:
         plan: how.
-        path: a run, an `.npz` or a folder of images; None is the run at work last.
+        subject: samples, or the path of a run, an `.npz` or a folder of images; None is the run at work last.
         show: told what is being done.
         checkpoint: the step of a run's, or `all`; None is the newest.
         reference: the real data, by name or by path; None are a run's own.
@@ -63,16 +63,16 @@ def evaluate(
     Raises:
         UserError: something is not there, or cannot be judged.
     """
-    path = path or newest_run(RUNS).path
-    folder = RunFolder(path) if RunFolder(path).exists else None
-    if not path.exists():
-        raise UserError(f"{path} does not exist: name a run folder, an .npz or a folder of images")
-    data = reference_data(reference, folder, path)
+    subject = subject or newest_run(RUNS).path
+    folder = RunFolder(subject) if isinstance(subject, Path) and RunFolder(subject).exists else None
+    if isinstance(subject, Path) and not subject.exists():
+        raise UserError(f"{subject} does not exist: name a run folder, an .npz or a folder of images")
+    data = reference_data(reference, folder, subject.name if isinstance(subject, SampleSource) else str(subject))
     out = out or (folder.eval if folder else None)
     if out:
         _require_writable(out)
     show("reading data")
-    found, shape = sources(plan, folder, path, checkpoint)
+    found, shape = sources(plan, subject, folder, checkpoint)
     dataset = load(data, data_dir)
     if isinstance(data, UserData):  # a user's grey pictures may be compared with pictures in color
         dataset = dataset.with_channels_of(shape)
@@ -90,7 +90,7 @@ def _require_writable(out: Path) -> None:
         raise UserError(f"cannot write to {out}; give --out a folder that can be written")
 
 
-def reference_data(name: str | None, folder: RunFolder | None, path: Path) -> Data:
+def reference_data(name: str | None, folder: RunFolder | None, subject: str) -> Data:
     """The data that samples are compared with: those that are named, else the run's own.
 
     Raises:
@@ -98,7 +98,7 @@ def reference_data(name: str | None, folder: RunFolder | None, path: Path) -> Da
     """
     if name is None and folder is None:
         known = ", ".join(NAMED)
-        raise UserError(f"{path} is no run, so say what to compare it with: --reference {known}, or an .npz or a folder of images")
+        raise UserError(f"{subject} is no run, so say what to compare it with: --reference {known}, or an .npz or a folder of images")
     if name is None:
         assert folder is not None
         return experiments.resolve(str(folder.config_path)).data
@@ -107,7 +107,9 @@ def reference_data(name: str | None, folder: RunFolder | None, path: Path) -> Da
     return NAMED.get(name) or UserData(path=str(Path(name).resolve()))
 
 
-def sources(plan: EvalPlan, folder: RunFolder | None, path: Path, checkpoint: str | None) -> tuple[Iterator[SampleSource], tuple[int, ...]]:
+def sources(
+    plan: EvalPlan, subject: Path | SampleSource, folder: RunFolder | None, checkpoint: str | None
+) -> tuple[Iterator[SampleSource], tuple[int, ...]]:
     """Where the samples come from that are to be judged, and the shape of an example.
 
     Raises:
@@ -115,8 +117,8 @@ def sources(plan: EvalPlan, folder: RunFolder | None, path: Path, checkpoint: st
     """
     if folder is None:
         if checkpoint is not None:
-            raise UserError(f"--checkpoint is for runs, and {path} is none")
-        source = of_files(path, plan.seeds)
+            raise UserError(f"--checkpoint is for runs, and {subject} is none")
+        source = of_files(subject, plan.seeds) if isinstance(subject, Path) else subject
         return iter([source]), source.shape
     steps: list[int | None] = [*kept_steps(folder)] if checkpoint == "all" else [_step(checkpoint)]
     return (of_run(folder, step, plan.rounded) for step in steps), read_form(folder).shape

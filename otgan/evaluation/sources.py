@@ -47,16 +47,24 @@ def of_run(folder: RunFolder, step: int | None, rounded: bool) -> SampleSource:
 
 
 def of_files(path: Path, seeds: int) -> SampleSource:
-    """Images of an `.npz` or a folder, shuffled once and dealt to the seeds.
+    """Examples of an `.npz` or a folder.
 
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    examples = read_examples(path)
+    return of_examples(read_examples(path), seeds, str(path.resolve()))
+
+
+def of_examples(examples: np.ndarray, seeds: int, name: str) -> SampleSource:
+    """Examples that are there, shuffled once and dealt to the seeds.
+
+    Raises:
+        UserError: they are too few.
+    """
     if not len(examples):
-        raise UserError(f"{path} holds no examples")
+        raise UserError(f"{name} holds no examples")
     if seeds > len(examples):
-        raise UserError(f"{path} holds {len(examples)} examples, which cannot be dealt to {seeds} seeds")
+        raise UserError(f"{name} holds {len(examples)} examples, which cannot be dealt to {seeds} seeds")
     order = np.random.default_rng(ORDER_SEED).permutation(len(examples))
     each = len(examples) // seeds
 
@@ -64,7 +72,7 @@ def of_files(path: Path, seeds: int) -> SampleSource:
         mine = order[seed * each : (seed + 1) * each]
         yield from (examples[mine[i : i + CHUNK]] for i in range(0, each, CHUNK))
 
-    return SampleSource(str(path.resolve()), None, deal, len(examples), examples.shape[1:])
+    return SampleSource(name, None, deal, len(examples), examples.shape[1:])
 
 
 def newest_run(root: Path) -> RunFolder:
