@@ -146,6 +146,8 @@ class Means:
         results = [name for name in names if self.known[name].better and name not in (*scores, SHARE)]
         of_points = [name for name in results if name in points and not (name == "w2" and RATIO in names)]
         first = [name for name in names if name in scores] if judged else of_points or [name for name in names if name == "loss"]
+        if judged and set(of_points) & set(self.comparison.names.values()):  # the summary's numbers are scores, too
+            first += of_points
         return [*first, *(name for name in results if name not in points), *(name for name in (SHARE, "seconds") if name in names)]
 
 

@@ -1,5 +1,7 @@
 """Means over seeds, and nothing in one column that was not measured alike."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,24 @@ def test_scores_of_the_end_stand_in_the_table_where_they_are_asked_for(tmp_path)
     assert means.short(judged=True) == ["fid[x]", "converged_share", "seconds"]
     assert [means.spread(group, "fid[x]") for group in means.groups] == [Spread(1.0, None, [1.0]), Spread(2.0, None, [2.0])]
     assert means_of(root, plan).short(judged=False)[0] == "w2 / w2_floor"
+
+
+def test_scores_that_are_the_summary_s_numbers_stand_in_the_table_once(tmp_path):
+    plan = grid(measures=("modes",))
+    ledger = recorded(tmp_path, plan)
+    same = {"metric": "modes", "samples": 2_000}
+    for i, cell in enumerate(plan.cells):
+        say(ledger, cell, modes=20.0 + i, fingerprints={"modes": json.dumps(same)})
+        score(ledger, cell, "modes", 20.0 + i, samples=2_000)
+        note_judged(ledger.folder(cell.id), ["modes"])
+    means = means_of(ledger, plan, ["modes"])
+    assert means.names.count("modes") == 1
+    assert means.short(judged=True) == ["modes", "converged_share", "seconds"]
+    score(ledger, plan.cells[0], "modes", 3.0, samples=50)
+    means = means_of(ledger, plan, ["modes"])
+    assert means.short(judged=True) == ["modes (judged)", "modes", "converged_share", "seconds"]
+    assert means.spread(means.groups[0], "modes (judged)") == Spread(3.0, None, [3.0])
+    assert means.spread(means.groups[0], "modes") == Spread(20.0, None, [20.0])
 
 
 def test_scores_that_were_measured_differently_have_columns_of_their_own_and_a_note(tmp_path):
