@@ -173,7 +173,7 @@ def _looks(records: list[dict[str, Any]]) -> list[str]:
     words = [f"{name}{'' if digest == 'none' else f' ({digest})'}: {preparation}" for name, digest, preparation in looks]
     seeds = " ".join(map(str, first["seeds"]))
     kept = "rounded to bytes" if first["quantisation"] == "bytes" else "as they are"
-    real = f"real: {first['reference']} ({first['reference_hash']}); generated: seeds {seeds}, {kept}; otgan {first['version']}"
+    real = f"real: {first['reference']} ({first['reference_hash']}); generated: seeds {seeds}, {kept}; otgan {records[0]['otgan']}"
     return [*words, real, "floor: the same of as many real examples of the other part"]
 
 

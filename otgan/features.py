@@ -33,7 +33,7 @@ from flax.errors import FlaxError
 from jax import Array
 from jaxtyping import Float, Shaped
 
-from otgan import plugins, weights
+from otgan import plugins, versions, weights
 from otgan.data.digits import MARGIN
 from otgan.errors import UserError
 from otgan.models import dinov2, encoders, imagenet
@@ -49,12 +49,12 @@ NETWORKS = ("inception", *EMBEDDED, *IMAGENET, "random")
 NAMES = (*NETWORKS, "pixels", "points")
 RANDOM_SEED = 1904
 DIGITS_OF_HASH = 12  # of weights, in protocols
-DIGIT, COLOUR = LeNet.shape, ResNet.shape
+DIGIT, COLOR = LeNet.shape, ResNet.shape
 STACK = (DIGIT[0] + 2 * MARGIN, DIGIT[1] + 2 * MARGIN, 3)
 DIGIT_READERS = tuple(name for name in EMBEDDED if CLASSIFIERS[name].shape == DIGIT)
 RANGES = {"tf1": "(x - 128) / 128, as TensorFlow's graph", "half_pixel": "x / 127.5 - 1, as pytorch-fid"}
 
-Show = Callable[[str], None]
+Tell = Callable[[str], None]
 Look = Callable[[Shaped[Array | np.ndarray, "n ..."]], tuple[Float[Array, "n d"], Float[Array, "n channels k"] | None]]
 
 
@@ -66,6 +66,7 @@ class Frozen:
         name: what a score's name carries in brackets.
         digest: the first digits of the weights' SHA-256.
         preparation: what is done to pictures before they are looked at, in words: a part of every score's protocol.
+        version: of how it looks at them (`otgan.versions`): another part.
         layers: the names of the layers that `maps` shows, in order of depth.
         classifies: whether it knows classes.
         parameters: what both functions take first.
@@ -76,6 +77,7 @@ class Frozen:
     name: str
     digest: str
     preparation: str
+    version: int
     layers: tuple[str, ...]
     classifies: bool
     parameters: Any
@@ -91,6 +93,7 @@ class Features:
         name: as `Frozen`'s, or that of features without a network.
         digest: as `Frozen`'s, or `none`.
         preparation: as `Frozen`'s.
+        version: as `Frozen`'s.
         dimension: of the features.
         classifies: whether it knows classes.
         look: points, or images as bytes or levels in [0, 255], (n, h, w, c) -> features and, of a classifier, the
@@ -100,6 +103,7 @@ class Features:
     name: str
     digest: str
     preparation: str
+    version: int
     dimension: int
     classifies: bool
     look: Look
@@ -109,19 +113,19 @@ class Features:
         return metric if self.name == "inception" else f"{metric}[{self.name}]"
 
 
-def default_name(kind: str, shape: tuple[int, ...], seen: Collection[str] = ()) -> str:
+def default_name(kind: str, shape: tuple[int, ...], avoided: Collection[str] = ()) -> str:
     """The features for data of a kind: the first network that was trained on them, else random ones; points are their own.
 
-    Those in `seen` are passed over, as long as there are others.
+    Those in `avoided` are passed over, as long as there are others.
     """
     if len(shape) == 1:
         return "points"
     trained = [name for name in EMBEDDED if name.startswith(f"{kind.removeprefix('stacked-')}-")]
     choice = [*trained, "random"]
-    return next((name for name in choice if name not in seen), choice[0])
+    return next((name for name in choice if name not in avoided), choice[0])
 
 
-def make_features(name: str, shape: tuple[int, ...], convention: Convention = "tf1", show: Show = lambda text: None) -> Features:
+def make_features(name: str, shape: tuple[int, ...], convention: Convention = "tf1", show: Tell = lambda text: None) -> Features:
     """The features of a name, or of a file of weights, for examples of a shape.
 
     Args:
@@ -139,15 +143,21 @@ def make_features(name: str, shape: tuple[int, ...], convention: Convention = "t
         case "points" if len(shape) > 1:
             raise UserError("--features points is for points; the examples are images: choose pixels, random or a network")
         case "points":
-            return Features(name, "none", "as they are", math.prod(shape), False, lambda x: (jnp.asarray(x, jnp.float32), None))
+            return _values(name, shape, "as they are", lambda x: jnp.asarray(x, jnp.float32))
         case "pixels":
-            return Features(name, "none", "x / 127.5 - 1", math.prod(shape), False, lambda x: (_unit(x).reshape(len(x), -1), None))
+            return _values(name, shape, "x / 127.5 - 1", lambda x: _unit(x).reshape(len(x), -1))
     frozen = find_network(name, shape, convention, show)
     look = partial(jax.jit(frozen.look), frozen.parameters)
-    return Features(frozen.name, frozen.digest, frozen.preparation, _dimension(frozen, shape), frozen.classifies, look)
+    told = frozen.name, frozen.digest, frozen.preparation, frozen.version
+    return Features(*told, _dimension(frozen, shape), frozen.classifies, look)
 
 
-def find_network(name: str, shape: tuple[int, ...], convention: Convention = "tf1", show: Show = lambda text: None) -> Frozen:
+def _values(name: str, shape: tuple[int, ...], words: str, look: Callable[[Any], Array]) -> Features:
+    """Features without a network."""
+    return Features(name, "none", words, versions.NETWORKS[name], math.prod(shape), False, lambda x: (look(x), None))
+
+
+def find_network(name: str, shape: tuple[int, ...], convention: Convention = "tf1", show: Tell = lambda text: None) -> Frozen:
     """A frozen network by its name, or by the file of its weights, for images of a shape.
 
     Args:
@@ -174,7 +184,7 @@ def find_network(name: str, shape: tuple[int, ...], convention: Convention = "tf
     raise UserError(f"there are no features {name!r}: choose {', '.join(NAMES)}, or the path of a .safetensors file")
 
 
-def _in_words(name: str, show: Show) -> Callable[[int, int], None]:
+def _in_words(name: str, show: Tell) -> Callable[[int, int], None]:
     return lambda done, total: show(f"downloading the weights of {FETCHED[name].title}, {done >> 20} of {total >> 20} MiB")
 
 
@@ -185,14 +195,14 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
             return _frozen(name, module, read, shape, "x / 127.5 - 1", _unit)
         if module.shape == DIGIT and shape == STACK:
             return _stacked(_frozen(name, module, read, DIGIT, "x / 127.5 - 1", _unit))
-        wanted = {DIGIT: "28 x 28 grey images and stacked digits", COLOUR: "32 x 32 colour images"}[module.shape]
+        wanted = {DIGIT: "28 x 28 grey images and stacked digits", COLOR: "32 x 32 colour images"}[module.shape]
         raise UserError(f"{name} reads {wanted}, not images of shape {shape}: choose inception, random or pixels")
     if name == "inception":
         grey = ", grey repeated" if shape[-1] == 1 else ""
         words = f"bilinear to {SIDE} x {SIDE} ({convention}){grey}, {RANGES[convention]}"
         published = read.facts.get("source_sha256") == PUBLISHED
         shown = name if published else f"inception-{read.digest[:8]}"
-        return _frozen(shown, Inception(), read, shape, words, partial(_for_inception, convention=convention))
+        return replace(_frozen(name, Inception(), read, shape, words, partial(_for_inception, convention=convention)), name=shown)
     if name in IMAGENET:
         return _of_imagenet(name, read, shape)
     if name == encoders.NETWORK:
@@ -201,7 +211,9 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
     raise UserError(f"the file of weights says that they are of {name!r}: otgan knows {known}")
 
 
-def _frozen(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...], words: str, prepare: Callable[[Array], Array]) -> Frozen:
+def _frozen(
+    network: str, module: Any, read: weights.Weights, shape: tuple[int, ...], words: str, prepare: Callable[[Array], Array]
+) -> Frozen:
     """A module that returns features, or features and logits, and whose method `maps` shows its `layers`."""
     parameters = {"params": read.parameters}
 
@@ -213,7 +225,7 @@ def _frozen(name: str, module: Any, read: weights.Weights, shape: tuple[int, ...
         return module.apply(parameters, prepare(x), method="maps")
 
     layers = tuple(getattr(module, "layers", ()))
-    frozen = Frozen(name, read.digest[:DIGITS_OF_HASH], words, layers, False, parameters, look, maps)
+    frozen = Frozen(network, read.digest[:DIGITS_OF_HASH], words, versions.NETWORKS[network], layers, False, parameters, look, maps)
     return replace(frozen, classifies=_looks(frozen, shape)[1] is not None)
 
 
@@ -223,7 +235,7 @@ def _of_imagenet(name: str, read: weights.Weights, shape: tuple[int, ...]) -> Fr
         raise UserError(f"{name} reads grey images and images in three colours, not of {shape[-1]} channels: choose random or pixels")
     module: Any = dinov2.NETWORKS[name] if name in dinov2.NETWORKS else ResNet50(classes=1000 if "fc" in read.parameters else 0)
     words = imagenet.WORDS + (", grey repeated" if shape[-1] == 1 else "")
-    return replace(_frozen(scored_name(read), module, read, shape, words, imagenet.prepare), digest=identity(read))
+    return replace(_frozen(name, module, read, shape, words, imagenet.prepare), name=scored_name(read), digest=identity(read))
 
 
 def _encoder(read: weights.Weights, shape: tuple[int, ...]) -> Frozen:
@@ -234,7 +246,7 @@ def _encoder(read: weights.Weights, shape: tuple[int, ...]) -> Frozen:
         raise UserError(f"the file of weights was trained on pictures of {wanted}, not of {given}: train one on such pictures")
     factor = encoders.shrinking(module.shape)
     words = "x / 127.5 - 1" if factor == 1 else f"x / 127.5 - 1, means of {factor} x {factor} pixels"
-    return _frozen(f"{encoders.NETWORK}-{read.digest[:8]}", module, read, shape, words, _unit)
+    return replace(_frozen(encoders.NETWORK, module, read, shape, words, _unit), name=f"{encoders.NETWORK}-{read.digest[:8]}")
 
 
 def _stacked(digits: Frozen) -> Frozen:
@@ -282,6 +294,6 @@ def _unit(x: Array | np.ndarray) -> Float[Array, "n h w c"]:
 
 
 def _for_inception(x: Array, convention: Convention) -> Float[Array, "n 299 299 3"]:
-    colour = jnp.broadcast_to(jnp.asarray(x, jnp.float32), (*x.shape[:3], 3))
-    large = resize(colour, (SIDE, SIDE), convention)
+    color = jnp.broadcast_to(jnp.asarray(x, jnp.float32), (*x.shape[:3], 3))
+    large = resize(color, (SIDE, SIDE), convention)
     return (large - 128) / 128 if convention == "tf1" else large / 127.5 - 1

@@ -33,7 +33,7 @@ from otgan.config import Cost
 from otgan.costs import Groups
 from otgan.data import Dataset
 from otgan.errors import UserError
-from otgan.features import Frozen, Show, find_network
+from otgan.features import Frozen, Tell, find_network
 from otgan.models import Network
 
 ALL, PIXELS = "all", "pixels"
@@ -70,7 +70,7 @@ class Sight:
     record: dict[str, Any]
 
 
-def make_sight(cost: Cost, dataset: Dataset, show: Show = lambda text: None) -> Sight | None:
+def make_sight(cost: Cost, dataset: Dataset, show: Tell = lambda text: None) -> Sight | None:
     """Find the network of a cost's features and look at all training examples; None where the cost is not on a network's layers.
 
     What is seen is kept in the cache, under the hashes of the data and of the weights.
@@ -166,11 +166,11 @@ def _means(side: int, places: int) -> Float[np.ndarray, "places side"]:
 
 
 def _remembered(
-    frozen: Frozen, groups: tuple[Group, ...], network: Network, dataset: Dataset, kept: np.dtype | None, show: Show
+    frozen: Frozen, groups: tuple[Group, ...], network: Network, dataset: Dataset, kept: np.dtype | None, show: Tell
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
     """The groups' scales, and what is seen of all training examples: from the cache, or computed and put there."""
     words = "+".join(map(str, groups))
-    key = repr((dataset.fingerprint, frozen.name, frozen.digest, frozen.preparation, words, str(kept)))
+    key = repr((dataset.fingerprint, frozen.name, frozen.digest, frozen.preparation, frozen.version, words, str(kept)))
     path = cache.folder() / "seen" / f"{dataset.name}-{frozen.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     names = [] if kept is None else [f"group_{k}" for k in range(len(groups))]
     if (cached := cache.read(path)) and set(cached) == {"scales", *names}:

@@ -21,7 +21,8 @@ from otgan.config import Config
 from otgan.data import Dataset
 from otgan.dispatch import Progress, StopReason, advance, compile_dispatch, picture_steps, spent
 from otgan.errors import UserError
-from otgan.metrics.points import COUNTED, WITHIN, judge_points, judged
+from otgan.evaluation.training import numbers_at_end
+from otgan.metrics.points import WITHIN, judged
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import Recorder
 from otgan.results.quantities import TOTALS, Known
@@ -162,7 +163,7 @@ def finish(setup: TrainSetup, state: TrainState, folder: RunFolder, progress: Pr
             draw(setup, state, folder, progress.step)
             if stop.state is not RunState.DIVERGED:
                 score(setup, state, folder, progress)
-            found = {**judge(setup, state), **assess(setup, state)}
+            found = {**judge(setup, state, folder, progress.step), **final_metrics(setup, state)}
             summary = {**found, **summary, **summarize(progress, known), **found}  # of one name, that of the end
             summary |= {name: said for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged)) if said}
     except KeyboardInterrupt:
@@ -177,15 +178,17 @@ def conclude(folder: RunFolder, progress: Progress, stop: StopReason, summary: d
     folder.write_status(stop.state, progress.step, progress.seconds, summary, stop.reason)
 
 
-def judge(setup: TrainSetup, state: TrainState) -> dict[str, Any]:
-    """The scores of points; none of images, and none where a generator that diverged overflows."""
+def judge(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) -> dict[str, Any]:
+    """The numbers of points that every summary has; none of images. Of samples that cannot be judged, why."""
     if setup.dataset.is_images:
         return {}
-    samples = generate(setup, state, COUNTED)
-    return judge_points(samples, setup.dataset) if np.isfinite(samples).all() else {}
+    try:
+        return numbers_at_end(setup.config, setup.dataset, setup.system, state, setup.data.source, step, folder.eval)
+    except UserError as error:
+        return {"unjudged": str(error)}
 
 
-def assess(setup: TrainSetup, state: TrainState) -> dict[str, Any]:
+def final_metrics(setup: TrainSetup, state: TrainState) -> dict[str, Any]:
     """What the family measures of itself at the end, with the averaged generator, also on examples that no solve has seen."""
     players = state.players._replace(generator=state.average)
     numbers = jax.jit(setup.system.family.final_metrics)(state.dual, players, setup.data, setup.held_out, jax.random.key(JUDGE_SEED))

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from otgan.batches import as_bytes, as_floats
-from otgan.data import load_source, read_examples, with_channels_of
+from otgan.data import load_source, with_channels_of
 from otgan.errors import UserError
 from otgan.pictures import save_scatter, save_sheet
 from otgan.restore import read_form, restore
@@ -23,16 +23,16 @@ CHUNK = 1_000  # samples generated at once: bounds the memory
 SHEET = 1_024  # images on one sheet at most
 
 
-def sample(folder: RunFolder, size: int, seed: int) -> np.ndarray:
-    """Draw from the averaged generator of a run.
+def sample(folder: RunFolder, size: int, seed: int, step: int | None = None) -> np.ndarray:
+    """Draw from the averaged generator of a run, as it was after a step; by default at its newest checkpoint.
 
     Returns:
         (size, d) float32 points or (size, h, w, c) uint8 images. The i-th sample of a seed is the same whatever the size.
 
     Raises:
-        UserError: the folder holds no run, or no checkpoint.
+        UserError: the folder holds no run, or no such checkpoint.
     """
-    run = restore(folder)
+    run = restore(folder, step)
     source = load_source(run.config, run.form.shape)
     chunks = draw(run.system, run.state, seed, jnp.asarray(source.train) if source else None)
     return np.concatenate(list(islice(chunks, -(-size // CHUNK))))[:size]
@@ -61,24 +61,29 @@ def draw(system: System, state: TrainState, seed: int, source: jax.Array | None 
             yield as_bytes(samples) if rounded else np.asarray(samples.clip(-1, 1) + 1) * np.float32(127.5)
 
 
-def transport(folder: RunFolder, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Send points, (n, d), or images, (n, h, w, c), of an `.npz` through the map that a run has learned.
+def transport(folder: RunFolder, examples: np.ndarray, name: object = "the array") -> tuple[np.ndarray, np.ndarray]:
+    """Send points, (n, d), or images, (n, h, w, c), through the map that a run has learned.
+
+    Args:
+        folder: the run's.
+        examples: float32, or bytes of images.
+        name: what messages call them.
 
     Returns:
         What came of them, and how far each may be from its exact image: certified, Euclidean, in units of the data (of images, of pixels
         in [-1, 1], before they are rounded); infinite where nothing is certified.
 
     Raises:
-        UserError: the run has no map, or the file's examples are not such as it maps.
+        UserError: the run has no map, or the examples are not such as it maps.
     """
     _, form, system, state, _ = restore(folder)
     family = system.family
     if family.transport is None:
         raise UserError(f"{folder.path} learned no map; the runs of family 'convex' do (convex-map, or `otgan compose`)")
-    examples = with_channels_of(read_examples(path), form.shape)
+    examples = with_channels_of(examples, form.shape)
     if examples.shape[1:] != form.shape or (examples.dtype == np.uint8) != form.images:
         kind = "images" if form.images else "points"
-        raise UserError(f"{path} holds examples of shape {examples.shape[1:]}; the run maps {kind} of shape {form.shape}")
+        raise UserError(f"{name} holds examples of shape {examples.shape[1:]}; the run maps {kind} of shape {form.shape}")
     through = jax.jit(family.transport)
     parts = [through(state.dual, as_floats(jnp.asarray(examples[i : i + CHUNK]))) for i in range(0, len(examples), CHUNK)]
     points = [as_bytes(part.points) if form.images else np.asarray(part.points) for part in parts]

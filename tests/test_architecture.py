@@ -12,7 +12,7 @@ PACKAGE = REPOSITORY / "otgan"
 
 # Lowest first. A module may import modules of its own layer's folder and of lower layers.
 LAYERS = [
-    ("errors", "plain", "signals"),
+    ("errors", "plain", "signals", "versions"),
     ("files", "plugins"),
     ("cache", "named"),
     ("config",),
@@ -34,7 +34,7 @@ LAYERS = [
     ("assembly",),
     ("loop",),
     ("launch", "console"),
-    ("sweep",),
+    ("api", "sweep"),
     ("report",),
     ("cli",),
     ("__main__",),

@@ -59,6 +59,41 @@ def test_scores_while_training_are_those_of_eval(elsewhere, grid_run):
     assert json.loads((grid_run / "status.json").read_text())["summary"]["scores"]["fid[points]"] == trained[6, "fid[points]"]["mean"]
 
 
+AT_END = ["w2", "modes", "high_quality", "mode_kl"]
+
+
+def test_the_summary_is_what_eval_measures(elsewhere, tmp_path):
+    """To the digit, with the same fingerprint; and no reader takes the one for another number than the other."""
+    otgan("run", "sinkhorn-grid", *TINY, *SMALL, "--out", tmp_path / "run")
+    summary = json.loads((tmp_path / "run/status.json").read_text())["summary"]
+    kept = {line["metric"]: line for line in stored(tmp_path / "run/eval")}
+    assert list(kept) == list(summary["fingerprints"]) == AT_END
+    done = otgan("eval", tmp_path / "run", "--wasserstein", "--modes", "--allow-few", "--json", "--out", "judged")
+    lines = {line["metric"]: line for line in map(json.loads, done.output.splitlines())}
+    for name in AT_END:
+        assert lines[name]["mean"] == kept[name]["mean"] == summary[name]
+        assert lines[name]["fingerprint"] == kept[name]["fingerprint"] == summary["fingerprints"][name]
+        assert lines[name]["floor"] == kept[name]["floor"]
+    assert (summary["w2_floor"], summary["mode_kl_floor"]) == (kept["w2"]["floor"], kept["mode_kl"]["floor"])
+    assert summary["modes_total"] == 4
+    otgan("eval", tmp_path / "run", "--modes", "--samples", 50)
+    told = json.loads(otgan("report", tmp_path / "run", "--json").output)["runs"][0]["numbers"]
+    assert {name: told[name] for name in AT_END} == {name: summary[name] for name in AT_END}
+    assert {name for name in told if "(judged)" in name} == {"modes (judged)", "high_quality (judged)", "mode_kl (judged)"}
+
+
+def test_samples_that_cannot_be_judged_leave_the_run_a_summary(elsewhere, tmp_path, monkeypatch):
+    from otgan.evaluation import training
+
+    monkeypatch.setattr(training, "draw", lambda *_: iter([np.zeros((30_000, 2), np.float32)]))
+    done = otgan("run", "sinkhorn-grid", *TINY, *SMALL, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "are the same: there is nothing to judge" in done.output
+    summary = json.loads((tmp_path / "run/status.json").read_text())["summary"]
+    assert "loss" in summary
+    assert "w2" not in summary
+
+
 def test_a_resumed_run_has_its_scores_once(elsewhere, tmp_path):
     words = ["run", "sinkhorn-grid", *TINY, *SMALL, "--set", 'train.eval_measures=["modes"]', "--out", tmp_path / "run"]
     otgan(*words, "--eval-every", 3)
@@ -73,8 +108,8 @@ def test_without_a_name_the_newest_run_is_judged(elsewhere):
     assert done.exit_code == 0, done.output
     older, newer = run_folders()
     assert f"scores of {newer.resolve()}" in done.output
-    assert (newer / "eval/scores.jsonl").is_file()
-    assert not (older / "eval").exists()
+    judged = [{line["metric"] for line in stored(run / "eval")} for run in (older, newer)]
+    assert judged[1] - judged[0] == {"fid[points]", "fid_infinity[points]"}
 
 
 def test_points_get_everything_that_suits_them(elsewhere, grid_run):

@@ -55,7 +55,7 @@ def test_a_signal_around_the_end_leaves_a_whole_checkpoint_and_a_last_word(tmp_p
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert done.returncode == 0, (done.returncode, done.stderr)
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    cut = ("drawing", "judging", "assessing")
+    cut = ("drawing", "judging", "measuring")
     assert len(found) == 7
     for moment, newest, *states in found:
         assert newest == 10

@@ -86,6 +86,8 @@ def test_the_pages_package_is_listed_run_and_resumed(sliced):
     config = json.loads((sliced.parent / "run/config.json").read_text())
     assert config["oracle"] == {"on_budget": "accept", "family": "sliced", "directions": 7}
     assert json.loads((sliced.parent / "run/status.json").read_text())["step"] == 3
+    planned = otgan_with(sliced, "sweep", "sliced-grid", "--set", "oracle.directions=2,4", "--dry-run")
+    assert "directions=4 seed=0" in planned.stdout
     again = otgan_with(sliced, "run", "run", "--quiet")
     assert again.returncode == 0, again.stderr
 

@@ -33,7 +33,7 @@ def _measures(command: Callable) -> Callable:
 
 
 @main.command("eval")
-@click.argument("subject", metavar="[RUN]", required=False, type=PATH)
+@click.argument("path", metavar="[RUN]", required=False, type=PATH)
 @_measures
 @click.option("--measure", "measures", multiple=True, type=MeasureName(), metavar="NAME", help="A measure of another package.")
 @click.option("--all", "everything", is_flag=True, help="All of these that suit the data.")
@@ -44,7 +44,13 @@ def _measures(command: Callable) -> Callable:
     help=f"{', '.join((*Cost.PUBLISHED, *Cost.TRAINED))}, random, pixels, points, or a .safetensors file.",
 )
 @click.option("--fd", metavar="NAME|FILE", help="The Frechet distance on these features: --fid --features NAME.")
-@click.option("--samples", type=click.IntRange(2, 1_000_000), metavar="N", show_default="10,000", help="Generated examples, for each seed.")
+@click.option(
+    "--samples",
+    type=click.IntRange(2, 1_000_000),
+    metavar="N",
+    show_default="10,000 images, 20,000 points",
+    help="Generated examples, for each seed.",
+)
 @click.option("--split", type=click.Choice(["test", "train"]), default="test", help="The real examples to compare with.")
 @click.option("--seeds", type=click.IntRange(1), metavar="K", default=1, help="Sets of samples, whose spread is shown.")
 @click.option("--checkpoint", metavar="N|all", show_default="the newest", help="The step, or all steps, of a run to judge.")
@@ -60,13 +66,23 @@ def _measures(command: Callable) -> Callable:
 @click.option("--out", type=PATH, metavar="DIR", show_default="RUN/eval; none for files", help="Folder of scores.jsonl and pictures.")
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON lines, with their protocols.")
 @with_data_dir
-def eval_(subject: Path | None, as_json: bool, fd: str | None, **options: Any) -> None:
+def eval_(
+    path: Path | None,
+    as_json: bool,
+    fd: str | None,
+    checkpoint: str | None,
+    reference: str | None,
+    out: Path | None,
+    data_dir: Path | None,
+    **options: Any,
+) -> None:
     """Judge a run, an .npz of images or a folder of images.
 
     RUN is the run at work last, by default. Without a measure: --fid for images, --wasserstein and --modes for points. Every score carries
     its protocol, and beside it stands its floor: the same of as many real examples.
     """
-    from otgan.evaluation.command import Order, evaluate
+    from otgan.evaluation.command import evaluate
+    from otgan.evaluation.plan import EvalPlan
 
     flags: Any = tuple(flag for flag in SENTENCES if options.pop(f"flag_{flag}"))
     flags += tuple(name for name in dict.fromkeys(options.pop("measures")) if name not in flags)
@@ -74,10 +90,11 @@ def eval_(subject: Path | None, as_json: bool, fd: str | None, **options: Any) -
         raise UserError(f"--fd {fd} and --features {options['features']} name different features: judge by one after the other")
     if fd:
         flags, options["features"] = ("fid", *(flag for flag in flags if flag != "fid")), fd
-    quantize, checkpoint = options.pop("quantize"), options.pop("checkpoint")
+    plan = EvalPlan(flags=() if options["everything"] else flags, rounded=options.pop("quantize"), **options)
+    where: Any = {"checkpoint": checkpoint, "reference": reference, "out": out, "data_dir": data_dir}
     console = terminal()
     with Spinner(console, quiet=as_json) as steps:
-        for report in evaluate(Order(subject=subject, flags=flags, rounded=quantize, checkpoint=checkpoint, **options), steps):
+        for report in evaluate(plan, path, steps, **where):
             if as_json:
                 _print_json(report)
             else:

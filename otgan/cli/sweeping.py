@@ -20,7 +20,7 @@ from otgan.plain import from_toml
 from otgan.results.aggregate import Means, aggregate, score_warnings
 from otgan.results.quantities import SHARE
 from otgan.results.state import RunState
-from otgan.results.sweep import Group, label, names
+from otgan.results.sweep import SeedGroup, label, names
 from otgan.sweep.folder import SweepFolder, SweepRecord, extended
 from otgan.sweep.plan import SweepPlan, make_plan
 from otgan.sweep.progress import Board
@@ -209,12 +209,12 @@ def _print(means: Means, judged: bool) -> None:
     click.echo(f"{means.sweep.experiment}: mean ± standard deviation over seeds; {SHARE}: share of {gaps}")
 
 
-def _count(group: Group) -> str:
+def _count(group: SeedGroup) -> str:
     done, trained = len(group.finished), len(group.trained)
     others = {"not judged": trained - done, "not finished": len(group.cells) + group.absent - trained}
     return ", ".join([f"{done}", *(f"{count} {word}" for word, count in others.items() if count)])
 
 
-def _number(means: Means, group: Group, name: str) -> str:
+def _number(means: Means, group: SeedGroup, name: str) -> str:
     found = means.spread(group, name)
     return f"{means.known[name].text(found.mean)}{means.known[name].deviation(found.sd)}" if found else ""

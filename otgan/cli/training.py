@@ -171,10 +171,14 @@ def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[st
 def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | None) -> None:
     """Draw samples from a run's averaged generator, or push given examples through its map."""
     from otgan import sampling
+    from otgan.data import read_examples
 
     folder = RunFolder(run_folder)
     sampling.check(output, number, folder)
-    samples, errors = sampling.transport(folder, push) if push else (sampling.sample(folder, number, seed), None)
+    if push:
+        samples, errors = sampling.transport(folder, read_examples(push), push)
+    else:
+        samples, errors = sampling.sample(folder, number, seed), None
     sampling.write(samples, output)
     click.echo(f"{len(samples):,} samples in {output}")
     if errors is not None:

@@ -2,7 +2,8 @@
 
 from otgan.data.dataset import Dataset, load, load_source, with_channels_of
 from otgan.data.form import Form
+from otgan.data.own import as_examples
 from otgan.data.own import read as read_examples
 from otgan.data.strata import strata
 
-__all__ = ["Dataset", "Form", "load", "load_source", "read_examples", "strata", "with_channels_of"]
+__all__ = ["Dataset", "Form", "as_examples", "load", "load_source", "read_examples", "strata", "with_channels_of"]

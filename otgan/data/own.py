@@ -57,9 +57,18 @@ def read(path: Path) -> np.ndarray:
     if not path.exists():
         raise UserError(f"{path} does not exist: give an .npz file or a folder of pictures")
     try:
-        return _one_channel_if_grey(_folder(path) if path.is_dir() else _typed(_array(path), path))
+        return _one_channel_if_grey(_folder(path)) if path.is_dir() else as_examples(_array(path), path)
     except MemoryError:
         raise UserError(f"{path} holds more than this machine's memory: take fewer examples") from None
+
+
+def as_examples(array: np.ndarray, name: object) -> np.ndarray:
+    """An array as `read` gives it; `name` is what messages call it.
+
+    Raises:
+        UserError: it is unfit.
+    """
+    return _one_channel_if_grey(_typed(array, name))
 
 
 def _one_channel_if_grey(examples: np.ndarray) -> np.ndarray:
@@ -139,7 +148,7 @@ def _name(names: list[str], path: Path) -> str:
     raise UserError(f"{path} holds several arrays ({', '.join(names[:5])}): keep one, or name the data x")
 
 
-def _typed(array: np.ndarray, path: Path) -> np.ndarray:
+def _typed(array: np.ndarray, path: object) -> np.ndarray:
     """Points as float32, pictures as uint8 with a channel axis."""
     if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
         raise UserError(f"{path} holds values of type {array.dtype}: save real numbers, integers or floats")
@@ -154,7 +163,7 @@ def _typed(array: np.ndarray, path: Path) -> np.ndarray:
     )
 
 
-def _finite(array: np.ndarray, path: Path) -> np.ndarray:
+def _finite(array: np.ndarray, path: object) -> np.ndarray:
     """The array as float32."""
     with np.errstate(over="ignore"):
         values = array.astype(np.float32)
@@ -164,7 +173,7 @@ def _finite(array: np.ndarray, path: Path) -> np.ndarray:
     return values
 
 
-def _bytes(array: np.ndarray, path: Path) -> np.ndarray:
+def _bytes(array: np.ndarray, path: object) -> np.ndarray:
     """Pictures as uint8: floats in [0, 1], or in [-1, 1] if any is negative, are stretched to 0..255."""
     if array.dtype == np.uint8:
         return array

@@ -6,7 +6,7 @@ with them. The reference is the semi-discrete cost from the generator to all N t
     E_z min_j (c(G(z), y_j) - g_j) + mean g     at most, whatever g      fresh samples: an estimate without bias of a lower bound
     E <C, R>                                    at least                 a feasible plan from n samples to all training points
 
-with g and R from one entropic solve between n samples and all training points.
+with g and R from one entropic solve between n samples and all training points (`otgan.oracles.bracket`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,8 @@ from jax import Array
 from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
-from otgan.metrics.transport import costs_of_rounded
-from otgan.oracles.entropic import solve_entropic
+from otgan.oracles.bracket import bracket_transport
 
-LAM, EPSILON, MOST = 0.005, 0.002, 400  # of the solve to all training points, in multiples of the mean cost; iterations
 BLOCK = 5_000  # training examples at a time
 
 Cost = Callable[[Any, Any], Array]
@@ -81,12 +79,10 @@ def reference(cost: Cost, train: list[Any], samples: Any, fresh: Any) -> Referen
         fresh: others, to evaluate on.
     """
     matrix = jnp.concatenate([cost(samples, block) for block in train], axis=1)
-    mean = jnp.mean(matrix)
-    found = jax.jit(solve_entropic, static_argnames="max_iterations")(matrix, LAM * mean, EPSILON * mean, max_iterations=MOST)
-    g = jnp.min(matrix - found.f[:, None], axis=0)
+    found = jax.jit(bracket_transport)(matrix)
     ends = np.cumsum([0, *(jax.tree.leaves(block)[0].shape[0] for block in train)])
-    parts = [cost(fresh, block) - g[None, start:end] for block, start, end in zip(train, ends, ends[1:], strict=False)]
+    parts = [cost(fresh, block) - found.g[None, start:end] for block, start, end in zip(train, ends, ends[1:], strict=False)]
     nearest = jnp.min(jnp.stack([jnp.min(part, axis=1) for part in parts]), axis=0)
-    values = np.asarray(nearest, np.float64) + float(np.mean(np.asarray(g, np.float64)))
-    upper = float(np.sum(np.asarray(costs_of_rounded(matrix, found.plan), np.float64)))
+    values = np.asarray(nearest, np.float64) + float(np.mean(np.asarray(found.g, np.float64)))
+    _, upper = found.in_double()
     return Reference(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5), upper)

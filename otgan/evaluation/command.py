@@ -1,25 +1,22 @@
-"""`otgan eval`: from what was typed to subjects, data and features, judged one by one, and kept."""
+"""`otgan eval`: from what was typed to samples, data and features, judged one by one, and kept."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from otgan import experiments
-from otgan.config import Measures
 from otgan.config.data import Data, Grid, Images, Stacked, UserData
-from otgan.data import Dataset, load
+from otgan.data import load
 from otgan.errors import UserError
-from otgan.evaluation.judge import Judged, Plan, judge, records
-from otgan.evaluation.measures import FLAGS
+from otgan.evaluation.judge import Judged, judge, records
+from otgan.evaluation.neutrality import neutral_name, training_networks
+from otgan.evaluation.plan import EvalPlan
 from otgan.evaluation.protocol import append_scores
-from otgan.evaluation.seen import neutral_name, trained_on
-from otgan.evaluation.subjects import Subject, newest_run, of_files, of_run
+from otgan.evaluation.sources import SampleSource, newest_run, of_files, of_run
 from otgan.features import make_features
-from otgan.models.resize import Convention
 from otgan.pictures import save_sheet
 from otgan.restore import kept_steps, read_form
 from otgan.runs import RUNS, RunFolder
@@ -34,56 +31,56 @@ NAMED: dict[str, Data] = {
 """Real data that `--reference` knows by name."""
 
 
-@dataclass(frozen=True)
-class Order:
-    """What was typed; see `otgan eval --help`."""
-
-    subject: Path | None = None
-    flags: tuple[Measures, ...] = ()
-    everything: bool = False
-    features: str | None = None
-    samples: int | None = None
-    split: Literal["test", "train"] = "test"
-    seeds: int = 1
-    checkpoint: str | None = None
-    batch_size: int = 200
-    reference: str | None = None
-    resize: Convention = "tf1"
-    rounded: bool = True
-    allow_few: bool = False
-    out: Path | None = None
-    data_dir: Path | None = None
-
-
 class Report(NamedTuple):
-    """One subject's scores."""
+    """The scores of one source of samples."""
 
     records: list[dict[str, Any]]
     notes: list[str]
     places: list[str]  # where they were written
 
 
-def evaluate(order: Order, show: Callable[[str], None]) -> Iterator[Report]:
-    """Judge a subject, or every kept checkpoint of a run, one after the other."""
-    path = order.subject or newest_run(RUNS).path
-    folder = RunFolder(path) if RunFolder(path).exists else None
-    if not path.exists():
-        raise UserError(f"{path} does not exist: name a run folder, an .npz or a folder of images")
-    data = reference_data(order.reference, folder, path)
-    out = order.out or (folder.eval if folder else None)
+def evaluate(
+    plan: EvalPlan,
+    subject: Path | SampleSource | None,
+    show: Callable[[str], None],
+    *,
+    checkpoint: str | None = None,
+    reference: str | None = None,
+    out: Path | None = None,
+    data_dir: Path | None = None,
+) -> Iterator[Report]:
+    """Judge samples, what lies at a path, or every kept checkpoint of a run, one after the other.
+
+    Args:
+        plan: how.
+        subject: samples, or the path of a run, an `.npz` or a folder of images; None is the run at work last.
+        show: told what is being done.
+        checkpoint: the step of a run's, or `all`; None is the newest.
+        reference: the real data, by name or by path; None are a run's own.
+        out: the folder for scores and pictures; None is the run's own, and none for files.
+        data_dir: where data sets lie.
+
+    Raises:
+        UserError: something is not there, or cannot be judged.
+    """
+    subject = subject or newest_run(RUNS).path
+    folder = RunFolder(subject) if isinstance(subject, Path) and RunFolder(subject).exists else None
+    if isinstance(subject, Path) and not subject.exists():
+        raise UserError(f"{subject} does not exist: name a run folder, an .npz or a folder of images")
+    data = reference_data(reference, folder, subject.name if isinstance(subject, SampleSource) else str(subject))
+    out = out or (folder.eval if folder else None)
     if out:
         _require_writable(out)
     show("reading data")
-    found, shape = subjects(order, folder, path)
-    dataset = load(data, order.data_dir)
-    if isinstance(data, UserData):  # a user's grey pictures may be compared with pictures in colour
+    found, shape = sources(plan, subject, folder, checkpoint)
+    dataset = load(data, data_dir)
+    if isinstance(data, UserData):  # a user's grey pictures may be compared with pictures in color
         dataset = dataset.with_channels_of(shape)
-    seen = trained_on(experiments.resolve(str(folder.config_path))) if folder else ()
-    features = make_features(order.features or neutral_name(data.kind, dataset.shape, seen), dataset.shape, order.resize, show)
-    plan = plan_of(order, dataset)
-    for subject in found:
-        judged = judge(plan, subject, dataset, features, show)
-        yield Report(records(judged, subject), judged.notes, keep(judged, subject, out) if out else [])
+    known = training_networks(experiments.resolve(str(folder.config_path))) if folder else ()
+    features = make_features(plan.features or neutral_name(data.kind, dataset.shape, known), dataset.shape, plan.resize, show)
+    for source in found:
+        judged = judge(plan, source, dataset, features, show)
+        yield Report(records(judged, source), judged.notes, keep(judged, source, out) if out else [])
 
 
 def _require_writable(out: Path) -> None:
@@ -93,23 +90,15 @@ def _require_writable(out: Path) -> None:
         raise UserError(f"cannot write to {out}; give --out a folder that can be written")
 
 
-def plan_of(order: Order, dataset: Dataset) -> Plan:
-    """The measures that are asked for, or those that are quick and suit the data."""
-    quick: tuple[Measures, ...] = ("fid",) if dataset.is_images else ("wasserstein", "modes")
-    flags = FLAGS if order.everything else order.flags or quick
-    lenient = order.everything or not order.flags
-    return Plan(flags, order.samples, order.split, order.seeds, order.rounded, order.batch_size, order.allow_few, lenient)
-
-
-def reference_data(name: str | None, folder: RunFolder | None, path: Path) -> Data:
-    """The data that a subject is compared with: those that are named, else the run's own.
+def reference_data(name: str | None, folder: RunFolder | None, subject: str) -> Data:
+    """The data that samples are compared with: those that are named, else the run's own.
 
     Raises:
         UserError: neither is known.
     """
     if name is None and folder is None:
         known = ", ".join(NAMED)
-        raise UserError(f"{path} is no run, so say what to compare it with: --reference {known}, or an .npz or a folder of images")
+        raise UserError(f"{subject} is no run, so say what to compare it with: --reference {known}, or an .npz or a folder of images")
     if name is None:
         assert folder is not None
         return experiments.resolve(str(folder.config_path)).data
@@ -118,22 +107,21 @@ def reference_data(name: str | None, folder: RunFolder | None, path: Path) -> Da
     return NAMED.get(name) or UserData(path=str(Path(name).resolve()))
 
 
-def subjects(order: Order, folder: RunFolder | None, path: Path) -> tuple[Iterator[Subject], tuple[int, ...]]:
-    """What is to be judged, and the shape of its examples.
+def sources(
+    plan: EvalPlan, subject: Path | SampleSource, folder: RunFolder | None, checkpoint: str | None
+) -> tuple[Iterator[SampleSource], tuple[int, ...]]:
+    """Where the samples come from that are to be judged, and the shape of an example.
 
     Raises:
         UserError: there is nothing, or no such checkpoint.
     """
     if folder is None:
-        if order.checkpoint is not None:
-            raise UserError(f"--checkpoint is for runs, and {path} is none")
-        subject = of_files(path, order.seeds)
-        return iter([subject]), subject.shape
-    if order.checkpoint == "all":
-        steps: list[int | None] = [*kept_steps(folder)]
-    else:
-        steps = [_step(order.checkpoint)]
-    return (of_run(folder, step, order.rounded) for step in steps), read_form(folder).shape
+        if checkpoint is not None:
+            raise UserError(f"--checkpoint is for runs, and {subject} is none")
+        source = of_files(subject, plan.seeds) if isinstance(subject, Path) else subject
+        return iter([source]), source.shape
+    steps: list[int | None] = [*kept_steps(folder)] if checkpoint == "all" else [_step(checkpoint)]
+    return (of_run(folder, step, plan.rounded) for step in steps), read_form(folder).shape
 
 
 def _step(word: str | None) -> int | None:
@@ -142,8 +130,8 @@ def _step(word: str | None) -> int | None:
     raise UserError(f"--checkpoint {word}: give a step, or all")
 
 
-def keep(judged: Judged, subject: Subject, out: Path) -> list[str]:
-    """Append scores that are not there yet, and draw the neighbours. Returns where.
+def keep(judged: Judged, source: SampleSource, out: Path) -> list[str]:
+    """Append scores that are not there yet, and draw the neighbors. Returns where.
 
     Raises:
         UserError: they cannot be written.
@@ -151,11 +139,11 @@ def keep(judged: Judged, subject: Subject, out: Path) -> list[str]:
     path = out / "scores.jsonl"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        append_scores(path, records(judged, subject))
-        if judged.neighbours is None:
+        append_scores(path, records(judged, source))
+        if judged.neighbors is None:
             return [str(path)]
-        picture = out / (f"nearest-{subject.step:07d}.png" if subject.step is not None else "nearest.png")
-        save_sheet(judged.neighbours.reshape(-1, *judged.neighbours.shape[2:]), picture)
+        picture = out / (f"nearest-{source.step:07d}.png" if source.step is not None else "nearest.png")
+        save_sheet(judged.neighbors.reshape(-1, *judged.neighbors.shape[2:]), picture)
         return [str(path), str(picture)]
     except OSError as error:
         raise UserError(f"cannot write to {out} ({error.strerror}); make room, or give --out another folder") from None

@@ -1,4 +1,9 @@
-"""How a score was measured: its protocol, the fingerprint that names it, and the line of `scores.jsonl` that keeps it. No JAX."""
+"""How a score was measured: its protocol, the fingerprint that names it, and the line of `scores.jsonl` that keeps it. No JAX.
+
+A fingerprint is of what a number means, not of the source that computed it: where that changes numbers, a version is raised. What wrote a
+line stands beside its protocol. Version 0.1.0 hashed its source files instead (`version`, as in 0.1.0+1629b970): such lines are read, and
+are of another protocol than all of today's, for nobody can tell from a hash what was computed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from otgan import __version__
 from otgan.files import append_line
 from otgan.results.scores import read_scores
 
@@ -20,7 +26,7 @@ class Protocol:
 
     Attributes:
         metric: its full name.
-        settings: the metric's own: subsets, neighbours, projections.
+        settings: the metric's own: subsets, neighbors, projections.
         features: what examples are compared by.
         weights: the first digits of the hash of its weights.
         preparation: what is done to examples before: resizing, range.
@@ -31,7 +37,7 @@ class Protocol:
         split: which of its parts.
         references: how many of that part.
         seeds: of the latents, a set of samples each.
-        version: of otgan.
+        versions: of the measure, of how its features look at examples, of how these are chosen and, where it uses one, of its solver.
     """
 
     metric: str
@@ -46,7 +52,7 @@ class Protocol:
     split: str
     references: int
     seeds: tuple[int, ...]
-    version: str
+    versions: dict[str, int]
 
     @property
     def fingerprint(self) -> str:
@@ -95,6 +101,7 @@ class Score:
             "marks": list(self.marks),
             "meaning": self.meaning,
             "fingerprint": self.protocol.fingerprint,
+            "otgan": __version__,  # what wrote it; no part of how it was measured
             "protocol": {**asdict(self.protocol), "seeds": list(self.protocol.seeds)},
         }
 

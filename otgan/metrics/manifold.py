@@ -1,13 +1,13 @@
 """Fidelity and coverage apart: whether samples lie where real ones do, and whether they lie everywhere that real ones do.
 
-With B_k(y_j) the closed ball around y_j that reaches to its k-th nearest neighbour of its own set,
+With B_k(y_j) the closed ball around y_j that reaches to its k-th nearest neighbor of its own set,
 
     precision   share of the x_i in some B_3(y_j)               Kynkaanniemi, Karras, Laine, Lehtinen, Aila (NeurIPS 2019)
     recall      share of the y_j in some B_3(x_i)
     density     mean number of the B_5(y_j) around an x_i, / 5  Naeem, Oh, Uh, Choi, Yoo (ICML 2020), eq. 5
     coverage    share of the B_5(y_j) that hold some x_i        the same, eq. 6
 
-for x generated and y real. Points on a ball's edge are in it: otherwise real samples with as many copies as neighbours, whose balls are
+for x generated and y real. Points on a ball's edge are in it: otherwise real samples with as many copies as neighbors, whose balls are
 points, would not even be covered by themselves. (For a set against itself the density is then (k + 1) / k and not 1.)
 """
 
@@ -20,9 +20,9 @@ from jaxtyping import Float
 
 from otgan.metrics.blocks import checked, rounding, slices, squared_distances
 
-PRECISION_NEIGHBOURS = 3
-DENSITY_NEIGHBOURS = 5
-NEEDED = DENSITY_NEIGHBOURS + 1  # samples: the neighbours, and the one whose neighbours they are
+PRECISION_NEIGHBORS = 3
+DENSITY_NEIGHBORS = 5
+NEEDED = DENSITY_NEIGHBORS + 1  # samples: the neighbors, and the one whose neighbors they are
 METRIC = "precision and recall"
 
 
@@ -36,7 +36,7 @@ class Manifold(NamedTuple):
 
 
 def manifold_scores(generated: Float[np.ndarray, "n d"], real: Float[np.ndarray, "m d"]) -> Manifold:
-    """Precision and recall (3 neighbours), density and coverage (5 neighbours) of features, in time O((n + m)^2 d).
+    """Precision and recall (3 neighbors), density and coverage (5 neighbors) of features, in time O((n + m)^2 d).
 
     Raises:
         UserError: a set has fewer samples than `NEEDED`, or a value is not finite.
@@ -46,24 +46,24 @@ def manifold_scores(generated: Float[np.ndarray, "n d"], real: Float[np.ndarray,
     center = y.mean(axis=0, keepdims=True)  # a common offset would cost the distances digits
     x, y = x - center, y - center
     slack = rounding(x, y)  # by which two computations of one distance may differ, and a point be away from itself
-    reach_x = _reach(x)[:, PRECISION_NEIGHBOURS - 1] + slack
+    reach_x = _reach(x)[:, PRECISION_NEIGHBORS - 1] + slack
     reach_y = _reach(y) + slack
     around, near, recalled, covered = np.zeros(len(x)), np.zeros(len(x), bool), 0, 0
     for block in slices(len(y)):
         squares = squared_distances(y[block], x)
-        near |= (squares <= reach_y[block, PRECISION_NEIGHBOURS - 1, None]).any(axis=0)
+        near |= (squares <= reach_y[block, PRECISION_NEIGHBORS - 1, None]).any(axis=0)
         recalled += (squares <= reach_x[None, :]).any(axis=1).sum()
-        inside = squares <= reach_y[block, DENSITY_NEIGHBOURS - 1, None]
+        inside = squares <= reach_y[block, DENSITY_NEIGHBORS - 1, None]
         around += inside.sum(axis=0)
         covered += inside.any(axis=1).sum()
-    return Manifold(float(near.mean()), float(recalled / len(y)), float(around.mean() / DENSITY_NEIGHBOURS), float(covered / len(y)))
+    return Manifold(float(near.mean()), float(recalled / len(y)), float(around.mean() / DENSITY_NEIGHBORS), float(covered / len(y)))
 
 
 def _reach(x: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n k"]:
     """Squared distances of each point to its nearest others, ascending."""
-    reach = np.empty((len(x), DENSITY_NEIGHBOURS))
+    reach = np.empty((len(x), DENSITY_NEIGHBORS))
     for block in slices(len(x)):
         squares = squared_distances(x[block], x)
         squares[np.arange(len(squares)), np.arange(block.start, block.stop)] = np.inf  # not itself
-        reach[block] = np.sort(np.partition(squares, DENSITY_NEIGHBOURS - 1, axis=1)[:, :DENSITY_NEIGHBOURS], axis=1)
+        reach[block] = np.sort(np.partition(squares, DENSITY_NEIGHBORS - 1, axis=1)[:, :DENSITY_NEIGHBORS], axis=1)
     return reach

@@ -1,13 +1,10 @@
 """Transport between sets of any size: sliced W2; between certified bounds, the Sinkhorn divergence and W2 to a whole training set.
 
 Sliced W2 is Bonneel, Rabin, Peyre, Pfister (2015): the root of the mean over directions of the squared W2 of the sets' shadows on each.
-The divergence is Genevay, Peyre, Cuturi (AISTATS 2018), d(x, y) - d(x, x) / 2 - d(y, y) / 2 with the KL-regularised d of
+The divergence is Genevay, Peyre, Cuturi (AISTATS 2018), d(x, y) - d(x, x) / 2 - d(y, y) / 2 with the KL-regularized d of
 `oracles.entropic`.
 
-W2 from n samples to all N training examples is a linear program of n N variables. Its potentials and its plan come from the same
-annealed entropic solver at a small lam, but what is reported does not depend on how well that did: for any f and any plan P,
-
-    mean_i f_i + mean_j min_i (C_ij - f_i)   <=   W2^2   <=   <C, R>        R is P rounded to both marginals
+W2 from n samples to all N training examples is a linear program of n N variables, whose optimum is bracketed by `oracles.bracket`.
 """
 
 from __future__ import annotations
@@ -22,9 +19,10 @@ from jax import Array
 from jaxtyping import Float, Shaped
 
 from otgan.batches import as_floats
-from otgan.costs import product, squared_l2
+from otgan.costs import squared_l2
 from otgan.errors import UserError
 from otgan.metrics.blocks import checked, require, require_floats_or_bytes, slices
+from otgan.oracles.bracket import bracket_transport
 from otgan.oracles.entropic import FLOOR, solve_entropic
 from otgan.oracles.solution import Solution
 
@@ -79,7 +77,7 @@ def sinkhorn_divergence(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]
     Args:
         x: features; up to some 2,000 points, for the n x m matrices are kept.
         y: others.
-        lam: weight of the regulariser, in multiples of the mean cost between the sets. With little of it two sets of real features are
+        lam: weight of the regularizer, in multiples of the mean cost between the sets. With little of it two sets of real features are
             far apart, for each finds its own points nearer: 2,000 digits against 2,000 others get 84 % of what they get against as many
             with noise at 0.05, 18 % at 0.3, 4 % at 1 (features of a random layer).
         epsilon: gap to which each of the three problems is solved, in the same multiples.
@@ -102,7 +100,7 @@ def _interval(solution: Solution) -> tuple[float, float]:
     return float(solution.value) - float(solution.floor), float(solution.value) + float(solution.gap)
 
 
-_solve = jax.jit(solve_entropic, static_argnames=("symmetric", "max_iterations"))
+_solve = jax.jit(solve_entropic, static_argnames="symmetric")
 
 
 # --- to a whole training set ----------------------------------------------------------------------------------------------------------
@@ -122,7 +120,7 @@ def transport_to_all(
     Args:
         samples: equal masses of 1 / n.
         train: equal masses of 1 / N.
-        lam: weight of the solver's regulariser, in multiples of the mean cost: smaller is closer, and slower.
+        lam: weight of the solver's regularizer, in multiples of the mean cost: smaller is closer, and slower.
         epsilon: gap at which the solver stops, in the same multiples.
         max_iterations: at which it stops in any case, with wider bounds.
 
@@ -137,11 +135,10 @@ def transport_to_all(
     require_floats_or_bytes(samples, "samples", "W2 to the training set")
     require_floats_or_bytes(train, "training examples", "W2 to the training set")
     cost = _cost_to_all(samples, train)
-    mean = jnp.maximum(jnp.mean(cost), FLOOR)  # where all points are one
-    solution = _solve(cost, lam * mean, epsilon * mean, max_iterations=max_iterations)
-    slack = float(np.finfo(np.float32).eps * mean) * (32 + 2 * math.sqrt(np.prod(samples.shape[1:])))  # rounding of sums, and of the costs
-    lower = math.sqrt(max(_semidual(cost, solution.f) - slack, 0.0))
-    upper = math.sqrt(_rounded_cost(cost, solution.plan) + slack)
+    at_least, at_most = _bracket(cost, lam, epsilon, max_iterations=max_iterations).in_double()
+    slack = float(np.finfo(np.float32).eps * jnp.mean(cost)) * (32 + 2 * math.sqrt(np.prod(samples.shape[1:])))  # of sums, and of costs
+    lower = math.sqrt(max(at_least - slack, 0.0))
+    upper = math.sqrt(at_most + slack)
     return Bounds((lower + upper) / 2, lower, upper)
 
 
@@ -157,31 +154,4 @@ def _cost_to_all(samples: np.ndarray, train: np.ndarray) -> Float[Array, "n N"]:
 
 
 _squares = jax.jit(squared_l2)
-
-
-def _semidual(cost: Float[Array, "n N"], f: Float[Array, " n"]) -> float:
-    """The dual value at f and its best partner, the c-transform over all training examples: never above the optimum."""
-    return float(np.mean(np.asarray(f, np.float64)) + np.mean(np.asarray(_c_transform(cost, f), np.float64)))
-
-
-@jax.jit
-def _c_transform(cost: Array, f: Array) -> Array:
-    return jnp.min(cost - f[:, None], axis=0)
-
-
-def _rounded_cost(cost: Float[Array, "n N"], plan: Float[Array, "n N"]) -> float:
-    """The cost of a plan rounded to the marginals: never below the optimum."""
-    return float(np.sum(np.asarray(costs_of_rounded(cost, plan), np.float64)))
-
-
-@jax.jit
-def costs_of_rounded(cost: Array, plan: Array) -> Float[Array, " N"]:
-    """Each training example's part. As in Altschuler, Weed, Rigollet (2017, Algorithm 2): scale down, then make up what is lacking."""
-    n, m = plan.shape
-    x = jnp.minimum(1.0, 1 / n / jnp.maximum(jnp.sum(plan, axis=1), FLOOR))
-    columns = product(x, plan)
-    y = jnp.minimum(1.0, 1 / m / jnp.maximum(columns, FLOOR))
-    lack_rows = jnp.maximum(1 / n - x * product(plan, y), 0.0)
-    lack_columns = jnp.maximum(1 / m - y * columns, 0.0)
-    made_up = lack_columns * product(lack_rows, cost) / jnp.maximum(jnp.sum(lack_rows), FLOOR)
-    return y * jnp.sum(x[:, None] * plan * cost, axis=0) + made_up
+_bracket = jax.jit(bracket_transport, static_argnames="max_iterations")

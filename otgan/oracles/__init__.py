@@ -7,12 +7,14 @@ from otgan.oracles.contract import NOBODY, Family, Players
 from otgan.oracles.convex import make_convex
 from otgan.oracles.critic import make_critic
 from otgan.oracles.drifting import make_drifting
+from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.neural import make_neural
+from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.regularized import make_regularized
 from otgan.oracles.semidiscrete import make_semidiscrete
 from otgan.problem import Problem
 
-__all__ = ["NOBODY", "Family", "Players", "make_family"]
+__all__ = ["NOBODY", "Family", "Players", "make_family", "solve_entropic", "solve_quadratic"]
 
 
 def make_family(oracle: Families, problem: Problem) -> Family:

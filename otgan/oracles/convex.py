@@ -33,9 +33,9 @@ from otgan.costs import squared_l2
 from otgan.data import Form
 from otgan.models.convex import Params, Potential, make_potential
 from otgan.optim import adam, averaged, descend
+from otgan.oracles.bracket import bracket_transport
 from otgan.oracles.conjugate import SMALLEST_MODULUS, Conjugate, solve_conjugate
 from otgan.oracles.contract import Family, Info, Players, Transported, hold, in_units_of_cost
-from otgan.oracles.entropic import solve_entropic
 from otgan.problem import Problem
 from otgan.results.quantities import CONVEX
 
@@ -175,13 +175,13 @@ class PotentialSolver:
         info = self.report(params, inner, x, y, mean_cost)
         at_x, at_y = self.terms(params, inner, x, y)
         error = jnp.sqrt(jnp.var(at_x, ddof=1) / len(x) + jnp.var(at_y - 2 * inner.bound, ddof=1) / len(y))
-        lowest, highest = w2_squared_bracket(_evenly(x), _evenly(y))
+        clouds = bracket_transport(squared_l2(_evenly(x), _evenly(y)), JUDGED_LAM, JUDGED_LAM, max_iterations=2_000)
         names = ("convex", "strong_convexity", "conjugate_residual_worst", "conjugate_converged_share")
         return {
             "potential_w2_squared": info["dual_value"] - info["dual_gap"],
             "potential_w2_squared_standard_error": self.scale**2 * error,
-            "clouds_w2_squared_at_least": self.scale**2 * lowest,
-            "clouds_w2_squared_at_most": self.scale**2 * highest,
+            "clouds_w2_squared_at_least": self.scale**2 * jnp.asarray(clouds.lower),
+            "clouds_w2_squared_at_most": self.scale**2 * jnp.asarray(clouds.upper),
             **{name: info[name] for name in names},
         }
 
@@ -256,18 +256,6 @@ class ConvexDual:
             return numbers
         error = _by_blocks(lambda u: self.solver.transport(state.average, u).error, y)
         return {**numbers, "push_error_mean": jnp.mean(error), "push_error_worst": jnp.max(error)}
-
-
-def w2_squared_bracket(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """Two numbers between which W2^2 of two uniform clouds lies, from one entropic solve.
-
-    Its row potential with that one's hard transform is feasible in the dual without regulariser; the regularised optimum is above W2^2.
-    """
-    C = squared_l2(x, y)
-    lam = JUDGED_LAM * jnp.mean(C)
-    solution = solve_entropic(C, lam, lam)
-    lowest = jnp.mean(solution.f) + jnp.mean(jnp.min(C - solution.f[:, None], axis=0))
-    return lowest, solution.value + solution.gap
 
 
 def _by_blocks(f: Callable[[Array], Any], rows: Float[Array, "n ..."]) -> Any:

@@ -13,7 +13,7 @@ from otgan.report.charts import Figure, is_wide, look, text
 from otgan.results.aggregate import Means, Spread
 from otgan.results.quantities import KNOWN, SHARE, Known
 from otgan.results.state import RunState
-from otgan.results.sweep import Group, amount, names
+from otgan.results.sweep import SeedGroup, amount, names
 
 MARKS = {  # of combinations without a number
     RunState.RUNNING: "circle-open",
@@ -89,12 +89,12 @@ def is_numeric(values: list[str]) -> bool:
     return all(v is not None and math.isfinite(v) for v in found) and len({value.endswith("x") for value in values}) == 1
 
 
-def _standing(group: Group) -> RunState:
+def _standing(group: SeedGroup) -> RunState:
     """Why a combination has no number."""
     return next((state for state in MARKS if group.counts[state]), RunState.MISSING)
 
 
-def _cell_text(name: str, found: Spread | None, group: Group, means: Means) -> str:
+def _cell_text(name: str, found: Spread | None, group: SeedGroup, means: Means) -> str:
     if found is None:
         return ""
     share, seeds = means.spread(group, SHARE), len(group.cells) + group.absent
@@ -107,7 +107,7 @@ def _cell_text(name: str, found: Spread | None, group: Group, means: Means) -> s
     return "<br>".join(filter(None, parts))
 
 
-def _hover(name: str, found: Spread | None, group: Group, known: Known) -> str:
+def _hover(name: str, found: Spread | None, group: SeedGroup, known: Known) -> str:
     values = "<br>".join(f"{text(called)} {text(group.values[key])}" for key, called in names(group.values).items())
     counts = ", ".join(f"{count} {state.word}" for state, count in group.counts.items() if count)
     if found is None:
@@ -117,7 +117,7 @@ def _hover(name: str, found: Spread | None, group: Group, known: Known) -> str:
     return f"{values}<br><b>{text(name)} {mean}</b><br>seeds: {seeds}<br>{counts}"
 
 
-def _empty(state: RunState, places: list[tuple[str, ...]], here: Mapping[tuple[str, ...], Group], place: Mapping[int, int]) -> Plain:
+def _empty(state: RunState, places: list[tuple[str, ...]], here: Mapping[tuple[str, ...], SeedGroup], place: Mapping[int, int]) -> Plain:
     """Symbols where a heat map has no number, with the reason."""
     symbol, word = MARKS[state], state.word
     marker = {"symbol": symbol, "size": 12, "color": "--muted", "line": {"color": "--muted", "width": 2}}

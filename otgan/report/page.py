@@ -25,7 +25,7 @@ from otgan.results.aggregate import Comparison, Means, aggregate, compare, in_or
 from otgan.results.quantity import Curve
 from otgan.results.run import Run
 from otgan.results.state import STANDINGS, RunState
-from otgan.results.sweep import Group, Sweep, label
+from otgan.results.sweep import SeedGroup, Sweep, label
 from otgan.results.sweep import names as axis_names
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -95,9 +95,9 @@ def _sweep(sweep: Sweep) -> str:
         "chosen": _chosen(means, names),
         "axes": list(called.values()),
         "columns": _columns(names, means.comparison),
-        "slices": [views.group_label(Group(fixed, [], 0)) for fixed in slices],
+        "slices": [views.group_label(SeedGroup(fixed, [], 0)) for fixed in slices],
         "along": [(i, called[key]) for i, key in enumerate(sweep.plane) if len(sweep.axes[key]) > 1],
-        "panels": [views.group_label(Group(panel, [], 0)) for panel in _panels(sweep)] if sweep.others else [],
+        "panels": [views.group_label(SeedGroup(panel, [], 0)) for panel in _panels(sweep)] if sweep.others else [],
         "others": " and ".join(called[key] for key in sweep.others),
         "states": {state: sum(group.counts[state] for group in means.groups) for state in STANDINGS},
         "verdict": views.verdict_of_all(means.trained),
@@ -168,7 +168,7 @@ def _grids(means: Means, names: Sequence[str], slices: Sequence[dict[str, str]])
     return found
 
 
-def _group(means: Means, group: Group, names: Sequence[str], cells: Sequence[Shown]) -> Plain:
+def _group(means: Means, group: SeedGroup, names: Sequence[str], cells: Sequence[Shown]) -> Plain:
     """A combination, prepared for its row and its panel."""
     numbers_ = []
     for name in names:

@@ -12,7 +12,7 @@ from otgan.results.aggregate import Comparison, compare, numbers
 from otgan.results.quantities import KNOWN, SHARE
 from otgan.results.run import Run
 from otgan.results.state import ENDED, RunState
-from otgan.results.sweep import Group, label, listed
+from otgan.results.sweep import SeedGroup, label, listed
 
 FACTS = {  # of a config, on the first screen
     "data.kind": "data",
@@ -132,9 +132,11 @@ def headline(run: Run, comparison: Comparison) -> list[NumberRow]:
     """At most four numbers for the first screen: scores with their floors, then what else tells most, results first."""
     rows = []
     for key, score in run.last_scores.items():
+        if (name := comparison.names[key]) not in comparison.scores:  # it stands among the numbers below
+            continue
         floor = number(score.get("floor"))
         told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {warning}" for warning in score.get("marks", []))]
-        rows.append(NumberRow(comparison.names[key].replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
+        rows.append(NumberRow(name.replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
     found = numbers(run, comparison)
     first = [quantity for name, quantity in comparison.known.items() if quantity.brief is not None and name in found]
     for quantity in sorted(first, key=lambda quantity: not quantity.better):
@@ -150,7 +152,7 @@ def all_numbers(run: Run) -> list[NumberRow]:
     found = {**numbers(run, comparison), **summary}
     rows = []
     for name, value in found.items():
-        if name not in comparison.names.values():
+        if name not in comparison.scores:
             quantity = comparison.known[name]
             words = " ! ".join(filter(None, [quantity.sentence(run.facts), quantity.warning(value)]))
             rows.append(NumberRow(name, quantity.text(value), words))
@@ -214,7 +216,7 @@ def environment(run: Run) -> list[tuple[str, str]]:
     return [(key, _words(value)) for key, value in {**known, **plain}.items() if value is not None and key != "form"]
 
 
-def group_label(group: Group) -> str:
+def group_label(group: SeedGroup) -> str:
     """A combination by its values."""
     return listed(group.values) or "all seeds"
 

@@ -12,7 +12,7 @@ from otgan.results.quantities import POINTS, RATIO, SHARE, Known, known, ratio
 from otgan.results.quantity import Quantity
 from otgan.results.run import Run
 from otgan.results.scores import Key, columns
-from otgan.results.sweep import Group, Sweep, groups
+from otgan.results.sweep import SeedGroup, Sweep, groups
 
 # --- several runs -----------------------------------------------------------------------------------------------------------------------
 
@@ -23,24 +23,28 @@ class Comparison(NamedTuple):
     Attributes:
         names: what a score is called, by metric and fingerprint.
         known: what their numbers are: those of the table, those that their families declared, and the scores, by these names.
+        scores: the names of those that stand in no summary.
         floors: what real examples get, by the name of the score.
         notes: what may not be compared, and why.
     """
 
     names: dict[Key, str]
     known: Known
+    scores: list[str]
     floors: dict[str, float]
     notes: list[str]
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
     """Give every number of several runs a name that stands for one thing in all of them."""
-    own = [quantity for run in runs for quantity in run.declared]
-    names, notes = columns((run.scores for run in runs), known(own))
-    scores = [(names[key], score) for run in runs for key, score in run.newest_scores.items()]
+    declared = known(quantity for run in runs for quantity in run.declared)
+    summarized = {key for run in runs for key in run.summarized_scores}
+    names, notes = columns((run.scores for run in runs), declared, summarized)
+    scores = [(names[key], score) for run in runs for key, score in run.newest_scores.items() if key not in summarized]
     floors = {name: floor for name, score in scores if (floor := number(score.get("floor"))) is not None}
     judged = [Quantity(name, better=way) for name, score in scores if (way := score.get("better")) in ("lower", "higher")]
-    return Comparison(names, known([*own, *judged]), floors, notes)
+    beyond = dict.fromkeys(name for key, name in names.items() if key not in summarized)
+    return Comparison(names, known([*declared.values(), *judged]), [*beyond], floors, notes)
 
 
 def numbers(run: Run, comparison: Comparison) -> dict[str, float]:
@@ -52,7 +56,7 @@ def numbers(run: Run, comparison: Comparison) -> dict[str, float]:
 
 def in_order(of_runs: Iterable[Mapping[str, float]], comparison: Comparison) -> list[str]:
     """The names of all numbers: scores first, then those of the table in its order, then families' own, then what nobody declared."""
-    scores = dict.fromkeys(comparison.names.values())
+    scores = dict.fromkeys(comparison.scores)
     order = {name: place for place, name in enumerate([*scores, *(name for name in comparison.known if name not in scores)])}
     return sorted(dict.fromkeys(name for found in of_runs for name in found), key=lambda name: order.get(name, len(order)))
 
@@ -99,7 +103,7 @@ class Means:
     """
 
     sweep: Sweep
-    groups: list[Group]
+    groups: list[SeedGroup]
     comparison: Comparison
     numbers: Mapping[int, Mapping[str, float]]
 
@@ -123,12 +127,12 @@ class Means:
         """The numbers that trained cells have."""
         return in_order((self.numbers[id(cell)] for cell in self.trained), self.comparison)
 
-    def spread(self, group: Group, name: str) -> Spread | None:
+    def spread(self, group: SeedGroup, name: str) -> Spread | None:
         """A number over the trained cells of a combination; None where none has it."""
         values = [found[name] for cell in group.trained if name in (found := self.numbers[id(cell)])]
         return spread(values) if values else None
 
-    def within(self, values: Mapping[str, str]) -> list[Group]:
+    def within(self, values: Mapping[str, str]) -> list[SeedGroup]:
         """The combinations that have these values."""
         return [group for group in self.groups if all(group.values[key] == value for key, value in values.items())]
 
@@ -138,7 +142,7 @@ class Means:
         Scores, if the cells were to be judged, else the numbers of points or the loss; a family's own, where one way is better; the share
         of duals that reached epsilon, and the time.
         """
-        names, scores, points = self.names, set(self.comparison.names.values()), {quantity.name for quantity in POINTS}
+        names, scores, points = self.names, set(self.comparison.scores), {quantity.name for quantity in POINTS}
         results = [name for name in names if self.known[name].better and name not in (*scores, SHARE)]
         of_points = [name for name in results if name in points and not (name == "w2" and RATIO in names)]
         first = [name for name in names if name in scores] if judged else of_points or [name for name in names if name == "loss"]

@@ -1,6 +1,6 @@
 """Which measures a sweep asks for of its cells, and which have been taken of one, as its folder records them. No JAX.
 
-eval/judged.json    the flags of the measures, and by which version of the code
+eval/judged.json    the flags of the measures, and under which versions of them
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from functools import cache
-from pathlib import Path
 from typing import Any
 
+from otgan import versions
 from otgan.files import read_table, write_atomically
+from otgan.results.declared import ALL
 from otgan.runs import CELLS, SWEEP, RunFolder
 
 JUDGED = "judged.json"
@@ -26,14 +26,14 @@ def asked(folder: RunFolder) -> list[str]:
 
 
 def judged(folder: RunFolder) -> list[str]:
-    """The measures that this version of the code has taken of a cell: those of another are not compared with its own."""
+    """The measures that have been taken of a cell by today's versions of them: what others measured is not compared with it."""
     found = read_table(folder.eval / JUDGED, [])
-    return _words(found.get("measures")) if found.get("code") == code_digest() else []
+    return _words(found.get("measures")) if found.get("code") == versions_digest() else []
 
 
 def note_judged(folder: RunFolder, measures: Iterable[str]) -> None:
     """Say that measures have been taken."""
-    record = {"measures": [*dict.fromkeys([*judged(folder), *measures])], "code": code_digest()}
+    record = {"measures": [*dict.fromkeys([*judged(folder), *measures])], "code": versions_digest()}
     write_atomically(folder.eval / JUDGED, json.dumps(record, indent=2) + "\n")
 
 
@@ -41,10 +41,7 @@ def _words(value: Any) -> list[str]:
     return [word for word in value if isinstance(word, str)] if isinstance(value, list) else []
 
 
-@cache
-def code_digest() -> str:
-    """A hash of the source files that a score depends on: what was computed by other code is neither read from the cache nor compared."""
-    package = Path(__file__).parent.parent
-    sources = [package / "features.py", *(package / "evaluation" / f"{name}.py" for name in ("evidence", "measures"))]
-    sources += sorted([*(package / "metrics").glob("*.py"), *(package / "models").glob("*.py")])
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+def versions_digest() -> str:
+    """A hash of all versions: what was measured under others is measured anew."""
+    measures = {measure.name: measure.version for measure in ALL}
+    return hashlib.sha256(repr((measures, versions.SAMPLING, versions.TRANSPORT, versions.NETWORKS)).encode()).hexdigest()[:8]

@@ -14,6 +14,8 @@ Q = Quantity
 
 RATIO = "w2 / w2_floor"
 SHARE = "converged_share"
+FINGERPRINTS = "fingerprints"
+"""What a summary calls the fingerprints of those of its numbers that are scores, by name; version 0.1.0 wrote none."""
 
 # --- of a run's end, by the loop --------------------------------------------------------------------------------------------------------
 

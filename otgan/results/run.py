@@ -11,6 +11,7 @@ from typing import NamedTuple
 from otgan import __version__, experiments
 from otgan.errors import UserError
 from otgan.files import Plain, number, read_lines, read_table, table
+from otgan.results.quantities import FINGERPRINTS
 from otgan.results.quantity import Quantity, of_record
 from otgan.results.scores import Key, is_score, newest
 from otgan.results.state import RunState, state_of
@@ -65,6 +66,12 @@ class Run:
     def summary(self) -> Plain:
         """Of its status; empty where there is none."""
         return table(self.status.get("summary"))
+
+    @property
+    def summarized_scores(self) -> set[Key]:
+        """The scores that its summary's numbers are: none of version 0.1.0, which judged its runs' ends by other code than `eval`."""
+        told = table(self.summary.get(FINGERPRINTS))
+        return {(name, fingerprint) for name, fingerprint in told.items() if isinstance(fingerprint, str)}
 
     @cached_property
     def newest_scores(self) -> dict[Key, Plain]:

@@ -7,7 +7,7 @@ protocol a column of its own, and says in which fields they differ (`columns`); 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -44,19 +44,24 @@ class Columns(NamedTuple):
     notes: list[str]  # in which fields they differ
 
 
-def columns(of_runs: Iterable[Iterable[Plain]], taken: Iterable[str] = ()) -> Columns:
+def columns(of_runs: Iterable[Iterable[Plain]], taken: Iterable[str] = (), own: Collection[Key] = ()) -> Columns:
     """A column for each metric and protocol.
 
     Args:
         of_runs: the scores of each run.
-        taken: names that stand for something else: the judged number of such a name is called `w2 (judged)`.
+        taken: names that stand for a number of a summary: another score of such a name is called `w2 (judged)`.
+        own: the scores that are those numbers of summaries.
     """
     seen: dict[str, dict[str, Plain]] = {}
     for scores in of_runs:
         for score in scores:
             seen.setdefault(score["metric"], {}).setdefault(score["fingerprint"], score["protocol"])
     names, notes, taken = {}, [], set(taken)
-    for metric, prints in seen.items():
+    for metric, found in seen.items():
+        names |= {(metric, print_): metric for print_ in found if (metric, print_) in own}
+        prints = {print_: protocol for print_, protocol in found.items() if (metric, print_) not in own}
+        if not prints:
+            continue
         (first, protocol), *rest = prints.items()
         name = f"{metric} (judged)" if metric in taken else metric
         names |= {(metric, print_): f"{name} ({print_})" if rest else name for print_ in prints}

@@ -57,7 +57,7 @@ class Sweep:
         return [key for key in self.axes if key not in self.plane]
 
 
-class Group(NamedTuple):
+class SeedGroup(NamedTuple):
     """A combination of values, and its cells."""
 
     values: dict[str, str]
@@ -113,14 +113,14 @@ def read_sweep(path: Path, only: Container[str] | None = None) -> Sweep:
     return Sweep(path, name, {key: ordered(values) for key, values in axes.items()}, sorted(seeds), placed, problems)
 
 
-def groups(sweep: Sweep) -> list[Group]:
+def groups(sweep: Sweep) -> list[SeedGroup]:
     """Every combination of the axes' values, with its cells by seed."""
     keys = list(sweep.axes)
     found = []
     for combination in product(*sweep.axes.values()):
         values = dict(zip(keys, combination, strict=True))
         cells = sorted((cell for cell in sweep.cells if cell.values == values), key=lambda cell: cell.seed or 0)
-        found.append(Group(values, cells, max(0, len(sweep.seeds) - len(cells))))
+        found.append(SeedGroup(values, cells, max(0, len(sweep.seeds) - len(cells))))
     return found
 
 

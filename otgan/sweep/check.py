@@ -11,9 +11,9 @@ import jax
 from otgan.assembly import assemble
 from otgan.config import Config
 from otgan.data import load
-from otgan.evaluation.command import Order, plan_of
-from otgan.evaluation.judge import require
-from otgan.evaluation.seen import neutral_name, trained_on
+from otgan.evaluation.choice import require
+from otgan.evaluation.neutrality import neutral_name, training_networks
+from otgan.evaluation.plan import EvalPlan
 from otgan.features import make_features
 from otgan.results.sweep import described
 from otgan.sweep.folder import Cell
@@ -31,13 +31,13 @@ def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None)
         key = cell.config.data.model_dump_json()
         dataset = datasets[key] = datasets.get(key) or load(cell.config.data, data_dir)
         assemble(cell.config, dataset, devices=1, looks=False)
-        order = order_of(cell.config, measures)
-        name = neutral_name(cell.config.data.kind, dataset.shape, trained_on(cell.config))
-        if order.flags and (key, order.samples, name) not in judged:
-            judged.add((key, order.samples, name))
-            require(plan_of(order, dataset), dataset, make_features(name, dataset.shape))
+        plan = eval_plan(cell.config, measures)
+        name = neutral_name(cell.config.data.kind, dataset.shape, training_networks(cell.config))
+        if plan.flags and (key, plan.samples, name) not in judged:
+            judged.add((key, plan.samples, name))
+            require(plan, dataset, make_features(name, dataset.shape))
 
 
-def order_of(config: Config, measures: Iterable[str]) -> Order:
+def eval_plan(config: Config, measures: Iterable[str]) -> EvalPlan:
     """How a cell is judged: as while training, from as many samples."""
-    return Order(flags=cast(Any, tuple(measures)), samples=config.train.eval_samples)
+    return EvalPlan(flags=cast(Any, tuple(measures)), samples=config.train.eval_samples)

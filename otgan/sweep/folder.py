@@ -135,7 +135,9 @@ class SweepFolder:
             folder.path.mkdir(parents=True, exist_ok=True)
             if not folder.exists:
                 folder.create(cell.config.json())
-            _write(folder.path / CELL, {"values": cell.values, "seed": cell.seed})
+            record, path = {"values": cell.values, "seed": cell.seed}, folder.path / CELL
+            if not path.is_file() or read_table(path, []) != record:
+                _write(path, record)
         for cell_id in self.cells():
             self._place(cell_id, sweep.axes)
 

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -26,7 +26,7 @@ from otgan.results.ending import accounted
 from otgan.results.judged import judged, note_judged
 from otgan.results.state import RunState, state_of
 from otgan.runs import RunFolder
-from otgan.sweep.check import order_of
+from otgan.sweep.check import eval_plan
 
 WIDTH = 200  # columns of a log
 
@@ -47,8 +47,8 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
                 console.print(f"{result.state}: {result.reason}", markup=False)
                 return result.state.exit_code
         if lacking := [measure for measure in measures if measure not in judged(folder)]:
-            order = replace(order_of(config, lacking), subject=folder.path, data_dir=data_dir)
-            for report in evaluate(order, lambda text: console.print(text, markup=False)):
+            said = partial(console.print, markup=False)
+            for report in evaluate(eval_plan(config, lacking), folder.path, said, data_dir=data_dir):
                 console.print(*(f"{line['metric']} {line['mean']:.4g}" for line in report.records), sep="\n", markup=False)
             note_judged(folder, lacking)
     return 0

@@ -6,12 +6,13 @@ from scipy.optimize import linear_sum_assignment
 
 from otgan.data import Dataset
 from otgan.errors import UserError
-from otgan.evaluation import evidence
-from otgan.evaluation.evidence import evenly, gather, gather_real
-from otgan.evaluation.judge import Plan, judge
-from otgan.evaluation.measures import values
-from otgan.evaluation.seen import MARK, Seen
-from otgan.evaluation.subjects import Subject, of_files
+from otgan.evaluation import choice
+from otgan.evaluation.compute import values
+from otgan.evaluation.judge import judge
+from otgan.evaluation.neutrality import MARK, TrainingNetwork
+from otgan.evaluation.plan import EvalPlan
+from otgan.evaluation.sources import SampleSource, of_files
+from otgan.evaluation.stats import evenly, extract, extract_real
 from otgan.features import make_features
 
 SHAPE = (8, 8, 1)
@@ -23,7 +24,7 @@ def cache(tmp_path, monkeypatch):
 
 
 def pictures(n, seed):
-    """Random ones with a few degrees of freedom, so that neighbours are near."""
+    """Random ones with a few degrees of freedom, so that neighbors are near."""
     rng = np.random.default_rng(seed)
     basis = np.random.default_rng(0).standard_normal((4, 64))
     values = rng.standard_normal((n, 4)) @ basis / 2
@@ -35,16 +36,16 @@ def dataset():
     return Dataset("own", pictures(600, 1), pictures(200, 2))
 
 
-def subject(examples):
-    return Subject("somebody's", None, lambda seed: iter([examples[:120], examples[120:]]), None)
+def source(examples):
+    return SampleSource("somebody's", None, lambda seed: iter([examples[:120], examples[120:]]), None)
 
 
 PIXELS = make_features("pixels", SHAPE)
-FEW = Plan(samples=200, allow_few=True, everything=True)
+FEW = EvalPlan(samples=200, allow_few=True, everything=True)
 
 
 def scores(plan, examples, dataset, features=PIXELS):
-    return {score.protocol.metric: score for score in judge(plan, subject(examples), dataset, features).scores}
+    return {score.protocol.metric: score for score in judge(plan, source(examples), dataset, features).scores}
 
 
 def test_the_reference_itself_is_perfect(dataset):
@@ -67,22 +68,21 @@ def test_training_examples_are_memorised_and_get_the_floor(dataset):
 def test_scores_by_features_of_the_training_are_marked(dataset):
     """And those of pixels are not, whatever was trained on."""
     plan = replace(FEW, flags=("fid", "wasserstein"))
-    trained = subject(dataset.test)._replace(trained_on=(Seen("net", "1234"),))
+    trained = source(dataset.test)._replace(trained_on=(TrainingNetwork("net", "1234"),))
     for features, marked in ((replace(PIXELS, name="net", digest="1234"), True), (replace(PIXELS, name="net", digest="5678"), False)):
         found = {score.protocol.metric: score.marks for score in judge(plan, trained, dataset, features).scores}
         assert (MARK in found["fid[net]"]) == (MARK in found["sinkhorn_divergence[net]"]) == marked
         assert MARK not in found["w2"]
 
 
-def test_neighbours_of_training_examples_are_themselves(dataset):
-    found = judge(replace(FEW, flags=("nearest",)), subject(dataset.train[:200]), dataset, PIXELS).neighbours
+def test_neighbors_of_training_examples_are_themselves(dataset):
+    found = judge(replace(FEW, flags=("nearest",)), source(dataset.train[:200]), dataset, PIXELS).neighbors
     assert found.shape == (8, 8, *SHAPE)
     np.testing.assert_array_equal(found[:, 0], found[:, 1])
 
 
-def test_batches_change_no_moments_and_only_the_first_features_are_kept(dataset, monkeypatch):
-    monkeypatch.setattr(evidence, "KEPT", 50)
-    one, other = gather(PIXELS, [dataset.train], 64), gather(PIXELS, [dataset.train[:7], dataset.train[7:]], 33)
+def test_batches_change_no_moments_and_only_the_first_features_are_kept(dataset):
+    one, other = extract(PIXELS, [dataset.train], 64, 50), extract(PIXELS, [dataset.train[:7], dataset.train[7:]], 33, 50)
     values = dataset.train.reshape(600, -1) / 127.5 - 1
     assert one.features.shape == (50, 64)
     for found in (one, other):
@@ -98,26 +98,26 @@ def test_real_examples_are_looked_at_once(dataset):
         return PIXELS.look(x)
 
     features = replace(PIXELS, look=look)
-    one = gather_real(features, dataset, "test", 100, 50)
+    one = extract_real(features, dataset, "test", 100, 50)
     assert looked == [50, 50]
-    other = gather_real(features, dataset, "test", 100, 50)
+    other = extract_real(features, dataset, "test", 100, 50)
     assert looked == [50, 50]
     np.testing.assert_array_equal(one.features, other.features)
     np.testing.assert_array_equal(one.moments.scatter, other.moments.scatter)
-    gather_real(features, dataset, "test", 100, 50, which=1)
-    gather_real(replace(features, preparation="other"), dataset, "test", 100, 50)
+    extract_real(features, dataset, "test", 100, 50, which=1)
+    extract_real(replace(features, preparation="other"), dataset, "test", 100, 50)
     assert len(looked) == 6
 
 
 def test_sets_of_real_examples_are_disjoint(dataset):
-    sets = [gather_real(PIXELS, dataset, "train", 200, 200, which).examples for which in range(3)]
+    sets = [extract_real(PIXELS, dataset, "train", 200, 200, which).examples for which in range(3)]
     rows = np.concatenate(sets).reshape(600, -1)
     assert sorted(map(bytes, rows)) == sorted(map(bytes, dataset.train.reshape(600, -1)))
 
 
 def test_every_seed_has_its_own_samples_and_the_floor_as_many_sets(dataset):
     drawn = {seed: pictures(200, 10 + seed) for seed in range(3)}
-    several = Subject("three", None, lambda seed: [drawn[seed]], None)
+    several = SampleSource("three", None, lambda seed: [drawn[seed]], None)
     found = judge(replace(FEW, flags=("fid",), seeds=3), several, dataset, PIXELS).scores[0]
     alone = [scores(replace(FEW, flags=("fid",)), drawn[seed], dataset)["fid[pixels]"].mean for seed in range(3)]
     assert found.values == pytest.approx(alone)
@@ -144,13 +144,13 @@ def test_the_protocol_says_what_was_done(dataset):
 )
 def test_what_cannot_be_judged_is_refused(dataset, examples, sentence):
     with pytest.raises(UserError, match=sentence):
-        judge(FEW, subject(examples), dataset, PIXELS)
+        judge(FEW, source(examples), dataset, PIXELS)
 
 
 def test_too_few_are_refused_with_the_number_needed_or_marked(dataset):
     strict = replace(FEW, flags=("kid",), allow_few=False, everything=False)
     with pytest.raises(UserError, match=r"kid\[pixels\] needs 1,000 examples, and there are 200 .*--allow-few"):
-        judge(strict, subject(pictures(200, 3)), dataset, PIXELS)
+        judge(strict, source(pictures(200, 3)), dataset, PIXELS)
     marked = scores(replace(strict, allow_few=True), pictures(200, 3), dataset)["kid[pixels]"]
     assert marked.marks == ("kid[pixels] needs 1,000 examples, and there are 200 generated ones",)
     assert np.isfinite(marked.mean)
@@ -158,8 +158,8 @@ def test_too_few_are_refused_with_the_number_needed_or_marked(dataset):
 
 def test_a_measure_that_cannot_be_had_is_refused_by_name_and_left_out_of_all(dataset):
     with pytest.raises(UserError, match="--modes: modes are counted on the grid"):
-        judge(replace(FEW, flags=("modes",), everything=False), subject(pictures(200, 3)), dataset, PIXELS)
-    judged = judge(FEW, subject(pictures(200, 3)), dataset, PIXELS)
+        judge(replace(FEW, flags=("modes",), everything=False), source(pictures(200, 3)), dataset, PIXELS)
+    judged = judge(FEW, source(pictures(200, 3)), dataset, PIXELS)
     assert [note.split(":")[0] for note in judged.notes] == ["left out", "is left out", "modes left out"]
 
 
@@ -184,7 +184,7 @@ def test_more_samples_than_a_file_holds_are_refused(dataset, tmp_path):
 
 
 def test_every_sample_counts_where_the_protocol_says_so(dataset, monkeypatch):
-    monkeypatch.setattr(evidence, "KEPT", 100)
+    monkeypatch.setattr(choice, "KEPT", 100)
     found = [scores(replace(FEW, flags=("fid",), samples=n), pictures(400, 3), dataset)["fid[pixels]"] for n in (200, 400)]
     assert [score.protocol.samples for score in found] == [200, 400]
     assert found[0].mean != found[1].mean
@@ -225,11 +225,10 @@ def test_directions_are_what_they_are(dataset):
         assert score.better == expected, name
 
 
-def test_code_that_changed_is_not_read_from_the_cache(dataset, monkeypatch):
-    one = gather_real(PIXELS, dataset, "test", 100, 50)
-    doubled = replace(PIXELS, look=lambda x: (2 * PIXELS.look(x)[0], None))
-    monkeypatch.setattr(evidence, "code_digest", lambda: "other")
-    np.testing.assert_allclose(gather_real(doubled, dataset, "test", 100, 50).features, 2 * one.features, rtol=1e-6)
+def test_another_version_is_not_read_from_the_cache(dataset):
+    one = extract_real(PIXELS, dataset, "test", 100, 50)
+    doubled = replace(PIXELS, look=lambda x: (2 * PIXELS.look(x)[0], None), version=2)
+    np.testing.assert_allclose(extract_real(doubled, dataset, "test", 100, 50).features, 2 * one.features, rtol=1e-6)
 
 
 def test_the_floor_of_the_exact_distances_is_of_equally_many(dataset):

@@ -7,13 +7,14 @@ import pytest
 
 from otgan.data import Dataset, digits
 from otgan.errors import UserError
-from otgan.evaluation.judge import Plan, judge
-from otgan.evaluation.subjects import Subject
+from otgan.evaluation.judge import judge
+from otgan.evaluation.plan import EvalPlan
+from otgan.evaluation.sources import SampleSource
 from otgan.features import make_features
 from otgan.metrics.classes import inception_score
 from otgan.metrics.kernel import squared_mmd
 
-PLAN = Plan(flags=("fid", "kid", "is", "modes"), samples=500, allow_few=True)
+PLAN = EvalPlan(flags=("fid", "kid", "is", "modes"), samples=500, allow_few=True)
 NETWORK = make_features("mnist-lenet", (28, 28, 1))
 
 
@@ -28,8 +29,8 @@ def dataset():
 
 
 def scores(plan, examples, dataset, features=NETWORK):
-    subject = Subject("somebody's", None, lambda seed: iter([examples]), None)
-    return {score.protocol.metric: score for score in judge(plan, subject, dataset, features).scores}
+    source = SampleSource("somebody's", None, lambda seed: iter([examples]), None)
+    return {score.protocol.metric: score for score in judge(plan, source, dataset, features).scores}
 
 
 def test_real_digits_have_all_classes(dataset):

@@ -5,12 +5,16 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from otgan import versions
 from otgan.console import compared_table
 from otgan.errors import UserError
+from otgan.evaluation import protocol
 from otgan.evaluation.protocol import Protocol, Score, append_scores
+from otgan.results import judged
+from otgan.results.judged import versions_digest
 from otgan.results.scores import read_scores, side_by_side
 
-PROTOCOL = Protocol("fid[random]", {}, "random", "12ab", "x", "bytes", 1_000, "mnist", "ff00", "test", 500, (0, 1), "0.1.0")
+PROTOCOL = Protocol("fid[random]", {}, "random", "12ab", "x", "bytes", 1_000, "mnist", "ff00", "test", 500, (0, 1), {"measure": 1})
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Protocol)])
@@ -21,6 +25,33 @@ def test_every_field_changes_the_fingerprint(name):
 
 def test_the_fingerprint_is_the_same_for_the_same_protocol():
     assert replace(PROTOCOL).fingerprint == PROTOCOL.fingerprint
+
+
+def test_a_release_changes_no_fingerprint(monkeypatch):
+    one = Score(PROTOCOL, (1.0,)).record("run", 10)
+    monkeypatch.setattr(protocol, "__version__", "9.9.9")
+    other = Score(PROTOCOL, (1.0,)).record("run", 10)
+    assert (one["fingerprint"], one["protocol"]) == (other["fingerprint"], other["protocol"])
+    assert other["otgan"] == "9.9.9"
+
+
+def test_scores_of_version_0_1_are_of_another_protocol():
+    """Its fingerprints hashed its source: what they stand for is not known. They are compared with each other only."""
+    plain = {key: value for key, value in line(3.0)["protocol"].items() if key != "versions"}
+    old = {**line(3.0), "fingerprint": "15e39585d58f", "protocol": {**plain, "version": "0.1.0+1629b970"}}
+    assert side_by_side([("a", [old]), ("b", [old])])
+    with pytest.raises(UserError, match=r"differ in version \(0.1.0\+1629b970 against None\), versions \(None against {'measure': 1}\)"):
+        side_by_side([("a", [old]), ("b", [line(3.0)])])
+
+
+def test_every_version_is_in_the_digest(monkeypatch):
+    before = versions_digest()
+    for name, value in (("SAMPLING", 2), ("TRANSPORT", 2), ("NETWORKS", {**versions.NETWORKS, "inception": 2})):
+        with monkeypatch.context() as patch:
+            patch.setattr(versions, name, value)
+            assert versions_digest() != before
+    monkeypatch.setattr(judged, "ALL", (judged.ALL[0]._replace(version=2), *judged.ALL[1:]))
+    assert versions_digest() != before
 
 
 def test_mean_and_spread_are_over_the_seeds():

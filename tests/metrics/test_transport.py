@@ -45,7 +45,7 @@ def test_a_set_is_at_no_distance_from_its_copies():
 
 
 def _sinkhorn_by_pot(x, y, lam):
-    """POT's plan in the log domain, and its KL-regularised cost."""
+    """POT's plan in the log domain, and its KL-regularized cost."""
     n, m = len(x), len(y)
     cost = cdist(x, y, "sqeuclidean")
     settings = {"method": "sinkhorn_log", "stopThr": 1e-10, "numItermax": 20_000}

@@ -20,7 +20,7 @@ MOMENTS: dict[str, tuple[Any, str]] = {  # what is about to be called
     "committing": (Checkpoints, "wait"),
     "drawing": (loop, "draw"),
     "judging": (loop, "judge"),
-    "assessing": (loop, "assess"),
+    "measuring": (loop, "final_metrics"),
     "the last words": (loop, "conclude"),
 }
 

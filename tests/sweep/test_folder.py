@@ -68,8 +68,8 @@ def test_states_are_read_from_the_folder_alone(tmp_path, monkeypatch):
     note_judged(root.folder(done.id), ["fid"])
     note_judged(root.folder(done.id), ["modes"])
     assert root.state(done.id, ["fid", "modes"]) == "finished"
-    monkeypatch.setattr(judged, "code_digest", lambda: "other")
-    assert root.state(done.id, ["fid"]) == "unjudged"  # what other code measured is not compared with what this would
+    monkeypatch.setattr(judged, "versions_digest", lambda: "other")
+    assert root.state(done.id, ["fid"]) == "unjudged"  # what was measured under other versions is not compared with what is now
     shutil.rmtree(root.folder(done.id).path)
     assert root.state(done.id) == "missing"
 

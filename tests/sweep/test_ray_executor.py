@@ -1,11 +1,14 @@
 """Cells as tasks of a Ray of the test's own, with a stand-in for the worker: failures, retries, Ctrl-C. test_sweep.py has a cluster."""
 
 import io
+import itertools
 import json
 import os
 import signal
 import threading
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -13,8 +16,8 @@ from rich.console import Console
 from otgan.errors import UserError
 from otgan.sweep import scheduler
 from otgan.sweep.progress import Board
-from otgan.sweep.ray_executor import RETRIES, RayExecutor, at_once, connected, needs
-from otgan.sweep.scheduler import Worklist, work_off
+from otgan.sweep.ray_executor import RETRIES, DiedError, RayExecutor, at_once, connected, needs
+from otgan.sweep.scheduler import End, Worklist, work_off
 from tests.support import REPOSITORY
 from tests.support.made_sweeps import grid, recorded
 
@@ -30,6 +33,79 @@ def test_how_many_cells_a_cluster_has_room_for():
     assert at_once({"CPU": 8.0, "GPU": 2.0}, {"num_cpus": 1, "num_gpus": 1}) == 2
     assert at_once({"CPU": 8.0}, {"num_cpus": 3, "num_gpus": 0}) == 2
     assert at_once({}, {"num_cpus": 1, "num_gpus": 0}) == 1
+
+
+class Stage:
+    """Ray's part, as far as the executor calls it: tasks are done in the order in which they were submitted, one a look."""
+
+    class RayError(Exception):
+        pass
+
+    class TaskCancelledError(RayError):
+        pass
+
+    class WorkerCrashedError(RayError):
+        pass
+
+    class RayTaskError(RayError):
+        def __init__(self, cause):
+            self.cause = cause
+
+    exceptions = SimpleNamespace(RayError=RayError, TaskCancelledError=TaskCancelledError, RayTaskError=RayTaskError)
+
+    def __init__(self, *ends):
+        self.ends, self.asked, self.cancelled = dict(enumerate(ends)), {}, []
+        self.submitted = itertools.count()
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": False, "Resources": {"CPU": 64.0}}]
+
+    def cluster_resources(self):
+        return {"CPU": 4.0}
+
+    def remote(self, **asked):
+        self.asked = asked
+        return lambda function: SimpleNamespace(remote=lambda command, log: next(self.submitted))
+
+    def wait(self, references, timeout):
+        return references[:1], references[1:]
+
+    def get(self, reference):
+        if isinstance(self.ends[reference], Exception):
+            raise self.ends[reference]
+        return self.ends[reference]
+
+    def cancel(self, reference):
+        self.cancelled.append(reference)
+
+
+def test_how_a_task_ended():
+    ends = [0, 2, DiedError("killed by signal 9"), Stage.RayTaskError(DiedError("killed")), Stage.RayTaskError(OSError("no log"))]
+    ray = Stage(*ends, Stage.WorkerCrashedError(), Stage.TaskCancelledError())
+    executor = RayExecutor(ray, None, len(ray.ends))
+    for _ in ray.ends:
+        executor.submit([], Path())
+    found = [end for _ in ray.ends for _, end in executor.poll()]
+    assert found == [End.EXITED, End.EXITED, End.KILLED, End.KILLED, End.EXITED, End.KILLED, End.CANCELLED]
+    assert ray.asked == {"max_calls": 1, "max_retries": 0, "num_cpus": 1, "num_gpus": 0}  # the scheduler tries again, not Ray
+    assert executor.poll() == []
+
+
+def test_a_task_is_cancelled_once():
+    ray = Stage(0, 0, 0)
+    executor = RayExecutor(ray, None, 3)
+    jobs = [executor.submit([], Path()) for _ in range(3)]
+    executor.cancel(jobs[1])
+    executor.cancel(jobs[1])
+    assert executor.poll() == [(0, End.EXITED)]
+    executor.close()
+    assert ray.cancelled == [1, 2]
+
+
+def test_how_much_room_a_cluster_has():
+    assert RayExecutor(Stage(), None, 9).room == 9  # Ray makes those wait for which there is none
+    assert RayExecutor(Stage(), None, 9, sparing=True).room == 4
+    assert RayExecutor(Stage(), 2, 9, sparing=True).room == 2
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """Nearest training examples: exact search over all of them, and whether samples are copies.
 
 Candidates are found by float32 inner products, in blocks of training examples; their distances are then taken from the differences in
-float64, and these decide. Memorisation is one minus the authenticity of Alaa, van Breugel, Saveliev, van der Schaar (ICML 2022): a sample
+float64, and these decide. Memorization is one minus the authenticity of Alaa, van Breugel, Saveliev, van der Schaar (ICML 2022): a sample
 counts as a copy where it is no further from its nearest training example than that example is from its own nearest other one.
 """
 
@@ -20,8 +20,8 @@ from otgan.metrics.blocks import require, require_floats_or_bytes, slices
 
 BLOCK = 2_000  # training examples whose products with 1,000 samples are held at once: 8 MB
 SPARE = 4  # more candidates than are asked for, so that float32 need only put the nearest among the first so many
-MEMORISATION_SAMPLES = 1_000
-METRIC = "the search for nearest neighbours"
+MEMORIZATION_SAMPLES = 1_000
+METRIC = "the search for nearest neighbors"
 
 
 def nearest(
@@ -43,7 +43,7 @@ def nearest(
     return index, distance
 
 
-def memorisation(x: Shaped[np.ndarray, "n ..."], train: Shaped[np.ndarray, "N ..."]) -> float:
+def memorization(x: Shaped[np.ndarray, "n ..."], train: Shaped[np.ndarray, "N ..."]) -> float:
     """The share of samples that are no further from their nearest training example than it is from its nearest other one.
 
     1 for copies. Fresh samples of the data's distribution give the floor, which is not 0: in the plane, 0.62 of random points are the

@@ -1,4 +1,4 @@
-"""What can be judged: a run at a checkpoint, or somebody's images in an `.npz` or a folder."""
+"""Where generated examples come from: a run at a checkpoint, or somebody's images in an `.npz` or a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from otgan.data import load_source, read_examples
 from otgan.errors import UserError
-from otgan.evaluation.seen import Seen, trained_on
+from otgan.evaluation.neutrality import TrainingNetwork, training_networks
 from otgan.restore import restore
 from otgan.runs import RunFolder
 from otgan.sampling import CHUNK, draw
@@ -19,7 +19,7 @@ from otgan.sampling import CHUNK, draw
 ORDER_SEED = 2021  # of the order in which a file's examples are taken: files are often sorted by class
 
 
-class Subject(NamedTuple):
+class SampleSource(NamedTuple):
     """Examples to be judged."""
 
     name: str  # its path
@@ -27,10 +27,10 @@ class Subject(NamedTuple):
     draw: Callable[[int], Iterable[np.ndarray]]  # chunks of the examples of a seed
     available: int | None  # in all; None without end
     shape: tuple[int, ...] = ()  # of an example
-    trained_on: tuple[Seen, ...] = ()  # the networks whose features were its cost; of files it is not known
+    trained_on: tuple[TrainingNetwork, ...] = ()  # the networks whose features were its cost; of files it is not known
 
 
-def of_run(folder: RunFolder, step: int | None, rounded: bool) -> Subject:
+def of_run(folder: RunFolder, step: int | None, rounded: bool) -> SampleSource:
     """A run's averaged generator at a checkpoint, the newest by default.
 
     Raises:
@@ -43,20 +43,28 @@ def of_run(folder: RunFolder, step: int | None, rounded: bool) -> Subject:
     def drawn(seed: int) -> Iterator[np.ndarray]:
         return draw(run.system, run.state, seed, examples, rounded)
 
-    return Subject(str(folder.path.resolve()), run.step, drawn, None, run.form.shape, trained_on(run.config))
+    return SampleSource(str(folder.path.resolve()), run.step, drawn, None, run.form.shape, training_networks(run.config))
 
 
-def of_files(path: Path, seeds: int) -> Subject:
-    """Images of an `.npz` or a folder, shuffled once and dealt to the seeds.
+def of_files(path: Path, seeds: int) -> SampleSource:
+    """Examples of an `.npz` or a folder.
 
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    examples = read_examples(path)
+    return of_examples(read_examples(path), seeds, str(path.resolve()))
+
+
+def of_examples(examples: np.ndarray, seeds: int, name: str) -> SampleSource:
+    """Examples that are there, shuffled once and dealt to the seeds.
+
+    Raises:
+        UserError: they are too few.
+    """
     if not len(examples):
-        raise UserError(f"{path} holds no examples")
+        raise UserError(f"{name} holds no examples")
     if seeds > len(examples):
-        raise UserError(f"{path} holds {len(examples)} examples, which cannot be dealt to {seeds} seeds")
+        raise UserError(f"{name} holds {len(examples)} examples, which cannot be dealt to {seeds} seeds")
     order = np.random.default_rng(ORDER_SEED).permutation(len(examples))
     each = len(examples) // seeds
 
@@ -64,7 +72,7 @@ def of_files(path: Path, seeds: int) -> Subject:
         mine = order[seed * each : (seed + 1) * each]
         yield from (examples[mine[i : i + CHUNK]] for i in range(0, each, CHUNK))
 
-    return Subject(str(path.resolve()), None, deal, len(examples), examples.shape[1:])
+    return SampleSource(name, None, deal, len(examples), examples.shape[1:])
 
 
 def newest_run(root: Path) -> RunFolder:

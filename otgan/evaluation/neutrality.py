@@ -18,7 +18,7 @@ from otgan.weights.store import sha256
 MARK = "the generator was trained on these features"
 
 
-class Seen(NamedTuple):
+class TrainingNetwork(NamedTuple):
     """A network that a generator was trained on.
 
     Attributes:
@@ -30,7 +30,7 @@ class Seen(NamedTuple):
     digest: str | None = None
 
 
-def trained_on(config: Config) -> tuple[Seen, ...]:
+def training_networks(config: Config) -> tuple[TrainingNetwork, ...]:
     """The networks on whose features a run's generator was trained: by its own cost or, of a composite, by that of the run it begins with.
 
     A learned encoder is the run's own and is none of them; one that is taken over from a run is what it was there.
@@ -39,36 +39,36 @@ def trained_on(config: Config) -> tuple[Seen, ...]:
     return tuple(dict.fromkeys([*_of_cost(config.cost), *(_of_cost(begun.cost) if begun else ())]))
 
 
-def neutral_name(kind: str, shape: tuple[int, ...], seen: Iterable[Seen]) -> str:
+def neutral_name(kind: str, shape: tuple[int, ...], networks: Iterable[TrainingNetwork]) -> str:
     """The features by which to judge, on data of a kind, what was trained on these networks."""
-    return default_name(kind, shape, {network.name for network in seen})
+    return default_name(kind, shape, {network.name for network in networks})
 
 
-def is_among(features: Features, seen: Iterable[Seen]) -> bool:
-    """Whether features are those of one of the networks: by their weights where these are known, else by name."""
-    return any(network.digest == features.digest if network.digest else network.name == features.name for network in seen)
+def was_trained_on(features: Features, networks: Iterable[TrainingNetwork]) -> bool:
+    """Whether features are those of one of these networks: by their weights where these are known, else by name."""
+    return any(network.digest == features.digest if network.digest else network.name == features.name for network in networks)
 
 
-def _of_cost(cost: Cost, within: frozenset[str] = frozenset()) -> tuple[Seen, ...]:
+def _of_cost(cost: Cost, within: frozenset[str] = frozenset()) -> tuple[TrainingNetwork, ...]:
     name = cost.network or cost.features
     if name in ("pixels", "learned"):
         return ()
     if Path(name).suffix == ".safetensors":
         return (_of_file(Path(name)),)
     if name in Cost.FEATURES or cost.layered:
-        return (Seen(name, _short(embedded(name).digest) if name in EMBEDDED else None),)
+        return (TrainingNetwork(name, _short(embedded(name).digest) if name in EMBEDDED else None),)
     donor = None if cost.features in within else _config(cost.features)
     if donor:
         return _of_cost(donor.cost, within | {cost.features})
-    return (Seen(cost.encoder.kind),) if cost.encoder.kind in EMBEDDED else ()  # its run is gone: rather too cautious
+    return (TrainingNetwork(cost.encoder.kind),) if cost.encoder.kind in EMBEDDED else ()  # its run is gone: rather too cautious
 
 
-def _of_file(path: Path) -> Seen:
+def _of_file(path: Path) -> TrainingNetwork:
     try:
         digest = _short(sha256(path))
     except OSError:
-        return Seen(str(path))
-    return Seen(next((name for name in EMBEDDED if _short(embedded(name).digest) == digest), str(path)), digest)
+        return TrainingNetwork(str(path))
+    return TrainingNetwork(next((name for name in EMBEDDED if _short(embedded(name).digest) == digest), str(path)), digest)
 
 
 def _short(digest: str) -> str:

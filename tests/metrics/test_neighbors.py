@@ -3,14 +3,14 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from otgan.errors import UserError
-from otgan.metrics import neighbours
-from otgan.metrics.neighbours import memorisation, nearest
+from otgan.metrics import neighbors
+from otgan.metrics.neighbors import memorization, nearest
 from otgan.metrics.transport import transport_to_all
 
 
 @pytest.mark.parametrize("block", [2_000, 130, 4])  # one, several and an uneven last one, and blocks smaller than the candidates
 def test_nearest_are_those_of_all_distances(block, monkeypatch):
-    monkeypatch.setattr(neighbours, "BLOCK", block)
+    monkeypatch.setattr(neighbors, "BLOCK", block)
     rng = np.random.default_rng(0)
     x, train = rng.normal(size=(50, 6)).astype(np.float32), rng.normal(size=(300, 6)).astype(np.float32)
     index, distance = nearest(x, train, 3)
@@ -39,28 +39,28 @@ def test_bytes_are_pictures_on_either_side():
 
 def test_copies_are_memorised_also_of_examples_that_come_twice():
     train = np.random.default_rng(2).normal(size=(100, 3))
-    assert memorisation(train[:50], train) == 1
-    assert memorisation(train[:50] + 1e-6, np.concatenate([train, train[:20] + 1e-3])) == 1
-    assert memorisation(train[:50], np.concatenate([train, train[:50]])) == 1
+    assert memorization(train[:50], train) == 1
+    assert memorization(train[:50] + 1e-6, np.concatenate([train, train[:20] + 1e-3])) == 1
+    assert memorization(train[:50], np.concatenate([train, train[:50]])) == 1
 
 
 def test_samples_off_the_data_are_not():
     rng = np.random.default_rng(3)
     train = rng.normal(size=(200, 5))
-    assert memorisation(train[:100] + 20, train) == 0
+    assert memorization(train[:100] + 20, train) == 0
 
 
 @pytest.mark.parametrize(("d", "share"), [(1, 2 / 3), (2, 6 * np.pi / (8 * np.pi + 3 * np.sqrt(3)))])
-def test_fresh_samples_have_the_share_of_reciprocal_neighbours(d, share):
-    """The share of Poisson points that are the nearest of their nearest neighbour (Clark and Evans 1955)."""
+def test_fresh_samples_have_the_share_of_reciprocal_neighbors(d, share):
+    """The share of Poisson points that are the nearest of their nearest neighbor (Clark and Evans 1955)."""
     rng = np.random.default_rng(4)
-    shares = [memorisation(rng.uniform(0.05, 0.95, (1_000, d)), rng.uniform(size=(10_000, d))) for _ in range(2)]
+    shares = [memorization(rng.uniform(0.05, 0.95, (1_000, d)), rng.uniform(size=(10_000, d))) for _ in range(2)]
     assert np.mean(shares) == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 2_000))
 
 
 def test_too_few_examples_and_broken_samples_are_refused():
     with pytest.raises(UserError, match="at least 2 training examples"):
-        memorisation(np.zeros((1, 2)), np.zeros((1, 2)))
+        memorization(np.zeros((1, 2)), np.zeros((1, 2)))
     with pytest.raises(UserError, match="not finite"):
         nearest(np.full((1, 2), np.nan), np.zeros((5, 2)))
 
@@ -70,6 +70,6 @@ def test_integers_that_are_no_bytes_are_refused_on_either_side(dtype):
     """Bytes count as [-1, 1], so 0 to 255 in another type would be found 127.5 times as far away."""
     pictures = np.random.default_rng(5).integers(0, 256, (9, 4, 4, 1))
     for x, train in ((pictures.astype(dtype), pictures.astype(np.uint8)), (pictures.astype(np.uint8), pictures.astype(dtype))):
-        for measure in (nearest, memorisation, transport_to_all):
+        for measure in (nearest, memorization, transport_to_all):
             with pytest.raises(UserError, match=f"of type {np.dtype(dtype)}.*uint8"):
                 measure(x, train)
