@@ -4,6 +4,7 @@ import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -66,7 +67,7 @@ def test_every_experiment_resolves_and_says_what_it_is(name):
     assert done.exit_code == 0
     for words in ("  paper", "  expect", "  cost", f"otgan run {name}", "[oracle]"):
         assert words in done.output
-    oracle = experiments.resolve(name).oracle
+    oracle: Any = experiments.resolve(name).oracle
     assert all((words in done.output) == hasattr(oracle, "lam") for words in ("POT", "GeomLoss", "ott-jax"))
     family = name.split("-")[0]
     if family in ("regot", "sinkhorn", "relaxed", "feature", "ot"):
@@ -88,7 +89,7 @@ def test_dry_run_prints_a_config_that_repeats_the_run(tmp_path):
     done = otgan("run", "sinkhorn-cifar10", "--lam", "1.0", "--epsilon", "0.5x", "--set", "generator.width=12", "--seed", "7", "--dry-run")
     assert done.exit_code == 0
     Path("config.json").write_text(done.output)
-    config = experiments.resolve("config.json")
+    config: Any = experiments.resolve("config.json")
     assert str(config.oracle.lam) == "1"
     assert str(config.oracle.epsilon) == "0.5x"
     assert (config.generator.width, config.train.seed, config.cost.encoder.kind) == (12, 7, "conv")
@@ -214,7 +215,7 @@ def test_extends_in_a_circle_is_refused():
 
 def test_a_file_of_ones_own_extends_a_named_experiment():
     Path("mine.toml").write_text("extends = 'sinkhorn-grid'\n[oracle]\nlam = '0.5x'\n[data]\nkind = 'mnist'\n[generator]\nkind = 'conv'\n")
-    config = experiments.resolve("mine.toml")
+    config: Any = experiments.resolve("mine.toml")
     assert config.name == "mine"
     assert config.oracle.lam.relative
     assert config.data.kind == "mnist"

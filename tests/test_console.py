@@ -34,19 +34,20 @@ def test_a_number_above_its_level_is_a_warning(tmp_path):
 @pytest.mark.parametrize(("blurred", "warned"), [(0, False), (10, False), (11, True), (1_000, True)])
 def test_an_epsilon_below_rounding_is_said_where_steps_have_one(blurred, warned):
     """Not where the window's largest floor is above its mean epsilon: that may be of one step with large costs, and a large epsilon."""
-    console = Console(file=io.StringIO(), width=300)
+    said = io.StringIO()
+    console = Console(file=said, width=300)
     bar = ProgressBar(experiments.resolve("sinkhorn-grid"), console, quiet=True)
     for _ in range(2):
         bar.advance(Progress(step=1_000, seconds=1.0, blurred=blurred, last={"dual_floor": 2e-3, "epsilon": 1e-3}))
     sentence = f"epsilon 0.001 cannot be certified in {blurred:,} of 1,000 steps"
-    assert console.file.getvalue().count(sentence) == warned
-    assert ("cannot" in console.file.getvalue()) == warned
+    assert said.getvalue().count(sentence) == warned
+    assert ("cannot" in said.getvalue()) == warned
 
 
 def as_text(printed):
-    console = Console(width=300, file=io.StringIO())
-    console.print(printed)
-    return console.file.getvalue()
+    said = io.StringIO()
+    Console(width=300, file=said).print(printed)
+    return said.getvalue()
 
 
 @pytest.mark.parametrize("name", PHRASES)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from otgan.results.quantities import RUN, SCALES, STEPS
 from tests.support import REPOSITORY
 from tests.support.helpers import FAMILIES, setup, tiny_config
 
-FLOATS = {"rtol": 2e-4, "atol": 1e-5}  # of values whose sums may be taken in another order
+FLOATS: dict[str, Any] = {"rtol": 2e-4, "atol": 1e-5}  # of values whose sums may be taken in another order
 
 
 @cache

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 from otgan.costs import make_cost
 
-METRICS = {"l1": "cityblock", "squared_l2": "sqeuclidean", "cosine": "cosine"}
+METRICS: dict[str, Any] = {"l1": "cityblock", "squared_l2": "sqeuclidean", "cosine": "cosine"}
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -15,7 +17,7 @@ def test_matches_scipy(name, offset):
     rng = np.random.default_rng(0)
     x, y = (rng.normal(size=(n, 3, 2)).astype(np.float32) + np.float32(offset) for n in (7, 5))
     expected = cdist(x.reshape(7, -1), y.reshape(5, -1), METRICS[name])
-    np.testing.assert_allclose(make_cost(name)(x, y), expected, rtol=2e-3 if offset else 1e-5, atol=1e-6)
+    np.testing.assert_allclose(make_cost(name)(jnp.asarray(x), jnp.asarray(y)), expected, rtol=2e-3 if offset else 1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", METRICS)
@@ -28,7 +30,7 @@ def test_the_gradient_is_finite_where_points_coincide_or_vanish(name):
 @pytest.mark.parametrize("name", METRICS)
 def test_the_gradient_matches_finite_differences(x64, name):
     rng = np.random.default_rng(1)
-    x, y, direction, weights = rng.normal(size=(4, 3)), rng.normal(size=(5, 3)), rng.normal(size=(4, 3)), rng.normal(size=(4, 5))
+    x, y, direction, weights = (jnp.asarray(rng.normal(size=size)) for size in ((4, 3), (5, 3), (4, 3), (4, 5)))
 
     def total(x):
         return (weights * make_cost(name)(x, y)).sum()

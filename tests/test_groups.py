@@ -1,6 +1,7 @@
 """Costs on layers of a frozen network: their scales, what is kept of the training examples, and what bad input gets."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ def some_digits():
     return Dataset("mnist", train[:600], test[:50])
 
 
-def sight(dataset, features, **changes):
+def sight(dataset, features, **changes) -> Any:
     return groups.make_sight(Cost(features=features, **changes), dataset)
 
 

@@ -1,6 +1,7 @@
 """One alternation: the gradient that moves the generator, the two clocks, the turns, the broken step."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +72,7 @@ def test_the_sinkhorn_loss_of_equal_clouds_is_zero(x64):
     C = jnp.asarray(((x[:, None] - x[None]) ** 2).sum(-1))
     for regularizer in ("kl", "l2"):
         oracle = Regularized(regularizer=regularizer, lam=parse_amount(0.3), epsilon=parse_amount(1e-8), max_iterations=20_000)
-        losses = [Term(w, kind, one_matrix(C), w) for w, kind in ((2.0, "both"), (-1.0, "self"), (-1.0, "self"))]
+        losses: list[Any] = [Term(w, kind, one_matrix(C), w) for w, kind in ((2.0, "both"), (-1.0, "self"), (-1.0, "self"))]
         pq, qq, pp = solve_terms(oracle, losses, C.mean())
         assert abs(float((2 * pq.value - qq.value - pp.value)[0])) < 1e-7
         assert pq.value[0] > 0.01  # what is taken out is not nothing
@@ -164,14 +165,15 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
     data = data._replace(examples=data.examples.astype(float))
     players = jax.tree.map(lambda p: p.astype(float), system.stepper.init().players)
     _, held, info = system.family.solve((), players, data, jax.random.key(5))
-    drawn = jax.tree.map(lambda leaf: leaf[0], held.drawn)
+    drawn, oracle = jax.tree.map(lambda leaf: leaf[0], held.drawn), config.oracle
+    assert isinstance(oracle, Regularized)
     assert drawn.x[0].shape == (20, 2)
     (fixed,) = drawn.second
     generate = system.networks.generator.apply
 
     def d(a, b):
         cost = squared_l2(a, b)
-        (solution,) = solve_terms(config.oracle, [Term(1.0, "kind", one_matrix(cost), 1.0)], jnp.mean(cost))
+        (solution,) = solve_terms(oracle, [Term(1.0, "both", one_matrix(cost), 1.0)], jnp.mean(cost))
         assert solution.converged
         return solution.value[0]
 

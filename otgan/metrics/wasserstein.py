@@ -12,7 +12,7 @@ from otgan.errors import UserError
 from otgan.metrics.blocks import checked, squared_distances
 
 
-def exact_wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n d"], p: Literal[1, 2]) -> float:
+def exact_wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], p: Literal[1, 2]) -> float:
     """W_p of Euclidean distance between two uniform clouds: the p-th root of the smallest mean of |x - y|^p.
 
     In O(n^3) at worst; some seconds at n = 2,000.

@@ -81,7 +81,7 @@ def shrinking(shape: tuple[int, ...]) -> int:
     return max(1, min(shape[:2]) // SEEN_SIDE)
 
 
-def shrink(x: Float[Array, "n h w c"], factor: int) -> Float[Array, "n h/factor w/factor c"]:
+def shrink(x: Float[Array, "n h w c"], factor: int) -> Float[Array, "n h//{factor} w//{factor} c"]:
     """Means of blocks of factor x factor pixels; rows and columns at the end that fill no block are left out."""
     if factor == 1:
         return x

@@ -46,7 +46,7 @@ class ResNet50(nn.Module):
     width: int = 64
     blocks: tuple[int, ...] = (3, 4, 6, 3)
 
-    def __call__(self, x: Float[Array, "n h w 3"]) -> Outputs | Float[Array, "n 2048"]:
+    def __call__(self, x: Float[Array, "n h w 3"]) -> Outputs | Float[Array, "n d"]:
         """Apply to images with ImageNet's mean and deviation; without a classifier there are features alone."""
         found = self._look(x)
         return Outputs(found["pool"], found["logits"]) if self.classes else found["pool"]

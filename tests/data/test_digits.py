@@ -1,16 +1,15 @@
-from importlib.resources import files
-
 import numpy as np
 import pytest
 
 from otgan import config
 from otgan.data import digits, load
+from tests.support import REPOSITORY
 
 SAMPLE = config.Images(kind="mnist", source="sample")
 
 
 def test_sample_is_split_in_equal_shares_of_every_class():
-    packed = np.load(files("otgan.data") / "mnist_sample.npz")
+    packed = np.load(REPOSITORY / "otgan/data/mnist_sample.npz")
     label_of = {image.tobytes(): label for image, label in zip(packed["images"], packed["labels"], strict=True)}
     sample = load(SAMPLE)
     assert (sample.shape, sample.is_images, len(label_of)) == ((28, 28, 1), True, 5000)
@@ -20,14 +19,14 @@ def test_sample_is_split_in_equal_shares_of_every_class():
 
 
 def test_sample_is_small_and_never_changes():
-    assert (files("otgan.data") / "mnist_sample.npz").stat().st_size < 2_000_000
+    assert (REPOSITORY / "otgan/data/mnist_sample.npz").stat().st_size < 2_000_000
     assert load(SAMPLE).fingerprint == "744c255a7f4b"
 
 
 @pytest.mark.tfds
 def test_sample_is_of_the_training_digits_with_their_labels(mnist):
     label_of = {image.tobytes(): label for image, label in zip(mnist.train, mnist.train_labels, strict=True)}
-    packed = np.load(files("otgan.data") / "mnist_sample.npz")
+    packed = np.load(REPOSITORY / "otgan/data/mnist_sample.npz")
     assert all(label_of[image.tobytes()] == label for image, label in zip(packed["images"], packed["labels"], strict=True))
 
 

@@ -2,6 +2,7 @@ import json
 import socket
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,7 +179,8 @@ def test_mnist_reads_as_tfds_itself_decodes_it(mnist, tfds_dir):
     import tensorflow_datasets as tfds
 
     for split, images, labels in (("train", mnist.train, mnist.train_labels), ("test", mnist.test, mnist.test_labels)):
-        source = tfds.builder_from_directory(str(prepared.find("mnist", tfds_dir))).as_data_source(split=split)
+        builder: Any = tfds.builder_from_directory(str(prepared.find("mnist", tfds_dir)))
+        source = builder.as_data_source(split=split)
         for i in range(0, len(source), 97):
             assert np.array_equal(source[i]["image"], images[i])
             assert source[i]["label"] == labels[i]

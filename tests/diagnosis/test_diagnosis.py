@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from otgan import data, experiments
-from otgan.batches import make_batch_source
+from otgan.batches import BatchSource, make_batch_source
 from otgan.costs import squared_l2
 from otgan.data import Form
 from otgan.diagnosis.bias import batch_costs, exact_cost, reference
@@ -120,7 +120,7 @@ def test_stationarity_is_that_of_the_gradient_of_the_held_loss():
         generate=lambda state, parameters, z: z,
         gap_kind="residual",
     )
-    found = stationarity(family, (), Players(theta), None, jax.random.key(0), 1_000)
+    found = stationarity(family, (), Players(theta), BatchSource(jnp.zeros((1, 3))), jax.random.key(0), 1_000)
     assert found.squared_norm == pytest.approx(0.25, abs=4 * found.standard_error)
     assert 0 < found.standard_error < 0.05
     assert found.batch_squared_norm == pytest.approx(3.25, rel=0.1)
@@ -142,7 +142,7 @@ def test_the_family_that_is_diagnosed_solves_its_duals_exactly(epsilon, expected
 def test_batches_cost_what_the_network_simplex_says():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((2, 40, 3))
-    costs = ot.dist(x, y)
+    costs = np.asarray(ot.dist(x, y))
     assert exact_cost(costs) == pytest.approx(ot.emd2([], [], costs))
 
 

@@ -2,8 +2,10 @@
 
 import os
 import signal
+from typing import Any
 from unittest import mock
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -74,7 +76,7 @@ def test_large_pictures_are_looked_at_whole_by_the_file_that_small_ones_trained(
     read = weights.read(tmp_path / "large.safetensors")
     assert read.facts["shape"] == "64 66 1"
     small = (x.astype(np.float32) / 127.5 - 1).reshape(2, 32, 2, 33, 2, 1).mean(axis=(2, 4))
-    expected = Encoder((32, 33, 1)).apply({"params": read.parameters}, small)
+    expected: Any = Encoder((32, 33, 1)).apply({"params": read.parameters}, jnp.asarray(small))
     found = make_features(str(tmp_path / "large.safetensors"), (64, 66, 1)).look(x)[0]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
@@ -164,6 +166,7 @@ def test_learned_features_tell_digits_apart_better_than_untrained_ones():
     encoder = Encoder((28, 28, 1))
 
     def right(steps):
+        parameters: Any
         parameters, _ = training.train(encoder, "variance", images[:2000], 0, steps, None, quiet, lambda: False)
         x = np.asarray(encoder.apply({"params": parameters}, images[:1000].astype(np.float32) / 127.5 - 1))
         apart = ((x[:, None, :8] - x[None, :, :8]) ** 2).sum(axis=2) + np.diag(np.full(1000, np.inf))

@@ -1,5 +1,7 @@
 """Losses against their formulas, views against what they may do."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,7 +56,8 @@ def test_only_colour_pictures_are_mirrored():
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 11, 3)])
 def test_every_method_moves_every_convolution(method, shape):
-    encoder, task = Encoder(shape, (4, 4, 8), 5), make_task(method)
+    encoder: Any = Encoder(shape, (4, 4, 8), 5)
+    task = make_task(method)
     x = jax.random.uniform(jax.random.key(0), (6, *shape), minval=-1)
     parameters = encoder.init(jax.random.key(1), x)
     head = task.init(jax.random.key(2), 5)

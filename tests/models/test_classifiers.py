@@ -36,7 +36,7 @@ def training():
 
 
 def pictures(shape, n=5, seed=0):
-    return np.random.default_rng(seed).uniform(-1, 1, (n, *shape)).astype(np.float32)
+    return jnp.asarray(np.random.default_rng(seed).uniform(-1, 1, (n, *shape)), jnp.float32)
 
 
 def drawn(network, x):
@@ -50,6 +50,10 @@ def drawn(network, x):
 
 def applied(network, params, x) -> Any:
     return jax.jit(network.apply)({"params": params}, x)
+
+
+def all_maps(network, params, x) -> Any:
+    return network.apply({"params": jax.tree.map(jnp.asarray, params)}, x, method="maps")
 
 
 @pytest.mark.parametrize("window", [2, 3, 5])
@@ -97,7 +101,7 @@ def test_maps_are_of_the_named_layers_in_order_of_depth(classifier):
     """And the deepest leads to the features; the names come from the class, before there is a network."""
     network, x = classifier(), pictures(SHAPES.get(classifier, (32, 32, 3)))
     params = drawn(network, x)
-    maps: Any = network.apply({"params": params}, x, method="maps")
+    maps = all_maps(network, params, x)
     assert tuple(maps) == classifier.layers == tuple(LAYERS[classifier])
     assert {name: value.shape[1:] for name, value in maps.items()} == LAYERS[classifier]
     found, deepest = applied(network, params, x), maps[classifier.layers[-1]]
@@ -108,9 +112,10 @@ def test_maps_are_of_the_named_layers_in_order_of_depth(classifier):
 def test_maps_are_what_the_layers_compute():
     x = pictures(SHAPES[LeNet])
     params = drawn(LeNet(), x)
-    maps: Any = LeNet().apply({"params": params}, x, method="maps")
+    maps = all_maps(LeNet(), params, x)
     for name, below in {"first": x, "second": maps["first"]}.items():
-        expected = np.maximum(max_pool(convolution(below, params[name]["kernel"])) + params[name]["bias"].reshape(1, 1, 1, -1), 0)
+        kernel = jnp.asarray(params[name]["kernel"])
+        expected = np.maximum(max_pool(convolution(below, kernel)) + params[name]["bias"].reshape(1, 1, 1, -1), 0)
         np.testing.assert_allclose(maps[name], expected, rtol=1e-5, atol=1e-5)
     dense = np.maximum(np.asarray(maps["second"]).reshape(5, -1) @ params["dense"]["kernel"][0, 0] + params["dense"]["bias"], 0)
     np.testing.assert_allclose(maps["dense"], dense, rtol=1e-4, atol=1e-4)
@@ -144,7 +149,7 @@ def test_quick_gradient_equals_jaxs_own(training, window):
 @pytest.mark.parametrize("stride", [2, 3])
 def test_product_of_patches_equals_the_strided_convolution(training, window, stride):
     rng = np.random.default_rng(0)
-    x, kernel = rng.standard_normal((3, 7, 6, 2), np.float32), rng.standard_normal((window, window, 2, 4), np.float32)
+    x, kernel = (jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in ((3, 7, 6, 2), (window, window, 2, 4)))
     np.testing.assert_allclose(training["convolve_strided"](x, kernel, stride), convolution(x, kernel, stride), rtol=1e-4, atol=1e-5)
 
 
@@ -152,7 +157,7 @@ def test_product_of_patches_equals_the_strided_convolution(training, window, str
 def test_other_hardware_trains_the_same_layer(training, stride, monkeypatch):
     x = pictures((8, 6, 3), 16)
     layer = training["NormedConv"](4, 3, stride=stride)
-    params = drawn(layer, x)
+    params = jax.tree.map(jnp.asarray, drawn(layer, x))
 
     def gradient():
         return jax.grad(lambda params: jnp.sum(jnp.sin(layer.apply({"params": params}, x, mutable=["batch_stats"])[0])))(params)
@@ -186,7 +191,7 @@ def test_whitening_leaves_patches_uncorrelated(training):
     blurred = np.cumsum(np.cumsum(rng.standard_normal((200, 16, 16, 3)), axis=1), axis=2)
     images = np.clip(128 + 10 * blurred, 0, 255).astype(np.uint8)
     stem = training["whitening"](images)
-    y = convolution(jnp.asarray(images / 127.5 - 1, jnp.float32), stem["kernel"]) + stem["bias"].reshape(1, 1, 1, -1)
+    y = convolution(jnp.asarray(images / 127.5 - 1, jnp.float32), jnp.asarray(stem["kernel"])) + stem["bias"].reshape(1, 1, 1, -1)
     inner = np.asarray(y)[:, :-1, :-1].reshape(-1, 24)
     covariance = np.cov(inner[:, :12].T)
     np.testing.assert_allclose(covariance - np.diag(np.diag(covariance)), 0, atol=1e-3)

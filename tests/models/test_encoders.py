@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +26,7 @@ def test_maps_are_the_layers_in_order_and_end_in_the_features(shape):
     encoder = Encoder(shape, (4, 6, 8), 5)
     x = jax.random.uniform(jax.random.key(0), (3, *shape), minval=-1)
     parameters = encoder.init(jax.random.key(1), x)
-    maps = encoder.apply(parameters, x, method="maps")
+    maps: Any = encoder.apply(parameters, x, method="maps")
     assert tuple(maps) == encoder.layers
     assert [value.shape[-1] for value in maps.values()] == [4, 6, 8, 5]
     assert [value.ndim for value in maps.values()] == [4, 4, 4, 2]

@@ -47,7 +47,7 @@ def test_bias_is_added_per_channel(layer, side):
 
 def test_doubled_repeats_each_pixel_in_both_directions():
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 5), np.float32)
-    np.testing.assert_array_equal(layers.doubled(x), x.repeat(2, axis=1).repeat(2, axis=2))
+    np.testing.assert_array_equal(layers.doubled(jnp.asarray(x)), x.repeat(2, axis=1).repeat(2, axis=2))
 
 
 def test_unit_has_length_one_and_the_same_direction():

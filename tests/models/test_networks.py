@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,17 +17,17 @@ SCALE = 2.5
 KEY = jax.random.key(0)
 
 
-def _generator(kind="mlp", shape=(2,), center=CENTER, scale=SCALE, **settings):
+def _generator(kind: Any = "mlp", shape=(2,), center: Any = CENTER, scale=SCALE, **settings):
     section = config.Generator(kind=kind, **{"latent_dim": 6, "width": 8, "depth": 2, **settings})
     return _compiled(make_generator(section, shape, center, scale))
 
 
-def _encoder(kind="mlp", shape=(2,), center=0.0, scale=1.0, **settings):
+def _encoder(kind: Any = "mlp", shape=(2,), center: Any = 0.0, scale=1.0, **settings):
     section = config.Encoder(kind=kind, **{"features": 16, "width": 8, "depth": 2, **settings})
     return _compiled(make_encoder(section, shape, center, scale))
 
 
-def _compiled(network):
+def _compiled(network) -> Any:
     """The same network with one compilation of `apply` rather than one for each operation; `init` shares its own between tests."""
     return Network(network.init, jax.jit(network.apply))
 
@@ -165,7 +167,7 @@ def test_residual_blocks_keep_the_channels_and_end_in_the_colours():
 
 @pytest.mark.parametrize("normalization", ["none", "layer"])
 def test_a_residual_block_keeps_the_size_of_its_input_at_the_start(normalization):
-    x = np.random.default_rng(3).standard_normal((8, 6, 6, 64), np.float32)
+    x = jnp.asarray(np.random.default_rng(3).standard_normal((8, 6, 6, 64)), jnp.float32)
     block = UpBlock(64, normalization, None)
     out = np.asarray(block.apply(block.init(KEY, x), x))
     assert out.shape == (8, 12, 12, 64)

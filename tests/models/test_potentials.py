@@ -40,8 +40,8 @@ def test_every_example_gets_a_number_of_its_own(kind, form):
 
 def test_points_are_seen_at_mean_0_and_variance_1():
     standard = _potential("mlp", Form((2,), False, (0.0, 0.0), 1.0, 100))
-    params, u = _arbitrary(standard), np.random.default_rng(1).standard_normal((50, 2), np.float32)
-    x = np.float32([5.0, -3.0]) + np.float32(2.5) * u
+    params, u = _arbitrary(standard), jnp.asarray(np.random.default_rng(1).standard_normal((50, 2)), jnp.float32)
+    x = jnp.array([[5.0, -3.0]]) + 2.5 * u
     np.testing.assert_allclose(_potential("mlp", POINTS).apply(params, x), standard.apply(params, u), rtol=1e-4, atol=1e-5)
 
 

@@ -21,7 +21,7 @@ def _potential(name, sharpness=1.0, **settings):
 
 
 def _solve(f, modulus, epsilon=1e-12, iterations=100, y=Y):
-    return jax.jit(lambda y: solve_conjugate(f, y, y, modulus, epsilon, iterations))(jnp.asarray(y))
+    return jax.jit(lambda y: solve_conjugate(f, y, y, jnp.asarray(modulus), epsilon, iterations))(jnp.asarray(y))
 
 
 def _by_scipy(f, y):

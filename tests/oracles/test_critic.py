@@ -14,7 +14,7 @@ from otgan.oracles.critic import slopes
 from otgan.problem import make_problem
 
 TRANSLATION = Network(init=lambda key: jnp.zeros(2), apply=lambda b, z: jnp.broadcast_to(b, (len(z), 2)))  # all mass in one point
-REAL, FAKE = np.float32([3.0, 1.0]), np.float32([0.0, 5.0])  # 5 apart
+REAL, FAKE = np.array([3.0, 1.0], np.float32), np.array([0.0, 5.0], np.float32)  # 5 apart
 
 
 def family_of(unit=1.0, penalty=10.0, **settings):
@@ -33,7 +33,7 @@ def solved(family, unit=1.0, solves=300):
     data = BatchSource(jnp.asarray(unit * REAL[None]))
     players = Players(jnp.asarray(unit * FAKE))
     solve = jax.jit(family.solve)
-    state = jax.jit(family.init)(jax.random.key(0))
+    state, held, info = jax.jit(family.init)(jax.random.key(0)), None, {}
     for k in range(solves):
         state, held, info = solve(state, players, data, jax.random.key(k))
     return jax.tree.map(lambda leaf: leaf[0], held), info, players, data
@@ -66,7 +66,7 @@ def test_slopes_are_those_of_finite_differences(x64):
     x, step = np.random.default_rng(1).normal(size=(5, 3, 3, 1)), 1e-6
     moved = x[:, None] + step * np.array([1, -1])[:, None, None, None, None, None] * np.eye(9).reshape(9, 3, 3, 1)
     up, down = (np.stack([network.apply(None, side[i]) for i in range(5)]) for side in moved)
-    np.testing.assert_allclose(slopes(network, None, x), np.linalg.norm((up - down) / (2 * step), axis=1), rtol=1e-6)
+    np.testing.assert_allclose(slopes(network, None, jnp.asarray(x)), np.linalg.norm((up - down) / (2 * step), axis=1), rtol=1e-6)
 
 
 def test_a_flat_critic_has_finite_gradients():

@@ -41,12 +41,12 @@ def by_loops(y, x, temperature):
 @pytest.mark.parametrize("temperature", [0.3, 2.0])
 def test_the_field_is_that_of_a_double_loop(n, m, d, temperature, x64):
     y, x = RNG.normal(size=(n, d)), RNG.normal(1.0, size=(m, d))
-    np.testing.assert_allclose(field(y, x, temperature), by_loops(y, x, temperature), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(field(jnp.asarray(y), jnp.asarray(x), temperature), by_loops(y, x, temperature), rtol=1e-9, atol=1e-12)
 
 
 def test_fields_of_all_temperatures_count_alike_and_are_added(x64):
     y, x, temperatures = RNG.normal(size=(9, 2)), RNG.normal(2.0, size=(11, 2)), (0.1, 0.5)
-    found = drift(y, x, temperatures)
+    found = drift(jnp.asarray(y), jnp.asarray(x), temperatures)
     distances = [np.linalg.norm(a - b) for i, a in enumerate(y) for b in [*x, *y[:i], *y[i + 1 :]]]
     scale = np.mean(distances) / np.sqrt(2)
     fields = [by_loops(y / scale, x / scale, temperature * np.sqrt(2)) for temperature in temperatures]
@@ -57,7 +57,7 @@ def test_fields_of_all_temperatures_count_alike_and_are_added(x64):
 
 
 def test_neither_the_unit_nor_the_place_of_features_matters(x64):
-    y, x = RNG.normal(size=(8, 3)), RNG.normal(size=(8, 3))
+    y, x = jnp.asarray(RNG.normal(size=(8, 3))), jnp.asarray(RNG.normal(size=(8, 3)))
     plain, moved = drift(y, x, (0.1,)), drift(100 * y + 7, 100 * x + 7, (0.1,))
     np.testing.assert_allclose(moved.total, plain.total, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(moved.scale, 100 * plain.scale, rtol=1e-9)
@@ -136,7 +136,7 @@ def two_modes(apart, generated=(36, 4), real=(20, 20)):
 
     def draw(counts):
         places = np.repeat([[0.0, 0.0], [apart, 0.0]], counts, axis=0)
-        return places + 0.3 * rng.standard_normal((sum(counts), 2))
+        return jnp.asarray(places + 0.3 * rng.standard_normal((sum(counts), 2)))
 
     return draw(generated), draw(real)
 

@@ -1,20 +1,20 @@
 """The entropic oracle against independent solvers (SciPy, POT), its certificate against the truth, and hard inputs."""
 
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import ot
 import pytest
-from scipy.linalg import sqrtm
 from scipy.optimize import linear_sum_assignment, minimize
 from scipy.special import logsumexp
 
 from otgan.costs import squared_l2
 from otgan.oracles.divergence import generalized_kl
 from otgan.oracles.entropic import solve_entropic
-from tests.support.zoo import squared_distances, zoo
+from tests.support.zoo import matrix_root, squared_distances, zoo
 
 solve = jax.jit(solve_entropic, static_argnames=("anneal", "iterations_per_check", "max_iterations", "symmetric"))
 solve_well = partial(solve, max_iterations=50_000)
@@ -108,7 +108,7 @@ def test_the_gap_closes_and_the_value_is_the_optimum(x64, name, tau):
 @pytest.mark.parametrize("reg", [0.02, 0.2, 2.0])
 def test_value_and_plan_agree_with_pot(x64, reg):
     C = np.random.default_rng(0).random((5, 6)) * 2 - 0.5
-    P = ot.sinkhorn(np.full(5, 1 / 5), np.full(6, 1 / 6), C, reg, method="sinkhorn_log", stopThr=1e-14, numItermax=200_000)
+    P: Any = ot.sinkhorn(np.full(5, 1 / 5), np.full(6, 1 / 6), C, reg, method="sinkhorn_log", stopThr=1e-14, numItermax=200_000)
     s = solve_well(jnp.asarray(C), reg, 1e-12)
     np.testing.assert_allclose(s.plan, P, atol=1e-6)
     np.testing.assert_allclose(s.value, (P * C).sum() + reg * (P * np.log(P * 30)).sum(), atol=1e-8)
@@ -158,8 +158,8 @@ def test_between_gaussians_the_value_is_the_closed_form(lam):
     x = rng.multivariate_normal([0, 0], A, n)
     y = rng.multivariate_normal([1, -1], B, n)
     A, B = np.cov(x.T), np.cov(y.T)  # of the samples: leaves the fluctuation of the moments out
-    root = sqrtm(A).real
-    D = sqrtm(4 * root @ B @ root + (lam / 2) ** 2 * np.eye(2)).real
+    root = matrix_root(A)
+    D = matrix_root(4 * root @ B @ root + (lam / 2) ** 2 * np.eye(2))
     half = lam / 2
     entropy = -half * (np.trace(D) / half - np.log(np.linalg.det(D + half * np.eye(2))) + 2 * np.log(2 * half) - 2)
     closed = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(A + B) + entropy

@@ -2,6 +2,7 @@
 
 import dataclasses
 from functools import cache
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,7 @@ def optimum(regularizer, lam=LAM):
     return -minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 20_000, "maxfun": 40_000, "ftol": 1e-15}).fun
 
 
-def family_of(regularizer="kl", psi="network", unit=1.0, epsilon=0.05, **settings):
+def family_of(regularizer: Any = "kl", psi: Any = "network", unit=1.0, epsilon=0.05, **settings):
     """A family whose every batch is the small clouds whole, in other units of length."""
     defaults = {"dual_steps": 10, "estimate_every": 1, "lam": parse_amount(LAM * unit**2), "epsilon": parse_amount(epsilon * unit**2)}
     optimizer = Optimizer(learning_rate=3e-3, b1=0.9, b2=0.99, schedule="cosine")
@@ -113,7 +114,7 @@ def test_the_l2_shift_is_the_root_that_bisection_finds(x64, together):
     V = np.random.default_rng(1).normal(size=(24, 17)) * 10
     s = best_shift(np.zeros(24), np.zeros(17), -V, 0.3, "l2", together)
     columns = [V.ravel()] if together else V.T
-    found = [brentq(lambda t, v=v: np.maximum(v + t, 0).mean() - 0.3, -100, 100, xtol=1e-12) for v in columns]
+    found: list[Any] = [brentq(lambda t, v=v: np.maximum(v + t, 0).mean() - 0.3, -100, 100, xtol=1e-12) for v in columns]
     np.testing.assert_allclose(s, found, atol=1e-3)
 
 

@@ -1,6 +1,7 @@
 """The L2-regularised oracle against independent solvers (POT, SciPy), its certificate against the truth, and hard inputs."""
 
 from functools import cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +45,7 @@ def test_value_and_plan_agree_with_pot(x64, lam):
     n, m = 5, 6
     C = np.random.default_rng(0).random((n, m)) * 2 - 0.5
     # POT penalises reg / 2 * sum(P^2), and mean(w^2) = n m sum(P^2).
-    P = ot.smooth.smooth_ot_dual(np.full(n, 1 / n), np.full(m, 1 / m), C, lam * n * m, reg_type="l2", stopThr=1e-14, numItermax=10_000)
+    P: Any = ot.smooth.smooth_ot_dual(np.full(n, 1 / n), np.full(m, 1 / m), C, lam * n * m, reg_type="l2", stopThr=1e-14, numItermax=10_000)
     solution = solve_well(C, lam, 1e-12)
     assert solution.converged
     np.testing.assert_allclose(solution.plan, P, atol=1e-6)
@@ -166,7 +167,7 @@ def test_the_shift_makes_rows_exact_from_anywhere(x64):
     rng = np.random.default_rng(8)
     for offset in (-1e3, -1.0, 0.0, 1.0, 1e3):
         V = offset + rng.standard_t(1.5, size=(20, 30))
-        s = exact_shift(V, 0.1, 1e-9, 50)
+        s = exact_shift(jnp.asarray(V), jnp.asarray(0.1), 1e-9, 50)
         np.testing.assert_allclose(np.maximum(V + np.asarray(s)[:, None], 0).mean(1), 0.1, rtol=1e-6)
 
 

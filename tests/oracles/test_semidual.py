@@ -1,5 +1,7 @@
 """The exact search against NumPy, the semi-dual against exact transport (POT), the balance of masses against counting."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,7 @@ from otgan.oracles.semidual import (
     shortfall,
 )
 
-METRIC = {"l1": "cityblock", "squared_l2": "sqeuclidean"}
+METRIC: dict[str, Any] = {"l1": "cityblock", "squared_l2": "sqeuclidean"}
 rng = np.random.default_rng(7)
 
 
@@ -34,7 +36,7 @@ def floats(examples):
 
 
 def offset_of(cost, targets, psi):
-    return (half_squares(targets) if cost == "squared_l2" else 0.0) + psi
+    return (half_squares(targets) if cost == "squared_l2" else 0.0) + jnp.asarray(psi)
 
 
 def costs_and(cost, x, y, psi):
@@ -91,7 +93,7 @@ def test_soft_masses_are_a_softmax(monkeypatch, cost, rows):
 def test_the_value_reached_is_that_of_exact_transport(cost):
     """2,000 against 2,000 points, by the network simplex; the source is visited in batches, as a generator's samples are."""
     x, y = rng.normal(size=(2_000, 2)).astype(np.float32), (rng.normal(size=(2_000, 2)) @ [[1, 0.8], [0, 0.5]] + 1).astype(np.float32)
-    exact = ot.emd2([], [], cdist(x.astype(float), y.astype(float), METRIC[cost]), numItermax=2_000_000)
+    exact: Any = ot.emd2([], [], cdist(x.astype(float), y.astype(float), METRIC[cost]), numItermax=2_000_000)
     targets, X = Targets(jnp.asarray(y), jnp.asarray(y.mean(0))[None]), jnp.asarray(x - y.mean(0))
     offset = offset_of(cost, targets, 0.0)
 
@@ -198,5 +200,5 @@ def test_potentials_of_points_that_are_missed_may_fall_by_their_shortfall(monkey
     lowered = total - short
     np.testing.assert_allclose(lowered.min(1), total.min(1), atol=1e-3)
     value = lowered.min(1).mean() - (COST_PER_SCORE[cost] * psi - short).mean()
-    exact = ot.emd2([], [], cdist(x, floats(examples), METRIC[cost]))
+    exact: Any = ot.emd2([], [], cdist(x, floats(examples), METRIC[cost]))
     assert total.min(1).mean() - COST_PER_SCORE[cost] * psi.mean() < value <= exact + 1e-3

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from otgan.report.still import still
 from otgan.results.aggregate import aggregate, compare, in_order, numbers
 from otgan.results.quantities import RATIO
 from otgan.results.run import read_run
+from otgan.results.state import RunState
 from otgan.results.sweep import groups, ordered, read_sweep, text
 from tests.support.reports import SUMMARY, checked, end, run_folder, score, sweep_folder
 
@@ -56,7 +58,10 @@ def test_a_sweeps_cells_are_in_their_places(cells, tmp_path):
     assert sweep.plane == [LAM, EPSILON]
     assert sweep.others == [LOSS]
     assert sweep.axes == {LOSS: ["regot", "sinkhorn"], EPSILON: ["0.02x", "0.3x"], LAM: ["0.05", "0.5", "5"]}
-    found = {tuple(g.values.values()): (g.counts["finished"], g.counts["failed"], g.counts["missing"]) for g in groups(sweep)}
+    found = {
+        tuple(g.values.values()): (g.counts[RunState.FINISHED], g.counts[RunState.FAILED], g.counts[RunState.MISSING])
+        for g in groups(sweep)
+    }
     assert len(found) == 12
     assert found["regot", "0.02x", "5"] == (0, 0, 2)
     assert found["regot", "0.3x", "5"] == (1, 1, 0)
@@ -137,7 +142,8 @@ def test_a_still_picture_has_a_line_for_every_other_combination(cells, tmp_path)
         "loss sinkhorn, epsilon 0.02x",
         "loss sinkhorn, epsilon 0.3x",
     ]
-    for label, bars in zip(labels, panel.containers, strict=True):
+    containers: list[Any] = panel.containers
+    for label, bars in zip(labels, containers, strict=True):
         loss, epsilon = (word.split()[1] for word in label.split(", "))
         points = [(g, found) for g in board.within({LOSS: loss, EPSILON: epsilon}) if (found := board.spread(g, RATIO))]
         line, _, (spread,) = bars.lines
@@ -165,7 +171,7 @@ def test_an_axis_of_one_value_takes_no_room(tmp_path):
         end(folder)
     sweep = read_sweep(tmp_path / "s")
     assert sweep.plane == [EPSILON, LAM]
-    panel = still(sweep).axes[0]
+    panel: Any = still(sweep).axes[0]
     assert panel.get_xlabel() == "epsilon"
     assert len(panel.containers[0].lines[0].get_xdata()) == 2
 
@@ -189,8 +195,8 @@ def test_interrupted_cells_are_no_failures(tmp_path):
     for place, folder in sweep_folder(tmp_path / "s", {LAM: [0.1, 1.0, 10.0]}, [0]).items():
         end(folder, state={0.1: "interrupted", 1.0: "running", 10.0: "finished"}[place[0]])
     counts = [group.counts for group in groups(read_sweep(tmp_path / "s"))]
-    assert [c["interrupted"] for c in counts] == [1, 0, 0]
-    assert [c["failed"] for c in counts] == [0, 1, 0]  # no process is at work in it any more
+    assert [c[RunState.INTERRUPTED] for c in counts] == [1, 0, 0]
+    assert [c[RunState.FAILED] for c in counts] == [0, 1, 0]  # no process is at work in it any more
     page = render(read_sweep(tmp_path / "s"))
     assert "1 interrupted" in page
     assert "1 failed" in page

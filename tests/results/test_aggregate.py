@@ -1,6 +1,7 @@
 """Means over seeds, and nothing in one column that was not measured alike."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,10 +27,10 @@ def test_mean_and_standard_deviation_over_seeds(tmp_path):
     assert [group.values for group in means.groups] == [{"oracle.lam": "0.1"}, {"oracle.lam": "1"}]
     for group in means.groups:
         mine = [ratios[cell.id] for cell in plan.cells if f"{cell.values['oracle.lam']:g}" == group.values["oracle.lam"]]
-        got = means.spread(group, "w2 / w2_floor")
+        got: Any = means.spread(group, "w2 / w2_floor")
         np.testing.assert_allclose([got.mean, got.sd, len(got.values)], [np.mean(mine), np.std(mine, ddof=1), 3])
         assert (len(group.finished), len(group.cells)) == (3, 3)
-        share = means.spread(group, "converged_share")
+        share: Any = means.spread(group, "converged_share")
         assert means.known["converged_share"].text(share.mean) + means.known["converged_share"].deviation(share.sd) == "75.0% ± 0%"
     assert {(cell.gap_of, cell.gap_kind) for cell in means.finished} == {("solved duals", "certified")}
 

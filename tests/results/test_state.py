@@ -8,7 +8,7 @@ from otgan.report.command import read
 from otgan.report.page import render
 from otgan.results.judged import note_judged
 from otgan.results.state import STANDINGS, RunState, state_of
-from otgan.results.sweep import groups
+from otgan.results.sweep import Sweep, groups
 from otgan.runs import RunFolder
 from otgan.sweep.folder import SweepFolder
 from tests.support.commands import otgan
@@ -63,6 +63,7 @@ def test_a_sweep_its_report_and_a_cell_say_the_same_of_one_that_lacks_a_measure(
     end(folder)
     assert state_of(folder) is SweepFolder(tmp_path / "s").state(folder.path.name) is RunState.UNJUDGED
     sweep = read([tmp_path / "s"])
+    assert isinstance(sweep, Sweep)
     assert [cell.state for cell in sweep.cells] == [RunState.UNJUDGED]
     assert json.loads(otgan("report", folder.path, "--json").output)["runs"][0]["state"] == "unjudged"
     told = json.loads(otgan("report", tmp_path / "s", "--json").output)
@@ -80,6 +81,7 @@ def test_a_sweep_its_report_and_a_run_say_the_same_of_a_dead_one(tmp_path):
     end(folder, state="running")
     assert SweepFolder(tmp_path / "s").state(folder.path.name) is RunState.FAILED
     sweep = read([tmp_path / "s"])
+    assert isinstance(sweep, Sweep)
     assert [cell.state for cell in sweep.cells] == [RunState.FAILED]
     assert [group.counts[RunState.FAILED] for group in groups(sweep)] == [1]
     assert "left no word" in render(read([folder.path]))

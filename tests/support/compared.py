@@ -8,6 +8,8 @@ from tests.support import REPOSITORY
 
 def _load(name):
     spec = importlib.util.spec_from_file_location(name, REPOSITORY / f"scripts/{name}.py")
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where dataclasses look for the module of a class
     spec.loader.exec_module(module)

@@ -58,7 +58,7 @@ class Silent:
         pass
 
 
-def tiny_config(name="sinkhorn-grid", **changes):
+def tiny_config(name="sinkhorn-grid", /, **changes):
     return experiments.resolve(name, {**TINY, **changes})
 
 

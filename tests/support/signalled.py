@@ -6,6 +6,7 @@ import signal
 import sys
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from otgan import loop
@@ -13,7 +14,7 @@ from otgan.checkpoints import Checkpoints
 from tests.support.helpers import Silent, run, tiny_config
 
 STEPS = 10
-MOMENTS = {  # what is about to be called
+MOMENTS: dict[str, tuple[Any, str]] = {  # what is about to be called
     "the last step's end": (Silent, "advance"),
     "saving": (Checkpoints, "save"),
     "committing": (Checkpoints, "wait"),

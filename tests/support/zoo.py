@@ -1,8 +1,16 @@
 """Small transport problems to try every oracle on."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
+from scipy.linalg import sqrtm
+
+
+def matrix_root(A) -> np.ndarray:
+    """The square root of a positive matrix."""
+    root: Any = sqrtm(A)
+    return root.real
 
 
 def squared_distances(x, y):

@@ -15,7 +15,7 @@ from otgan.sweep.plan import make_plan
 from tests.support.made_sweeps import grid, recorded, say
 
 
-def cell(target="sinkhorn-grid", **values):
+def cell(target="sinkhorn-grid", /, **values):
     return Cell(experiments.resolve(target, values), {}, 0)
 
 

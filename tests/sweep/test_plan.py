@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from otgan.errors import UserError
@@ -8,7 +10,8 @@ AXES = {"oracle.lam": [0.1, 1.0], "oracle.loss": ["regot", "sinkhorn"]}
 
 def test_every_combination_with_every_seed():
     plan = make_plan("sinkhorn-grid", {"batch.size": 64}, AXES, 3)
-    found = [(str(cell.config.oracle.lam), cell.config.oracle.loss, cell.config.train.seed) for cell in plan.cells]
+    configs: list[Any] = [cell.config for cell in plan.cells]
+    found = [(str(config.oracle.lam), config.oracle.loss, config.train.seed) for config in configs]
     assert len(set(found)) == len(found) == 2 * 2 * 3
     assert [seed for *_, seed in found] == [0] * 4 + [1] * 4 + [2] * 4  # a whole grid first, then the next seed
     assert all(cell.config.batch.size == 64 for cell in plan.cells)
