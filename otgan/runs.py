@@ -7,7 +7,7 @@ metrics.jsonl       one line per `log_every` steps
 events.out.tfevents.*   the same for TensorBoard
 checkpoints/        the newest few states
 samples/            pictures on fixed latents while training
-eval/               scores.jsonl, a score a line with its protocol; nearest training neighbours as pictures
+eval/               scores.jsonl, a score a line with its protocol; nearest training neighbors as pictures
 log.txt             of a sweep's cell, what the processes that ran it printed
 """
 

@@ -74,7 +74,7 @@ def evaluate(
     show("reading data")
     found, shape = sources(plan, subject, folder, checkpoint)
     dataset = load(data, data_dir)
-    if isinstance(data, UserData):  # a user's grey pictures may be compared with pictures in color
+    if isinstance(data, UserData):  # a user's gray pictures may be compared with pictures in color
         dataset = dataset.with_channels_of(shape)
     known = training_networks(experiments.resolve(str(folder.config_path))) if folder else ()
     features = make_features(plan.features or neutral_name(data.kind, dataset.shape, known), dataset.shape, plan.resize, show)

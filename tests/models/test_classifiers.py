@@ -122,7 +122,7 @@ def test_maps_are_what_the_layers_compute():
 
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS.values())
-def test_folded_network_equals_the_normalised_one(training, classifier):
+def test_folded_network_equals_the_normalized_one(training, classifier):
     """On the batch whose statistics it was folded with."""
     x = pictures(SHAPES[classifier], 32)
     normed = classifier(layer=training["NormedConv"])
