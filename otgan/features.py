@@ -293,7 +293,7 @@ def _unit(x: Array | np.ndarray) -> Float[Array, "n h w c"]:
     return jnp.asarray(x, jnp.float32) / 127.5 - 1
 
 
-def _for_inception(x: Array, convention: Convention) -> Float[Array, "n 299 299 3"]:
+def _for_inception(x: Array | np.ndarray, convention: Convention) -> Float[Array, "n 299 299 3"]:
     color = jnp.broadcast_to(jnp.asarray(x, jnp.float32), (*x.shape[:3], 3))
     large = resize(color, (SIDE, SIDE), convention)
     return (large - 128) / 128 if convention == "tf1" else large / 127.5 - 1

@@ -1,7 +1,6 @@
 """One alternation: the gradient that moves the generator, the two clocks, the turns, the broken step."""
 
 import itertools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -72,7 +71,7 @@ def test_the_sinkhorn_loss_of_equal_clouds_is_zero(x64):
     C = jnp.asarray(((x[:, None] - x[None]) ** 2).sum(-1))
     for regularizer in ("kl", "l2"):
         oracle = Regularized(regularizer=regularizer, lam=parse_amount(0.3), epsilon=parse_amount(1e-8), max_iterations=20_000)
-        losses: list[Any] = [Term(w, kind, one_matrix(C), w) for w, kind in ((2.0, "both"), (-1.0, "self"), (-1.0, "self"))]
+        losses = [Term(2.0, "both", one_matrix(C), 2.0), *[Term(-1.0, "self", one_matrix(C), -1.0)] * 2]
         pq, qq, pp = solve_terms(oracle, losses, C.mean())
         assert abs(float((2 * pq.value - qq.value - pp.value)[0])) < 1e-7
         assert pq.value[0] > 0.01  # what is taken out is not nothing

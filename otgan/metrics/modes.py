@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
 from scipy.special import rel_entr
 
 from otgan.metrics.blocks import checked
@@ -26,7 +26,7 @@ class Modes(NamedTuple):
     high_quality: float  # share of the samples that are clear in every channel
 
 
-def modes(probabilities: Float[np.ndarray, "n channels k"], reference: Float[np.ndarray, " total"] | None = None) -> Modes:
+def modes(probabilities: Float[np.ndarray, "n channels k"], reference: Num[np.ndarray, " total"] | None = None) -> Modes:
     """Judge samples by the probabilities of the classes of each of their channels.
 
     Args:

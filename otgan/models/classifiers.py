@@ -21,6 +21,7 @@ from jax import Array, lax
 from jaxtyping import Float
 
 from otgan.errors import UserError
+from otgan.models.layers import parameter
 
 SMALLEST_SIDE = 8  # of a picture, for the untrained network's quarters to be of at least one pixel
 RANDOM_WIDTHS = (16, 32, 32)
@@ -81,7 +82,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Apply to n h w c."""
-        kernel = self.param("kernel", he_normal, (self.window, self.window, x.shape[-1], self.features))
+        kernel = parameter(self, "kernel", he_normal, (self.window, self.window, x.shape[-1], self.features))
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
         y = convolution(x, kernel, self.stride)
         return (max_pool(y) if self.pool else y) + bias.reshape(1, 1, 1, -1)
@@ -218,7 +219,7 @@ class RandomConv(nn.Module):
         """Each convolution's activations (n, h, w, c); two of the three halve height and width."""
         maps = {}
         for stage, width in enumerate(RANDOM_WIDTHS):
-            kernel = self.param(f"kernel_{stage}", he_normal, (3, 3, x.shape[-1], width))
+            kernel = parameter(self, f"kernel_{stage}", he_normal, (3, 3, x.shape[-1], width))
             x = maps[f"conv_{stage}"] = nn.relu(convolution(x, kernel, stride=2 if stage < 2 else 1))
         return maps
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 from jaxtyping import Float
 
+from otgan.models.layers import parameter
 from otgan.models.resize import mix, sampled
 
 PATCH = 14  # pixels
@@ -61,7 +62,7 @@ class DinoV2(nn.Module):
         rows, columns = h // PATCH, w // PATCH
         patches = nn.Conv(self.width, (PATCH, PATCH), PATCH, "VALID", precision=lax.Precision.HIGHEST, name="patch_embed")(x)
         start = self.param("cls_token", nn.initializers.zeros, (1, 1, self.width))
-        embeddings = self.param("pos_embed", nn.initializers.normal(0.02), (1, 1 + self.grid**2, self.width))
+        embeddings = parameter(self, "pos_embed", nn.initializers.normal(0.02), (1, 1 + self.grid**2, self.width))
         tokens = jnp.concatenate([jnp.broadcast_to(start, (n, 1, self.width)), patches.reshape(n, -1, self.width)], axis=1)
         tokens = tokens + positions(embeddings, rows, columns)
         found = {}

@@ -84,7 +84,7 @@ class UpConv(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Apply to n h w c."""
-        kernel = self.param("kernel", self.kernel_init, (4, 4, x.shape[-1], self.features))
+        kernel = parameter(self, "kernel", self.kernel_init, (4, 4, x.shape[-1], self.features))
         return up_conv(x, kernel) + _bias(self, self.features)
 
 
@@ -97,7 +97,7 @@ class DownConv(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Apply to n h w c."""
-        kernel = self.param("kernel", self.kernel_init, (4, 4, x.shape[-1], self.features))
+        kernel = parameter(self, "kernel", self.kernel_init, (4, 4, x.shape[-1], self.features))
         return down_conv(x, kernel) + _bias(self, self.features)
 
 
@@ -110,12 +110,17 @@ class FlatConv(nn.Module):
     @nn.compact
     def __call__(self, x):
         """Apply to n h w c."""
-        kernel = self.param("kernel", self.kernel_init, (3, 3, x.shape[-1], self.features))
+        kernel = parameter(self, "kernel", self.kernel_init, (3, 3, x.shape[-1], self.features))
         return flat_conv(x, kernel) + _bias(self, self.features)
 
 
 def _bias(module: nn.Module, features: int) -> Float[Array, "1 1 1 features"]:
-    return module.param("bias", nn.initializers.zeros, (features,)).reshape(1, 1, 1, features)
+    return parameter(module, "bias", nn.initializers.zeros, (features,)).reshape(1, 1, 1, features)
+
+
+def parameter(module: nn.Module, name: str, initializer: Initializer, shape: tuple[int, ...]) -> Array:
+    """One of a module's parameters as a JAX array: those that come from a file are NumPy's."""
+    return jnp.asarray(module.param(name, initializer, shape))
 
 
 def unit(x: Float[Array, "n d"]) -> Float[Array, "n d"]:

@@ -53,7 +53,7 @@ def solve_conjugate(
     start: Float[Array, "n d"],
     modulus: Float[Array, ""],
     epsilon: Float[Array, ""] | float,
-    max_iterations: int,
+    max_iterations: Int[Array, ""] | int,
 ) -> Conjugate:
     """Maximize <x, y> - f(x) at every y until the mean of the certified bounds is at most `epsilon`, unless the iterations are used up.
 

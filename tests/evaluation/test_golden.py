@@ -91,7 +91,7 @@ def of_sampling():
     chunks = islice(draw(cast(Any, system), cast(Any, state), seed=1), 2)
     latents = {f"latent_{k}": float(chunk[-1, 1]) for k, chunk in enumerate(chunks)}
     points = Dataset("points", np.arange(101.0)[:, None], np.arange(7.0)[:, None])
-    images = Dataset("images", *(part[:, :, None, None] for part in (points.train, points.test)))
+    images = Dataset("images", points.train[:, :, None, None], points.test[:, :, None, None])
     taken = {
         f"{dataset.name}_{split}_{which}": real_examples(dataset, split, 6, which).reshape(-1).tolist()
         for dataset in (points, images)

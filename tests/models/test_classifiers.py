@@ -53,7 +53,7 @@ def applied(network, params, x) -> Any:
 
 
 def all_maps(network, params, x) -> Any:
-    return network.apply({"params": jax.tree.map(jnp.asarray, params)}, x, method="maps")
+    return network.apply({"params": params}, x, method="maps")
 
 
 @pytest.mark.parametrize("window", [2, 3, 5])
@@ -173,7 +173,8 @@ def test_the_script_writes_what_the_network_reads(training, tmp_path, monkeypatc
     rng = np.random.default_rng(0)
     arrays = {part: rng.integers(0, 256, (256, 28, 28, 1), dtype=np.uint8) for part in ("train", "test")}
     labels = {f"{part}_labels": rng.integers(0, 10, 256).astype(np.uint8) for part in ("train", "test")}
-    np.savez(tmp_path / "data.npz", **arrays, **labels)
+    everything: dict[str, Any] = {**arrays, **labels}
+    np.savez(tmp_path / "data.npz", **everything)
     words = [name, "--data", str(tmp_path / "data.npz"), "--epochs", "1", "--seed", "7", "--out", str(tmp_path)]
     monkeypatch.setattr("sys.argv", ["train_features.py", *words])
     training["main"]()

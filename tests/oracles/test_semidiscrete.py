@@ -111,7 +111,7 @@ def test_a_round_brackets_the_optimum_and_balances_the_mass():
 
 
 def squared_w2(x, y):
-    return ot.emd2([], [], cdist(x, y, "sqeuclidean"), numItermax=2_000_000)
+    return float(ot.emd2([], [], cdist(x, y, "sqeuclidean"), numItermax=2_000_000))  # pyright: ignore[reportArgumentType]
 
 
 def sampled(system, batches, players, key):

@@ -28,7 +28,7 @@ def test_mean_and_standard_deviation_over_seeds(tmp_path):
     for group in means.groups:
         mine = [ratios[cell.id] for cell in plan.cells if f"{cell.values['oracle.lam']:g}" == group.values["oracle.lam"]]
         got: Any = means.spread(group, "w2 / w2_floor")
-        np.testing.assert_allclose([got.mean, got.sd, len(got.values)], [np.mean(mine), np.std(mine, ddof=1), 3])
+        np.testing.assert_allclose([got.mean, got.sd, len(got.values)], [float(np.mean(mine)), float(np.std(mine, ddof=1)), 3])
         assert (len(group.finished), len(group.cells)) == (3, 3)
         share: Any = means.spread(group, "converged_share")
         assert means.known["converged_share"].text(share.mean) + means.known["converged_share"].deviation(share.sd) == "75.0% ± 0%"

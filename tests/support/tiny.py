@@ -55,14 +55,14 @@ def _record(image: np.ndarray, label: int) -> bytes:
 
     encoded = io.BytesIO()
     Image.fromarray(image[..., 0]).save(encoded, "png")
-    example = tf_example_pb2.Example()
+    example = tf_example_pb2.Example()  # pyright: ignore[reportAttributeAccessIssue]
     example.features.feature["image"].bytes_list.value.append(encoded.getvalue())
     example.features.feature["label"].int64_list.value.append(label)
     return example.SerializeToString()
 
 
 def _array_record(path: Path, records: list[bytes]) -> None:
-    from array_record.python import array_record_module
+    from array_record.python import array_record_module  # pyright: ignore[reportAttributeAccessIssue]
 
     writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
     for record in records:
