@@ -170,10 +170,10 @@ class RunFolder:
         Raises:
             UserError: another process is at work in it, and this does not wait; or it cannot be written.
         """
-        with ExitStack() as held:
+        with ExitStack() as locks:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                held.enter_context(lock(self.path / LOCK, wait))
+                locks.enter_context(lock(self.path / LOCK, wait))
             except BlockingIOError:
                 raise UserError(f"another otgan process is at work in {self.path}; wait for it or give --out another folder") from None
             except OSError as error:

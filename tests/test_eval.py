@@ -272,7 +272,7 @@ def test_a_generator_that_cannot_be_judged_trains_on(elsewhere, tmp_path, monkey
     [
         (["eval"], "there is no run in runs"),
         (["eval", "nothing", "--reference", "mnist"], "nothing does not exist"),
-        (["eval", "."], "is no run, so say what to compare it with: --reference mnist"),
+        (["eval", "."], "is no run, so say what to compare it with: a reference (--reference) of mnist"),
         (["eval", ".", "--reference", "imagenet"], "there are no data 'imagenet'"),
         (["scores", "nothing"], "nothing keeps no scores"),
     ],

@@ -181,7 +181,7 @@ class AllConv(Classifier):
         return {**maps, "pool": pool}, _logits()(pool)
 
 
-class ColourAllConv(AllConv):
+class ColorAllConv(AllConv):
     """The same for 32 x 32 x 3 pictures, with 192 features: the paper's "All-CNN-C"."""
 
     shape: ClassVar = (32, 32, 3)
@@ -200,7 +200,7 @@ CLASSIFIERS: dict[str, type[Classifier]] = {
     "mnist-lenet": LeNet,
     "mnist-allconv": AllConv,
     "cifar10-resnet": ResNet,
-    "cifar10-allconv": ColourAllConv,
+    "cifar10-allconv": ColorAllConv,
 }
 """The networks that `scripts/train_features.py` trains, by the names of the files of their weights."""
 
