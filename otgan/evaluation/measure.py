@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from otgan.config import Measures
 from otgan.data import Dataset
 from otgan.evaluation.stats import KEPT, FeatureStats
 from otgan.features import Features
@@ -57,7 +56,7 @@ class Measure:
     """
 
     declared: Declared
-    flag: Measures
+    flag: str
     compute: Callable[[FeatureStats, Real], dict[str, float]]
     of: Literal["features", "values"] = "features"
     needed: Callable[[Features], int] = lambda features: 2
