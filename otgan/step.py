@@ -141,7 +141,7 @@ def must_be_finite(record: Mapping[str, Any], known: Known = KNOWN) -> list[str]
     return [name for name, quantity in known.items() if quantity.must_be_finite and name in record]
 
 
-def absurd(record: Record) -> Any:
+def absurd(record: Mapping[str, Any]) -> Any:
     """Whether a dual that did not reach epsilon left a plan with nearly all of its mass in the wrong place; one step's record, or many."""
     return (record.get("misplaced_mass", jnp.zeros(())) > ABSURD) & ~record["dual_converged"]
 

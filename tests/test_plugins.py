@@ -228,7 +228,7 @@ def test_a_package_that_cannot_be_imported_is_named_where_it_is_asked_for(packag
 
 
 NONSENSE = "from otgan.config import Critic, Section\nfrom otgan.plugins import FamilyPlugin\n"
-NONSENSE += "CRITIC = FamilyPlugin('odd', Critic, None)\nTABLE = FamilyPlugin('odd', Section, None)\nNOTHING = 3\n"
+NONSENSE += "CRITIC = FamilyPlugin('odd', Critic, print)\nTABLE = FamilyPlugin('odd', Section, print)\nNOTHING = 3\n"
 
 
 @pytest.mark.parametrize("given", ["CRITIC", "TABLE", "NOTHING"])

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,11 +62,11 @@ class Dataset:
         return digest.hexdigest()[:12]
 
 
-def load(data: config.Data, data_dir: Path | None = None) -> Dataset:
+def load(data: config.Data | config.Section, data_dir: Path | None = None) -> Dataset:
     """Read or make the data set that a config describes.
 
     Args:
-        data: the config's data section.
+        data: the config's data section, otgan's own or another package's.
         data_dir: the TFDS folder; by default `TFDS_DATA_DIR`, else `~/tensorflow_datasets`.
 
     Raises:
@@ -85,7 +86,8 @@ def load(data: config.Data, data_dir: Path | None = None) -> Dataset:
             return Dataset(data.kind, *points.sample(data))
         case config.Mixture():
             return Dataset(data.kind, *points.sample(data), sd=None if data.warped else data.sd)
-        case foreign:  # of another package
+        case _:  # of another package
+            foreign: Any = data
             return plugins.load(plugins.Kind.DATA, foreign.kind).load(foreign, data_dir)
 
 

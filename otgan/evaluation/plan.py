@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from otgan.config import Measures
 from otgan.models.resize import Convention
 
-FLAGS: tuple[Measures, ...] = get_args(Measures)
+FLAGS: tuple[str, ...] = get_args(Measures)
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class EvalPlan:
         allow_few: whether a measure may have fewer examples than it needs; its scores are marked.
     """
 
-    flags: tuple[Measures, ...] = ()
+    flags: tuple[str, ...] = ()
     everything: bool = False
     at_end: bool = False
     features: str | None = None
@@ -41,9 +41,9 @@ class EvalPlan:
     batch_size: int = 200
     allow_few: bool = False
 
-    def kinds(self, images: bool) -> tuple[Measures, ...]:
+    def kinds(self, images: bool) -> tuple[str, ...]:
         """The kinds of measures that are taken of images, or of points."""
-        quick: tuple[Measures, ...] = ("fid",) if images else ("wasserstein", "modes")
+        quick = ("fid",) if images else ("wasserstein", "modes")
         return self.flags or (FLAGS if self.everything else quick)
 
     @property

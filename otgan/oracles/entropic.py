@@ -79,8 +79,8 @@ class _Search(NamedTuple):
 
 def solve_entropic(
     cost: Float[Array, "n m"],
-    lam: Float[Array, ""],
-    epsilon: Float[Array, ""],
+    lam: Float[Array, ""] | float,
+    epsilon: Float[Array, ""] | float,
     tau: Float[Array, ""] | None = None,
     *,
     anneal: float = 4.0,

@@ -22,7 +22,7 @@ from otgan.system import build
 from tests.support.commands import SMALL, TINY, otgan
 from tests.support.semidual import _kl_rows, _l2_rows, optimum
 
-VALUES = {"kl": entropic.value_at, "l2": quadratic.value_at}
+VALUES = {"kl": jax.jit(entropic.value_at), "l2": jax.jit(quadratic.value_at)}
 
 
 def generator(theta, z):

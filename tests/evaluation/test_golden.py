@@ -13,8 +13,7 @@ import json
 import sys
 from itertools import islice
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from unittest.mock import Mock
 
 import jax
 import numpy as np
@@ -32,6 +31,8 @@ from otgan.models import imagenet
 from otgan.models.classifiers import CLASSIFIERS
 from otgan.results.declared import ALL
 from otgan.sampling import draw
+from otgan.step import TrainState
+from otgan.system import System
 
 FIXTURE = Path(__file__).parents[1] / "fixtures/golden.json"
 COMMAND = "python tests/evaluation/test_golden.py"
@@ -86,9 +87,9 @@ def of_sampling():
     """The first latents of two chunks of a seed, and which real examples are taken."""
     nothing = BatchSource(np.zeros((0, 2)), None, None)
     sample = jax.jit(lambda key: draw_latents(nothing, key, 1_000, 2))
-    system = SimpleNamespace(sample=lambda dual, average, key, size, source: sample(key), form=SimpleNamespace(images=False))
-    state = SimpleNamespace(dual=(), average=())
-    chunks = islice(draw(cast(Any, system), cast(Any, state), seed=1), 2)
+    system = Mock(spec=System, sample=lambda dual, average, key, size, source: sample(key), form=Mock(images=False))
+    state = Mock(spec=TrainState, dual=(), average=())
+    chunks = islice(draw(system, state, seed=1), 2)
     latents = {f"latent_{k}": float(chunk[-1, 1]) for k, chunk in enumerate(chunks)}
     points = Dataset("points", np.arange(101.0)[:, None], np.arange(7.0)[:, None])
     images = Dataset("images", points.train[:, :, None, None], points.test[:, :, None, None])
