@@ -195,8 +195,8 @@ def _cell(record: Mapping[str, Any]) -> str:
     return f"{record['mean']:.4g}" + ("" if (sd := number(record.get("sd"))) is None else f" ± {sd:.2g}") + marked
 
 
-def compared_warnings(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
-    """What a reader of `compared_table` must know of its starred scores: a line for each subject and warning."""
+def compared_marks(scores: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> list[str]:
+    """What a reader of `compared_table` must know of its starred scores: a line for each subject and mark."""
     metrics: dict[tuple[str, str], list[str]] = {}
     for metric, row in scores.items():
         for subject, record in row.items():

@@ -22,7 +22,7 @@ from otgan.data import Dataset
 from otgan.dispatch import Progress, StopReason, advance, compile_dispatch, picture_steps, spent
 from otgan.errors import UserError
 from otgan.evaluation.training import numbers_at_end
-from otgan.metrics.points import WITHIN, judged
+from otgan.metrics.points import WITHIN, reference_points
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import Recorder
 from otgan.results.quantities import TOTALS, Known
@@ -127,7 +127,7 @@ def draw(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) -> 
     """Draw samples of the averaged generator on latents that are the same at every step and in every run, and what is highlighted."""
     dataset, path = setup.dataset, folder.picture(step)
     path.parent.mkdir(exist_ok=True)
-    reference = judged(dataset)
+    reference = reference_points(dataset)
     _picture(generate(setup, state, SHOWN if dataset.is_images else len(reference)), reference, dataset, path)
     for name, mask in setup.system.family.highlighted(state.dual).items():
         shown = np.asarray(setup.data.examples)[np.asarray(mask)]

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from otgan.cli.group import PATH, MeasureName, main, terminal, with_data_dir
 from otgan.config import Cost
-from otgan.console import Spinner, compared_table, compared_warnings, print_scores
+from otgan.console import Spinner, compared_table, compared_marks, print_scores
 from otgan.errors import UserError
 
 SENTENCES = {  # of `eval`'s flags
@@ -132,7 +132,7 @@ def scores(runs: tuple[Path, ...], as_json: bool) -> None:
     else:
         console = terminal()
         console.print(compared_table(table, [str(run) for run in runs]))
-        for line in compared_warnings(table):
+        for line in compared_marks(table):
             console.print(line, markup=False, soft_wrap=True)
 
 

@@ -17,7 +17,7 @@ from otgan.config import Amount, Measures
 from otgan.console import plain_table
 from otgan.errors import UserError
 from otgan.plain import from_toml
-from otgan.results.aggregate import Means, aggregate, score_warnings
+from otgan.results.aggregate import Means, aggregate, score_marks
 from otgan.results.quantities import SHARE
 from otgan.results.state import RunState
 from otgan.results.sweep import SeedGroup, label, names
@@ -187,7 +187,7 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, measures: list[str], interru
     if trained:
         _print(means, bool(measures))
     if measures:
-        for note in (*means.comparison.notes, *score_warnings(trained, [label(cell) for cell in trained], means.comparison)):
+        for note in (*means.comparison.notes, *score_marks(trained, [label(cell) for cell in trained], means.comparison)):
             click.echo(note, err=True)
     others = len(folder.cells()) - len(plan.cells)
     click.echo(f"sweep     {folder.path}" + (f", which holds {others} more cells, of other values" if others else ""))

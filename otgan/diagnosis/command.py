@@ -24,6 +24,7 @@ from otgan.diagnosis.gradients import Solver, Value, gradient_errors, lipschitz,
 from otgan.diagnosis.picture import draw
 from otgan.diagnosis.stationarity import exact_family, stationarity
 from otgan.errors import UserError
+from otgan.features import Tell
 from otgan.files import write_atomically
 from otgan.groups import make_sight
 from otgan.oracles import entropic, quadratic
@@ -37,7 +38,6 @@ PAIRS = 128  # examples of a kind in the batch whose gradient is looked at
 SAMPLES, FRESH = 1_000, 4_000  # for the cost of transport to the whole training set
 EXACTLY = {"max_iterations": 100_000, "anneal": 4.0}  # how a dual that counts as the truth is solved
 LARGEST = 8_192  # examples in a batch that is transported exactly, which takes time as the cube of it
-Show = Callable[[str], None]
 
 
 def diagnose(
@@ -48,7 +48,7 @@ def diagnose(
     batches: int,
     step: int | None,
     data_dir: Path | None,
-    show: Show,
+    show: Tell,
 ) -> dict[str, Any]:
     """All three, as plain data.
 

@@ -6,11 +6,11 @@ from otgan import plugins
 from otgan.data import Dataset
 from otgan.evaluation import compute
 from otgan.evaluation.measure import Measure
-from otgan.evaluation.plan import FLAGS
+from otgan.evaluation.plan import KINDS
 from otgan.features import DIGIT_READERS, Features
 from otgan.metrics.frechet import needed_infinity
 from otgan.metrics.neighbors import MEMORIZATION_SAMPLES
-from otgan.metrics.points import COUNTED, JUDGED
+from otgan.metrics.points import COUNTED, MOST_MATCHED
 from otgan.results import declared
 
 EXACT = 2_000  # the assignment problem takes seconds at this size, and grows with its cube
@@ -116,7 +116,7 @@ MEASURES: tuple[Measure, ...] = (
         whole=True,
         solver=True,
     ),
-    Measure(declared.GRID_MODES, "modes", compute.grid_modes, of="values", most=JUDGED, at_end=True, lacks=_no_centers),
+    Measure(declared.GRID_MODES, "modes", compute.grid_modes, of="values", most=MOST_MATCHED, at_end=True, lacks=_no_centers),
     Measure(declared.GRID_MASSES, "modes", compute.grid_masses, of="values", most=COUNTED, at_end=True, lacks=_no_centers),
     Measure(declared.CLASS_MODES, "modes", compute.class_modes, most=None, lacks=_no_digits),
     Measure(
@@ -137,7 +137,7 @@ def of_flag(flag: str) -> list[Measure]:
     Raises:
         UserError: the package cannot be imported, or brings something else.
     """
-    if flag in FLAGS:
+    if flag in KINDS:
         return [measure for measure in MEASURES if measure.flag == flag]
     brought = plugins.load(plugins.Kind.MEASURE, flag)
     measures = [brought] if isinstance(brought, Measure) else [*brought] if isinstance(brought, list | tuple) else []

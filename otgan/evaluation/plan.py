@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from otgan.config import Measures
 from otgan.models.resize import Convention
 
-FLAGS: tuple[str, ...] = get_args(Measures)
+KINDS: tuple[str, ...] = get_args(Measures)
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class EvalPlan:
     def kinds(self, images: bool) -> tuple[str, ...]:
         """The kinds of measures that are taken of images, or of points."""
         quick = ("fid",) if images else ("wasserstein", "modes")
-        return self.flags or (FLAGS if self.everything else quick)
+        return self.flags or (KINDS if self.everything else quick)
 
     @property
     def lenient(self) -> bool:

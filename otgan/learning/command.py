@@ -17,7 +17,7 @@ from otgan.batches import as_bytes, as_floats
 from otgan.data import Dataset, load
 from otgan.errors import UserError
 from otgan.learning import Method
-from otgan.learning.training import Show, TrainingProgress, train
+from otgan.learning.training import ShowTraining, TrainingProgress, train
 from otgan.models.encoders import Encoder, shrink, shrinking, sizes
 
 SUFFIX = ".safetensors"
@@ -56,7 +56,7 @@ class Learned(NamedTuple):
     stopped: bool
 
 
-def learn(order: Order, show: Show, say: Callable[[str], None]) -> Learned:
+def learn(order: Order, show: ShowTraining, say: Callable[[str], None]) -> Learned:
     """Train an encoder and write it.
 
     Args:

@@ -49,7 +49,7 @@ class State(NamedTuple):
     average: Any  # of the encoder
 
 
-Show = Callable[[TrainingProgress], None]
+ShowTraining = Callable[[TrainingProgress], None]
 
 
 def train(
@@ -59,7 +59,7 @@ def train(
     seed: int,
     steps: int | None,
     seconds: float | None,
-    show: Show,
+    show: ShowTraining,
     stopped: Callable[[], bool],
 ) -> tuple[dict[str, Any] | None, TrainingProgress]:
     """Train until `steps` or `seconds` are used up, whichever comes first, or `stopped`; of the two at least one is given.

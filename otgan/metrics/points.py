@@ -9,14 +9,14 @@ from scipy.spatial.distance import cdist
 from otgan.data import Dataset
 from otgan.metrics.modes import histogram_kl
 
-JUDGED = 2_000  # points in a W2 and in a share, as in the literature on the grid
+MOST_MATCHED = 2_000  # points in a W2 and in a share, as in the literature on the grid
 COUNTED = 20_000  # points in the histogram of modes, where 2,000 would show their own noise
 WITHIN = 3.0  # a sample is of high quality within so many standard deviations of a mode
 
 
-def judged(dataset: Dataset) -> np.ndarray:
+def reference_points(dataset: Dataset) -> np.ndarray:
     """The held-out points that samples are drawn beside: all, or 2,000 evenly spaced among them, so that every mode is there."""
-    size = min(JUDGED, len(dataset.test), len(dataset.train))
+    size = min(MOST_MATCHED, len(dataset.test), len(dataset.train))
     return dataset.test[np.arange(size) * len(dataset.test) // size]
 
 

@@ -45,7 +45,7 @@ from otgan.problem import Problem
 from otgan.results.quantities import NEURAL
 
 STRICTER = 10.0  # the batch's own dual is solved so many times more closely than epsilon, so that the estimate is of the networks
-JUDGED = 4  # a batch of so many times the size judges the potentials of a finished run
+FRESH_BATCHES = 4  # a batch of so many times the size judges the potentials of a finished run
 NEWTON_STEPS = 30  # at most; each keeps the active pairs that stay active, typically 5 to 10
 NEWTON_TOLERANCE = 1e-5  # on the mass
 
@@ -126,7 +126,7 @@ class NeuralDual:
     def final_metrics(self, state: State, players: Players, data: BatchSource, held_out: BatchSource, key: Array) -> dict[str, Array]:
         """The gap on a larger batch."""
         del held_out
-        return {"estimated_gap": self.estimate(state, players, data, key, JUDGED)}
+        return {"estimated_gap": self.estimate(state, players, data, key, FRESH_BATCHES)}
 
     def ascend(self, state: State, players: Players, data: BatchSource, keys: Array, lam: Array) -> AscentState:
         """The potentials' steps."""

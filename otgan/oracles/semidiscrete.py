@@ -43,7 +43,7 @@ from otgan.oracles.semidual import MassBalance, Targets, assign, hits, mass_bala
 from otgan.problem import Problem
 from otgan.results.quantities import SEMIDISCRETE
 
-JUDGED = 4_096  # fresh points in the numbers of a run's summary
+FRESH_POINTS = 4_096  # fresh points in the numbers of a run's summary
 TINY = 1e-30
 
 
@@ -109,7 +109,7 @@ class SemidiscreteDual:
         """V on fresh points, what it lacks for points that got no mass, and how even the masses are."""
         del held_out
         search = FreshSearch(self.problem.cost.name, self.targets(data), state.psi, partial(self.generated, players, data))
-        half = -(-JUDGED // (2 * self.oracle.ots_batch))
+        half = -(-FRESH_POINTS // (2 * self.oracle.ots_batch))
         keys = jax.random.split(key, 2 * half)
         least, first = search.least_shortfalls(keys[:half])
         rise, second = search.rises(keys[half:], jnp.where(self.without_mass(state), least, 0.0))

@@ -21,7 +21,7 @@ from otgan.files import Plain
 from otgan.report import charts, grids, views
 from otgan.report.pictures import Film, films
 from otgan.report.recipe import card, compared
-from otgan.results.aggregate import Comparison, Means, aggregate, compare, in_order, numbers, score_warnings
+from otgan.results.aggregate import Comparison, Means, aggregate, compare, in_order, numbers, score_marks
 from otgan.results.quantity import Curve
 from otgan.results.run import Run
 from otgan.results.state import STANDINGS, RunState
@@ -74,7 +74,7 @@ def _runs(runs: Sequence[Run]) -> str:
     found = [numbers(run, comparison) for run in runs]
     columns = in_order(found, comparison)
     rows = [[comparison.known[name].text(f.get(name)) for name in columns] for f in found]
-    notes = [*comparison.notes, *score_warnings(runs, labels, comparison)]
+    notes = [*comparison.notes, *score_marks(runs, labels, comparison)]
     parts = {"columns": _columns(columns, comparison), "rows": rows, "charts": overlaid, "differences": views.differences(runs)}
     title = f"{len(runs)} runs" if len({run.name for run in runs}) > 1 else f"{len(runs)} runs of {runs[0].name}"
     return _page("runs.html", title, figures, runs=shown_runs, verdict=views.verdict_of_all(runs), notes=notes, **parts)
@@ -101,7 +101,7 @@ def _sweep(sweep: Sweep) -> str:
         "others": " and ".join(called[key] for key in sweep.others),
         "states": {state: sum(group.counts[state] for group in means.groups) for state in STANDINGS},
         "verdict": views.verdict_of_all(means.trained),
-        "notes": [*sweep.problems, *means.comparison.notes, *score_warnings(sweep.cells, labels, means.comparison)],
+        "notes": [*sweep.problems, *means.comparison.notes, *score_marks(sweep.cells, labels, means.comparison)],
     }
     return _page("sweep.html", f"sweep of {sweep.experiment}", figures, **parts)
 

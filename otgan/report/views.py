@@ -69,7 +69,7 @@ class Scored(NamedTuple):
     step: str
     compared: str
     fingerprint: str
-    warnings: list[str]
+    marks: list[str]
     meaning: str
     protocol: list[tuple[str, str]]
 
@@ -135,7 +135,7 @@ def headline(run: Run, comparison: Comparison) -> list[NumberRow]:
         if (name := comparison.names[key]) not in comparison.scores:  # it stands among the numbers below
             continue
         floor = number(score.get("floor"))
-        told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {warning}" for warning in score.get("marks", []))]
+        told = [*([] if floor is None else [f"floor {floor:.4g}"]), *(f"△ {mark}" for mark in score.get("marks", []))]
         rows.append(NumberRow(name.replace("_", " "), f"{score['mean']:.4g}", ", ".join(told)))
     found = numbers(run, comparison)
     first = [quantity for name, quantity in comparison.known.items() if quantity.brief is not None and name in found]

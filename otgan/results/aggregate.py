@@ -76,14 +76,14 @@ def in_order(of_runs: Iterable[Mapping[str, float]], comparison: Comparison) -> 
     return sorted(dict.fromkeys(name for found in of_runs for name in found), key=lambda name: order.get(name, len(order)))
 
 
-def score_warnings(runs: Sequence[Run], labels: Sequence[str], comparison: Comparison) -> list[str]:
+def score_marks(runs: Sequence[Run], labels: Sequence[str], comparison: Comparison) -> list[str]:
     """What must be known of several runs' scores, in a sentence each: of which score, and of which runs."""
     found: dict[tuple[str, str], list[str]] = {}
     for run, label in zip(runs, labels, strict=True):
         for key, score in run.last_scores.items():
-            for warning in score.get("marks", []):
-                found.setdefault((comparison.names[key], warning), []).append(label)
-    return [f"{name} of {_few(of)}: {warning}" for (name, warning), of in found.items()]
+            for mark in score.get("marks", []):
+                found.setdefault((comparison.names[key], mark), []).append(label)
+    return [f"{name} of {_few(of)}: {mark}" for (name, mark), of in found.items()]
 
 
 def _few(labels: Sequence[str]) -> str:

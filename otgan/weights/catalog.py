@@ -9,7 +9,7 @@ from otgan import cache
 from otgan.config import Cost
 from otgan.errors import UserError
 from otgan.weights import dinov2, inception, published, resnet50
-from otgan.weights.download import Show
+from otgan.weights.download import ShowDownload
 from otgan.weights.published import SOURCE, Published
 from otgan.weights.store import Weights, read
 
@@ -33,7 +33,7 @@ def folder() -> Path:
     return cache.folder() / "weights"
 
 
-def find(network: str, show: Show | None = None) -> Weights:
+def find(network: str, show: ShowDownload | None = None) -> Weights:
     """The weights of one of `PUBLISHED`, downloaded if they are not there yet.
 
     Raises:

@@ -14,18 +14,18 @@ from otgan.weights.store import sha256
 TIMEOUT = 20.0  # seconds that a server may stay silent
 CHUNK = 1 << 18  # bytes
 
-Show = Callable[[int, int], None]
+ShowDownload = Callable[[int, int], None]
 """Called with (bytes so far, bytes in all; 0 if the server does not say)."""
 
 
-def download(address: str, target: Path, digest: str, show: Show | None = None) -> Path:
+def download(address: str, target: Path, digest: str, show: ShowDownload | None = None) -> Path:
     """Fetch a file. What has come of it waits in `target` + ".part", and the next call goes on from there.
 
     Args:
         address: an HTTP or HTTPS address.
         target: where to put it; its folder must be there.
         digest: the SHA-256 that it must have, in hexadecimal.
-        show: see `Show`.
+        show: see `ShowDownload`.
 
     Returns:
         `target`.
@@ -48,7 +48,7 @@ def download(address: str, target: Path, digest: str, show: Show | None = None) 
     return part.replace(target)
 
 
-def _receive(address: str, part: Path, show: Show | None) -> None:
+def _receive(address: str, part: Path, show: ShowDownload | None) -> None:
     """Add to the part what it lacks.
 
     Raises:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from otgan.errors import UserError
 from otgan.files import lock
 from otgan.weights import torch_file
-from otgan.weights.download import Show, download
+from otgan.weights.download import ShowDownload, download
 from otgan.weights.store import Weights, flat, read, sha256, write
 
 SOURCE = "source_sha256"  # among the facts: the hash of the file that was imported
@@ -57,7 +57,7 @@ def find(
     cache: Path,
     *,
     download: bool = True,
-    show: Show | None = None,
+    show: ShowDownload | None = None,
     address: str | None = None,
     digest: str | None = None,
 ) -> Weights:
@@ -86,7 +86,7 @@ def find(
         raise _unavailable(published, error) from error
 
 
-def _fetch(published: Published, cache: Path, show: Show | None, address: str, digest: str) -> Weights:
+def _fetch(published: Published, cache: Path, show: ShowDownload | None, address: str, digest: str) -> Weights:
     out = cache / published.kept
     with suppress(UserError):
         return read(out)  # another process has brought them meanwhile

@@ -12,7 +12,7 @@ from otgan.evaluation.plan import AT_END
 from otgan.evaluation.sources import SampleSource
 from otgan.evaluation.stats import real_examples
 from otgan.features import make_features
-from otgan.metrics.points import judged, mode_kl
+from otgan.metrics.points import mode_kl, reference_points
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +53,7 @@ def test_collapse_and_imbalance_show():
 
 def test_a_larger_grid_is_judged_by_all_of_its_modes():
     dataset = data.load(Grid(side=7))
-    assert len(np.unique(np.round(judged(dataset) / 2), axis=0)) == 49
+    assert len(np.unique(np.round(reference_points(dataset) / 2), axis=0)) == 49
     found = scores(np.random.default_rng(1).permutation(dataset.train), dataset)
     assert 0.5 < found["w2"].mean / found["w2"].floor < 1.6
     assert found["w2"].floor < 1

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from otgan.results.aggregate import Spread, aggregate, score_warnings, spread
+from otgan.results.aggregate import Spread, aggregate, score_marks, spread
 from otgan.results.judged import note_judged
 from otgan.results.quantity import Quantity
 from tests.support.made_sweeps import grid, recorded, say, score
@@ -128,7 +128,7 @@ def test_marks_are_said_of_whom_they_are_true(tmp_path):
     path = root.folder(plan.cells[0].id).scores
     path.write_text(path.read_text().replace('"floor": null', '"floor": null, "marks": ["too few"]'))
     means = means_of(root, plan)
-    assert score_warnings(means.finished, ["one", "two"], means.comparison) == ["fid[x] of one: too few"]
+    assert score_marks(means.finished, ["one", "two"], means.comparison) == ["fid[x] of one: too few"]
 
 
 @pytest.mark.parametrize(
