@@ -210,7 +210,7 @@ def test_nothing_is_missed_where_every_point_has_mass():
 
 def assessed(monkeypatch, fresh, draws, filled=True):
     """The mean of what is missed by a memory that leaves a quarter of the points without mass."""
-    monkeypatch.setattr(semidiscrete, "ASSESSED", fresh)
+    monkeypatch.setattr(semidiscrete, "JUDGED", fresh)
     points = np.random.default_rng(3).uniform(-1, 1, (1_000, 2)).astype(np.float32)
     config = tiny_config("semidiscrete-grid", **{**SMALL, "oracle.stop": "budget", "oracle.bins": 50})
     data = Dataset("own", points, points[:50])
