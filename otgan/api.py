@@ -120,7 +120,7 @@ def train(
         The run, in whichever state it ended: see `TrainedRun.state`.
 
     Raises:
-        UserError: the experiment, its data or its folder are not as they must be. Nothing was written.
+        UserError: the experiment, its data or its folder are not as they must be, or the folder cannot be written any more.
     """
     if isinstance(experiment, Config):
         if changes or data:
@@ -160,7 +160,8 @@ def score(
         subject: a run, the path of one or of an `.npz` or a folder of pictures, or samples as an array.
         measures: of "fid", "kid", "is", "pr", "wasserstein", "modes", "nearest" and those of other packages; by default the quick ones.
         reference: what to compare with, as in `--reference`: a name or a path. By default a run's own data.
-        features: what pictures are compared by; by default a network that neither was trained on them nor trained the generator.
+        features: what pictures are compared by; by default a network that was trained on such pictures, and that the generator was not
+            trained on.
         samples: how many generated examples a seed; by default 10,000 pictures or 20,000 points, or all that there are.
         seeds: sets of samples.
         data_dir: where TFDS has prepared data.

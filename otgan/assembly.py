@@ -71,7 +71,7 @@ def assemble(
     data = make_batch_source(dataset, config.batch, config.generator.latent_dim, source, frozen, features)
     system = build(config, Form.of(dataset), mesh, network)
     scorer = make_scorer(config, dataset, system, source)
-    return TrainSetup(config, dataset, mesh, system, data, initial, make_held_out(dataset, source), scorer, record)
+    return TrainSetup(config, dataset, mesh, system, data, initial, make_held_out(dataset, source, frozen), scorer, record)
 
 
 def check_batch(config: Config, devices: int) -> None:

@@ -49,9 +49,9 @@ def make_batch_source(
     return BatchSource(examples, bounds, sobol, source.train if source else None, frozen, features)
 
 
-def make_held_out(dataset: Dataset, source: Dataset | None = None) -> BatchSource:
-    """The held-out examples of a dataset and of a source, drawn i.i.d. The arrays are still NumPy's."""
-    return BatchSource(dataset.test, source=source.test if source else None)
+def make_held_out(dataset: Dataset, source: Dataset | None = None, frozen: Any = None) -> BatchSource:
+    """The held-out examples of a dataset and of a source, drawn i.i.d. The arrays are still NumPy's; `frozen` is that of `BatchSource`."""
+    return BatchSource(dataset.test, source=source.test if source else None, frozen=frozen)
 
 
 def shard_batch(batch: Array, mesh: Mesh | None) -> Array:
@@ -89,11 +89,6 @@ def draw_latents(data: BatchSource, key: Key[Array, ""], size: int, dim: int) ->
         return jax.random.normal(key, (size, dim))
     shifted = (data.sobol + jax.random.uniform(key, (1, dim))) % 1.0
     return jax.scipy.special.ndtri(jnp.clip(shifted, 1e-6, 1 - 1e-6))
-
-
-def every_real(data: BatchSource) -> Float[Array, "n ..."]:
-    """All real examples, in their order."""
-    return as_floats(jnp.asarray(data.examples))
 
 
 def every_latent(data: BatchSource, key: Key[Array, ""], dim: int) -> Float[Array, "m ..."]:

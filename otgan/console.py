@@ -209,7 +209,7 @@ def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
     """The three diagnoses of `otgan.diagnosis.command.diagnose`."""
     mean = found["mean_cost"]
     console.print(f"diagnosis of {found['run']}, step {found['step']:,}", markup=False, soft_wrap=True)
-    whose = "the dual that trains" if found["own_dual"] else "a KL-regularised dual, which this run does not train by"
+    whose = "the dual that trains" if found["own_dual"] else "a KL-regularized dual, which this run does not train by"
     console.print(f"\nthe gradient of {whose}, on a batch of {found['batch']}; mean cost {mean:.4g}, L0 {found['L0']:.4g}")
     rows = [
         (f"{r['lam'] / mean:.3g}x", f"{r['epsilon'] / mean:.3g}x", *(f"{r[k]:.3g}" for k in ("suboptimality", "error", "bound", "ratio")))

@@ -24,7 +24,7 @@ def l1(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
 
 
 def squared_l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    """The squared Euclidean distance `|x|^2 + |y|^2 - 2 <x, y>`, centred first so that a common offset does not cancel digits."""
+    """The squared Euclidean distance `|x|^2 + |y|^2 - 2 <x, y>`, centered first so that a common offset does not cancel digits."""
     center = jnp.mean(y, axis=0, keepdims=True)  # distances do not move with it, so neither does their gradient
     x, y = x - center, y - center
     squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]

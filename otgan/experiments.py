@@ -41,8 +41,8 @@ def resolve(target: str, overrides: Mapping[str, Any] | None = None, source: str
         raw["data"] = _data_from(raw.get("data", {}), source)
     for key, value in (overrides or {}).items():
         _put(raw, key, value)
-    recorded = Path(target).suffix == ".json"  # then it has its encoder's description, and the donor may be gone
-    return _validated(raw if recorded else _with_donated_encoder(raw))
+    recorded = Path(target).suffix == ".json"  # then it has its encoder's description, and the run that it is from may be gone
+    return _validated(raw if recorded else _with_pretrained_encoder(raw))
 
 
 def compose(path: Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -70,7 +70,7 @@ def _validated(raw: Raw) -> Config:
         raise UserError(_explain(error, raw)) from None
 
 
-def _with_donated_encoder(raw: Raw) -> Raw:
+def _with_pretrained_encoder(raw: Raw) -> Raw:
     """The tables with the encoder whose features they take: that of a run, or a classifier's."""
     cost = raw.get("cost")
     features = cost.get("features") if isinstance(cost, dict) else None
@@ -84,10 +84,10 @@ def _with_donated_encoder(raw: Raw) -> Raw:
     if not (path / "config.json").is_file():
         known = f"{', '.join(Cost.FEATURES)}, layers of a network such as mnist-lenet:all, a .safetensors file, or a run with an encoder"
         raise UserError(f"cost.features: {known}; {features!r} is none")
-    donor = resolve(str(path / "config.json")).cost
-    if not donor.encoded:
-        raise UserError(f"cost.features: the run in {path} has no encoder of its own: its cost is measured on {donor.features}")
-    return {**raw, "cost": {**raw["cost"], "features": str(path), "encoder": donor.encoder.model_dump(mode="json")}}
+    pretrained = resolve(str(path / "config.json")).cost
+    if not pretrained.encoded:
+        raise UserError(f"cost.features: the run in {path} has no encoder of its own: its cost is measured on {pretrained.features}")
+    return {**raw, "cost": {**raw["cost"], "features": str(path), "encoder": pretrained.encoder.model_dump(mode="json")}}
 
 
 def _with_whole_path(features: str) -> str:

@@ -2,10 +2,10 @@
 
 | name | reads | features |
 |---|---|---|
-| `mnist-lenet`, `mnist-allconv` | 28 x 28 grey; of stacked digits each channel, its margin cut off | the layer before the classes |
-| `cifar10-resnet`, `cifar10-allconv` | 32 x 32 colour | the layer before the classes |
-| `inception` | any, resized to 299 x 299, grey repeated | pool3 of the Inception-v3 of Heusel et al. (2017) |
-| `dinov2-s`, `-b`, `-l` | any, resized to 224 x 224, grey repeated | the normalised class token of DINOv2's ViT-S/14, B/14, L/14 |
+| `mnist-lenet`, `mnist-allconv` | 28 x 28 gray; of stacked digits each channel, its margin cut off | the layer before the classes |
+| `cifar10-resnet`, `cifar10-allconv` | 32 x 32 color | the layer before the classes |
+| `inception` | any, resized to 299 x 299, gray repeated | pool3 of the Inception-v3 of Heusel et al. (2017) |
+| `dinov2-s`, `-b`, `-l` | any, resized to 224 x 224, gray repeated | the normalized class token of DINOv2's ViT-S/14, B/14, L/14 |
 | `resnet50` | the same | the mean of the last stage over its positions |
 | a file of `otgan features train` | the shape that it was trained on | of its encoder |
 | `random` | any | of a network that stays as it was drawn |
@@ -195,11 +195,11 @@ def _network(name: str, read: weights.Weights, shape: tuple[int, ...], conventio
             return _frozen(name, module, read, shape, "x / 127.5 - 1", _unit)
         if module.shape == DIGIT and shape == STACK:
             return _stacked(_frozen(name, module, read, DIGIT, "x / 127.5 - 1", _unit))
-        wanted = {DIGIT: "28 x 28 grey images and stacked digits", COLOR: "32 x 32 colour images"}[module.shape]
+        wanted = {DIGIT: "28 x 28 gray images and stacked digits", COLOR: "32 x 32 color images"}[module.shape]
         raise UserError(f"{name} reads {wanted}, not images of shape {shape}: choose inception, random or pixels")
     if name == "inception":
-        grey = ", grey repeated" if shape[-1] == 1 else ""
-        words = f"bilinear to {SIDE} x {SIDE} ({convention}){grey}, {RANGES[convention]}"
+        gray = ", gray repeated" if shape[-1] == 1 else ""
+        words = f"bilinear to {SIDE} x {SIDE} ({convention}){gray}, {RANGES[convention]}"
         published = read.facts.get("source_sha256") == PUBLISHED
         shown = name if published else f"inception-{read.digest[:8]}"
         return replace(_frozen(name, Inception(), read, shape, words, partial(_for_inception, convention=convention)), name=shown)
@@ -232,9 +232,9 @@ def _frozen(
 def _of_imagenet(name: str, read: weights.Weights, shape: tuple[int, ...]) -> Frozen:
     """A network that looks at pictures as ImageNet's are shown."""
     if shape[-1] not in (1, 3):
-        raise UserError(f"{name} reads grey images and images in three colours, not of {shape[-1]} channels: choose random or pixels")
+        raise UserError(f"{name} reads gray images and images in three colors, not of {shape[-1]} channels: choose random or pixels")
     module: Any = dinov2.NETWORKS[name] if name in dinov2.NETWORKS else ResNet50(classes=1000 if "fc" in read.parameters else 0)
-    words = imagenet.WORDS + (", grey repeated" if shape[-1] == 1 else "")
+    words = imagenet.WORDS + (", gray repeated" if shape[-1] == 1 else "")
     return replace(_frozen(name, module, read, shape, words, imagenet.prepare), name=scored_name(read), digest=identity(read))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import math
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from otgan.plain import from_json
 Plain = dict[str, Any]
 
 UNFINISHED = ".new"  # ends the name of a file that is being written
+LEFT_BEHIND = re.compile(rf".+\.[0-9a-f]{{8}}{re.escape(UNFINISHED)}|(config|sweep)\.json{re.escape(UNFINISHED)}")  # the latter by 0.1.0
 BLOCK = 512  # bytes, by which a file's room is counted
 
 
@@ -97,7 +99,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 def is_unfinished(path: Path) -> bool:
     """Whether a file is what a process left that was killed while it wrote."""
-    return path.name.endswith(UNFINISHED)
+    return LEFT_BEHIND.fullmatch(path.name) is not None
 
 
 def append_line(path: Path, line: str) -> None:

@@ -155,7 +155,7 @@ def _flat(seen: Array, group: Group) -> Float[Array, "n d"] | Float[Array, "n p 
 
 
 def _means(side: int, places: int) -> Float[np.ndarray, "places side"]:
-    """The matrix that averages a side over so many stretches; where they do not divide it, neighbours share a pixel."""
+    """The matrix that averages a side over so many stretches; where they do not divide it, neighbors share a pixel."""
     ends = [(side * k // places, -(-side * (k + 1) // places)) for k in range(places)]
     return np.stack([(np.arange(side) >= low) & (np.arange(side) < high) for low, high in ends]).astype(np.float32) / np.asarray(
         [[high - low] for low, high in ends], np.float32

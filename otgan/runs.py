@@ -7,7 +7,7 @@ metrics.jsonl       one line per `log_every` steps
 events.out.tfevents.*   the same for TensorBoard
 checkpoints/        the newest few states
 samples/            pictures on fixed latents while training
-eval/               scores.jsonl, a score a line with its protocol; nearest training neighbours as pictures
+eval/               scores.jsonl, a score a line with its protocol; nearest training neighbors as pictures
 log.txt             of a sweep's cell, what the processes that ran it printed
 """
 
@@ -170,10 +170,10 @@ class RunFolder:
         Raises:
             UserError: another process is at work in it, and this does not wait; or it cannot be written.
         """
-        with ExitStack() as held:
+        with ExitStack() as locks:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
-                held.enter_context(lock(self.path / LOCK, wait))
+                locks.enter_context(lock(self.path / LOCK, wait))
             except BlockingIOError:
                 raise UserError(f"another otgan process is at work in {self.path}; wait for it or give --out another folder") from None
             except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -42,6 +43,9 @@ def at_once() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # only that one may handle signals; a notebook's or a server's may train
+        yield
+        return
     before = {number: signal.getsignal(number) for number in WATCHED}
     try:
         for number in WATCHED:

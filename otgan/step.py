@@ -82,6 +82,8 @@ class Stepper:
     def _move_where_ready(self, info: Info, solved: TrainState, held: Any, data: BatchSource) -> tuple[TrainState, Record]:
         move_all = partial(self._move_all, held=held, data=data)
         if self.family.always_ready:
+            if "ready" in info:
+                raise ValueError("a family whose info says when it is ready must be made with always_ready=False")
             return move_all(solved)
         nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(move_all, solved)[1])
         return lax.cond(info["ready"], move_all, lambda state: (state, nothing), solved)

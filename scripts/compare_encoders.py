@@ -48,9 +48,9 @@ def load(name: str) -> prepared.Prepared:
     return prepared.Prepared(images[~held_out], labels[~held_out], images[held_out], labels[held_out])
 
 
-def accuracy(look: Look, data: prepared.Prepared, labelled: int, tested: int) -> float:
+def accuracy(look: Look, data: prepared.Prepared, labeled: int, tested: int) -> float:
     """Of the linear classifier on features, on test pictures."""
-    x, y = look(data.train[:labelled]).astype(np.float64), data.train_labels[:labelled]
+    x, y = look(data.train[:labeled]).astype(np.float64), data.train_labels[:labeled]
     z, truth = look(data.test[:tested]).astype(np.float64), data.test_labels[:tested]
     mean, sd = x.mean(axis=0), x.std(axis=0) + 1e-6
     x, z = (np.c_[(a - mean) / sd, np.ones(len(a))] for a in (x, z))
@@ -139,7 +139,7 @@ def main() -> None:
     parser.add_argument("data", nargs="+", choices=["sample", "mnist", "cifar10"])
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--labelled", type=int, default=4_500)
+    parser.add_argument("--labeled", type=int, default=4_500)
     parser.add_argument("--tested", type=int, default=2_000)
     parser.add_argument("--degraded", type=int, default=1_000, help="pictures on each side of a Frechet distance")
     parser.add_argument("--seed", type=int, default=0)
@@ -161,7 +161,7 @@ def main() -> None:
             began = time.process_time()
             look = make()
             spent = time.process_time() - began
-            right = accuracy(look, data, options.labelled, options.tested)
+            right = accuracy(look, data, options.labeled, options.tested)
             apart = "-" if way == "pixels" else told_apart(look, data, options.degraded)
             print(f"{name:8} {way:12} accuracy {right:.4f}  told apart {apart}  {spent:.0f} processor seconds", flush=True)
 

@@ -97,7 +97,7 @@ def _as_tensor(pictures: np.ndarray) -> Any:
 
 
 def _with_counters(tensors: dict[str, Any]) -> dict[str, Any]:
-    """Add PyTorch's count of training steps to every batch normalisation, as its own files have it."""
+    """Add PyTorch's count of training steps to every batch normalization, as its own files have it."""
     torch = import_module("torch")
     layers = [name.removesuffix(weights.MEAN) for name in tensors if name.endswith(weights.MEAN)]
     return tensors | {f"{layer}bn.{weights.COUNTER}": torch.tensor(0) for layer in layers}

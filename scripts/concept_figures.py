@@ -158,7 +158,7 @@ def optimum_and_missing(cost: Array, lam: float, runs: list[Solution]) -> tuple[
 
 
 def lambdas() -> Figure:
-    """The plan at four weights of the regulariser, and where it pulls generated points."""
+    """The plan at four weights of the regularizer, and where it pulls generated points."""
     real, generated = clusters()
     cost = costs_of(real, generated)
     figure = Figure(figsize=(8.2, 7.0), layout="constrained")

@@ -12,7 +12,7 @@ judged is what is read back from the file, which is in float16.
 
 On a CPU XLA computes a kernel's gradient at a quarter to a half of the speed of the convolution, hence `convolve` with a gradient of its
 own. The ResNet takes about 0.9 s of one core a step, 50 minutes in all; the LeNet takes 5 minutes, the digits' all-convolutional net 6. On
-other hardware gradients are JAX's own, in that hardware's usual precision: the colour pictures' all-convolutional net took 56 s of an H200,
+other hardware gradients are JAX's own, in that hardware's usual precision: the color pictures' all-convolutional net took 56 s of an H200,
 shared with another program. Where TFDS is not installed, `--data FILE.npz` takes arrays `train`, `train_labels`, `test` and `test_labels`.
 """
 
@@ -122,7 +122,7 @@ def convolve_strided(x: jax.Array, kernel: jax.Array, stride: int) -> jax.Array:
 
 
 class NormedConv(nn.Module):
-    """`Conv` with batch normalisation in place of the bias; without a scale, so that it commutes with the pool."""
+    """`Conv` with batch normalization in place of the bias; without a scale, so that it commutes with the pool."""
 
     features: int
     window: int
@@ -143,7 +143,7 @@ class NormedConv(nn.Module):
 
 
 def fold(params: Mapping[str, Any], stats: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of the same network without normalisation: kernels divided by their outputs' standard deviations."""
+    """The parameters of the same network without normalization: kernels divided by their outputs' standard deviations."""
     params, stats = (jax.tree.map(np.asarray, dict(tree)) for tree in (params, stats))
     folded = dict(params)
     for name, seen in stats.items():
@@ -185,7 +185,7 @@ def batches(data: prepared.Prepared, recipe: Recipe, rng: np.random.Generator) -
 
 
 def make_step(name: str, recipe: Recipe, steps: int, fixed: Mapping[str, Any]) -> tuple[optax.GradientTransformation, Any, Any]:
-    """The optimiser; one step of it, jitted; and the statistics of a batch, jitted. Parameters in `fixed` are not trained."""
+    """The optimizer; one step of it, jitted; and the statistics of a batch, jitted. Parameters in `fixed` are not trained."""
     network = CLASSIFIERS[name](layer=NormedConv)
     rate = optax.schedules.piecewise_interpolate_schedule("linear", recipe.rate / 20, {steps // 5: 20.0, steps: 1e-3})
     kernels = partial(jax.tree.map, lambda value: value.ndim > 1)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,13 @@ def test_a_config_goes_on_where_it_was(trained, capsys):
     assert again.path == trained.path
     with pytest.raises(UserError, match="a config is trained as it is"):
         otgan.train(resolve("sinkhorn-grid"), {"oracle.lam": 1.0})
+
+
+def test_any_thread_may_train(trained):
+    """Signals are the main thread's."""
+    with ThreadPoolExecutor(1) as pool:
+        again = pool.submit(otgan.train, trained.config, out=trained.path, quiet=True).result()
+    assert again.state is RunState.FINISHED
 
 
 def test_scores_are_kept_with_the_run_and_say_how_they_were_measured(trained):

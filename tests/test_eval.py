@@ -193,10 +193,10 @@ def test_somebody_elses_images_are_judged(elsewhere, pictures):
     assert not Path("eval").exists()
 
 
-def test_grey_pictures_are_the_same_in_one_channel_and_in_three(elsewhere, pictures):
-    """Whichever side is stored with three equal channels, or has to have three because the other has colours."""
-    grey, folder = pictures
-    examples = np.load(grey)["x"]
+def test_gray_pictures_are_the_same_in_one_channel_and_in_three(elsewhere, pictures):
+    """Whichever side is stored with three equal channels, or has to have three because the other has colors."""
+    gray, folder = pictures
+    examples = np.load(gray)["x"]
     np.savez("rgb.npz", x=np.repeat(examples, 3, axis=3))
     Path("rgb").mkdir()
     for i, example in enumerate(np.repeat(examples, 3, axis=3)):
@@ -208,13 +208,13 @@ def test_grey_pictures_are_the_same_in_one_channel_and_in_three(elsewhere, pictu
         line = json.loads(done.output.splitlines()[0])
         return line["mean"], line["fingerprint"]
 
-    alike = [score(subject, reference) for subject in (grey, folder, "rgb.npz", "rgb") for reference in ("rgb", "rgb.npz", grey, "sample")]
+    alike = [score(subject, reference) for subject in (gray, folder, "rgb.npz", "rgb") for reference in ("rgb", "rgb.npz", gray, "sample")]
     assert len({fingerprint for _, fingerprint in alike}) == 2  # the two references
     assert all(found == alike[i % 4 // 3 * 3] for i, found in enumerate(alike))
     tinted = np.repeat(examples, 3, axis=3)
     tinted[0, 0, 0] = [1, 2, 3]
     np.savez("tinted.npz", x=tinted)
-    (low, _), (high, _) = score("tinted.npz", grey), score("rgb.npz", "tinted.npz")
+    (low, _), (high, _) = score("tinted.npz", gray), score("rgb.npz", "tinted.npz")
     assert low == pytest.approx(3 * alike[0][0], rel=0.05)  # three equal channels: thrice the squared distances
     assert high == pytest.approx(3 * alike[0][0], rel=0.05)
 
@@ -272,7 +272,7 @@ def test_a_generator_that_cannot_be_judged_trains_on(elsewhere, tmp_path, monkey
     [
         (["eval"], "there is no run in runs"),
         (["eval", "nothing", "--reference", "mnist"], "nothing does not exist"),
-        (["eval", "."], "is no run, so say what to compare it with: --reference mnist"),
+        (["eval", "."], "is no run, so say what to compare it with: a reference (--reference) of mnist"),
         (["eval", ".", "--reference", "imagenet"], "there are no data 'imagenet'"),
         (["scores", "nothing"], "nothing keeps no scores"),
     ],
@@ -288,7 +288,7 @@ def test_what_is_not_there_is_said(elsewhere, words, sentence):
     [
         (["--features", "nothing"], "there are no features 'nothing'"),
         (["--features", "nothing.safetensors"], "nothing.safetensors does not exist"),
-        (["--features", "cifar10-resnet"], "cifar10-resnet reads 32 x 32 colour images, not images of shape (28, 28, 1)"),
+        (["--features", "cifar10-resnet"], "cifar10-resnet reads 32 x 32 color images, not images of shape (28, 28, 1)"),
         (["--fid", "--samples", "20"], "fid[mnist-lenet] needs"),
         (["--reference", "grid"], "--features mnist-lenet looks at images"),
     ],

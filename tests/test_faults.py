@@ -62,7 +62,7 @@ def test_a_signal_around_the_end_leaves_a_whole_checkpoint_and_a_last_word(tmp_p
         assert states == (["interrupted", "interrupted", "finished"] if moment in cut else ["finished", "finished"]), moment
 
 
-def test_a_long_judgement_ends_at_once_and_is_made_up_for(elsewhere):
+def test_a_long_judgment_ends_at_once_and_is_made_up_for(elsewhere):
     slow = (
         "import time\n"
         "from otgan import loop\n"

@@ -5,7 +5,7 @@ from otgan.data import digits
 from otgan.errors import UserError
 from otgan.features import DIGIT_READERS, default_name, make_features
 
-DIGIT, STACK, COLOUR = (28, 28, 1), (32, 32, 3), (32, 32, 3)
+DIGIT, STACK, COLOR = (28, 28, 1), (32, 32, 3), (32, 32, 3)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def test_classes_are_probabilities_and_mostly_right(examples, name):
         ("mnist-allconv", DIGIT, 128),
         ("mnist-allconv", STACK, 384),
         ("random", (64, 64, 3), 128),
-        ("pixels", COLOUR, 3_072),
+        ("pixels", COLOR, 3_072),
         ("points", (5,), 5),
     ],
 )
@@ -61,7 +61,7 @@ def test_only_the_inception_has_plain_names():
 
 
 def test_defaults_are_the_networks_of_the_data():
-    shapes = {"mnist": DIGIT, "stacked-mnist": STACK, "cifar10": COLOUR, "own": (9, 9, 1), "grid": (2,)}
+    shapes = {"mnist": DIGIT, "stacked-mnist": STACK, "cifar10": COLOR, "own": (9, 9, 1), "grid": (2,)}
     assert [default_name(kind, shape) for kind, shape in shapes.items()] == [
         "mnist-lenet",
         "mnist-lenet",
@@ -75,8 +75,8 @@ def test_defaults_are_the_networks_of_the_data():
     ("name", "shape", "sentence"),
     [
         ("lenet", DIGIT, "there are no features 'lenet': choose inception, mnist-lenet"),
-        ("mnist-lenet", (16, 16, 1), "mnist-lenet reads 28 x 28 grey images and stacked digits"),
-        ("cifar10-resnet", DIGIT, "cifar10-resnet reads 32 x 32 colour images"),
+        ("mnist-lenet", (16, 16, 1), "mnist-lenet reads 28 x 28 gray images and stacked digits"),
+        ("cifar10-resnet", DIGIT, "cifar10-resnet reads 32 x 32 color images"),
         ("pixels", (2,), "looks at images; the examples are points"),
         ("points", DIGIT, "--features points is for points"),
     ],

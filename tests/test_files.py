@@ -115,6 +115,7 @@ def test_readers_see_the_old_content_until_the_new_one_is_whole(tmp_path):
         assert path.read_text() == "old"
         (other,) = set(tmp_path.iterdir()) - {path}
         assert is_unfinished(other)
+        assert not is_unfinished(tmp_path / "notes.new")  # somebody's own
         write_atomically(path, "by another process")
     assert path.read_text() == "new"
     assert path.stat().st_mode & 0o777 == 0o666 & ~current_umask()

@@ -95,7 +95,7 @@ def test_training_examples_are_looked_at_once(some_digits, monkeypatch):
 BAD = {
     "no layer": ("mnist-lenet:third", r"mnist-lenet has no layer 'third': choose of first, second, dense \(all of them: all\) and pixels"),
     "no network": ("lenet:all", "there are no features 'lenet': choose inception, mnist-lenet"),
-    "another size": ("cifar10-resnet:all", r"cifar10-resnet reads 32 x 32 colour images, not images of shape \(28, 28, 1\)"),
+    "another size": ("cifar10-resnet:all", r"cifar10-resnet reads 32 x 32 color images, not images of shape \(28, 28, 1\)"),
     "too many places": ("mnist-lenet:second@8", r"places of a map of 7 x 7: give second@1 to second@7"),
     "odd places": ("mnist-lenet:second@two", "give second@1 to second@7"),
     "uneven windows": ("mnist-lenet:first/3", r"'first/3' cuts a map of 14 x 14 into equal windows: give first/ and one of 1, 2, 7, 14"),

@@ -67,7 +67,7 @@ def test_dinov2s_features_are_its_class_token():
     assert features.names("kid") == f"kid[dinov2-s-{source[:8]}]"
     assert source[:12] in features.digest
     assert features.preparation == "antialiased bicubic to 224 x 224, ImageNet's mean and deviation"
-    assert make_features("dinov2-s", (28, 28, 1)).preparation.endswith("grey repeated")
+    assert make_features("dinov2-s", (28, 28, 1)).preparation.endswith("gray repeated")
 
 
 def test_resnet50_knows_classes_if_its_weights_do():
@@ -121,7 +121,7 @@ def test_fd_is_the_frechet_distance_on_the_features_named():
     [
         ("dinov2", (32, 32, 3), "there are no features 'dinov2': choose inception, .*dinov2-s, dinov2-b"),
         ("dinov2-b", (5,), "looks at images; the examples are points"),
-        ("dinov2-s", (32, 32, 2), "reads grey images and images in three colours, not of 2 channels"),
+        ("dinov2-s", (32, 32, 2), "reads gray images and images in three colors, not of 2 channels"),
     ],
 )
 def test_what_does_not_fit_is_refused(name, shape, sentence):

@@ -13,7 +13,7 @@ from otgan.console import LINE_SECONDS, Spinner, clock
 from otgan.learning import METHODS
 
 if TYPE_CHECKING:
-    from otgan.learning.training import Progress
+    from otgan.learning.training import TrainingProgress
 
 STOPPED = 130
 
@@ -66,7 +66,7 @@ class Line:
     def __init__(self, steps: Spinner):
         self._steps, self._printed = steps, time.monotonic()
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingProgress) -> None:
         """Show it."""
         left = progress.seconds * (1 - progress.share) / progress.share if progress.share else 0.0
         pace = f"{progress.step / max(progress.seconds, 1e-9):.1f} steps/s"

@@ -22,7 +22,7 @@ SENTENCES = {  # of `eval`'s flags
     "pr": "Improved precision and recall; density and coverage.",
     "wasserstein": "Exact W1 and W2, sliced W2, Sinkhorn divergence, W2 to the whole training set.",
     "modes": "Modes hit, their masses and the share of good samples: on the grid and on digits.",
-    "nearest": "Nearest training examples as a picture, and the share of memorised samples.",
+    "nearest": "Nearest training examples as a picture, and the share of memorized samples.",
 }
 
 

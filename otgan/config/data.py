@@ -13,7 +13,7 @@ from otgan.plugins import Kind
 
 
 class Grid(Section):
-    """Equal Gaussians on a square grid in the plane, centred at the origin; the held-out set has equal counts per mode."""
+    """Equal Gaussians on a square grid in the plane, centered at the origin; the held-out set has equal counts per mode."""
 
     kind: Literal["grid"] = "grid"
     side: int = Field(default=5, ge=1, le=50)
@@ -36,7 +36,7 @@ class Images(Section):
 
 
 class Stacked(Section):
-    """Three digits as the colours of one 32 x 32 picture: 1,000 modes."""
+    """Three digits as the colors of one 32 x 32 picture: 1,000 modes."""
 
     kind: Literal["stacked-mnist"] = "stacked-mnist"
     source: Literal["tfds", "sample"] = "tfds"

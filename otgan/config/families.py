@@ -34,7 +34,7 @@ class Oracle(Section):
 
 
 class Regularized(Oracle):
-    """Sanjabi et al. 2018: regularised optimal transport of a batch, solved until its certified gap is at most `epsilon`.
+    """Sanjabi et al. 2018: regularized optimal transport of a batch, solved until its certified gap is at most `epsilon`.
 
     `regot` is the plain distance d (Algorithm 1), `sinkhorn` the debiased 2 d(p,q) - d(p,p) - d(q,q), not halved (Algorithm 2), and
     `energy` the minibatch energy distance over two independent halves of the batch (OT-GAN: Salimans et al. 2018).
@@ -180,7 +180,7 @@ class Convex(Oracle):
 
 
 class Potential(Section):
-    """A network with one number for each point, an encoder's without a normalisation: a dual potential, or a critic."""
+    """A network with one number for each point, an encoder's without a normalization: a dual potential, or a critic."""
 
     kind: Literal["mlp", "conv"] = "mlp"
     width: int = Field(default=128, ge=1)

@@ -49,7 +49,7 @@ class Dataset:
         return self.train.dtype == np.uint8
 
     def with_channels_of(self, shape: tuple[int, ...]) -> Dataset:
-        """The same, grey pictures with as many equal channels as a shape asks for; see the function of that name."""
+        """The same, gray pictures with as many equal channels as a shape asks for; see the function of that name."""
         return replace(self, train=with_channels_of(self.train, shape), test=with_channels_of(self.test, shape))
 
     @cached_property
@@ -96,7 +96,7 @@ def load_source(run: config.Config, shape: tuple[int, ...] = ()) -> Dataset | No
 
     Args:
         run: the run's config.
-        shape: of the run's data, whose channels a source of grey pictures takes on.
+        shape: of the run's data, whose channels a source of gray pictures takes on.
 
     Raises:
         UserError: as `load`.
@@ -105,7 +105,7 @@ def load_source(run: config.Config, shape: tuple[int, ...] = ()) -> Dataset | No
 
 
 def with_channels_of(examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Grey pictures, (n, h, w, 1), as colour pictures of three equal channels where a shape (h, w, 3) asks for them; all else as it is."""
+    """Gray pictures, (n, h, w, 1), as color pictures of three equal channels where a shape (h, w, 3) asks for them; all else as it is."""
     if examples.ndim == 4 and shape == (*examples.shape[1:3], 3) and examples.shape[3] == 1:
         return np.repeat(examples, 3, axis=3)
     return examples

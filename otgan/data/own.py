@@ -49,7 +49,7 @@ def load(path: Path, held_out: float) -> tuple[np.ndarray, np.ndarray]:
 def read(path: Path) -> np.ndarray:
     """Read the user's points or pictures as they are: (n, d) float32 or (n, h, w, c) uint8, c = 1 or 3, however few.
 
-    c is 1 wherever all pictures are grey, also if they are stored in three channels: two ways of storing one set are one set.
+    c is 1 wherever all pictures are gray, also if they are stored in three channels: two ways of storing one set are one set.
 
     Raises:
         UserError: there is nothing there, or it is unfit.
@@ -57,7 +57,7 @@ def read(path: Path) -> np.ndarray:
     if not path.exists():
         raise UserError(f"{path} does not exist: give an .npz file or a folder of pictures")
     try:
-        return _one_channel_if_grey(_folder(path)) if path.is_dir() else as_examples(_array(path), path)
+        return _one_channel_if_gray(_folder(path)) if path.is_dir() else as_examples(_array(path), path)
     except MemoryError:
         raise UserError(f"{path} holds more than this machine's memory: take fewer examples") from None
 
@@ -68,10 +68,10 @@ def as_examples(array: np.ndarray, name: object) -> np.ndarray:
     Raises:
         UserError: it is unfit.
     """
-    return _one_channel_if_grey(_typed(array, name))
+    return _one_channel_if_gray(_typed(array, name))
 
 
-def _one_channel_if_grey(examples: np.ndarray) -> np.ndarray:
+def _one_channel_if_gray(examples: np.ndarray) -> np.ndarray:
     if examples.ndim == 4 and examples.shape[3] == 3 and all(np.array_equal(examples[..., 0], examples[..., k]) for k in (1, 2)):
         return np.ascontiguousarray(examples[..., :1])
     return examples
@@ -229,10 +229,10 @@ def _picture(file: Path) -> np.ndarray:
 
 def _opaque(picture: Image.Image) -> Image.Image:
     """In mode L or RGB."""
-    if picture.mode.startswith("I"):  # 16 bits of grey, which Pillow's own conversion would clip
+    if picture.mode.startswith("I"):  # 16 bits of gray, which Pillow's own conversion would clip
         return Image.fromarray((np.asarray(picture).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8))
-    grey = picture.mode in ("1", "L", "LA")
+    gray = picture.mode in ("1", "L", "LA")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("L" if grey else "RGB")
+    return picture.convert("L" if gray else "RGB")

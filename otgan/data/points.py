@@ -17,14 +17,14 @@ from otgan import config
 
 HELD_OUT = 2_000
 SEED = 19020  # with a distribution's own: it never changes, so every run sees the same points
-SPREAD = 4.0  # centres of a mixture, uniform in the cube from minus to plus that
+SPREAD = 4.0  # centers of a mixture, uniform in the cube from minus to plus that
 APART = 1.5  # means of Gaussians: their standard deviation
 RIDGES, STRETCH, BEND = 6, 0.4, 3.0
 
 Map = Callable[[np.ndarray], np.ndarray]
 
 
-class Moments(NamedTuple):
+class GaussianMoments(NamedTuple):
     """Of a Gaussian."""
 
     mean: np.ndarray  # (d,)
@@ -55,21 +55,21 @@ def sample(data: config.Gaussian | config.Mixture) -> Points:
             return Points(warp(data)(train).astype(np.float32), warp(data)(test).astype(np.float32), None)
 
 
-def moments(data: config.Gaussian) -> Moments:
+def moments(data: config.Gaussian) -> GaussianMoments:
     """Mean and covariance of a named Gaussian; standard deviations along its axes lie between 0.5 and 2."""
     rng = _rng(data.seed, 0, data.dim)
     axes, _ = np.linalg.qr(rng.standard_normal((data.dim, data.dim)))
-    return Moments(APART * rng.standard_normal(data.dim), (axes * rng.uniform(0.5, 2.0, data.dim) ** 2) @ axes.T)
+    return GaussianMoments(APART * rng.standard_normal(data.dim), (axes * rng.uniform(0.5, 2.0, data.dim) ** 2) @ axes.T)
 
 
-def gaussian_map(source: Moments, target: Moments) -> Map:
+def gaussian_map(source: GaussianMoments, target: GaussianMoments) -> Map:
     """The optimal map: y -> m + S^1/2 (S^1/2 R S^1/2)^-1/2 S^1/2 (y - n), from N(n, R) to N(m, S)."""
     root = _root(target.covariance)
     slope = root @ np.linalg.inv(_root(root @ source.covariance @ root)) @ root
     return lambda y: target.mean + (y - source.mean) @ slope
 
 
-def gaussian_w2_squared(source: Moments, target: Moments) -> float:
+def gaussian_w2_squared(source: GaussianMoments, target: GaussianMoments) -> float:
     """|m - n|^2 + tr(S + R - 2 (S^1/2 R S^1/2)^1/2), the squared distance of Bures and Wasserstein."""
     root = _root(target.covariance)
     between = _root(root @ source.covariance @ root)

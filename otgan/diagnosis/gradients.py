@@ -72,7 +72,7 @@ def gradient_errors(
         solve: the oracle that trains.
         solve_exactly: another that solves the same problem, in float64, as closely as it is asked to.
         value: of that problem's dual, in float64: the value that a solve in float32 reports is rounded more than a good dual is wrong.
-        lams: weights of the regulariser, units of the cost.
+        lams: weights of the regularizer, units of the cost.
         epsilons: accuracies, units of the cost.
         constant: L0, see `lipschitz`.
     """

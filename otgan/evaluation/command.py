@@ -74,13 +74,13 @@ def evaluate(
     show("reading data")
     found, shape = sources(plan, subject, folder, checkpoint)
     dataset = load(data, data_dir)
-    if isinstance(data, UserData):  # a user's grey pictures may be compared with pictures in color
+    if isinstance(data, UserData):  # a user's gray pictures may be compared with pictures in color
         dataset = dataset.with_channels_of(shape)
     known = training_networks(experiments.resolve(str(folder.config_path))) if folder else ()
     features = make_features(plan.features or neutral_name(data.kind, dataset.shape, known), dataset.shape, plan.resize, show)
     for source in found:
         judged = judge(plan, source, dataset, features, show)
-        yield Report(records(judged, source), judged.notes, keep(judged, source, out) if out else [])
+        yield Report(records(judged, source), judged.notes, _kept(judged, source, out) if out else [])
 
 
 def _require_writable(out: Path) -> None:
@@ -98,7 +98,9 @@ def reference_data(name: str | None, folder: RunFolder | None, subject: str) -> 
     """
     if name is None and folder is None:
         known = ", ".join(NAMED)
-        raise UserError(f"{subject} is no run, so say what to compare it with: --reference {known}, or an .npz or a folder of images")
+        raise UserError(
+            f"{subject} is no run, so say what to compare it with: a reference (--reference) of {known}, or an .npz or a folder of images"
+        )
     if name is None:
         assert folder is not None
         return experiments.resolve(str(folder.config_path)).data
@@ -130,20 +132,24 @@ def _step(word: str | None) -> int | None:
     raise UserError(f"--checkpoint {word}: give a step, or all")
 
 
+def _kept(judged: Judged, source: SampleSource, out: Path) -> list[str]:
+    try:
+        return keep(judged, source, out)
+    except OSError as error:
+        raise UserError(f"cannot write to {out} ({error.strerror}); make room, or give --out another folder") from None
+
+
 def keep(judged: Judged, source: SampleSource, out: Path) -> list[str]:
     """Append scores that are not there yet, and draw the neighbors. Returns where.
 
     Raises:
-        UserError: they cannot be written.
+        OSError: they cannot be written.
     """
     path = out / "scores.jsonl"
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        append_scores(path, records(judged, source))
-        if judged.neighbors is None:
-            return [str(path)]
-        picture = out / (f"nearest-{source.step:07d}.png" if source.step is not None else "nearest.png")
-        save_sheet(judged.neighbors.reshape(-1, *judged.neighbors.shape[2:]), picture)
-        return [str(path), str(picture)]
-    except OSError as error:
-        raise UserError(f"cannot write to {out} ({error.strerror}); make room, or give --out another folder") from None
+    out.mkdir(parents=True, exist_ok=True)
+    append_scores(path, records(judged, source))
+    if judged.neighbors is None:
+        return [str(path)]
+    picture = out / (f"nearest-{source.step:07d}.png" if source.step is not None else "nearest.png")
+    save_sheet(judged.neighbors.reshape(-1, *judged.neighbors.shape[2:]), picture)
+    return [str(path), str(picture)]

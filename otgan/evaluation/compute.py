@@ -22,7 +22,7 @@ from otgan.metrics.wasserstein import exact_wasserstein
 SEED = 2022  # of subsets and projections
 KID = {"subsets": 100, "size": 1_000}
 IS = {"splits": 10}
-PR = {"precision_neighbours": PRECISION_NEIGHBORS, "density_neighbours": DENSITY_NEIGHBORS}
+PR = {"precision_neighbors": PRECISION_NEIGHBORS, "density_neighbors": DENSITY_NEIGHBORS}
 SLICED = {"projections": 512}
 SINKHORN = {"lam": 1.0, "epsilon": 1e-5}  # both in multiples of the mean cost; with a small lam the floor is high
 

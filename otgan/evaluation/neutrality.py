@@ -57,9 +57,9 @@ def _of_cost(cost: Cost, within: frozenset[str] = frozenset()) -> tuple[Training
         return (_of_file(Path(name)),)
     if name in Cost.FEATURES or cost.layered:
         return (TrainingNetwork(name, _short(embedded(name).digest) if name in EMBEDDED else None),)
-    donor = None if cost.features in within else _config(cost.features)
-    if donor:
-        return _of_cost(donor.cost, within | {cost.features})
+    pretrained = None if cost.features in within else _config(cost.features)
+    if pretrained:
+        return _of_cost(pretrained.cost, within | {cost.features})
     return (TrainingNetwork(cost.encoder.kind),) if cost.encoder.kind in EMBEDDED else ()  # its run is gone: rather too cautious
 
 

@@ -17,7 +17,7 @@ from otgan.batches import as_bytes, as_floats
 from otgan.data import Dataset, load
 from otgan.errors import UserError
 from otgan.learning import Method
-from otgan.learning.training import Progress, Show, train
+from otgan.learning.training import Show, TrainingProgress, train
 from otgan.models.encoders import Encoder, shrink, shrinking, sizes
 
 SUFFIX = ".safetensors"
@@ -52,7 +52,7 @@ class Learned(NamedTuple):
     """What came of it."""
 
     digest: str | None  # of the file; None if it was stopped before the first step
-    progress: Progress
+    progress: TrainingProgress
     stopped: bool
 
 
@@ -124,7 +124,7 @@ def _prepared(data: Dataset) -> tuple[Encoder, np.ndarray]:
     return Encoder((h, w, c)), pictures
 
 
-def _facts(order: Order, data: Dataset, encoder: Encoder, progress: Progress) -> dict[str, str]:
+def _facts(order: Order, data: Dataset, encoder: Encoder, progress: TrainingProgress) -> dict[str, str]:
     return {
         **sizes(encoder.clone(shape=data.shape)),
         "method": order.method,

@@ -26,7 +26,7 @@ def pooled(encoder: Encoder, parameters: Any, x: Float[Array, "n h w c"]) -> Flo
 
 
 def with_components(encoder: Encoder, parameters: dict[str, Any], pictures: np.ndarray) -> dict[str, Any]:
-    """Parameters whose last layer are the components of the largest variance, of length 1, centred at the pictures' mean.
+    """Parameters whose last layer are the components of the largest variance, of length 1, centered at the pictures' mean.
 
     Args:
         encoder: whose parameters they are.

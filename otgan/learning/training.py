@@ -25,7 +25,7 @@ OPTIMIZER = Optimizer(learning_rate=1e-3, b1=0.9, b2=0.99, clip=10.0, warmup=50,
 AVERAGE = 0.99  # decay of the encoder's moving average, which is what is kept
 
 
-class Progress(NamedTuple):
+class TrainingProgress(NamedTuple):
     """How far a training is.
 
     Attributes:
@@ -49,7 +49,7 @@ class State(NamedTuple):
     average: Any  # of the encoder
 
 
-Show = Callable[[Progress], None]
+Show = Callable[[TrainingProgress], None]
 
 
 def train(
@@ -61,7 +61,7 @@ def train(
     seconds: float | None,
     show: Show,
     stopped: Callable[[], bool],
-) -> tuple[dict[str, Any] | None, Progress]:
+) -> tuple[dict[str, Any] | None, TrainingProgress]:
     """Train until `steps` or `seconds` are used up, whichever comes first, or `stopped`; of the two at least one is given.
 
     With `steps` alone it is the same function of the seed on every run on one kind of machine; seconds depend on what else runs.
@@ -87,14 +87,14 @@ def train(
     init, advance = _programs(encoder, method)
     state, examples = init(start), jnp.asarray(pictures)
     compiled = advance.lower(state, examples, steps_key, jnp.asarray(0), jnp.asarray(0.0)).compile()
-    began, step, progress = time.monotonic(), 0, Progress(0, 0.0, 0.0, float("nan"))
+    began, step, progress = time.monotonic(), 0, TrainingProgress(0, 0.0, 0.0, float("nan"))
     pending: Array | None = None  # the step before's loss: read while the next is at work
     while progress.share < 1 and not stopped():
         state, loss = compiled(state, examples, steps_key, jnp.asarray(step), jnp.asarray(progress.share, jnp.float32))
         before = _finite(pending, step)
         pending, step = loss, step + 1
         elapsed = time.monotonic() - began
-        progress = Progress(step, _share(step, steps, elapsed, seconds), elapsed, before)
+        progress = TrainingProgress(step, _share(step, steps, elapsed, seconds), elapsed, before)
         if step > 1:
             show(progress)
     if not step:

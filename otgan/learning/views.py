@@ -13,18 +13,18 @@ from jaxtyping import Float, Key
 LEAST_SIDE = 0.5  # of a cutting, in sides of the picture
 STRETCH = 0.2  # of its ratio of sides, on the logarithm
 LIGHT = 0.4  # the most that brightness moves, and the logarithm of contrast
-TINT = 0.2  # the most that a colour channel moves by itself
-GREY_SHARE = 0.2  # of the colour pictures that are seen in grey
+TINT = 0.2  # the most that a color channel moves by itself
+GRAY_SHARE = 0.2  # of the color pictures that are seen in gray
 
 
 def view(key: Key[Array, ""], x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """A cutting of each picture in another light. Only colour pictures are mirrored: grey ones may be of signs, whose side matters."""
+    """A cutting of each picture in another light. Only color pictures are mirrored: gray ones may be of signs, whose side matters."""
     cutting, light = jax.random.split(key)
     return relit(light, cut(cutting, x))
 
 
 def cut(key: Key[Array, ""], x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """A rectangle of each picture, enlarged to its size; colour pictures mirrored in half of the cases."""
+    """A rectangle of each picture, enlarged to its size; color pictures mirrored in half of the cases."""
     n, h, w, c = x.shape
     sides, ratios, top, left, mirror = jax.random.split(key, 5)
     side = jax.random.uniform(sides, (n, 1), minval=LEAST_SIDE)
@@ -37,15 +37,15 @@ def cut(key: Key[Array, ""], x: Float[Array, "n h w c"]) -> Float[Array, "n h w 
 
 
 def relit(key: Key[Array, ""], x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """Other contrast and brightness; of colour pictures also a tint, or none of the colour."""
+    """Other contrast and brightness; of color pictures also a tint, or none of the color."""
     n, _, _, c = x.shape
-    contrast, brightness, tint, grey = jax.random.split(key, 4)
+    contrast, brightness, tint, gray = jax.random.split(key, 4)
     mean = x.mean(axis=(1, 2, 3), keepdims=True)
     gain = jnp.exp(jax.random.uniform(contrast, (n, 1, 1, 1), minval=-LIGHT, maxval=LIGHT))
     x = (x - mean) * gain + mean + jax.random.uniform(brightness, (n, 1, 1, 1), minval=-LIGHT, maxval=LIGHT)
     if c == 3:
         x = x + jax.random.uniform(tint, (n, 1, 1, c), minval=-TINT, maxval=TINT)
-        x = jnp.where(jax.random.bernoulli(grey, GREY_SHARE, (n, 1, 1, 1)), x.mean(axis=3, keepdims=True), x)
+        x = jnp.where(jax.random.bernoulli(gray, GRAY_SHARE, (n, 1, 1, 1)), x.mean(axis=3, keepdims=True), x)
     return x
 
 

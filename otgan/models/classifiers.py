@@ -1,9 +1,9 @@
-"""Small networks whose inner layer serves as features: two for digits, two for small colour pictures, an untrained network.
+"""Small networks whose inner layer serves as features: two for digits, two for small color pictures, an untrained network.
 
 The classifiers descend from LeNet-5 (LeCun, Bottou, Bengio and Haffner 1998), from residual networks (He, Zhang, Ren and Sun 2016) and from
 the all-convolutional net (Springenberg, Dosovitskiy, Brox and Riedmiller 2015). There are two of different build for either kind of
 pictures, so that a generator that was trained on the features of one can be judged by the other. They are trained by
-`scripts/train_features.py` with batch normalisation, without a learned scale. What stands here is what is left of it once that is
+`scripts/train_features.py` with batch normalization, without a learned scale. What stands here is what is left of it once that is
 multiplied into the kernels: convolutions, biases, and nothing that looks at the batch.
 
 The untrained network's features tell apart what the form of a convolutional network does by itself, and owe nothing to any data (Naeem, Oh,
@@ -94,7 +94,7 @@ class Classifier(nn.Module):
     Attributes:
         shape: of a picture, in [-1, 1].
         layers: the names of the layers that `maps` shows, from the picture to the classes.
-        layer: makes a layer from (features, window, pool, stride, name); in training one with batch normalisation instead of a bias.
+        layer: makes a layer from (features, window, pool, stride, name); in training one with batch normalization instead of a bias.
     """
 
     shape: ClassVar[tuple[int, int, int]]
@@ -181,7 +181,7 @@ class AllConv(Classifier):
         return {**maps, "pool": pool}, _logits()(pool)
 
 
-class ColourAllConv(AllConv):
+class ColorAllConv(AllConv):
     """The same for 32 x 32 x 3 pictures, with 192 features: the paper's "All-CNN-C"."""
 
     shape: ClassVar = (32, 32, 3)
@@ -200,7 +200,7 @@ CLASSIFIERS: dict[str, type[Classifier]] = {
     "mnist-lenet": LeNet,
     "mnist-allconv": AllConv,
     "cifar10-resnet": ResNet,
-    "cifar10-allconv": ColourAllConv,
+    "cifar10-allconv": ColorAllConv,
 }
 """The networks that `scripts/train_features.py` trains, by the names of the files of their weights."""
 

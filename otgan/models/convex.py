@@ -37,7 +37,7 @@ LARGEST_SQUARE = 64  # dimension above which a matrix for each piece is refused
 class Potential(NamedTuple):
     """A class of convex functions.
 
-    `project` returns to the class after a step of an optimiser. `margin` is the smallest of the numbers that must not be negative
+    `project` returns to the class after a step of an optimizer. `margin` is the smallest of the numbers that must not be negative
     (weights, eigenvalues): below 0, or NaN, the function may not be convex. `modulus` is a number m with f - m |x|^2 / 2 convex.
     """
 

@@ -4,7 +4,7 @@ The architecture is that of Dosovitskiy et al. (2021) with patches of 14 x 14 pi
 attention and every perceptron (Touvron et al., "Going deeper with image transformers", 2021). Such a scale is part of the layer before it:
 it is multiplied into its kernel and bias when weights are imported (`otgan.weights.dinov2`).
 
-Features are the class token after the last normalisation: FD-DINOv2 (Stein et al., "Exposing flaws of generative model evaluation
+Features are the class token after the last normalization: FD-DINOv2 (Stein et al., "Exposing flaws of generative model evaluation
 metrics and their unfair treatment of diffusion models", 2023) is the Frechet distance on those of ViT-L/14.
 """
 
@@ -22,7 +22,7 @@ from otgan.models.layers import parameter
 from otgan.models.resize import mix, sampled
 
 PATCH = 14  # pixels
-EPSILON = 1e-6  # of the normalisations
+EPSILON = 1e-6  # of the normalizations
 OFFSET = 0.1  # of a patch, by which the official code enlarges the grid of positions that it interpolates
 
 
@@ -46,11 +46,11 @@ class DinoV2(nn.Module):
     grid: int = 37
 
     def __call__(self, x: Float[Array, "n h w 3"]) -> Float[Array, "n width"]:
-        """The normalised class token of images with ImageNet's mean and deviation; sides are multiples of 14."""
+        """The normalized class token of images with ImageNet's mean and deviation; sides are multiples of 14."""
         return self._look(x)["class"]
 
     def maps(self, x: Float[Array, "n h w 3"]) -> dict[str, Array]:
-        """The activations of `layers`: a block's patch tokens as n h/14 w/14 width, and the normalised class token as n width."""
+        """The activations of `layers`: a block's patch tokens as n h/14 w/14 width, and the normalized class token as n width."""
         found = self._look(x)
         return {name: found[name] for name in self.layers}
 

@@ -1,4 +1,4 @@
-"""What networks that were trained on ImageNet look at: 224 x 224 pixels in three colours, with ImageNet's mean and deviation."""
+"""What networks that were trained on ImageNet look at: 224 x 224 pixels in three colors, with ImageNet's mean and deviation."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def prepare(levels: Shaped[Array | np.ndarray, "n h w c"]) -> Float[Array, "n 22
     0 and 255, not rounded to bytes.
 
     Args:
-        levels: bytes or levels in [0, 255], grey or in colour; grey is repeated.
+        levels: bytes or levels in [0, 255], gray or in color; gray is repeated.
     """
-    colour = jnp.broadcast_to(jnp.asarray(levels, jnp.float32), (*levels.shape[:3], 3))
+    color = jnp.broadcast_to(jnp.asarray(levels, jnp.float32), (*levels.shape[:3], 3))
     rows, columns = (antialiased(side, SIDE) for side in levels.shape[1:3])
-    large = jnp.clip(mix(colour, rows, columns), 0, 255) / 255
+    large = jnp.clip(mix(color, rows, columns), 0, 255) / 255
     mean, deviation = (np.array(values, np.float32).reshape(1, 1, 1, 3) for values in (MEAN, DEVIATION))
     return (large - mean) / deviation

@@ -1,10 +1,10 @@
 """The Inception-v3 that FID and the Inception Score are computed with (Heusel et al. 2017; Salimans et al. 2016).
 
 The architecture is that of Szegedy et al., "Rethinking the Inception Architecture for Computer Vision" (2015), in the variant that
-TensorFlow released on 2015-12-05 and pytorch-fid ports: 1,008 classes, batch normalisation with epsilon 1e-3, average pools that do not
+TensorFlow released on 2015-12-05 and pytorch-fid ports: 1,008 classes, batch normalization with epsilon 1e-3, average pools that do not
 count the padding, and a max pool in the last block's pool branch where its twin has an average pool.
 
-Layers are called as in pytorch-fid's file of weights. At inference batch normalisation is an affine map of every
+Layers are called as in pytorch-fid's file of weights. At inference batch normalization is an affine map of every
 channel, so it is folded into the convolution before it, in float64, when weights are imported (`otgan.weights.inception`): kernel and bias
 are then all there is, and the only rounding is one of every parameter to float32.
 """

@@ -49,7 +49,7 @@ def down_conv(x: Float[Array, "n h w c"], kernel: Float[Array, "4 4 c d"]) -> Fl
 def flat_conv(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "n h w d"]:
     """Keep height and width: a 3 x 3 convolution, "SAME" padding, as in `flax.linen.Conv`.
 
-    A pixel gathers its neighbours' channels, a row of three at a time, or sends nine values of each output to them: whichever moves less.
+    A pixel gathers its neighbors' channels, a row of three at a time, or sends nine values of each output to them: whichever moves less.
     """
     return _sending(x, kernel) if 9 * kernel.shape[-1] < 3 * x.shape[-1] else _gathering(x, kernel)
 
@@ -70,7 +70,7 @@ def _sending(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"]) -> Flo
 
 
 def doubled(x: Float[Array, "n h w c"]) -> Float[Array, "n h_up w_up c"]:
-    """Each pixel four times: the nearest neighbour on a grid of twice the height and width."""
+    """Each pixel four times: the nearest neighbor on a grid of twice the height and width."""
     n, h, w, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None], (n, h, 2, w, 2, c)).reshape(n, 2 * h, 2 * w, c)
 

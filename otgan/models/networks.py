@@ -1,7 +1,7 @@
 """The generator, from latents to points or pictures, and the encoder, from those to the unit sphere.
 
 The convolutional ones have the shape of DCGAN (Radford, Metz and Chintala 2016). Nothing in them looks at the batch: no batch
-statistics, hence no state, and a sample does not depend on its neighbours. Without batch normalisation DCGAN's initial N(0, 0.02)
+statistics, hence no state, and a sample does not depend on its neighbors. Without batch normalization DCGAN's initial N(0, 0.02)
 would let the signal die out, so kernels start with He's variance, which keeps its size from layer to layer. The residual generator has
 that of SN-GAN (Miyato, Kataoka, Koyama and Yoshida 2018), with one change for speed: in a block's branch the 3 x 3 convolution comes before
 the doubling, which then is a 4 x 4 transposed convolution, so that both products run on the small grid. Its channels are as many on every
@@ -46,7 +46,7 @@ def make_generator(config: config.Generator, shape: tuple[int, ...], center: Any
 
     Args:
         config: the section `generator`.
-        shape: of one sample: (d,), or (height, width, colours).
+        shape: of one sample: (d,), or (height, width, colors).
         center: mean of the data, (d,); unused with pictures.
         scale: standard deviation of the data, a number; unused with pictures.
 
@@ -83,7 +83,7 @@ def make_encoder(config: config.Encoder, shape: tuple[int, ...], center: Any, sc
 
     Args:
         config: the section `cost.encoder`.
-        shape: of one sample: (d,), or (height, width, colours).
+        shape: of one sample: (d,), or (height, width, colors).
         center: mean of the data, (d,); unused with pictures.
         scale: standard deviation of the data, a number; unused with pictures.
 
@@ -168,21 +168,21 @@ class ConvGenerator(nn.Module):
     @nn.compact
     def __call__(self, z):
         """N latent_dim -> n h w c."""
-        h, w, colours = self.shape
+        h, w, colors = self.shape
         base = [-(-side // 2**self.depth) for side in (h, w)]
         channels = [self.width * 2**k for k in reversed(range(self.depth))]
         z = _mapped(z, self.mapping, self.initial_sd)
         x = nn.Dense(math.prod(base) * channels[0], kernel_init=_kernel(self.initial_sd, 1.0))(z)
         x = x.reshape(-1, *base, channels[0])
-        for k, features in enumerate([*channels[1:], colours]):
-            # An output pixel of an UpConv sees 4 of the 16 taps that the initialiser counts.
+        for k, features in enumerate([*channels[1:], colors]):
+            # An output pixel of an UpConv sees 4 of the 16 taps that the initializer counts.
             gain = 4 * 2.0 * (self.variance if k == self.depth - 1 else 1.0)
             x = UpConv(features, _kernel(self.initial_sd, gain))(nn.relu(_normalized(self.normalization, x)))
         return x[:, :h, :w]
 
 
 class ResidualGenerator(nn.Module):
-    """A dense layer onto the smallest grid, `depth` blocks that double it, a 3 x 3 convolution to the colours; what exceeds is cut off."""
+    """A dense layer onto the smallest grid, `depth` blocks that double it, a 3 x 3 convolution to the colors; what exceeds is cut off."""
 
     shape: tuple[int, ...]
     width: int
@@ -195,13 +195,13 @@ class ResidualGenerator(nn.Module):
     @nn.compact
     def __call__(self, z):
         """N latent_dim -> n h w c."""
-        h, w, colours = self.shape
+        h, w, colors = self.shape
         base = [-(-side // 2**self.depth) for side in (h, w)]
         z = _mapped(z, self.mapping, self.initial_sd)
         x = nn.Dense(math.prod(base) * self.width, kernel_init=_kernel(self.initial_sd, 1.0))(z).reshape(-1, *base, self.width)
         for _ in range(self.depth):
             x = UpBlock(self.width, self.normalization, self.initial_sd)(x)
-        x = FlatConv(colours, _kernel(self.initial_sd, 2.0 * self.variance))(nn.relu(_normalized(self.normalization, x)))
+        x = FlatConv(colors, _kernel(self.initial_sd, 2.0 * self.variance))(nn.relu(_normalized(self.normalization, x)))
         return x[:, :h, :w]
 
 
@@ -213,7 +213,7 @@ def _mapped(z: Array, widths: tuple[int, ...], initial_sd: float | None) -> Arra
 
 
 class UpBlock(nn.Module):
-    """Double height and width: a 1 x 1 convolution of the nearest neighbour, plus norm, ReLU, 3 x 3, norm, ReLU, 4 x 4 transposed.
+    """Double height and width: a 1 x 1 convolution of the nearest neighbor, plus norm, ReLU, 3 x 3, norm, ReLU, 4 x 4 transposed.
 
     Each of the two starts with half of the input's variance, so that their sum has that of the input, however many blocks there are.
     """
@@ -227,7 +227,7 @@ class UpBlock(nn.Module):
         """N h w c -> n 2h 2w features."""
         shortcut = nn.Dense(self.features, use_bias=False, kernel_init=_kernel(self.initial_sd, 0.5))(x)  # first, on the small grid
         branch = FlatConv(self.features, _kernel(self.initial_sd, 2.0))(nn.relu(_normalized(self.normalization, x)))
-        # An output pixel of an UpConv sees 4 of the 16 taps that the initialiser counts.
+        # An output pixel of an UpConv sees 4 of the 16 taps that the initializer counts.
         up = UpConv(self.features, _kernel(self.initial_sd, 4 * 2.0 * 0.5))
         return doubled(shortcut) + up(nn.relu(_normalized(self.normalization, branch)))
 
@@ -277,7 +277,7 @@ def _encoding_layer(normalization: str, layer: nn.Module, x: Array) -> Array:
 
 
 def _normalized(normalization: str, x: Array) -> Array:
-    """Layer normalisation over the last axis, where the config asks for it."""
+    """Layer normalization over the last axis, where the config asks for it."""
     return nn.LayerNorm()(x) if normalization == "layer" else x
 
 

@@ -1,7 +1,7 @@
 """ResNet-50 (He, Zhang, Ren and Sun, "Deep residual learning for image recognition", 2016), for inference.
 
 It is the variant whose blocks halve height and width in their 3 x 3 convolution and not in the 1 x 1 before it, as in torchvision and timm:
-supervised, MoCo v2 (Chen et al. 2020) and SwAV (Caron et al. 2020) weights share it. Batch normalisation is an affine map of every channel
+supervised, MoCo v2 (Chen et al. 2020) and SwAV (Caron et al. 2020) weights share it. Batch normalization is an affine map of every channel
 at inference, so it is folded into the convolution before it when weights are imported (`otgan.weights.resnet50`).
 """
 

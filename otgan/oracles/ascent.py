@@ -15,7 +15,7 @@ from otgan.optim import adam, descend
 
 
 class AscentState(NamedTuple):
-    """Networks and what their optimiser remembers."""
+    """Networks and what their optimizer remembers."""
 
     parameters: Any
     moments: Any  # Adam's

@@ -50,7 +50,7 @@ def bracket_transport(
 
     Args:
         cost: the cost matrix; three matrices of its size are held.
-        lam: weight of the solver's regulariser, in multiples of the mean cost: smaller is closer, and slower.
+        lam: weight of the solver's regularizer, in multiples of the mean cost: smaller is closer, and slower.
         epsilon: gap at which the solver stops, in the same multiples.
         max_iterations: at which it stops in any case, with a wider bracket.
     """

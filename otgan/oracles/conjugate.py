@@ -31,7 +31,7 @@ FLOOR = 1e-30
 
 
 class Conjugate(NamedTuple):
-    """Approximate maximisers, and how exact they are."""
+    """Approximate maximizers, and how exact they are."""
 
     x: Float[Array, "n d"]  # about grad f*(y)
     value: Float[Array, " n"]  # <x, y> - f(x): at most f*(y)
@@ -55,12 +55,12 @@ def solve_conjugate(
     epsilon: Float[Array, ""] | float,
     max_iterations: Int[Array, ""] | int,
 ) -> Conjugate:
-    """Maximise <x, y> - f(x) at every y until the mean of the certified bounds is at most `epsilon`, unless the iterations are used up.
+    """Maximize <x, y> - f(x) at every y until the mean of the certified bounds is at most `epsilon`, unless the iterations are used up.
 
     Args:
         f: the potential, n d -> n; convex in each point.
         y: where the conjugate is wanted.
-        start: where the search for each maximiser begins.
+        start: where the search for each maximizer begins.
         modulus: of strong convexity of f; below `SMALLEST_MODULUS` the bounds are those of that modulus, and certify nothing.
         epsilon: the mean bound to reach, in units of f.
         max_iterations: of Newton's method.

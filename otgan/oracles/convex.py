@@ -42,7 +42,7 @@ from otgan.results.quantities import CONVEX
 TRANSPORT_EPSILON = 1e-8  # conjugate error of the map that users see, in potential's units: points are off by thousandths of a sd
 BLOCK = 1_000  # held-out points whose inner problems are solved at once
 CLOUD = 2_048  # held-out points of each side at most in the transport problem between the points themselves
-JUDGED_LAM = 2e-3  # its regulariser, in multiples of the mean cost: its price, lam log n, is about a hundredth of that cost
+JUDGED_LAM = 2e-3  # its regularizer, in multiples of the mean cost: its price, lam log n, is about a hundredth of that cost
 
 
 class State(NamedTuple):

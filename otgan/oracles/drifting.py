@@ -1,10 +1,10 @@
 """Drifting, the baseline: generated points follow a kernel's field, written from its public description alone.
 
-Deng, Li, Li, Du, He, "Generative modeling via drifting" (arXiv 2602.04770), Algorithm 2 and its normalisations. With x_j real, y_i = G(z_i)
+Deng, Li, Li, Du, He, "Generative modeling via drifting" (arXiv 2602.04770), Algorithm 2 and its normalizations. With x_j real, y_i = G(z_i)
 
     kernel      k_T(a, b) = exp(-|a - b| / T)
-    weights     w_i.   the geometric mean of k_T(y_i, .) normalised over all that y_i sees, real and generated, itself left out, and
-                       normalised over all y that see the same point; w+ to the real points, w- to the generated ones
+    weights     w_i.   the geometric mean of k_T(y_i, .) normalized over all that y_i sees, real and generated, itself left out, and
+                       normalized over all y that see the same point; w+ to the real points, w- to the generated ones
     field       V_T(y_i) = sum_jk w+_ij w-_ik (x_j - y_k)
     loss        mean |phi(y_i) - target_i|^2, the target phi(y_i) + sum_T V_T(y_i) / rms(V_T) held fixed
 

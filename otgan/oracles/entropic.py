@@ -1,6 +1,6 @@
 """Entropic optimal transport of a batch, solved by ott-jax until a certified gap is reached.
 
-Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018), the oracle of Algorithms 1 and 2 with the KL regulariser. For uniform clouds,
+Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018), the oracle of Algorithms 1 and 2 with the KL regularizer. For uniform clouds,
 a_i = 1/n and b_j = 1/m,
 
     balanced      max_{f,g}  mean f + mean g - lam (mean exp((f_i + g_j - C_ij) / lam) - 1)
@@ -95,7 +95,7 @@ def solve_entropic(
 
     Args:
         cost: the cost matrix C.
-        lam: weight of the regulariser, units of the cost; below 1e-30 it counts as that.
+        lam: weight of the regularizer, units of the cost; below 1e-30 it counts as that.
         epsilon: the gap to reach, units of the cost.
         tau: weight of the columns' marginal, units of the cost; None keeps that marginal exactly.
         anneal: the factor by which lam falls from stage to stage, starting at the costs' spread; 1 starts at lam itself.
@@ -267,7 +267,7 @@ def _certify(cost: Array, f: Array, g: Array, kernel: Array, x: Array, lam: Arra
     """A bound on the distance of the dual value at (f, g) from the optimum: the primal of a feasible plan R less that value.
 
     With P = diag(x) kernel the plan at (f, g), of exact rows, primal(R) - dual(f, g) = lam KL(R | P), for R is P rounded to the marginals.
-    Of a relaxed side P is feasible itself, and the difference is tau KL(P' 1 | b exp(-g / tau)), generalised.
+    Of a relaxed side P is feasible itself, and the difference is tau KL(P' 1 | b exp(-g / tau)), generalized.
     """
     columns, asked = product(x, kernel), jnp.full_like(g, 1 / len(g)) if tau is None else jnp.exp(-g / tau) / len(g)
     misplaced = jnp.sum(jnp.abs(columns - asked)) / 2

@@ -1,4 +1,4 @@
-"""Regularised optimal transport between two populations, its dual potentials networks that are trained as the generator moves.
+"""Regularized optimal transport between two populations, its dual potentials networks that are trained as the generator moves.
 
 Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018), Algorithm 1 in practice, and Seguy et al. (ICLR 2018): stochastic ascent of the dual. With
 x_i real, y_j = G(z_j), V_ij = f_i + g_j - C_ij, means over a batch of n and n,
@@ -19,7 +19,7 @@ transform there. It is never negative. Over batches it averages to at least the 
 an optimum for each batch is above that of one phi for all; it does not vanish at the best phi, and falls as the batch grows.
 
     f, g     potentials at the batch                 C     cost matrix, rows real, columns generated
-    lam      weight of the regulariser               w     density of the plan
+    lam      weight of the regularizer               w     density of the plan
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ def unevenness(balance: MassBalance) -> Float[Array, ""]:
     """The larger chi-square, of points or of bins.
 
     Potentials that make a point dearer when it is hit spread a mode's mass over its points more evenly than chance would; that can outweigh
-    modes with too much mass in the points' chi-square. The bins' sees those, where bins are neighbourhoods.
+    modes with too much mass in the points' chi-square. The bins' sees those, where bins are neighborhoods.
     """
     return jnp.maximum(jnp.maximum(balance.chi_square, balance.chi_square_of_bins), 0.0)
 

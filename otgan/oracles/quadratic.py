@@ -1,7 +1,7 @@
-"""L2-regularised optimal transport between two uniform clouds, solved by a semi-smooth Newton method with a certified accuracy.
+"""L2-regularized optimal transport between two uniform clouds, solved by a semi-smooth Newton method with a certified accuracy.
 
-Sanjabi, Ba, Razaviyayn, Lee (2018), Algorithm 1 with the norm-2 regulariser; the method is that of Lorenz, Manns, Meyer (2021),
-"Quadratically regularized optimal transport", with a decreasing regulariser; the rounding starts from Altschuler, Weed, Rigollet (2017).
+Sanjabi, Ba, Razaviyayn, Lee (2018), Algorithm 1 with the norm-2 regularizer; the method is that of Lorenz, Manns, Meyer (2021),
+"Quadratically regularized optimal transport", with a decreasing regularizer; the rounding starts from Altschuler, Weed, Rigollet (2017).
 
     primal   min  mean(w C) + lam/2 mean(w^2)    over w >= 0 with all row means and all column means equal to 1
     dual     max  mean(f) + mean(g) - 1/(2 lam) mean((V)_+^2),       V_ij = f_i + g_j - C_ij
@@ -15,7 +15,7 @@ zero solves
 
     C         cost                                       M         the active mask V > 0, as numbers
     f, g      potentials of rows and columns             D_r, D_c  its row means and column means
-    lam       weight of the regulariser                  a, b      the gradient: what rows and columns lack
+    lam       weight of the regularizer                  a, b      the gradient: what rows and columns lack
     V         excess of the potentials over the cost     s         slope of the dual along a step
     w         density of the plan                        t         length of a step
 """
@@ -66,12 +66,12 @@ class State(NamedTuple):
     iterations: Int[Array, ""]
 
 
-def _normalise(cost: Array, lam: Array) -> Scaled:
+def _normalize(cost: Array, lam: Array) -> Scaled:
     """Choose units that no finite cost and no lam can push out of range (halves, because max - min may overflow)."""
     low, high, eps = cost.min(), cost.max(), jnp.finfo(cost.dtype).eps
     magnitude = jnp.maximum(jnp.abs(low), jnp.abs(high))
     scale = jnp.maximum(jnp.maximum(high / 2 - low / 2, lam / 2), jnp.maximum(magnitude * eps, TINY))
-    least = jnp.maximum(lam / scale, 8 * eps)  # below a few units of the last place of the cost a regulariser cannot be told from rounding
+    least = jnp.maximum(lam / scale, 8 * eps)  # below a few units of the last place of the cost a regularizer cannot be told from rounding
     return Scaled(cost / scale - low / scale, least, least - lam / scale, low, scale)
 
 
@@ -276,11 +276,11 @@ def solve_quadratic(
     iterations_per_check: int,
     max_iterations: int,
 ) -> Solution:
-    """Maximise the L2-regularised dual of two uniform clouds until its certified gap is at most epsilon, or the budget is spent.
+    """Maximize the L2-regularized dual of two uniform clouds until its certified gap is at most epsilon, or the budget is spent.
 
     Args:
         cost: any finite costs.
-        lam: weight of the regulariser, units of the cost. In float32 one below about 1e-6 of the costs' range is solved as that; value and
+        lam: weight of the regularizer, units of the cost. In float32 one below about 1e-6 of the costs' range is solved as that; value and
             gap are about the lam that was asked for: the difference is taken off the value, and the gap takes account of it.
         epsilon: how far below the optimum the dual value may be, units of the cost.
         iterations_per_check: Newton steps between two certificates; 1 to 3 take about as long, for a certificate costs about three steps.
@@ -291,7 +291,7 @@ def solve_quadratic(
         account of rounding; where that makes most of it and more than epsilon, the solve gives up before its budget.
     """
     lam, epsilon = jnp.asarray(lam, cost.dtype), jnp.asarray(epsilon, cost.dtype)
-    scaled = _normalise(cost, lam)
+    scaled = _normalize(cost, lam)
     annealing, lam_after = _schedule(scaled, max_iterations)
 
     def step(_, state):

@@ -1,6 +1,6 @@
-"""Regularised optimal transport between batches, and the losses that are made of it.
+"""Regularized optimal transport between batches, and the losses that are made of it.
 
-With x_i real, y_j = G(z_j), and d = d_{c,lam} the KL- or L2-regularised transport cost between two clouds,
+With x_i real, y_j = G(z_j), and d = d_{c,lam} the KL- or L2-regularized transport cost between two clouds,
 
     regot     d(x, y)                                    Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018), Algorithm 1
     sinkhorn  2 d(x, y) - d(x, x) - d(y, y)              the same, Algorithm 2, not halved
@@ -87,7 +87,7 @@ class Held(NamedTuple):
 
 
 def make_regularized(oracle: Regularized, problem: Problem) -> Family:
-    """The family of regularised transport between batches."""
+    """The family of regularized transport between batches."""
     dual = RegularizedDual(oracle, problem)
     return Family(
         init=dual.init,
@@ -272,7 +272,7 @@ def solve_term(
     between: Between = "both",
     known: Float[Array, " n"] | None = None,
 ) -> Solution:
-    """One dual as training solves it: by the oracle's regulariser, cadence and budget; amounts in units of the cost."""
+    """One dual as training solves it: by the oracle's regularizer, cadence and budget; amounts in units of the cost."""
     limits = {"iterations_per_check": oracle.check_every(), "max_iterations": oracle.max_iterations}
     match oracle.regularizer:
         case "kl":

@@ -10,7 +10,7 @@ batches: each one's key, from which the latents are drawn again, and the indices
 by the potentials of its own time. That is as it must be: the potentials that balance a window as it moves do not balance fresh mass alone.
 
 A solve is a chunk of OTS steps, and `ready` at the end of a round. Its numbers are of the memory: `dual_gap` is the chi-square of the
-masses of points, or of the histogram's bins, net of the noise of counting. Bins are of consecutive points: neighbourhoods, where
+masses of points, or of the histogram's bins, net of the noise of counting. Bins are of consecutive points: neighborhoods, where
 `batch.draw` is "stratified", and mixtures of everything where the data are shuffled. `dual_value` is V on the chunk's own batches, each
 fresh to the potentials that met it; `plan_cost` is what their assignment costs. Were the assignment balanced exactly, the optimum would lie
 between the two.

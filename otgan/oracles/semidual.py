@@ -5,8 +5,8 @@ and one potential psi_i for each training point y_i,
 
     V(psi) = E_x min_i (c(x, y_i) + psi_i) - mean psi,        W_c = max over psi of V
 
-and the minimiser is where x is carried: its Laguerre cell. The slope of V in psi_i is the share of mass that y_i receives less 1/N. The
-search is a maximisation of scores k(x, y_i) - offset_i, in blocks of training points, so that memory holds a block and never N x d floats:
+and the minimizer is where x is carried: its Laguerre cell. The slope of V in psi_i is the share of mass that y_i receives less 1/N. The
+search is a maximization of scores k(x, y_i) - offset_i, in blocks of training points, so that memory holds a block and never N x d floats:
 
     l1            k = -|x - y|_1      offset_i = psi_i                       one unit of score is one of the cost
     squared_l2    k = <x, y>          offset_i = |y_i|^2 / 2 + psi_i         one unit of score is two of the cost

@@ -1,7 +1,7 @@
 """Runs as plotly's figures, plain data: what a dual's accuracy was at every step, beside what was made of it. No JAX.
 
-A colour is the name of one of the page's, such as `--accent`, which the page replaces by that of its light or dark theme. No curve is told
-from another by its colour alone: each has its own dash and symbol, and steps above epsilon are shaded and crossed.
+A color is the name of one of the page's, such as `--accent`, which the page replaces by that of its light or dark theme. No curve is told
+from another by its color alone: each has its own dash and symbol, and steps above epsilon are shaded and crossed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MOST = 24_000  # points of a figure at most, whatever the number of its curves
 SPANS = 60  # shaded spans at most
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "triangle-down")
-COLOURS = 8
+COLORS = 8
 TOLD = 16  # curves that a reader can tell apart, with a legend
 
 
@@ -113,12 +113,12 @@ def is_wide(values: Iterable[float]) -> bool:
 
 
 def look(i: int) -> Plain:
-    """How the i-th curve of a figure is told from the others: by its colour, and by its dash and symbol."""
-    colour = f"--curve-{i % COLOURS}"
+    """How the i-th curve of a figure is told from the others: by its color, and by its dash and symbol."""
+    color = f"--curve-{i % COLORS}"
     symbol = SYMBOLS[i % len(SYMBOLS)]
     return {
-        "line": {"color": colour, "dash": DASHES[i % len(DASHES)], "width": 1.8},
-        "marker": {"symbol": symbol, "color": colour, "size": 8},
+        "line": {"color": color, "dash": DASHES[i % len(DASHES)], "width": 1.8},
+        "marker": {"symbol": symbol, "color": color, "size": 8},
     }
 
 

@@ -1,6 +1,6 @@
 """Sweeps as plotly's figures, plain data: a heat map of a number over two axes, and lines along each axis. No JAX.
 
-Every cell of a heat map carries its number, and lines differ in dash and symbol: nothing is told by colour alone.
+Every cell of a heat map carries its number, and lines differ in dash and symbol: nothing is told by color alone.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _empty(state: RunState, places: list[tuple[str, ...]], here: Mapping[tuple[s
 
 
 def _tones(z: list[list[float | None]]) -> list[list[float | None]]:
-    """Numbers as colours: by their logarithm where they span more than two decades."""
+    """Numbers as colors: by their logarithm where they span more than two decades."""
     if not is_wide([value for row in z for value in row if value is not None]):
         return z
     return [[None if value is None else math.log10(value) for value in row] for row in z]

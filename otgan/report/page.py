@@ -134,8 +134,8 @@ def _cells(runs: Sequence[Run], labels: Sequence[str], comparison: Comparison, f
     """Runs of a page of many, in small."""
     most = max(1, min(12, THUMBNAILS // max(1, len(runs))))
     room = max(100, min(charts.ROOM, charts.MOST // max(1, len(runs))))
-    labelled = enumerate(zip(runs, labels, strict=True))
-    return [_shown(run, f"run-{i}", label, comparison, most, SIDE, figures, room) for i, (run, label) in labelled]
+    labeled = enumerate(zip(runs, labels, strict=True))
+    return [_shown(run, f"run-{i}", label, comparison, most, SIDE, figures, room) for i, (run, label) in labeled]
 
 
 def _columns(names: Sequence[str], comparison: Comparison) -> list[tuple[str, str, str]]:

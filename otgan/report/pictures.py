@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
-from otgan.results.run import Drawn
+from otgan.results.run import Picture
 
 LARGEST = 40_000_000  # pixels; more is no picture of ours
 BYTES = 400_000  # of a picture that is taken as it is
@@ -32,7 +32,7 @@ class Film(NamedTuple):
     frames: list[Embedded]
 
 
-def films(pictures: Sequence[Drawn], most: int, side: int | None, problems: list[str]) -> list[Film]:
+def films(pictures: Sequence[Picture], most: int, side: int | None, problems: list[str]) -> list[Film]:
     """Pictures by kind, of each kind at most so many, spread over the steps with the first and the last.
 
     Args:

@@ -1,6 +1,6 @@
 """A sweep as a picture for a paper or a README: its numbers along one axis, a line for every combination of the others.
 
-Matplotlib's own, since what plotly draws becomes a picture in a browser only. Lines differ in dash and symbol as well as in colour.
+Matplotlib's own, since what plotly draws becomes a picture in a browser only. Lines differ in dash and symbol as well as in color.
 """
 
 from __future__ import annotations

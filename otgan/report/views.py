@@ -42,7 +42,7 @@ DIAGNOSES = {  # of `otgan diagnose`
 
 
 class Word(NamedTuple):
-    """A judgement: a symbol, a word, a sentence, and the tone of its colour, which repeats what the symbol says."""
+    """A judgment: a symbol, a word, a sentence, and the tone of its color, which repeats what the symbol says."""
 
     symbol: str
     word: str

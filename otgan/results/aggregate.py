@@ -26,6 +26,7 @@ class Comparison(NamedTuple):
         scores: the names of those that stand in no summary.
         floors: what real examples get, by the name of the score.
         notes: what may not be compared, and why.
+        apart: the scores that summaries hold under one name and that were measured in different ways: they stand under names of their own.
     """
 
     names: dict[Key, str]
@@ -33,24 +34,38 @@ class Comparison(NamedTuple):
     scores: list[str]
     floors: dict[str, float]
     notes: list[str]
+    apart: set[Key]
 
 
 def compare(runs: Sequence[Run]) -> Comparison:
     """Give every number of several runs a name that stands for one thing in all of them."""
     declared = known(quantity for run in runs for quantity in run.declared)
-    summarized = {key for run in runs for key in run.summarized_scores}
+    apart = _measured_differently(runs)
+    summarized = {key for run in runs for key in run.summarized_scores} - apart
     names, notes = columns((run.scores for run in runs), declared, summarized)
     scores = [(names[key], score) for run in runs for key, score in run.newest_scores.items() if key not in summarized]
     floors = {name: floor for name, score in scores if (floor := number(score.get("floor"))) is not None}
     judged = [Quantity(name, better=way) for name, score in scores if (way := score.get("better")) in ("lower", "higher")]
     beyond = dict.fromkeys(name for key, name in names.items() if key not in summarized)
-    return Comparison(names, known([*declared.values(), *judged]), [*beyond], floors, notes)
+    return Comparison(names, known([*declared.values(), *judged]), [*beyond], floors, notes, apart)
+
+
+def _measured_differently(runs: Sequence[Run]) -> set[Key]:
+    """The scores in summaries whose number another run's summary has by another protocol; of one that names none it is not known."""
+    named = {metric for run in runs for metric, _ in run.summarized_scores}
+    prints: dict[str, set[str]] = {metric: set() for metric in named}
+    for run in runs:
+        told = dict(run.summarized_scores)
+        for metric in named & run.summary.keys():
+            prints[metric].add(told.get(metric, ""))
+    return {(metric, print_) for metric, found in prints.items() if len(found) > 1 for print_ in found if print_}
 
 
 def numbers(run: Run, comparison: Comparison) -> dict[str, float]:
     """What a run came to, by name: its scores at its end, W2 in multiples of its floor, then the numbers of its summary."""
     scores = {comparison.names[key]: float(score["mean"]) for key, score in run.last_scores.items()}
-    summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None}
+    elsewhere = {metric for metric, _ in run.summarized_scores & comparison.apart}
+    summary = {key: value for key, raw in run.summary.items() if (value := number(raw)) is not None and key not in elsewhere}
     return scores | ratio(summary) | {key: value for key, value in summary.items() if comparison.known[key].over_seeds != "none"}
 
 
@@ -146,6 +161,8 @@ class Means:
         results = [name for name in names if self.known[name].better and name not in (*scores, SHARE)]
         of_points = [name for name in results if name in points and not (name == "w2" and RATIO in names)]
         first = [name for name in names if name in scores] if judged else of_points or [name for name in names if name == "loss"]
+        if judged and set(of_points) & set(self.comparison.names.values()):  # the summary's numbers are scores, too
+            first += of_points
         return [*first, *(name for name in results if name not in points), *(name for name in (SHARE, "seconds") if name in names)]
 
 

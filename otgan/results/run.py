@@ -20,7 +20,7 @@ from otgan.runs import ENVIRONMENT, LOCK, RunFolder
 PICTURE = re.compile(r"(?P<kind>[\w-]+?)-(?P<step>\d+)\.png")
 
 
-class Drawn(NamedTuple):
+class Picture(NamedTuple):
     """A picture in a run folder."""
 
     kind: str  # `step` for samples on fixed latents; `nearest`; else what the family highlights
@@ -56,7 +56,7 @@ class Run:
     status: Plain
     lines: list[Plain]
     scores: list[Plain]
-    pictures: list[Drawn]
+    pictures: list[Picture]
     problems: list[str] = field(default_factory=list)
     values: Plain = field(default_factory=dict)
     seed: int | None = None
@@ -137,12 +137,12 @@ def read_run(path: Path) -> Run:
     return Run(path, name, state, config, environment, status, lines, scores, drawn(folder), problems, diagnosis=diagnosis)
 
 
-def drawn(folder: RunFolder) -> list[Drawn]:
+def drawn(folder: RunFolder) -> list[Picture]:
     """The pictures in a run folder, by step: samples, highlighted and nearest training examples."""
     found = []
     for path in (*folder.picture(0).parent.glob("*.png"), *folder.eval.glob("*.png")):
         if match := PICTURE.fullmatch(path.name):
-            found.append(Drawn(match["kind"], int(match["step"]), path))
+            found.append(Picture(match["kind"], int(match["step"]), path))
     return sorted(found, key=lambda picture: (picture.kind != "step", picture.kind, picture.step))
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from otgan.errors import UserError
 
-COUNTER = "num_batches_tracked"  # PyTorch's count of training steps in every batch normalisation, without a part in inference
+COUNTER = "num_batches_tracked"  # PyTorch's count of training steps in every batch normalization, without a part in inference
 
 
 def without_counters(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -24,7 +24,7 @@ NAME = "pt_inception-2015-12-05-6726825d.pth"
 ADDRESS = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{NAME}"
 DIGEST = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # its SHA-256, as several public projects state it
 
-EPSILON = 1e-3  # of batch normalisation
+EPSILON = 1e-3  # of batch normalization
 KERNEL, SCALE, SHIFT, MEAN, VARIANCE = "conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"
 
 

@@ -20,25 +20,25 @@ NAME = "resnet50-0676ba61.pth"
 ADDRESS = f"https://download.pytorch.org/models/{NAME}"
 DIGEST = "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a"  # its SHA-256, as several public projects state it
 
-EPSILON = 1e-5  # of batch normalisation
+EPSILON = 1e-5  # of batch normalization
 PREFIXES = ("", "module.encoder_q.", "module.", "encoder_q.", "backbone.", "encoder.")
 HEADS = ("fc.", "projection_head.", "prototypes.")  # of which only a classifier of the network's classes is taken
-NORMALISATION = ("weight", "bias", "running_mean", "running_var")
+NORMALIZATION = ("weight", "bias", "running_mean", "running_var")
 
 
 class _Convolution(NamedTuple):
-    """A convolution with its batch normalisation.
+    """A convolution with its batch normalization.
 
     Attributes:
         path: of names, in our parameters.
         convolution: its name in the file.
-        normalisation: likewise.
+        normalization: likewise.
         shape: of its kernel there.
     """
 
     path: tuple[str, ...]
     convolution: str
-    normalisation: str
+    normalization: str
     shape: tuple[int, int, int, int]
 
 
@@ -62,7 +62,7 @@ def convert(state: Mapping[str, np.ndarray], module: ResNet50 | None = None) -> 
     require(state, expected_shapes(module), "ResNet-50", NAME)
     parameters: dict[str, Any] = {}
     for part in _convolutions(module):
-        arrays = [state[f"{part.normalisation}.{name}"] for name in NORMALISATION]
+        arrays = [state[f"{part.normalization}.{name}"] for name in NORMALIZATION]
         layer = folded_convolution(state[f"{part.convolution}.weight"], *arrays, epsilon=EPSILON)
         *above, last = part.path
         branch = parameters
@@ -89,7 +89,7 @@ def expected_shapes(module: ResNet50) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
     for part in _convolutions(module):
         shapes |= {f"{part.convolution}.weight": part.shape}
-        shapes |= {f"{part.normalisation}.{name}": part.shape[:1] for name in NORMALISATION}
+        shapes |= {f"{part.normalization}.{name}": part.shape[:1] for name in NORMALIZATION}
     return shapes
 
 

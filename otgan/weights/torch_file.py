@@ -3,7 +3,7 @@
 Such a file is a pickle, and unpickling may call anything that the pickle names. Here it may name the few things of which a state dict
 consists and nothing else, none of which does more than take note of its arguments or can itself be changed by the pickle. The numbers
 lie beside the pickle, as "storages" that several tensors may share. A checkpoint of training, that is a dictionary which holds a state dict
-beside the epoch and the optimiser's tensors, is read for that state dict. Both forms of file are read:
+beside the epoch and the optimizer's tensors, is read for that state dict. Both forms of file are read:
 
 - zip, since PyTorch 1.6: entries `NAME/data.pkl`, `NAME/data/KEY` for every storage, and in newer files `NAME/byteorder`;
 - legacy: four pickles (a magic number, a version, facts about the machine, the state dict), a pickled list of storage keys, and for each of

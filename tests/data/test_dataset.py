@@ -61,13 +61,13 @@ def test_the_layer_imports_neither_jax_nor_tfds():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
 
 
-def test_a_grey_source_takes_on_the_channels_of_data_in_color(tmp_path):
-    grey = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 1), np.uint8)
-    np.savez(tmp_path / "grey.npz", x=np.repeat(grey, 3, axis=3))
+def test_a_gray_source_takes_on_the_channels_of_data_in_color(tmp_path):
+    gray = np.random.default_rng(0).integers(0, 256, (120, 8, 8, 1), np.uint8)
+    np.savez(tmp_path / "gray.npz", x=np.repeat(gray, 3, axis=3))
     run = config.Config(
         name="x",
         data=config.UserData(path="unused"),
-        source=config.UserData(path=str(tmp_path / "grey.npz")),
+        source=config.UserData(path=str(tmp_path / "gray.npz")),
         oracle=config.Convex(composite=True),
         cost=config.Cost(name="squared_l2"),
         generator=config.Generator(kind="identity"),

@@ -65,7 +65,7 @@ def test_a_named_array_is_found_among_others(save, name):
     assert rows(both(save(**{name: pictures(), "labels": np.zeros(120)}))) == rows(pictures())
 
 
-def test_pictures_in_bytes_are_kept_and_grey_ones_get_a_channel(save):
+def test_pictures_in_bytes_are_kept_and_gray_ones_get_a_channel(save):
     assert rows(both(save(pictures(channels=1)[..., 0]))) == rows(pictures(channels=1))
     assert both(save(pictures(channels=1)[..., 0])).shape[1:] == (8, 8, 1)
 
@@ -97,14 +97,14 @@ def test_jpeg_is_read(tmp_path):
 
 
 def fill(folder, special, mode="L"):
-    """99 grey pictures and a special one, which is returned as read."""
+    """99 gray pictures and a special one, which is returned as read."""
     for i in range(99):
         Image.new(mode, (8, 8), i + 1 if mode == "L" else (i + 1,) * 3).save(folder / f"{i:03}.png")
     special.save(folder / "z.png")
     return own._folder(folder)[-1]
 
 
-def test_grey_pictures_stay_grey(tmp_path):
+def test_gray_pictures_stay_gray(tmp_path):
     assert (fill(tmp_path, Image.new("L", (8, 8), 200)) == np.full((8, 8, 1), 200)).all()
 
 
@@ -118,11 +118,11 @@ def test_transparency_is_laid_onto_white(tmp_path, alpha, expected):
     assert (fill(tmp_path, Image.new("RGBA", (8, 8), (10, 20, 30, alpha))) == np.full((8, 8, 3), expected)).all()
 
 
-def test_grey_with_transparency_stays_grey(tmp_path):
+def test_gray_with_transparency_stays_gray(tmp_path):
     assert (fill(tmp_path, Image.new("LA", (8, 8), (7, 0))) == np.full((8, 8, 1), 255)).all()
 
 
-def test_sixteen_bits_of_grey_keep_their_range(tmp_path):
+def test_sixteen_bits_of_gray_keep_their_range(tmp_path):
     read = fill(tmp_path, Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)))
     assert abs(read[..., 0].astype(int).ravel() - np.linspace(0, 255, 64)).max() <= 1
 
@@ -144,15 +144,15 @@ def test_a_picture_is_turned_the_way_its_camera_was(tmp_path):
 
 
 @pytest.mark.parametrize("as_folder", [False, True])
-def test_grey_stored_as_color_is_grey(tmp_path, save, as_folder):
-    grey = pictures(channels=1)
-    color = np.repeat(grey, 3, axis=3)
+def test_gray_stored_as_color_is_gray(tmp_path, save, as_folder):
+    gray = pictures(channels=1)
+    color = np.repeat(gray, 3, axis=3)
     if as_folder:
         for i, picture in enumerate(color):
             Image.fromarray(picture).save(tmp_path / f"{i:03}.png")
     path = tmp_path if as_folder else save(color)
-    np.testing.assert_array_equal(own.read(path), grey)
-    assert rows(both(path)) == rows(grey)
+    np.testing.assert_array_equal(own.read(path), gray)
+    assert rows(both(path)) == rows(gray)
 
 
 def test_one_pixel_of_color_keeps_all_channels(save):

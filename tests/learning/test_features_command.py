@@ -87,7 +87,7 @@ def test_a_seed_makes_one_file(tmp_path):
     assert made[0].digest == made[1].digest != made[2].digest
 
 
-def test_features_are_centred_and_uncorrelated_on_the_pictures(tmp_path):
+def test_features_are_centered_and_uncorrelated_on_the_pictures(tmp_path):
     learn(Order(str(pictures(tmp_path)), tmp_path / "mine.safetensors", steps=2), quiet, quiet)
     x = np.asarray(make_features(str(tmp_path / "mine.safetensors"), (9, 8, 3)).look(np.load(tmp_path / "mine.npz")["x"])[0], np.float64)
     variances = np.diag(np.cov(x.T))
@@ -161,7 +161,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing_and_says_so(tmp_path):
 
 @pytest.mark.slow
 def test_learned_features_tell_digits_apart_better_than_untrained_ones():
-    """By their nearest neighbours among other digits, whose labels serve for nothing else."""
+    """By their nearest neighbors among other digits, whose labels serve for nothing else."""
     images, labels = digits._embedded()
     encoder = Encoder((28, 28, 1))
 

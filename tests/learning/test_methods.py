@@ -44,12 +44,12 @@ def test_views_stay_within_the_range_of_their_picture_but_for_light(shape):
     assert float(jnp.abs(cut - views.cut(jax.random.key(2), x)).max()) > 0.1
 
 
-def test_only_colour_pictures_are_mirrored():
+def test_only_color_pictures_are_mirrored():
     """In a picture that rises from left to right every view rises, unless it is mirrored."""
     rising = jnp.broadcast_to(jnp.linspace(-1, 1, 16).reshape(1, 1, 16, 1), (64, 16, 16, 1))
-    grey, colour = (views.cut(jax.random.key(0), jnp.repeat(rising, c, axis=3)) for c in (1, 3))
-    assert bool((jnp.diff(grey, axis=2) > 0).all())
-    falling = (jnp.diff(colour, axis=2) < 0).all(axis=(1, 2, 3))
+    gray, color = (views.cut(jax.random.key(0), jnp.repeat(rising, c, axis=3)) for c in (1, 3))
+    assert bool((jnp.diff(gray, axis=2) > 0).all())
+    falling = (jnp.diff(color, axis=2) < 0).all(axis=(1, 2, 3))
     assert 16 < int(falling.sum()) < 48
 
 

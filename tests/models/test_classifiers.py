@@ -13,7 +13,7 @@ from otgan.errors import UserError
 from otgan.models.classifiers import (
     CLASSIFIERS,
     AllConv,
-    ColourAllConv,
+    ColorAllConv,
     LeNet,
     RandomConv,
     ResNet,
@@ -24,8 +24,8 @@ from otgan.models.classifiers import (
 )
 from tests.support import REPOSITORY
 
-SHAPES = {LeNet: (28, 28, 1), AllConv: (28, 28, 1), ResNet: (32, 32, 3), ColourAllConv: (32, 32, 3)}
-DIMENSIONS = {LeNet: 128, AllConv: 128, ResNet: 192, ColourAllConv: 192}
+SHAPES = {LeNet: (28, 28, 1), AllConv: (28, 28, 1), ResNet: (32, 32, 3), ColorAllConv: (32, 32, 3)}
+DIMENSIONS = {LeNet: 128, AllConv: 128, ResNet: 192, ColorAllConv: 192}
 RANDOM = RandomConv()
 
 
@@ -91,7 +91,7 @@ LAYERS = {
     LeNet: {"first": (14, 14, 16), "second": (7, 7, 32), "dense": (128,)},
     ResNet: {"stage_0": (16, 16, 32), "stage_1": (8, 8, 96), "stage_2": (4, 4, 192), "pool": (192,)},
     AllConv: {"stage_0": (14, 14, 32), "stage_1": (7, 7, 64), "stage_2": (4, 4, 128), "pool": (128,)},
-    ColourAllConv: {"stage_0": (16, 16, 96), "stage_1": (8, 8, 192), "stage_2": (8, 8, 192), "pool": (192,)},
+    ColorAllConv: {"stage_0": (16, 16, 96), "stage_1": (8, 8, 192), "stage_2": (8, 8, 192), "pool": (192,)},
     RandomConv: {"conv_0": (16, 16, 16), "conv_1": (8, 8, 32), "conv_2": (8, 8, 32)},
 }
 
@@ -122,7 +122,7 @@ def test_maps_are_what_the_layers_compute():
 
 
 @pytest.mark.parametrize("classifier", CLASSIFIERS.values())
-def test_folded_network_equals_the_normalised_one(training, classifier):
+def test_folded_network_equals_the_normalized_one(training, classifier):
     """On the batch whose statistics it was folded with."""
     x = pictures(SHAPES[classifier], 32)
     normed = classifier(layer=training["NormedConv"])

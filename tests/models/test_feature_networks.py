@@ -66,7 +66,7 @@ def test_parameters_are_those_of_the_papers():
     for name, count in (("dinov2-s", 22_056_576 - 384 - 24 * 384), ("dinov2-b", 86_580_480 - 768 - 24 * 768)):
         assert counted(NETWORKS[name]) == count
     assert counted(NETWORKS["dinov2-l"]) == 304_368_640 - 1024 - 48 * 1024
-    assert counted(ResNet50()) == 25_557_032 - 53_120 + 26_560  # a bias for the scale and shift of every normalisation
+    assert counted(ResNet50()) == 25_557_032 - 53_120 + 26_560  # a bias for the scale and shift of every normalization
 
 
 def counted(module):
@@ -120,12 +120,12 @@ def test_images_are_resized_as_pillow_does(size):
         np.testing.assert_allclose(found, networks.scaled(images), atol=1e-6)
 
 
-def test_grey_is_repeated_and_overshoot_cut_off():
-    grey = np.zeros((1, 16, 16, 1), np.uint8)
-    grey[:, :, 8:] = 255
-    found = np.asarray(imagenet.prepare(grey)) * np.array(imagenet.DEVIATION) + np.array(imagenet.MEAN)
+def test_gray_is_repeated_and_overshoot_cut_off():
+    gray = np.zeros((1, 16, 16, 1), np.uint8)
+    gray[:, :, 8:] = 255
+    found = np.asarray(imagenet.prepare(gray)) * np.array(imagenet.DEVIATION) + np.array(imagenet.MEAN)
     np.testing.assert_allclose(found, np.repeat(found[..., :1], 3, axis=-1), atol=1e-6)
     assert found.min() >= -1e-6
     assert found.max() <= 1 + 1e-6
-    unclipped = np.asarray(Image.fromarray(grey[0, :, :, 0].astype(np.float32)).resize((224, 224), Image.Resampling.BICUBIC))
+    unclipped = np.asarray(Image.fromarray(gray[0, :, :, 0].astype(np.float32)).resize((224, 224), Image.Resampling.BICUBIC))
     assert unclipped.max() > 260  # there is something to cut off

@@ -32,7 +32,7 @@ def test_logits_are_without_the_bias_unless_asked(parameters):
 
 
 def test_every_parameter_is_the_networks(parameters):
-    """Torchvision's network of 1,008 classes without auxiliary head has as many, with one bias for a batch normalisation's four arrays."""
+    """Torchvision's network of 1,008 classes without auxiliary head has as many, with one bias for a batch normalization's four arrays."""
     assert sum(array.size for layer in parameters.values() for array in layer.values()) == 23_833_744
     shapes = weights.expected_shapes()
     assert len(shapes) == 94 * 5 + 2

@@ -90,7 +90,7 @@ def test_the_key_decides_the_parameters(make):
 
 
 @pytest.mark.parametrize(("make", "kind"), [(_generator, "conv"), (_generator, "residual"), (_encoder, "conv")])
-def test_a_sample_does_not_depend_on_its_neighbours(make, kind):
+def test_a_sample_does_not_depend_on_its_neighbors(make, kind):
     network = make(kind, (8, 8, 2), normalization="layer")
     x = _latents(6) if make is _generator else _samples(6, (8, 8, 2))
     params = _arbitrary(network)
@@ -159,7 +159,7 @@ def test_a_mapping_comes_before_the_first_layer(kind):
     assert jax.tree.structure(plain) == jax.tree.structure(mapped)
 
 
-def test_residual_blocks_keep_the_channels_and_end_in_the_colours():
+def test_residual_blocks_keep_the_channels_and_end_in_the_colors():
     params, _ = _shapes(_generator("residual", (32, 32, 3), width=4, depth=3), of=_latents(1))
     assert _channels(params, "UpConv") == [(4, 4, 4, 4)] * 3
     assert _channels(params, "FlatConv") == [(3, 3, 4, 3), *[(3, 3, 4, 4)] * 3]
@@ -228,7 +228,7 @@ def test_weight_normalization_forgets_the_length_of_a_raw_kernel(kind, normaliza
     params, x = _arbitrary(network), _samples(4, (8, 8, 2))
 
     def scaled(path, leaf):
-        # Columns unequally: the normalisation of the output would undo a common factor.
+        # Columns unequally: the normalization of the output would undo a common factor.
         return leaf * np.linspace(0.5, 4, leaf.shape[-1]).reshape((1,) * (leaf.ndim - 1) + (-1,)) if path[-1].key == "kernel" else leaf
 
     changed = jax.tree_util.tree_map_with_path(scaled, params)

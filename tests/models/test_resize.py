@@ -9,7 +9,7 @@ SIZES = [((8, 8), (83, 83)), ((5, 7), (11, 3)), ((28, 28), (28, 28)), ((1, 4), (
 
 
 def by_definition(image, size, convention):
-    """Every pixel from its four neighbours."""
+    """Every pixel from its four neighbors."""
     (height, width), out = image.shape[:2], np.empty((*size, image.shape[2]))
     for i, j in np.ndindex(size):
         if convention == "tf1":
@@ -38,7 +38,7 @@ def test_half_pixel_equals_jax(old, new):
     expected = jax.image.resize(images, (2, *new, 3), "bilinear", antialias=False)
     places = max(old) * np.finfo(np.float32).eps  # jax computes where a pixel lies in float32
     found = resize(jnp.asarray(images), new, "half_pixel")
-    np.testing.assert_allclose(found, expected, atol=1e-6 + 2 * places)  # neighbours differ by 2 at most
+    np.testing.assert_allclose(found, expected, atol=1e-6 + 2 * places)  # neighbors differ by 2 at most
 
 
 @pytest.mark.parametrize("convention", ["tf1", "half_pixel"])

@@ -76,19 +76,19 @@ def test_the_map_is_the_gradient_of_the_conjugate(x64):
 
 
 def test_a_rounded_maximum_has_nearly_the_conjugate_of_the_maximum(x64):
-    """The maximum's own conjugate is a quadratic programme over the slopes' hull, here solved as such."""
+    """The maximum's own conjugate is a quadratic program over the slopes' hull, here solved as such."""
     rng = np.random.default_rng(2)
     a, c, eta, temperature = rng.standard_normal((5, 2)), 0.3 * rng.standard_normal(5), 0.1, 1e-3
     inner = _solve(lambda x: temperature * jax.nn.logsumexp((x @ a.T + c[None]) / temperature, axis=1) + eta / 2 * (x**2).sum(1), eta, 1e-8)
 
-    def programme(y):
+    def program(y):
         def dual(w):
             return ((y - a.T @ w) ** 2).sum() / (2 * eta) - c @ w
 
         sums_to_one = {"type": "eq", "fun": lambda w: w.sum() - 1}
         return minimize(dual, np.full(5, 0.2), bounds=[(0, 1)] * 5, constraints=sums_to_one, method="SLSQP", tol=1e-12).fun
 
-    exact = np.array([programme(point) for point in Y[:10]])
+    exact = np.array([program(point) for point in Y[:10]])
     assert float(inner.bound.mean()) <= 1e-8
     assert (inner.value[:10] <= exact + 1e-6).all()
     assert (inner.value[:10] >= exact - temperature * np.log(5) - 1e-6).all()

@@ -40,7 +40,7 @@ def solved(family, unit=1.0, solves=300):
 
 
 @pytest.mark.parametrize(("penalty", "epsilon", "converged"), [(10.0, 0.2, False), (50.0, 0.1, True)])
-def test_two_points_get_the_penalised_w1(penalty, epsilon, converged):
+def test_two_points_get_the_penalized_w1(penalty, epsilon, converged):
     """With all mass in x and in y, L apart, D is a ramp of slope s, and s L - penalty (s - 1)^2 is largest at s = 1 + L / (2 penalty)."""
     family = family_of(penalty=penalty, epsilon=epsilon)
     held, info, players, data = solved(family)

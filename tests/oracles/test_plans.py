@@ -1,4 +1,4 @@
-"""What moves a player: the plans of all regularised duals as they are handed over in single precision, judged in double precision.
+"""What moves a player: the plans of all regularized duals as they are handed over in single precision, judged in double precision.
 
 Every plan has mass one and exact rows, its value and gap bracket the optimum, and it is as near to the optimal plan as its gap promises.
 """

@@ -1,4 +1,4 @@
-"""The L2-regularised oracle against independent solvers (POT, SciPy), its certificate against the truth, and hard inputs."""
+"""The L2-regularized oracle against independent solvers (POT, SciPy), its certificate against the truth, and hard inputs."""
 
 from functools import cache, partial
 from typing import Any
@@ -44,7 +44,7 @@ def lower_bound(name, m, lam):
 def test_value_and_plan_agree_with_pot(x64, lam):
     n, m = 5, 6
     C = np.random.default_rng(0).random((n, m)) * 2 - 0.5
-    # POT penalises reg / 2 * sum(P^2), and mean(w^2) = n m sum(P^2).
+    # POT penalizes reg / 2 * sum(P^2), and mean(w^2) = n m sum(P^2).
     P: Any = ot.smooth.smooth_ot_dual(np.full(n, 1 / n), np.full(m, 1 / m), C, lam * n * m, reg_type="l2", stopThr=1e-14, numItermax=10_000)
     solution = solve_well(C, lam, 1e-12)
     assert solution.converged

@@ -169,7 +169,7 @@ def test_points_without_mass_hide_in_bins_but_not_from_the_chi_square():
     assert balance.without_mass == 0.5
 
 
-def test_uneven_neighbourhoods_show_in_bins_where_points_are_more_even_than_chance():
+def test_uneven_neighborhoods_show_in_bins_where_points_are_more_even_than_chance():
     """Potentials that answer every hit make it so: within a mode all points receive the same, and modes do not."""
     counts = jnp.repeat(jnp.asarray([2.0, 1.0, 3.0, 2.0]), 2_500)
     balance = mass_balance(counts, 4)

@@ -113,10 +113,10 @@ def test_a_run_draws_its_curves_in_the_theme(open_page, tmp_path):
     gap.locator(".scatterlayer .trace").first.wait_for(state="attached")  # a level line has no height to be visible by
     assert gap.locator(".scatterlayer .trace").count() == 3
     assert gap.locator(".shapelayer path").count() == 2
-    colour = "document.querySelector('[data-figure=\"run-0/dual_gap\"]').data[0].line.color"
-    assert page.evaluate(colour) == "#74c7d4"
+    color = "document.querySelector('[data-figure=\"run-0/dual_gap\"]').data[0].line.color"
+    assert page.evaluate(color) == "#74c7d4"
     page.locator("#theme").click()
-    assert page.evaluate(colour) == "#0b5c6b"
+    assert page.evaluate(color) == "#0b5c6b"
 
 
 def test_a_run_among_several_opens(open_page, tmp_path):

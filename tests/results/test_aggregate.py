@@ -1,5 +1,6 @@
 """Means over seeds, and nothing in one column that was not measured alike."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,24 @@ def test_scores_of_the_end_stand_in_the_table_where_they_are_asked_for(tmp_path)
     assert means_of(root, plan).short(judged=False)[0] == "w2 / w2_floor"
 
 
+def test_scores_that_are_the_summary_s_numbers_stand_in_the_table_once(tmp_path):
+    plan = grid(measures=("modes",))
+    root = recorded(tmp_path, plan)
+    same = {"metric": "modes", "samples": 2_000}
+    for i, cell in enumerate(plan.cells):
+        say(root, cell, modes=20.0 + i, fingerprints={"modes": json.dumps(same)})
+        score(root, cell, "modes", 20.0 + i, samples=2_000)
+        note_judged(root.folder(cell.id), ["modes"])
+    means = means_of(root, plan)
+    assert means.names.count("modes") == 1
+    assert means.short(judged=True) == ["modes", "converged_share", "seconds"]
+    score(root, plan.cells[0], "modes", 3.0, samples=50)
+    means = means_of(root, plan)
+    assert means.short(judged=True) == ["modes (judged)", "modes", "converged_share", "seconds"]
+    assert means.spread(means.groups[0], "modes (judged)") == Spread(3.0, None, [3.0])
+    assert means.spread(means.groups[0], "modes") == Spread(20.0, None, [20.0])
+
+
 def test_scores_that_were_measured_differently_have_columns_of_their_own_and_a_note(tmp_path):
     plan = grid(measures=("fid",))
     root = recorded(tmp_path, plan)
@@ -78,6 +97,25 @@ def test_scores_that_were_measured_differently_have_columns_of_their_own_and_a_n
     found = [{name: spread.mean for name in (few, many) if (spread := means.spread(group, name))} for group in means.groups]
     assert found == [{few: 1.0}, {many: 1.0}]
     assert "differ in samples (100 against 200)" in means.comparison.notes[0]
+
+
+@pytest.mark.parametrize("others", [{"w2": '{"metric": "w2", "samples": 100, "versions": 2}'}, None])
+def test_numbers_of_summaries_that_were_measured_differently_are_in_no_one_mean(tmp_path, others):
+    """As where a version of the measure was raised between two seeds; of a summary without fingerprints it is not known."""
+    plan = grid(lams=(0.1,), seeds=2)
+    root = recorded(tmp_path, plan)
+    first, second = plan.cells
+    prints = {"w2": '{"metric": "w2", "samples": 100, "versions": 1}'}
+    say(root, first, w2=1.0, loss=1.0, fingerprints=prints)
+    score(root, first, "w2", 1.0, versions=1)
+    say(root, second, w2=9.0, loss=2.0, **({"fingerprints": others} if others else {}))
+    score(root, second, "w2", 9.0, versions=2)
+    means = means_of(root, plan)
+    (group,) = means.groups
+    assert means.spread(group, "loss").mean == 1.5
+    found = [means.spread(group, name) for name in means.names if name.startswith("w2")]
+    assert sorted(each.values for each in found) == ([[1.0], [9.0]] if others else [[1.0], [9.0], [9.0]])
+    assert "w2 was measured in different ways" in means.comparison.notes[0]
 
 
 def test_marks_are_said_of_whom_they_are_true(tmp_path):

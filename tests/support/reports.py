@@ -76,14 +76,14 @@ def sweep_folder(path, axes, seeds, name="sinkhorn-grid", measures=()):
     return {place: root.folder(cell.id) for place, cell in cells.items()}
 
 
-def _coloured(tree):
+def _colored(tree):
     if isinstance(tree, dict):
-        return {key: _coloured(value) for key, value in tree.items()}
+        return {key: _colored(value) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_coloured(value) for value in tree]
+        return [_colored(value) for value in tree]
     return "#123456" if isinstance(tree, str) and tree.startswith("--") else tree
 
 
 def checked(figure):
     """The figure as plotly's own classes take it; they refuse what they do not know."""
-    return go.Figure(_coloured({"data": figure["data"], "layout": figure["layout"]}))
+    return go.Figure(_colored({"data": figure["data"], "layout": figure["layout"]}))

@@ -21,9 +21,9 @@ def squared_distances(x, y):
 def zoo(m):
     """Costs of 24 x m by name: even, clustered, near, far, tied and heavy-tailed."""
     rng = np.random.default_rng(3)
-    centres = 2.0 * rng.integers(-2, 3, size=(24, 2))
-    x = centres + 0.1 * rng.normal(size=(24, 2))
-    again = np.resize(centres, (m, 2)) + 0.3 * rng.normal(size=(m, 2))
+    centers = 2.0 * rng.integers(-2, 3, size=(24, 2))
+    x = centers + 0.1 * rng.normal(size=(24, 2))
+    again = np.resize(centers, (m, 2)) + 0.3 * rng.normal(size=(m, 2))
     return {
         "random": rng.random((24, m)),
         "modes to blob": squared_distances(x, 3 * rng.normal(size=(m, 2))),

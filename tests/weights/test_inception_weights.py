@@ -68,8 +68,8 @@ def assert_equal(found, expected):
             np.testing.assert_array_equal(found[layer][name], value)
 
 
-def test_folding_is_batch_normalisation(state):
-    """A 1 x 1 convolution of random pixels, then the definition of batch normalisation, in float64."""
+def test_folding_is_batch_normalization(state):
+    """A 1 x 1 convolution of random pixels, then the definition of batch normalization, in float64."""
     layer = "Mixed_5b.branch1x1"
     weight, scale, shift, mean, variance = (
         state[f"{layer}.{part}"].astype(float) for part in ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")

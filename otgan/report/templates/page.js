@@ -5,7 +5,7 @@
   const drawn = new Set();
   const narrow = () => window.innerWidth < 700;
 
-  // Words such as --accent become the theme's colours.
+  // Words such as --accent become the theme's colors.
   const themed = (node) => {
     if (typeof node === "string") return node.startsWith("--") ? getComputedStyle(root).getPropertyValue(node).trim() : node;
     if (Array.isArray(node)) return typeof node[0] === "number" ? node : node.map(themed);
