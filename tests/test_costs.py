@@ -4,9 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 from scipy.spatial.distance import cdist
 
-from otgan.costs import make_cost
+from otgan.costs import make_cost, squared_l2
 
 METRICS: dict[str, Any] = {"l1": "cityblock", "squared_l2": "sqeuclidean", "cosine": "cosine"}
 
@@ -42,3 +43,12 @@ def test_the_gradient_matches_finite_differences(x64, name):
 def test_an_unknown_cost_is_refused():
     with pytest.raises(ValueError, match="no cost is called 'l3'"):
         make_cost("l3")
+
+
+def test_annotations_are_checked_in_tests():
+    """See tests/conftest.py. Without that, sizes of 1 would be broadcast."""
+    x = jnp.ones((3, 4))
+    others: list[Any] = [jnp.ones((5, 1)), np.ones((5, 4), np.float32)]
+    for other in others:
+        with pytest.raises(TypeCheckError, match="squared_l2"):
+            squared_l2(x, other)

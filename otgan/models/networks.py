@@ -113,10 +113,9 @@ def make_encoder(config: config.Encoder, shape: tuple[int, ...], center: Any, sc
     return Network(init=lambda key: net.init(key, seen(jnp.zeros((1, *shape)))), apply=apply)
 
 
-def apply_net(net: nn.Module, params: Params, x: Array) -> Array:
-    """Flax's `apply`, which is typed to return an array or a pair."""
-    out: Any = net.apply(params, x)
-    return out
+def apply_net(net: nn.Module, params: Params, x: Array) -> Any:
+    """Flax's `apply`, which is typed to return an array or a pair: here what the module returns."""
+    return net.apply(params, x)
 
 
 def check_halvings(section: str, shape: tuple[int, ...], depth: int, kind: str = "conv") -> None:

@@ -19,7 +19,7 @@ PROTOCOL = Protocol("fid[random]", {}, "random", "12ab", "x", "bytes", 1_000, "m
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Protocol)])
 def test_every_field_changes_the_fingerprint(name):
-    other = {"settings": {"k": 3}, "seeds": (0, 2), "samples": 1_001, "references": 501}.get(name, "other")
+    other = {"settings": {"k": 3}, "seeds": (0, 2), "samples": 1_001, "references": 501, "versions": {"measure": 2}}.get(name, "other")
     assert replace(PROTOCOL, **{name: other}).fingerprint != PROTOCOL.fingerprint
 
 

@@ -32,7 +32,7 @@ SHARED = convex(strong_convexity=0.0, epsilon=1e-6, dual_steps=1, generator_upda
 
 
 def _form(points):
-    return Form(points.shape[1:], False, tuple(points.mean(0)), float(np.sqrt(points.var(0).mean())), len(points))
+    return Form(points.shape[1:], False, tuple(points.mean(0).tolist()), float(np.sqrt(points.var(0).mean())), len(points))
 
 
 def _exact_w2_squared(x, y):
