@@ -12,7 +12,7 @@ from rich.console import Console
 
 from otgan.cli.group import PATH, MeasureName, main, terminal, with_data_dir
 from otgan.config import Cost
-from otgan.console import Spinner, compared_table, compared_marks, print_scores
+from otgan.console import Spinner, compared_marks, compared_table, print_scores
 from otgan.errors import UserError
 
 SENTENCES = {  # of `eval`'s flags

@@ -19,7 +19,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -73,11 +73,14 @@ def read(path: Path) -> dict[str, np.ndarray]:
 
 
 class _RebuildTensor:
-    """Stands for PyTorch's functions of that name. Slots keep a pickle from setting attributes, as it may on a function or class."""
+    """Stands for PyTorch's functions of that name. Slots keep a pickle from setting attributes, as it may on a function or class.
+
+    It is called with whatever a pickle holds, which `_view` looks at.
+    """
 
     __slots__ = ()
 
-    def __call__(self, storage: _Storage, offset: int, shape: tuple[int, ...], strides: tuple[int, ...], *_: Any) -> _Tensor:
+    def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
         return _Tensor(storage, offset, shape, strides)
 
 
@@ -86,7 +89,7 @@ class _RebuildParameter:
 
     __slots__ = ()
 
-    def __call__(self, tensor: _Tensor, *_: Any) -> _Tensor:
+    def __call__(self, tensor: Any, *_: Any) -> Any:
         return tensor
 
 
@@ -107,7 +110,7 @@ class _Unpickler(pickle.Unpickler):
         storages: those named so far, by key.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: io.BufferedIOBase) -> None:
         super().__init__(file)
         self.storages: dict[str, _Storage] = {}
 
@@ -126,7 +129,7 @@ class _Unpickler(pickle.Unpickler):
         return storage
 
 
-def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
+def _read_zip(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
         (main,) = (name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl")
         folder = main.removesuffix("data.pkl")
@@ -138,7 +141,7 @@ def _read_zip(file: IO[bytes]) -> dict[str, np.ndarray]:
     return {name: _view(tensor, storages) for name, tensor in tensors.items()}
 
 
-def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
+def _read_legacy(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != LEGACY_VERSION:
         raise ValueError("it is neither of PyTorch's forms")
     _Unpickler(file).load()  # sizes of C's types on the machine that wrote it, which the elements do not depend on
@@ -148,7 +151,7 @@ def _read_legacy(file: IO[bytes]) -> dict[str, np.ndarray]:
     return {name: _view(tensor, storages) for name, tensor in tensors.items()}
 
 
-def _read_storage(file: IO[bytes], storage: _Storage) -> np.ndarray:
+def _read_storage(file: io.BufferedIOBase, storage: _Storage) -> np.ndarray:
     if (count := int.from_bytes(file.read(8), "little")) != storage.count:
         raise ValueError(f"storage {storage.key} has {count} elements, not {storage.count}")
     return _numbers(file.read(count * storage.dtype.itemsize), storage, "little")
