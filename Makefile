@@ -2,18 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check lint types docs clean
+.PHONY: demo test test-slow test-all check lint types docs clean
 
 demo: .venv/installed  ## train on the Gaussian grid, a minute on two cores, and show the result
 	$(BIN)/otgan run sinkhorn-grid
 
-test: .venv/installed-dev  ## the suite, without the tests marked slow; those of MNIST and CIFAR-10 where TFDS_DATA_DIR says where they are
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+test: .venv/installed-dev  ## what passes in minutes; tests of MNIST and CIFAR-10 where TFDS_DATA_DIR says where they are
+	$(BIN)/python -m pytest -n 2 -m "not slow and not nightly"
 
-test-all: .venv/installed-dev  ## the whole suite
+test-slow: .venv/installed-dev  ## the rest of the gate: every family trained, resumed, killed and judged
+	$(BIN)/python -m pytest -n 2 -m "slow and not nightly"
+
+test-all: .venv/installed-dev  ## the whole suite, with what needs minutes each, a browser or Ray
 	$(BIN)/python -m pytest -n 2
 
-check: lint types docs test  ## the one gate
+check: lint types docs test test-slow  ## the one gate
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

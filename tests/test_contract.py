@@ -17,6 +17,8 @@ from otgan.results.quantities import RUN, SCALES, STEPS
 from tests.support import REPOSITORY
 from tests.support.helpers import FAMILIES, setup, tiny_config
 
+pytestmark = pytest.mark.slow
+
 FLOATS: dict[str, Any] = {"rtol": 2e-4, "atol": 1e-5}  # of values whose sums may be taken in another order
 
 

@@ -10,6 +10,8 @@ from PIL import Image
 from otgan.data import digits
 from tests.support.commands import SMALL, TINY, otgan, picture_size, run_folders
 
+pytestmark = pytest.mark.slow
+
 QUICK = ["--fid", "--samples", "300"]
 
 

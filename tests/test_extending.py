@@ -14,6 +14,8 @@ import pytest
 
 from tests.support import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 PAGE = (REPOSITORY / "docs/extending.md").read_text()
 BLOCKS = re.findall(r"^```(python|diff|toml)\n# (\S+)\n(.*?)^```$", PAGE, flags=re.M | re.S)
 

@@ -24,6 +24,8 @@ from tests.support import REPOSITORY
 from tests.support.commands import SMALL, TINY, otgan, otgan_alone
 from tests.support.helpers import Silent, run, tiny_config
 
+pytestmark = pytest.mark.slow
+
 LONG = ["run", "sinkhorn-grid", *SMALL, "--batch-size", 32, "--steps", 10**6, "--quiet", "--set", "train.checkpoint_seconds=1"]
 FEW_LINES = ["--set", "train.log_every=500"]  # a step takes 2 bytes of records instead of 100: no machine fills a disk of 4 MB with them
 SMALL_STATE, LARGE_STATE = (["--set", f"generator.width={width}"] for width in (8, 128))
@@ -49,7 +51,7 @@ def kept(path):
 # --- signals --------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_signal_around_the_end_leaves_a_whole_checkpoint_and_a_last_word(tmp_path):
     command = [sys.executable, "-m", "tests.support.signalled", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
@@ -171,7 +173,7 @@ def one_sentence(done, path):
     assert re.fullmatch(rf"Error: cannot write to {path} \([\w ,-]+\); make room .* go on with: otgan run {path}\n", done.stderr)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_disk_that_checkpoints_fill_ends_a_run_with_a_sentence(disk):
     done = otgan_alone(*LONG, *LARGE_STATE, "--set", "train.pictures=20000", "--out", disk / "run")
     one_sentence(done, disk / "run")

@@ -19,6 +19,8 @@ from otgan.sampling import sample
 from tests.support.commands import otgan
 from tests.support.helpers import DIGITS, run, setup, tiny_config
 
+pytestmark = pytest.mark.slow
+
 DIGIT = (28, 28, 1)
 
 

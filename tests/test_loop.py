@@ -25,6 +25,8 @@ from otgan.step import unless_broken
 from otgan.system import build
 from tests.support.helpers import FAMILIES, Silent, dataset, run, tiny_config
 
+pytestmark = pytest.mark.slow
+
 
 def final_state(folder, config):
     system = build(config, Form.of(dataset(config)))

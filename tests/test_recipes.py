@@ -12,6 +12,8 @@ from otgan.named import names
 from otgan.oracles.contract import INFO, PLAN_INFO
 from otgan.step import healthy
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 8
 SMALL = {  # what bounds the time of a step, by family; all else is the recipe's
     "regularized": {"batch.size": 16},

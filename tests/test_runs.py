@@ -16,7 +16,7 @@ from otgan.runs import RunFolder
 from otgan.weights.catalog import embedded
 from tests.support.commands import SMALL, TINY, otgan, picture_size, run_folders
 
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = [pytest.mark.usefixtures("elsewhere"), pytest.mark.slow]
 
 
 def test_run_resume_sample(tmp_path):

@@ -226,7 +226,7 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_ctrl_c_stops_the_workers_and_says_how_to_go_on():
     sweep = begin([*LONG, "--steps", 10**6, "--lam", "0.05,0.5", "--jobs", 1], "s")
     wait_for(lambda: any(Path("s").glob("cells/*/metrics.jsonl")))
@@ -238,7 +238,7 @@ def test_ctrl_c_stops_the_workers_and_says_how_to_go_on():
     assert sorted(cells("s").values()) == ["interrupted", "missing"]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_five_times_it_ends_with_the_same_table():
     words = [*LONG, "--steps", 400, "--set", "train.checkpoint_seconds=0.2", "--lam", "0.05,0.2,1", "--epsilon", "0.1x,0.3x", "--seeds", 2]
     began = time.monotonic()
@@ -282,7 +282,7 @@ def rows(path, plan):
 # --- on Ray ---------------------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
 def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
     driver = REPOSITORY / "tests/support/ray_cluster.py"

@@ -22,6 +22,8 @@ from otgan.system import build
 from tests.support.commands import SMALL, TINY, otgan
 from tests.support.semidual import _kl_rows, _l2_rows, optimum
 
+pytestmark = pytest.mark.slow
+
 VALUES = {"kl": jax.jit(entropic.value_at), "l2": jax.jit(quadratic.value_at)}
 
 

@@ -15,6 +15,8 @@ from otgan.evaluation.sources import SampleSource, of_files
 from otgan.evaluation.stats import evenly, extract, extract_real
 from otgan.features import make_features
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (8, 8, 1)
 
 

@@ -14,6 +14,8 @@ from otgan.features import make_features
 from otgan.metrics.classes import inception_score
 from otgan.metrics.kernel import squared_mmd
 
+pytestmark = pytest.mark.slow
+
 PLAN = EvalPlan(flags=("fid", "kid", "is", "modes"), samples=500, allow_few=True)
 NETWORK = make_features("mnist-lenet", (28, 28, 1))
 

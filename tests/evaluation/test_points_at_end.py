@@ -14,6 +14,8 @@ from otgan.evaluation.stats import real_examples
 from otgan.features import make_features
 from otgan.metrics.points import mode_kl, reference_points
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from otgan.learning.command import Order, learn
 from otgan.models.encoders import Encoder
 from tests.support.commands import otgan
 
-pytestmark = pytest.mark.usefixtures("elsewhere")
+pytestmark = [pytest.mark.usefixtures("elsewhere"), pytest.mark.slow]
 
 
 def quiet(*_):
@@ -159,7 +159,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing_and_says_so(tmp_path):
     assert not list(tmp_path.glob("a.safetensors*"))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_learned_features_tell_digits_apart_better_than_untrained_ones():
     """By their nearest neighbors among other digits, whose labels serve for nothing else."""
     images, labels = digits._embedded()

@@ -133,7 +133,7 @@ def test_no_samples_are_refused(judge):
 
 
 @pytest.mark.tfds
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_w2_to_all_of_mnist_is_known_to_a_percent(tfds_dir):
     from otgan.data import prepared
 

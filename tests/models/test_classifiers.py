@@ -24,6 +24,8 @@ from otgan.models.classifiers import (
 )
 from tests.support import REPOSITORY
 
+pytestmark = pytest.mark.slow
+
 SHAPES = {LeNet: (28, 28, 1), AllConv: (28, 28, 1), ResNet: (32, 32, 3), ColorAllConv: (32, 32, 3)}
 DIMENSIONS = {LeNet: 128, AllConv: 128, ResNet: 192, ColorAllConv: 192}
 RANDOM = RandomConv()

@@ -7,6 +7,8 @@ from otgan.config import Convex
 from otgan.errors import UserError
 from otgan.models.convex import make_potential
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("quadratic", "max_affine", "plq", "icnn")
 SMALL = {"width": 8, "pieces": 6, "strong_convexity": 0.1, "temperature": 0.1}
 

@@ -17,6 +17,8 @@ from otgan.weights import resnet50 as resnet50_weights
 from tests.support import REPOSITORY
 from tests.support.compared import networks
 
+pytestmark = pytest.mark.slow
+
 TINY = {"dinov2": networks.TINY_DINO, "resnet50": networks.TINY_RESNET}
 
 

@@ -10,6 +10,8 @@ from otgan.errors import UserError
 from otgan.models import Network, make_encoder, make_generator
 from otgan.models.networks import UpBlock
 
+pytestmark = pytest.mark.slow
+
 IMAGES = [(28, 28, 1), (32, 32, 3), (30, 21, 3), (8, 8, 2)]
 KINDS_AND_SHAPES = [*(("conv", shape) for shape in IMAGES), ("mlp", (28, 28, 1)), ("mlp", (2,))]
 CENTER = np.array([5.0, -3.0])

@@ -19,6 +19,8 @@ from otgan.oracles.regularized import Term, _interval, solve_terms
 from tests.support.semidual import optimum
 from tests.support.zoo import squared_distances
 
+pytestmark = pytest.mark.slow
+
 SIZE = 48
 LAMS = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]  # in multiples of the mean cost, as are the others
 EPSILONS = [0.3, 0.03, 0.001]

@@ -17,6 +17,8 @@ from otgan.results.quantities import KNOWN
 from otgan.system import build
 from tests.support.helpers import dataset, run, tiny_config
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "batch.size": 16,
     "oracle.ots_batch": 64,

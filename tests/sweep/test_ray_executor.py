@@ -108,7 +108,7 @@ def test_how_much_room_a_cluster_has():
     assert RayExecutor(Stage(), 2, 9, sparing=True).room == 2
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
     monkeypatch.setattr(scheduler, "WORKER", (str(REPOSITORY / "tests/support/stand_in.py"),))

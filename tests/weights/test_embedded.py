@@ -12,6 +12,8 @@ from otgan.data import Dataset, prepared
 from otgan.models.classifiers import CLASSIFIERS
 from otgan.weights.catalog import EMBEDDED, embedded
 
+pytestmark = pytest.mark.slow
+
 LEAST = {"mnist-lenet": 0.993, "mnist-allconv": 0.993, "cifar10-resnet": 0.86, "cifar10-allconv": 0.88}
 
 
