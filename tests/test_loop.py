@@ -4,8 +4,8 @@ import json
 import os
 import shutil
 import signal
+from copy import copy
 from dataclasses import replace
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -222,7 +222,9 @@ def misplacing(config, **forced):
         }
         return unless_broken(after, state, record), record
 
-    return together._replace(system=replace(together.system, stepper=SimpleNamespace(init=stepper.init, step=step, known=stepper.known)))
+    forced_stepper = copy(stepper)
+    object.__setattr__(forced_stepper, "step", step)  # of this one alone, which is frozen
+    return together._replace(system=replace(together.system, stepper=forced_stepper))
 
 
 def begun(config, path):

@@ -140,11 +140,11 @@ def _bias(run: Restored, data: BatchSource, sizes: tuple[int, ...], batches: int
     cost = jax.jit(_joint(problem.cost))
     key, real = jax.random.split(jax.random.key(SEED + 1))
 
-    def generated(size: int, number: int) -> Array:
+    def generated(size: int, number: int) -> Groups:
         z = problem.draw_latents(data, jax.random.fold_in(key, number), size)
         return features(run.system.family.generate(state.dual, state.average, z))
 
-    def pairs(size: int, k: int) -> tuple[Array, Array]:
+    def pairs(size: int, k: int) -> tuple[Groups, Groups]:
         number = size * 1_000 + k
         return features(draw_reals(data, jax.random.fold_in(real, number), size)), generated(size, number)
 

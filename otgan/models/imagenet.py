@@ -15,7 +15,7 @@ DEVIATION = (0.229, 0.224, 0.225)
 WORDS = f"antialiased bicubic to {SIDE} x {SIDE}, ImageNet's mean and deviation"
 
 
-def prepare(levels: Shaped[Array | np.ndarray, "n h w c"]) -> Float[Array, "n 224 224 3"]:
+def prepare(levels: Shaped[Array | np.ndarray, "n h w c"]) -> Float[Array, "n side side 3"]:
     """Resize as Stein et al. (2023) do, and scale.
 
     Both sides become 224 whatever they were, by Pillow's bicubic filter on floats: widened where an image shrinks, overshoot cut off at

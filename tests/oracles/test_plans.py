@@ -206,11 +206,11 @@ def test_an_epsilon_below_rounding_ends_early_and_says_so(regularizer):
     C = clouds()["gaussian"]
     solve = {"kl": solve_entropic, "l2": solve_quadratic}[regularizer]
     mean = C.mean()
-    found = solve(C, np.float32(0.01 * mean), np.float32(1e-9 * mean), iterations_per_check=2, max_iterations=100_000)
+    found = solve(jnp.asarray(C), jnp.float32(0.01 * mean), jnp.float32(1e-9 * mean), iterations_per_check=2, max_iterations=100_000)
     assert not found.converged
     assert found.iterations < 2_000
     assert 1e-9 * mean < found.floor <= found.gap < 1e-4 * mean
-    reached = solve(C, np.float32(0.01 * mean), 3 * found.gap, iterations_per_check=2, max_iterations=2_000)
+    reached = solve(jnp.asarray(C), jnp.float32(0.01 * mean), 3 * found.gap, iterations_per_check=2, max_iterations=2_000)
     assert reached.converged
 
 
@@ -219,8 +219,8 @@ def test_misplaced_mass_is_what_columns_have_too_much(which):
     C = clouds()["clustered"]
     regularizer, relative_tau, settings = SOLVERS[which]
     solve = {"kl": solve_entropic, "l2": solve_quadratic}[regularizer]
-    tau = {} if relative_tau is None else {"tau": np.float32(TAU * C.mean())}
-    found = solve(C, np.float32(1e-3 * C.mean()), np.float32(0), max_iterations=5, **tau, **settings)
+    tau = {} if relative_tau is None else {"tau": jnp.float32(TAU * C.mean())}
+    found = solve(jnp.asarray(C), jnp.float32(1e-3 * C.mean()), jnp.float32(0), max_iterations=5, **tau, **settings)
     asked = np.full(SIZE, 1 / SIZE) if not tau else np.exp(-np.asarray(found.g, float) / tau["tau"]) / SIZE
     over = np.maximum(np.asarray(found.plan, float).sum(0) - asked, 0).sum()
     under = np.maximum(asked - np.asarray(found.plan, float).sum(0), 0).sum()
