@@ -128,9 +128,8 @@ def train(
         config = experiment
     else:
         config = experiments.resolve(str(experiment), changes, data)
-    labels = [f"{key.rpartition('.')[2]}{value}" for key, value in (changes or {}).items()]
     with ProgressBar(config, Console(), quiet) as bar:
-        ended = launch(config, _path(out), labels, _path(data_dir), devices, bar)
+        ended = launch(config, _path(out), changes or {}, _path(data_dir), devices, bar)
     return TrainedRun(Path(ended.folder))
 
 

@@ -12,7 +12,7 @@ from otgan.batches import BatchSource, make_batch_source, make_held_out
 from otgan.config import Config, PretrainedRun
 from otgan.data import Dataset, Form, load, load_source
 from otgan.errors import UserError
-from otgan.evaluation.training import Scorer, make_scorer
+from otgan.evaluation.training import RunJudge
 from otgan.groups import make_sight
 from otgan.oracles import NOBODY, Players
 from otgan.restore import has_checkpoint, restore
@@ -31,7 +31,7 @@ class TrainSetup(NamedTuple):
     data: BatchSource
     initial: Players  # parameters of players that do not start anew
     held_out: BatchSource  # examples that no solve sees
-    scorer: Scorer | None = None  # judges the generator while it trains
+    judge: RunJudge
     sight: dict[str, Any] | None = None  # what the folder says of the network that the cost looks through
 
 
@@ -70,8 +70,9 @@ def assemble(
     network, frozen, features, record = (sight.network, sight.parameters, sight.features, sight.record) if sight else (None,) * 4
     data = make_batch_source(dataset, config.batch, config.generator.latent_dim, source, frozen, features)
     system = build(config, Form.of(dataset), mesh, network)
-    scorer = make_scorer(config, dataset, system, source)
-    return TrainSetup(config, dataset, mesh, system, data, initial, make_held_out(dataset, source, frozen), scorer, record)
+    judge = RunJudge(config, dataset, system, source)
+    judge.require()
+    return TrainSetup(config, dataset, mesh, system, data, initial, make_held_out(dataset, source, frozen), judge, record)
 
 
 def check_batch(config: Config, devices: int) -> None:

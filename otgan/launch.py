@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,12 @@ from otgan.runs import RUNS, RunFolder, new_folder
 LIBRARIES = ("otgan", "jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint", "numpy")
 
 
-def launch(config: Config, out: Path | None, labels: list[str], data_dir: Path | None, devices: int | None, show: Show) -> RunResult:
+def launch(
+    config: Config, out: Path | None, changes: Mapping[str, Any], data_dir: Path | None, devices: int | None, show: Show
+) -> RunResult:
     """Train a config in a folder of its own, or resume it in the folder `out`. Nothing is written before everything is checked.
+
+    What was changed of the experiment, by dotted key, is a part of a new folder's name.
 
     Raises:
         UserError: the data are not there, the devices do not fit the batch, or the folder is another run's or cannot be written.
@@ -34,6 +39,7 @@ def launch(config: Config, out: Path | None, labels: list[str], data_dir: Path |
     elif folder:
         folder.require_free()
     setup = assemble(config, folder=folder, data_dir=data_dir, devices=devices, note=show.note)
+    labels = [f"{key.rpartition('.')[2]}{value}" for key, value in changes.items()]
     folder = folder or new_folder(RUNS, config.name, labels)
     with folder.locked(), accounted(folder):
         if folder.exists:  # perhaps since a moment ago, by another process

@@ -21,7 +21,6 @@ from otgan.config import Config
 from otgan.data import Dataset
 from otgan.dispatch import Progress, StopReason, advance, compile_dispatch, picture_steps, spent
 from otgan.errors import UserError
-from otgan.evaluation.training import numbers_at_end
 from otgan.metrics.points import WITHIN, reference_points
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import Recorder
@@ -116,9 +115,9 @@ def eval_due(config: Config, step: int) -> bool:
 
 def score(setup: TrainSetup, state: TrainState, folder: RunFolder, progress: Progress) -> None:
     """Judge the averaged generator, if the config asks for it. One that cannot be judged, as when it has collapsed, trains on."""
-    if setup.scorer:
+    if setup.config.train.eval_every is not None:
         try:
-            progress.scores, progress.unjudged = setup.scorer(state, progress.step, folder.eval), ""
+            progress.scores, progress.unjudged = setup.judge.while_training(state, progress.step, folder.eval), ""
         except UserError as error:
             progress.scores, progress.unjudged = {}, str(error)
 
@@ -183,7 +182,7 @@ def judge(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) ->
     if setup.dataset.is_images:
         return {}
     try:
-        return numbers_at_end(setup.config, setup.dataset, setup.system, state, setup.data.source, step, folder.eval)
+        return setup.judge.at_end(state, step, folder.eval)
     except UserError as error:
         return {"unjudged": str(error)}
 

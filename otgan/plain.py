@@ -53,11 +53,11 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return {key: value for name, inner in tree.items() for key, value in flat(inner, f"{prefix}{name}.").items()}
 
 
-def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """The tables that `flat` made one."""
+def nested(leaves: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
+    """The tables whose values have names of several words: what `flat` made one."""
     tree: dict[str, Any] = {}
     for key, value in leaves.items():
-        *tables, last = key.split(".")
+        *tables, last = key.split(separator)
         inner = tree
         for table in tables:
             inner = inner.setdefault(table, {})

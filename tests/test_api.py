@@ -32,7 +32,7 @@ def test_a_run_is_trained_and_opened(trained):
     assert again.config.batch.size == TINY["batch.size"]
     assert again.summary["steps_per_second"] > 0
     assert again.history[-1]["step"] == TINY["train.steps"]
-    assert [round(line["seconds"], 9) for line in again.history] == sorted(line["seconds"] for line in again.history)
+    assert [line["step"] for line in again.history] == [10, 20, 30, 40]
 
 
 def test_samples_are_those_of_the_command(trained):

@@ -132,9 +132,8 @@ def _train(config: Config, overrides: dict[str, Any], out: Path | None, options:
         return
     from otgan.launch import launch
 
-    labels = [f"{key.rpartition('.')[2]}{value}" for key, value in overrides.items()]
     with ProgressBar(config, terminal(), options["quiet"]) as bar:
-        ended = launch(config, out, labels, options["data_dir"], options["devices"], bar)
+        ended = launch(config, out, overrides, options["data_dir"], options["devices"], bar)
     terminal().print(summary_table(config.name, ended.summary, ended.known))
     if ended.picture:
         click.echo(f"samples   {ended.picture}")

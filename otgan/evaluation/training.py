@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,82 +24,82 @@ from otgan.sampling import draw
 from otgan.step import TrainState
 from otgan.system import System
 
-Scorer = Callable[[TrainState, int, Path], dict[str, float]]
-"""(state, step, the run's folder of scores) -> the mean of each score, by its metric. The scores are kept in the folder."""
 
+@dataclass(frozen=True, eq=False)
+class RunJudge:
+    """Judges a run's averaged generator at a step, and keeps the scores in the run's folder of scores.
 
-def make_scorer(config: Config, dataset: Dataset, system: System, source: Dataset | None) -> Scorer | None:
-    """What judges a run's averaged generator as it trains, if the config asks for it.
-
-    Raises:
-        UserError: what it asks for cannot be had.
-    """
-    if config.train.eval_every is None:
-        return None
-    plan = EvalPlan(flags=config.train.eval_measures, samples=config.train.eval_samples)
-    features = _features(config, dataset)
-    require(plan, dataset, features)
-    examples = jnp.asarray(source.train) if source else None
-
-    def score(state: TrainState, step: int, folder: Path) -> dict[str, float]:
-        found = _judged(plan, config, dataset, features, system, state, examples, step, folder)
-        return {score.protocol.metric: score.mean for score in found}
-
-    return score
-
-
-def numbers_at_end(
-    config: Config, dataset: Dataset, system: System, state: TrainState, examples: Any, step: int, folder: Path
-) -> dict[str, Any]:
-    """What the summary of every run on points holds: `otgan eval` measures the same of the same checkpoint.
-
-    Args:
+    Attributes:
         config: the run's.
         dataset: its data.
         system: what computes.
-        state: its state, whose averaged generator is judged.
-        examples: those that take the place of latents, or None.
-        step: how far it is.
-        folder: its folder of scores, in which these are kept with their protocols.
-
-    Returns:
-        Each measure's number by its name and, of those that have one in the table of quantities, its floor; `modes_total`; and under
-        `fingerprints` those of the scores that the numbers are.
-
-    Raises:
-        UserError: the samples are not finite, or all the same.
+        source: the examples that take the place of latents, if any do.
     """
-    scores = _judged(AT_END, config, dataset, _features(config, dataset), system, state, examples, step, folder)
-    found: dict[str, Any] = {}
-    for score in scores:
-        name = score.protocol.metric
-        found[name] = score.mean
-        if f"{name}_floor" in KNOWN:
-            found[f"{name}_floor"] = score.floor
-    if dataset.centers is not None:
-        found["modes_total"] = len(dataset.centers)
-    return {**found, FINGERPRINTS: {score.protocol.metric: score.protocol.fingerprint for score in scores}}
 
+    config: Config
+    dataset: Dataset
+    system: System
+    source: Dataset | None
 
-def _features(config: Config, dataset: Dataset) -> Features:
-    return make_features(neutral_name(config.data.kind, dataset.shape, training_networks(config)), dataset.shape)
+    def require(self) -> None:
+        """See that the scores can be had that the config asks for while training.
 
+        Raises:
+            UserError: they cannot.
+        """
+        if self.config.train.eval_every is not None:
+            require(self.plan, self.dataset, self.features)
 
-def _judged(
-    plan: EvalPlan,
-    config: Config,
-    dataset: Dataset,
-    features: Features,
-    system: System,
-    state: TrainState,
-    examples: Any,
-    step: int,
-    folder: Path,
-) -> list[Score]:
-    """Judge the averaged generator, and keep the scores."""
-    name = str(folder.parent.resolve())
-    networks = training_networks(config)
-    source = SampleSource(name, step, lambda seed: draw(system, state, seed, examples, plan.rounded), None, dataset.shape, networks)
-    judged = judge(plan, source, dataset, features)
-    keep(judged, source, folder)
-    return judged.scores
+    def while_training(self, state: TrainState, step: int, folder: Path) -> dict[str, float]:
+        """The scores that the config asks for: the mean of each, by its metric.
+
+        Raises:
+            UserError: the samples cannot be judged.
+        """
+        return {score.protocol.metric: score.mean for score in self._scores(self.plan, state, step, folder)}
+
+    def at_end(self, state: TrainState, step: int, folder: Path) -> dict[str, Any]:
+        """What the summary of every run on points holds: `otgan eval` measures the same of the same checkpoint.
+
+        Returns:
+            Each measure's number by its name and, of those that have one in the table of quantities, its floor; `modes_total`; and under
+            `fingerprints` those of the scores that the numbers are.
+
+        Raises:
+            UserError: the samples are not finite, or all the same.
+        """
+        scores = self._scores(AT_END, state, step, folder)
+        found: dict[str, Any] = {}
+        for score in scores:
+            name = score.protocol.metric
+            found[name] = score.mean
+            if f"{name}_floor" in KNOWN:
+                found[f"{name}_floor"] = score.floor
+        if self.dataset.centers is not None:
+            found["modes_total"] = len(self.dataset.centers)
+        return {**found, FINGERPRINTS: {score.protocol.metric: score.protocol.fingerprint for score in scores}}
+
+    @property
+    def plan(self) -> EvalPlan:
+        """What the config asks for while training."""
+        return EvalPlan(flags=self.config.train.eval_measures, samples=self.config.train.eval_samples)
+
+    @cached_property
+    def features(self) -> Features:
+        """Those of a network that the generator was not trained on."""
+        name = neutral_name(self.config.data.kind, self.dataset.shape, training_networks(self.config))
+        return make_features(name, self.dataset.shape)
+
+    def _scores(self, plan: EvalPlan, state: TrainState, step: int, folder: Path) -> list[Score]:
+        examples = jnp.asarray(self.source.train) if self.source else None
+        source = SampleSource(
+            name=str(folder.parent.resolve()),
+            step=step,
+            draw=lambda seed: draw(self.system, state, seed, examples, plan.rounded),
+            available=None,
+            shape=self.dataset.shape,
+            trained_on=training_networks(self.config),
+        )
+        judged = judge(plan, source, self.dataset, self.features)
+        keep(judged, source, folder)
+        return judged.scores

@@ -14,7 +14,7 @@ from safetensors.numpy import save
 
 from otgan.errors import UserError
 from otgan.files import write_atomically
-from otgan.plain import from_json
+from otgan.plain import from_json, nested
 
 SEPARATOR = "/"  # between the names of nested modules
 FACTS = "facts"  # the metadata's one entry, in JSON; files of other programs have entries of their own
@@ -57,7 +57,7 @@ def read(path: Path) -> Weights:
         raise UserError(f"{path} does not exist: give a .safetensors file of weights") from None
     except (OSError, SafetensorError, ValueError) as error:
         raise UserError(f"{path} holds no weights that can be read ({error})".splitlines()[0]) from None
-    return Weights(_nested(arrays), facts, digest)
+    return Weights(nested(arrays, SEPARATOR), facts, digest)
 
 
 def sha256(path: Path) -> str:
@@ -73,14 +73,3 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, np.nd
             yield from flat(value, f"{prefix}{name}{SEPARATOR}")
         else:
             yield f"{prefix}{name}", np.asarray(value)
-
-
-def _nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    tree: dict[str, Any] = {}
-    for name, value in arrays.items():
-        *parents, last = name.split(SEPARATOR)
-        branch = tree
-        for parent in parents:
-            branch = branch.setdefault(parent, {})
-        branch[last] = value
-    return tree
