@@ -1,4 +1,6 @@
-"""Generative networks trained by explicit optimal transport, with a certified accuracy at every step."""
+"""Generative networks trained by explicit optimal transport, with a certified accuracy at every
+step.
+"""
 
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +12,9 @@ __all__ = ["TrainedRun", "load", "score", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    """What is for use in Python: imported where it is asked for, since it brings JAX, which most commands do without."""
+    """What is for use in Python: imported where it is asked for, since it brings JAX, which most
+    commands do without.
+    """
     if name in __all__:
         from importlib import import_module
 

@@ -1,4 +1,6 @@
-"""otgan in Python: train an experiment, open a run, draw from it, judge samples. What the commands do, with arrays in place of files.
+"""otgan in Python: train an experiment, open a run, draw from it, judge samples.
+
+What the commands do, with arrays in place of files.
 
 These functions are the package's own names: `otgan.train`, `otgan.load`, `otgan.score`.
 """
@@ -34,7 +36,9 @@ ARRAY = "the array"  # what messages call one
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """A run's folder, opened. Nothing is read before it is asked for; what a running process adds later is not seen.
+    """A run's folder, opened.
+
+    Nothing is read before it is asked for; what a running process adds later is not seen.
 
     Attributes:
         path: of the folder.
@@ -64,11 +68,17 @@ class TrainedRun:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """Its numbers as it went, one table for every `train.log_every` steps; `otgan.results.quantities.KNOWN` has their meanings."""
+        """Its numbers as it went, one table for every `train.log_every` steps;
+        `otgan.results.quantities.KNOWN` has their meanings.
+        """
         return self.record.lines
 
-    def sample(self, size: int, seed: int = 0, step: int | None = None) -> Shaped[np.ndarray, "size ..."]:
-        """Draw from the averaged generator; the i-th sample of a seed is the same whatever the size.
+    def sample(
+        self, size: int, seed: int = 0, step: int | None = None
+    ) -> Shaped[np.ndarray, "size ..."]:
+        """Draw from the averaged generator.
+
+        The i-th sample of a seed is the same whatever the size.
 
         Args:
             size: how many.
@@ -83,11 +93,15 @@ class TrainedRun:
         """
         return sampling.sample(RunFolder(self.path), size, seed, step)
 
-    def transport(self, examples: Shaped[np.ndarray, "n ..."]) -> tuple[Shaped[np.ndarray, "n ..."], Float[np.ndarray, " n"]]:
-        """Send (n, d) points, or (n, h, w, c) pictures as bytes, through the map that a run of family "convex" has learned.
+    def transport(
+        self, examples: Shaped[np.ndarray, "n ..."]
+    ) -> tuple[Shaped[np.ndarray, "n ..."], Float[np.ndarray, " n"]]:
+        """Send (n, d) points, or (n, h, w, c) pictures as bytes, through the map that a run of
+        family "convex" has learned.
 
         Returns:
-            What came of them, and how far each may be from its exact image, in units of the data; infinite where nothing is certified.
+            What came of them, and how far each may be from its exact image, in units of the data;
+            infinite where nothing is certified.
 
         Raises:
             UserError: the run has no map, or maps other examples.
@@ -109,8 +123,10 @@ def train(
 
     Args:
         experiment: a name of `otgan list`, a TOML file, a stored `config.json`, or a config.
-        changes: new values by dotted key, such as `{"oracle.lam": "0.1x", "train.seconds": 60}`; not of a config.
-        data: where the examples come from, as in `--data`: "tfds", "sample", an `.npz`, or a folder of pictures; not of a config.
+        changes: new values by dotted key, such as `{"oracle.lam": "0.1x", "train.seconds": 60}`;
+            not of a config.
+        data: where the examples come from, as in `--data`: "tfds", "sample", an `.npz`, or a folder
+            of pictures; not of a config.
         out: the run's folder; by default a new one in `runs/`.
         data_dir: where TFDS has prepared data.
         devices: how many to run on; by default all.
@@ -120,11 +136,15 @@ def train(
         The run, in whichever state it ended: see `TrainedRun.state`.
 
     Raises:
-        UserError: the experiment, its data or its folder are not as they must be, or the folder cannot be written any more.
+        UserError: the experiment, its data or its folder are not as they must be, or the folder
+            cannot be written any more.
     """
     if isinstance(experiment, Config):
         if changes or data:
-            raise UserError("a config is trained as it is: give its changes to otgan.experiments.resolve, which checks them")
+            raise UserError(
+                "a config is trained as it is: give its changes to otgan.experiments.resolve, which"
+                " checks them"
+            )
         config = experiment
     else:
         config = experiments.resolve(str(experiment), changes, data)
@@ -153,21 +173,28 @@ def score(
     seeds: int = 1,
     data_dir: Place | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Judge a run's generator, or samples: `otgan eval`. Scores of a run are kept in its folder too.
+    """Judge a run's generator, or samples: `otgan eval`.
+
+    Scores of a run are kept in its folder too.
 
     Args:
-        subject: a run, the path of one or of an `.npz` or a folder of pictures, or samples as an array.
-        measures: of "fid", "kid", "is", "pr", "wasserstein", "modes", "nearest" and those of other packages; by default the quick ones.
-        reference: what to compare with, as in `--reference`: a name or a path. By default a run's own data.
-        features: what pictures are compared by; by default a network that was trained on such pictures, and that the generator was not
-            trained on.
-        samples: how many generated examples a seed; by default 10,000 pictures or 20,000 points, or all that there are.
+        subject: a run, the path of one or of an `.npz` or a folder of pictures, or samples as an
+            array.
+        measures: of "fid", "kid", "is", "pr", "wasserstein", "modes", "nearest" and those of other
+            packages; by default the quick ones.
+        reference: what to compare with, as in `--reference`: a name or a path. By default a run's
+            own data.
+        features: what pictures are compared by; by default a network that was trained on such
+            pictures, and that the generator was not trained on.
+        samples: how many generated examples a seed; by default 10,000 pictures or 20,000 points, or
+            all that there are.
         seeds: sets of samples.
         data_dir: where TFDS has prepared data.
 
     Returns:
-        By metric, such as "fid[mnist-allconv]", a line of `scores.jsonl`: `mean`, `sd` and `values` over the seeds, `floor`, which is what
-        real examples get, `better`, `protocol`, and `fingerprint`, which is the same where scores may be compared.
+        By metric, such as "fid[mnist-allconv]", a line of `scores.jsonl`: `mean`, `sd` and `values`
+        over the seeds, `floor`, which is what real examples get, `better`, `protocol`, and
+        `fingerprint`, which is the same where scores may be compared.
 
     Raises:
         UserError: something is not there, or cannot be judged.
@@ -176,8 +203,14 @@ def score(
         subject = subject.path
     flags: Any = tuple(measures)
     plan = EvalPlan(flags=flags, features=features, samples=samples, seeds=seeds)
-    judged = of_examples(as_examples(subject, ARRAY), seeds, ARRAY) if isinstance(subject, np.ndarray) else Path(subject)
-    (report,) = evaluate(plan, judged, lambda text: None, reference=reference, data_dir=_path(data_dir))
+    judged = (
+        of_examples(as_examples(subject, ARRAY), seeds, ARRAY)
+        if isinstance(subject, np.ndarray)
+        else Path(subject)
+    )
+    (report,) = evaluate(
+        plan, judged, lambda text: None, reference=reference, data_dir=_path(data_dir)
+    )
     return {record["metric"]: record for record in report.records}
 
 

@@ -1,4 +1,6 @@
-"""A run put together: its devices, data, networks and family, and what else may be refused before its folder is touched."""
+"""A run put together: its devices, data, networks and family, and what else may be refused before
+its folder is touched.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ class TrainSetup(NamedTuple):
     initial: Players  # parameters of players that do not start anew
     held_out: BatchSource  # examples that no solve sees
     judge: RunJudge
-    sight: dict[str, Any] | None = None  # what the folder says of the network that the cost looks through
+    # what the folder says of the network that the cost looks through
+    sight: dict[str, Any] | None = None
 
 
 def assemble(
@@ -49,15 +52,18 @@ def assemble(
     Args:
         config: the run.
         dataset: its data, where they are loaded already.
-        folder: where it goes on, perhaps: then it has its own copy of what it took from elsewhere when it began.
+        folder: where it goes on, perhaps: then it has its own copy of what it took from elsewhere
+            when it began.
         data_dir: where TFDS has prepared data.
         devices: how many to run on; by default all.
-        looks: whether to see all training examples through the network of the cost, if it has one: without that no step can be taken.
+        looks: whether to see all training examples through the network of the cost, if it has one:
+            without that no step can be taken.
         note: is told of what takes a while.
 
     Raises:
-        UserError: the data are not there, the devices do not fit the batch, or networks, the source, what is taken from another run, or
-            the way of drawing batches do not fit the data.
+        UserError: the data are not there, the devices do not fit the batch, or networks, the
+            source, what is taken from another run, or the way of drawing batches do not fit the
+            data.
     """
     mesh = make_mesh(devices)
     check_batch(config, mesh.size)
@@ -65,14 +71,31 @@ def assemble(
     initial = NOBODY if folder and has_checkpoint(folder) else load_pretrained(config, dataset)
     source = load_source(config, dataset.shape)
     if source and source.shape != dataset.shape:
-        raise UserError(f"the source's examples are of shape {source.shape}, the data's of shape {dataset.shape}: they must agree")
+        raise UserError(
+            f"the source's examples are of shape {source.shape}, the data's of shape"
+            f" {dataset.shape}: they must agree"
+        )
     sight = make_sight(config.cost, dataset, note) if looks else None
-    network, frozen, features, record = (sight.network, sight.parameters, sight.features, sight.record) if sight else (None,) * 4
-    data = make_batch_source(dataset, config.batch, config.generator.latent_dim, source, frozen, features)
+    network, frozen, features, record = (
+        (sight.network, sight.parameters, sight.features, sight.record) if sight else (None,) * 4
+    )
+    data = make_batch_source(
+        dataset, config.batch, config.generator.latent_dim, source, frozen, features
+    )
     system = build(config, Form.of(dataset), mesh, network)
     judge = RunJudge(config, dataset, system, source)
     judge.require()
-    return TrainSetup(config, dataset, mesh, system, data, initial, make_held_out(dataset, source, frozen), judge, record)
+    return TrainSetup(
+        config,
+        dataset,
+        mesh,
+        system,
+        data,
+        initial,
+        make_held_out(dataset, source, frozen),
+        judge,
+        record,
+    )
 
 
 def check_batch(config: Config, devices: int) -> None:
@@ -84,7 +107,10 @@ def check_batch(config: Config, devices: int) -> None:
     for size, flag in ((config.batch.size, "--batch-size"), (config.batch.real, "--reals")):
         if size % devices:
             near = max(devices, round(size / devices) * devices)
-            raise UserError(f"a batch of {size} cannot be shared equally by {devices} devices; try {flag} {near}")
+            raise UserError(
+                f"a batch of {size} cannot be shared equally by {devices} devices; try {flag}"
+                f" {near}"
+            )
 
 
 def load_pretrained(config: Config, dataset: Dataset) -> Players:
@@ -93,7 +119,11 @@ def load_pretrained(config: Config, dataset: Dataset) -> Players:
     Raises:
         UserError: a folder holds no such run, or one of other data.
     """
-    generator = _pretrained_generator(config, Path(config.source.path), dataset) if isinstance(config.source, PretrainedRun) else None
+    generator = (
+        _pretrained_generator(config, Path(config.source.path), dataset)
+        if isinstance(config.source, PretrainedRun)
+        else None
+    )
     return Players(generator, _pretrained_encoder(config, dataset))
 
 
@@ -102,10 +132,18 @@ def _pretrained_generator(config: Config, path: Path, dataset: Dataset) -> Any:
     pretrained = restore(folder)
     there = folder.read_environment()["data"]
     if there["fingerprint"] != dataset.fingerprint:
-        what = f"{there['name']} with fingerprint {there['fingerprint']} there, {dataset.name} with {dataset.fingerprint} now"
-        raise UserError(f"{folder.path} was trained on other data ({what}): a map is fitted between a generator and its own data")
+        what = (
+            f"{there['name']} with fingerprint {there['fingerprint']} there, {dataset.name} with"
+            f" {dataset.fingerprint} now"
+        )
+        raise UserError(
+            f"{folder.path} was trained on other data ({what}): a map is fitted between a generator"
+            " and its own data"
+        )
     if pretrained.config.generator != config.generator:
-        raise UserError(f"the section generator must be that of {folder.path}, whose parameters are taken")
+        raise UserError(
+            f"the section generator must be that of {folder.path}, whose parameters are taken"
+        )
     return pretrained.state.average
 
 

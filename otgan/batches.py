@@ -1,6 +1,8 @@
-"""The two batches that a step compares: real examples drawn from the data on the device, and latents for the generator.
+"""The two batches that a step compares: real examples drawn from the data on the device, and
+latents for the generator.
 
-Draws happen inside the jitted step from its own key, so that a run resumes exactly with nothing but its state.
+Draws happen inside the jitted step from its own key, so that a run resumes exactly with nothing but
+its state.
 """
 
 from __future__ import annotations
@@ -21,22 +23,37 @@ from otgan.data.strata import strata
 
 
 class BatchSource(NamedTuple):
-    """What batches are drawn from: arrays on the device, an argument of every compiled function, since constants would be copied."""
+    """What batches are drawn from: arrays on the device, an argument of every compiled function,
+    since constants would be copied.
+    """
 
     examples: Array | np.ndarray  # (N, d) float32, or (N, h, w, c) uint8
-    bounds: Array | np.ndarray | None = None  # (reals + 1,): cell i holds examples[bounds[i]:bounds[i + 1]]; None draws i.i.d.
-    sobol: Array | np.ndarray | None = None  # (size, latent_dim) in [0, 1): a Sobol sequence; None draws i.i.d.
-    source: Array | np.ndarray | None = None  # examples that take the place of latents; None draws standard normal ones
-    frozen: Any = None  # parameters of the network that the cost looks through, where nobody trains it
-    features: tuple[Array | np.ndarray, ...] | None = None  # (N, ...) each: what it sees of the examples, where that is kept
+    # (reals + 1,): cell i holds examples[bounds[i]:bounds[i + 1]]; None draws i.i.d.
+    bounds: Array | np.ndarray | None = None
+    # (size, latent_dim) in [0, 1): a Sobol sequence; None draws i.i.d.
+    sobol: Array | np.ndarray | None = None
+    # examples that take the place of latents; None draws standard normal ones
+    source: Array | np.ndarray | None = None
+    # parameters of the network that the cost looks through, where nobody trains it
+    frozen: Any = None
+    # (N, ...) each: what it sees of the examples, where that is kept
+    features: tuple[Array | np.ndarray, ...] | None = None
 
 
 def make_batch_source(
-    dataset: Dataset, batch: Batch, latent_dim: int, source: Dataset | None = None, frozen: Any = None, features: Any = None
+    dataset: Dataset,
+    batch: Batch,
+    latent_dim: int,
+    source: Dataset | None = None,
+    frozen: Any = None,
+    features: Any = None,
 ) -> BatchSource:
-    """Lay out a dataset's training examples for a batch's way of drawing, and those of a source. The arrays are still NumPy's.
+    """Lay out a dataset's training examples for a batch's way of drawing, and those of a source.
 
-    `frozen` and `features` are those of `BatchSource`, in the order of the dataset's training examples.
+    The arrays are still NumPy's.
+
+    `frozen` and `features` are those of `BatchSource`, in the order of the dataset's training
+    examples.
     """
     examples, bounds, sobol = dataset.train, None, None
     if batch.draw == "stratified":
@@ -45,18 +62,34 @@ def make_batch_source(
         features = None if features is None else tuple(group[order] for group in features)
     if batch.latents == "sobol":
         powers = max(1, (batch.size - 1).bit_length())
-        sobol = qmc.Sobol(latent_dim, scramble=False).random_base2(powers)[: batch.size].astype(np.float32)
+        sobol = (
+            qmc.Sobol(latent_dim, scramble=False)
+            .random_base2(powers)[: batch.size]
+            .astype(np.float32)
+        )
     return BatchSource(examples, bounds, sobol, source.train if source else None, frozen, features)
 
 
-def make_held_out(dataset: Dataset, source: Dataset | None = None, frozen: Any = None) -> BatchSource:
-    """The held-out examples of a dataset and of a source, drawn i.i.d. The arrays are still NumPy's; `frozen` is that of `BatchSource`."""
+def make_held_out(
+    dataset: Dataset, source: Dataset | None = None, frozen: Any = None
+) -> BatchSource:
+    """The held-out examples of a dataset and of a source, drawn i.i.d.
+
+    The arrays are still NumPy's; `frozen` is that of `BatchSource`.
+    """
     return BatchSource(dataset.test, source=source.test if source else None, frozen=frozen)
 
 
 def shard_batch(batch: Array, mesh: Mesh | None) -> Array:
-    """Lay a batch along the mesh's axis. The transport problem stays the whole batch's: the same numbers on any number of devices."""
-    return batch if mesh is None else lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec("data")))
+    """Lay a batch along the mesh's axis.
+
+    The transport problem stays the whole batch's: the same numbers on any number of devices.
+    """
+    return (
+        batch
+        if mesh is None
+        else lax.with_sharding_constraint(batch, NamedSharding(mesh, PartitionSpec("data")))
+    )
 
 
 def draw_reals(data: BatchSource, key: Key[Array, ""], size: int) -> Float[Array, "size ..."]:
@@ -77,8 +110,11 @@ def reals_at(data: BatchSource, places: Int[Array, " n"]) -> Float[Array, "n ...
     return as_floats(jnp.asarray(data.examples)[places])
 
 
-def draw_latents(data: BatchSource, key: Key[Array, ""], size: int, dim: int) -> Float[Array, "size ..."]:
-    """A batch of standard normal latents: i.i.d., or a Sobol sequence with a fresh random shift (Cranley, Patterson 1976).
+def draw_latents(
+    data: BatchSource, key: Key[Array, ""], size: int, dim: int
+) -> Float[Array, "size ..."]:
+    """A batch of standard normal latents: i.i.d., or a Sobol sequence with a fresh random shift
+    (Cranley, Patterson 1976).
 
     Where there is a source, a batch of its examples, i.i.d.
     """
@@ -92,7 +128,10 @@ def draw_latents(data: BatchSource, key: Key[Array, ""], size: int, dim: int) ->
 
 
 def every_latent(data: BatchSource, key: Key[Array, ""], dim: int) -> Float[Array, "m ..."]:
-    """All examples of the source, in their order; where there is none, as many standard normal latents as there are real examples."""
+    """All examples of the source, in their order.
+
+    Where there is none, as many standard normal latents as there are real examples.
+    """
     if data.source is not None:
         return as_floats(jnp.asarray(data.source))
     return jax.random.normal(key, (len(data.examples), dim))

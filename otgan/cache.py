@@ -1,4 +1,6 @@
-"""Where what was computed or fetched once is kept, for every run: arrays by name, written whole or not at all."""
+"""Where what was computed or fetched once is kept, for every run: arrays by name, written whole or
+not at all.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,30 @@ def folder() -> Path:
 
 
 def read(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a file; None if it is not there or cannot be used, whatever the reason: a cache is never the truth."""
+    """The arrays of a file; None if it is not there or cannot be used, whatever the reason: a cache
+    is never the truth.
+    """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:  # opened here: numpy leaves a damaged file open
+        # opened here: numpy leaves a damaged file open
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (OSError, KeyError, ValueError, EOFError, MemoryError, OverflowError, zipfile.BadZipFile):
+    except (
+        OSError,
+        KeyError,
+        ValueError,
+        EOFError,
+        MemoryError,
+        OverflowError,
+        zipfile.BadZipFile,
+    ):
         return None
 
 
 def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Keep arrays, uncompressed; another process may be reading. Where nothing can be written nothing is."""
+    """Keep arrays, uncompressed; another process may be reading.
+
+    Where nothing can be written nothing is.
+    """
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with opened_whole(path) as file:

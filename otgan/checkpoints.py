@@ -23,12 +23,15 @@ UNCOMMITTED = ".orbax-checkpoint-tmp"  # in the name of a checkpoint that is not
 
 
 def _hush() -> None:
-    """Keep from the standard error what a failed save prints there, with tracebacks, beside the one error that it raises."""
+    """Keep from the standard error what a failed save prints there, with tracebacks, beside the one
+    error that it raises.
+    """
     logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
     earlier = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":  # of the writes that go on when one has failed
+        # of the writes that go on when one has failed
+        if str(unraisable.exc_value) != "Event loop is closed":
             earlier(unraisable)
 
     sys.unraisablehook = hook
@@ -38,7 +41,10 @@ _hush()
 
 
 class Checkpoints:
-    """The newest few states in a folder, each with the loop's own numbers beside it. Saving goes on in the background; close to wait."""
+    """The newest few states in a folder, each with the loop's own numbers beside it.
+
+    Saving goes on in the background; close to wait.
+    """
 
     def __init__(self, folder: Path, kept: int = KEPT):
         options = ocp.CheckpointManagerOptions(max_to_keep=kept, create=True)
@@ -65,7 +71,9 @@ class Checkpoints:
         return sorted(self._manager.all_steps())
 
     def save(self, step: int, state: Any, numbers: dict[str, Any]) -> None:
-        """Keep a state and the loop's numbers under a step; a step that is kept already is left alone.
+        """Keep a state and the loop's numbers under a step.
+
+        A step that is kept already is left alone.
 
         Raises:
             OSError: it cannot be written, or the one before, which was still at work, could not.
@@ -75,7 +83,12 @@ class Checkpoints:
         if not self._folder.is_dir():  # orbax would make a new one, without the rest of the run
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._folder))
         with self._faithful():
-            self._manager.save(step, args=ocp.args.Composite(state=ocp.args.StandardSave(state), numbers=ocp.args.JsonSave(numbers)))
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(state), numbers=ocp.args.JsonSave(numbers)
+                ),
+            )
 
     def wait(self) -> None:
         """Wait until all that was saved is whole.
@@ -93,28 +106,38 @@ class Checkpoints:
 
     @contextmanager
     def _faithful(self) -> Iterator[None]:
-        """Hands on what the system said of a save that failed, which the storage library wraps into a `ValueError`."""
+        """Hands on what the system said of a save that failed, which the storage library wraps into
+        a `ValueError`.
+        """
         try:
             yield
         except Exception as error:
             self.tidy()
-            if isinstance(error, OSError) or not (code := re.search(r"os_error_code='(\d+)'", str(error))):
+            if isinstance(error, OSError) or not (
+                code := re.search(r"os_error_code='(\d+)'", str(error))
+            ):
                 raise
             raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
     def restore(self, like: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
-        """The state at a step (else the newest), laid out on the devices as `like` is, and the loop's numbers.
+        """The state at a step (else the newest), laid out on the devices as `like` is, and the
+        loop's numbers.
 
         Raises:
             UserError: there is none, or it is not of this shape.
         """
         step = self.newest if step is None else step
         if step is None:
-            raise UserError(f"no checkpoint in {self._manager.directory}: the run has not got that far")
+            raise UserError(
+                f"no checkpoint in {self._manager.directory}: the run has not got that far"
+            )
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
-            args = ocp.args.Composite(state=ocp.args.StandardRestore(target), numbers=ocp.args.JsonRestore())
+            args = ocp.args.Composite(
+                state=ocp.args.StandardRestore(target), numbers=ocp.args.JsonRestore()
+            )
             found = self._manager.restore(step, args=args)
         except (ValueError, KeyError, OSError) as error:
-            raise UserError(f"cannot read the checkpoint of step {step} in {self._manager.directory}: {error}".splitlines()[0]) from None
+            where = f"the checkpoint of step {step} in {self._manager.directory}"
+            raise UserError(f"cannot read {where}: {error}".splitlines()[0]) from None
         return found["state"], found["numbers"]

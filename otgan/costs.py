@@ -1,4 +1,6 @@
-"""Costs between two clouds of points: matrices c(x_i, y_j), in float32's full precision, also where hardware would rather be coarse."""
+"""Costs between two clouds of points: matrices c(x_i, y_j), in float32's full precision, also where
+hardware would rather be coarse.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from jax import Array, lax
 from jaxtyping import Float
 
 CostFunction = Callable[[Array, Array], Array]  # (n, ...), (m, ...) -> (n, m)
-Groups = tuple[Array, ...]  # (n, ...) each: several things that are seen of the same n examples; (n, p, d) is seen in p windows
+# (n, ...) each: several things that are seen of the same n examples; (n, p, d) is seen in p windows
+Groups = tuple[Array, ...]
 
 TINY = 1e-12  # keeps the direction of a zero vector, and its gradient, finite
 
@@ -24,8 +27,11 @@ def l1(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
 
 
 def squared_l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    """The squared Euclidean distance `|x|^2 + |y|^2 - 2 <x, y>`, centered first so that a common offset does not cancel digits."""
-    center = jnp.mean(y, axis=0, keepdims=True)  # distances do not move with it, so neither does their gradient
+    """The squared Euclidean distance `|x|^2 + |y|^2 - 2 <x, y>`, centered first so that a common
+    offset does not cancel digits.
+    """
+    # distances do not move with it, so neither does their gradient
+    center = jnp.mean(y, axis=0, keepdims=True)
     x, y = x - center, y - center
     squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
     return jnp.maximum(squares - 2 * product(x, y.T), 0.0)
@@ -39,12 +45,17 @@ def l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
 
 
 def cosine(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
-    """One minus the cosine of the angle between x and y; a zero vector stands at cost 1 from everything."""
+    """One minus the cosine of the angle between x and y.
+
+    A zero vector stands at cost 1 from everything.
+    """
     return 1 - product(_direction(x), _direction(y).T)
 
 
 def product(a: Array, b: Array) -> Array:
-    """The matrix product in the full precision of its factors, which accelerators round unless told not to: what is certified needs it."""
+    """The matrix product in the full precision of its factors, which accelerators round unless told
+    not to: what is certified needs it.
+    """
     return jnp.matmul(a, b, precision=lax.Precision.HIGHEST)
 
 
@@ -76,7 +87,9 @@ class CostMatrices(NamedTuple):
 
     def mean(self, values: Float[Array, "k ..."]) -> Array:
         """Of something that every problem has, by their shares."""
-        return jnp.tensordot(jnp.asarray(self.shares, values.dtype), values, axes=1, precision=lax.Precision.HIGHEST)
+        return jnp.tensordot(
+            jnp.asarray(self.shares, values.dtype), values, axes=1, precision=lax.Precision.HIGHEST
+        )
 
 
 def one_matrix(matrix: Float[Array, "n m"]) -> CostMatrices:
@@ -86,20 +99,31 @@ def one_matrix(matrix: Float[Array, "n m"]) -> CostMatrices:
 
 @dataclass(frozen=True)
 class GroundCost:
-    """The cost that transport is measured by, between points or between what a network sees of them."""
+    """The cost that transport is measured by, between points or between what a network sees of
+    them.
+    """
 
     name: str
     joint: bool = True  # of several groups of features: one problem on their mean, not one for each
-    learned: bool = False  # whether the network that it looks through is trained, to make the loss larger
+    # whether the network that it looks through is trained, to make the loss larger
+    learned: bool = False
 
     def matrix(self, x: Float[Array, "n ..."], y: Float[Array, "m ..."]) -> Float[Array, "n m"]:
         """Between examples of any shape, flattened."""
         return make_cost(self.name)(x, y)
 
     def between(self, x: Groups, y: Groups) -> CostMatrices:
-        """A problem for every group, all counting the same, or one on their mean; p windows count for the mean of p problems."""
+        """A problem for every group, all counting the same, or one on their mean.
+
+        P windows count for the mean of p problems.
+        """
         cost = make_cost(self.name)
-        each = [jax.vmap(cost, (1, 1))(a, b) if a.ndim == 3 else cost(a, b)[None] for a, b in zip(x, y, strict=True)]
-        shares = np.concatenate([np.full(len(group), 1 / (len(each) * len(group))) for group in each])
+        each = [
+            jax.vmap(cost, (1, 1))(a, b) if a.ndim == 3 else cost(a, b)[None]
+            for a, b in zip(x, y, strict=True)
+        ]
+        shares = np.concatenate(
+            [np.full(len(group), 1 / (len(each) * len(group))) for group in each]
+        )
         costs = CostMatrices(jnp.concatenate(each), shares)
         return one_matrix(costs.mean(costs.matrices)) if self.joint else costs

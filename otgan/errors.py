@@ -2,4 +2,7 @@
 
 
 class UserError(Exception):
-    """A mistake or a lack that a user can mend: one sentence saying what is wrong and what to do; commands exit with code 2."""
+    """A mistake or a lack that a user can mend: one sentence saying what is wrong and what to do.
+
+    Commands exit with code 2.
+    """

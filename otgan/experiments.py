@@ -1,4 +1,6 @@
-"""From what a user types to a config: named experiments, files, flags and `--set`, with every mistake told at once."""
+"""From what a user types to a config: named experiments, files, flags and `--set`, with every
+mistake told at once.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ CHOOSERS = ("kind", "family")  # the keys that say which model a table is
 Raw = dict[str, Any]
 
 
-def resolve(target: str, overrides: Mapping[str, Any] | None = None, source: str | None = None) -> Config:
+def resolve(
+    target: str, overrides: Mapping[str, Any] | None = None, source: str | None = None
+) -> Config:
     """The config of a named experiment, or of a TOML or JSON file, with some of its keys changed.
 
     Args:
@@ -34,19 +38,22 @@ def resolve(target: str, overrides: Mapping[str, Any] | None = None, source: str
         source: where the data come from: "tfds", "sample", or the path of the user's own data.
 
     Raises:
-        UserError: there is no such experiment, its file cannot be read, or its values are wrong; all mistakes in one message.
+        UserError: there is no such experiment, its file cannot be read, or its values are wrong;
+            all mistakes in one message.
     """
     raw = read(target)
     if source is not None:
         raw["data"] = _data_from(raw.get("data", {}), source)
     for key, value in (overrides or {}).items():
         _put(raw, key, value)
-    recorded = Path(target).suffix == ".json"  # then it has its encoder's description, and the run that it is from may be gone
+    # then it has its encoder's description, and the run that it is from may be gone
+    recorded = Path(target).suffix == ".json"
     return _validated(raw if recorded else _with_pretrained_encoder(raw))
 
 
 def compose(path: Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """The config of a map T after the generator of the run in a folder: that of `convex-map`, on the run's data.
+    """The config of a map T after the generator of the run in a folder: that of `convex-map`, on
+    the run's data.
 
     Raises:
         UserError: the run has no generator of its own, or the values are wrong.
@@ -54,7 +61,10 @@ def compose(path: Path, overrides: Mapping[str, Any] | None = None) -> Config:
     config = resolve(str(path))
     run = str(path.parent.resolve())
     if config.source is not None:
-        raise UserError(f"{run} has no generator of its own to compose with: it maps a source. Give a run that trained a generator")
+        raise UserError(
+            f"{run} has no generator of its own to compose with: it maps a source. Give a run that"
+            " trained a generator"
+        )
     raw = read("convex-map")
     raw |= config.model_dump(mode="json", include={"data", "generator"})
     raw |= {"name": f"{config.name}-composite", "source": {"kind": "run", "path": run}}
@@ -82,18 +92,35 @@ def _with_pretrained_encoder(raw: Raw) -> Raw:
         return {**raw, "cost": {**raw["cost"], "features": _with_whole_path(features)}}
     path = Path(features).expanduser().resolve()
     if not (path / "config.json").is_file():
-        known = f"{', '.join(Cost.FEATURES)}, layers of a network such as mnist-lenet:all, a .safetensors file, or a run with an encoder"
+        known = (
+            f"{', '.join(Cost.FEATURES)}, layers of a network such as mnist-lenet:all, a"
+            " .safetensors file, or a run with an encoder"
+        )
         raise UserError(f"cost.features: {known}; {features!r} is none")
     pretrained = resolve(str(path / "config.json")).cost
     if not pretrained.encoded:
-        raise UserError(f"cost.features: the run in {path} has no encoder of its own: its cost is measured on {pretrained.features}")
-    return {**raw, "cost": {**raw["cost"], "features": str(path), "encoder": pretrained.encoder.model_dump(mode="json")}}
+        raise UserError(
+            f"cost.features: the run in {path} has no encoder of its own: its cost is measured on"
+            f" {pretrained.features}"
+        )
+    return {
+        **raw,
+        "cost": {
+            **raw["cost"],
+            "features": str(path),
+            "encoder": pretrained.encoder.model_dump(mode="json"),
+        },
+    }
 
 
 def _with_whole_path(features: str) -> str:
     """Layers of a network, whose file of weights, if it is one, is named from the root."""
     network, colon, layers = features.partition(":")
-    return f"{Path(network).expanduser().resolve()}{colon}{layers}" if network.endswith(".safetensors") else features
+    return (
+        f"{Path(network).expanduser().resolve()}{colon}{layers}"
+        if network.endswith(".safetensors")
+        else features
+    )
 
 
 def read(target: str) -> Raw:
@@ -112,11 +139,17 @@ def read(target: str) -> Raw:
 
 
 def merge(base: Raw, change: Raw) -> Raw:
-    """Tables merged key by key; one that chooses another kind than the base's replaces it whole, since its keys differ."""
+    """Tables merged key by key; one that chooses another kind than the base's replaces it whole,
+    since its keys differ.
+    """
     merged = copy.deepcopy(base)
     for key, value in change.items():
         old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict) and all(value.get(c, old.get(c)) == old.get(c) for c in CHOOSERS):
+        if (
+            isinstance(old, dict)
+            and isinstance(value, dict)
+            and all(value.get(c, old.get(c)) == old.get(c) for c in CHOOSERS)
+        ):
             merged[key] = merge(old, value)
         else:
             merged[key] = copy.deepcopy(value)
@@ -142,10 +175,17 @@ def parse_set(assignment: str) -> tuple[str, Any]:
 
 
 def differences(old: Config, new: Config, free: Iterable[Effect] = ()) -> list[str]:
-    """Sentences on the keys whose values differ, by dotted name; those that are marked by an effect in `free` may."""
+    """Sentences on the keys whose values differ, by dotted name.
+
+    Those that are marked by an effect in `free` may.
+    """
     a, b = flat(old.model_dump(mode="json")), flat(new.model_dump(mode="json"))
     left = (a.keys() | b.keys()) - (marked(Config, *free) if free else set())
-    return [f"{k} ({a.get(k, 'absent')} there, {b.get(k, 'absent')} now)" for k in sorted(left) if a.get(k) != b.get(k)]
+    return [
+        f"{k} ({a.get(k, 'absent')} there, {b.get(k, 'absent')} now)"
+        for k in sorted(left)
+        if a.get(k) != b.get(k)
+    ]
 
 
 def _find(target: str, beside: Path | None = None) -> Path:
@@ -157,7 +197,9 @@ def _find(target: str, beside: Path | None = None) -> Path:
             raise UserError(f"there is no file {path}")
         return path
     known = [*names(), *(experiment.name for experiment in elsewhere())]
-    raise UserError(f"there is no experiment called {target!r}{_nearest(target, known)}; `otgan list` shows all")
+    raise UserError(
+        f"there is no experiment called {target!r}{_nearest(target, known)}; `otgan list` shows all"
+    )
 
 
 def _parse(path: Path) -> Raw:
@@ -175,7 +217,10 @@ def _data_from(data: Raw, source: str) -> Raw:
     if source not in ("tfds", "sample"):
         return {"kind": "own", "path": str(Path(source).resolve())}
     if data.get("kind") not in ("mnist", "cifar10", "stacked-mnist"):
-        raise UserError(f"--data {source} chooses where digits or CIFAR-10 come from; this experiment's data are {data.get('kind')!r}")
+        raise UserError(
+            f"--data {source} chooses where digits or CIFAR-10 come from; this experiment's data"
+            f" are {data.get('kind')!r}"
+        )
     return {**data, "source": source}
 
 
@@ -184,7 +229,9 @@ def _put(raw: Raw, dotted: str, value: Any) -> None:
     for table in tables:
         inner = raw[table] = {} if raw.get(table) is None else raw[table]
         if not isinstance(inner, dict):
-            raise UserError(f"{dotted}: {table} is a value, not a table{_nearest(table, list(raw))}")
+            raise UserError(
+                f"{dotted}: {table} is a value, not a table{_nearest(table, list(raw))}"
+            )
         raw = inner
     raw[last] = value
 
@@ -196,7 +243,11 @@ def _nearest(word: str, known: list[str]) -> str:
 
 def _explain(error: ValidationError, raw: Raw) -> str:
     mistakes = [_sentence(dict(e), raw) for e in error.errors()]
-    return mistakes[0] if len(mistakes) == 1 else "\n".join([f"{len(mistakes)} mistakes:", *(f"  {m}" for m in mistakes)])
+    return (
+        mistakes[0]
+        if len(mistakes) == 1
+        else "\n".join([f"{len(mistakes)} mistakes:", *(f"  {m}" for m in mistakes)])
+    )
 
 
 def _sentence(mistake: Raw, raw: Raw) -> str:
@@ -208,12 +259,18 @@ def _sentence(mistake: Raw, raw: Raw) -> str:
     message = mistake["msg"].removeprefix("Value error, ").replace("Input should", "it should")
     message = message[:1].lower() + message[1:]
     given = mistake.get("input")
-    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) and mistake["type"] != "value_error" else ""
+    shown = (
+        f" (given: {given!r})"
+        if isinstance(given, str | int | float | bool) and mistake["type"] != "value_error"
+        else ""
+    )
     return f"{where}: {message}{shown}" if where else message
 
 
 def _place(location: tuple[str | int, ...], raw: Any) -> tuple[type[BaseModel] | None, str]:
-    """Where a mistake lies: the model that has or lacks the key, and its dotted name, without pydantic's tags of unions."""
+    """Where a mistake lies: the model that has or lacks the key, and its dotted name, without
+    pydantic's tags of unions.
+    """
     options: list[type[BaseModel]] = [Config]
     owner: type[BaseModel] | None = Config
     words: list[str] = []
@@ -231,11 +288,19 @@ def _place(location: tuple[str | int, ...], raw: Any) -> tuple[type[BaseModel] |
 
 
 def _choices(field: FieldInfo, raw: Any) -> list[type[BaseModel]]:
-    """The models that a table may have; of another package's, which pydantic gives no tag, the one that it has."""
+    """The models that a table may have.
+
+    Of another package's, which pydantic gives no tag, the one that it has.
+    """
     foreign = next((mark for mark in field.metadata if isinstance(mark, OrForeign)), None)
     brought = foreign.model(raw.get(foreign.chooser)) if foreign and isinstance(raw, dict) else None
     return [brought] if brought else models(field.annotation)
 
 
 def _tags(model: type[BaseModel]) -> list[Any]:
-    return [tag for c in CHOOSERS if c in model.model_fields for tag in get_args(model.model_fields[c].annotation)]
+    return [
+        tag
+        for c in CHOOSERS
+        if c in model.model_fields
+        for tag in get_args(model.model_fields[c].annotation)
+    ]

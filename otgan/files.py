@@ -1,7 +1,8 @@
-"""Files that several processes share: one lock, one way to write a file whole, one to append a line, and readers of what is sound. No JAX.
+"""Files that several processes share: one lock, one way to write a file whole, one to append a
+line, and readers of what is sound. No JAX.
 
-A process may be killed while it writes, a disk may be full, and a hand may have changed a record: a writer leaves the old file or the new
-one, and a reader takes what is sound and names the rest.
+A process may be killed while it writes, a disk may be full, and a hand may have changed a record: a
+writer leaves the old file or the new one, and a reader takes what is sound and names the rest.
 """
 
 from __future__ import annotations
@@ -21,16 +22,21 @@ from otgan.plain import from_json
 Plain = dict[str, Any]
 
 UNFINISHED = ".new"  # ends the name of a file that is being written
-LEFT_BEHIND = re.compile(rf".+\.[0-9a-f]{{8}}{re.escape(UNFINISHED)}|(config|sweep)\.json{re.escape(UNFINISHED)}")  # the latter by 0.1.0
+# the latter by 0.1.0
+LEFT_BEHIND = re.compile(
+    rf".+\.[0-9a-f]{{8}}{re.escape(UNFINISHED)}|(config|sweep)\.json{re.escape(UNFINISHED)}"
+)
 BLOCK = 512  # bytes, by which a file's room is counted
 
 
-# --- locks ------------------------------------------------------------------------------------------------------------------------------
+# --- locks ----------------------------------------------------------------------------------------
 
 
 @contextmanager
 def lock(path: Path, wait: bool = True) -> Iterator[None]:
-    """Keep out others that lock the same path. A process that ends, however it does, gives its locks up.
+    """Keep out others that lock the same path.
+
+    A process that ends, however it does, gives its locks up.
 
     Args:
         path: a folder, in which nothing is left, or a file, which is made if it is not there.
@@ -40,7 +46,8 @@ def lock(path: Path, wait: bool = True) -> Iterator[None]:
         BlockingIOError: it is held, and this does not wait.
         OSError: it cannot be opened.
     """
-    how = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT  # over NFS who locks a file must be able to write it
+    # over NFS who locks a file must be able to write it
+    how = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
     handle = os.open(path, how, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -64,17 +71,20 @@ def is_locked(path: Path) -> bool:
     return False
 
 
-# --- writing ----------------------------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 @contextmanager
 def opened_whole(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of the old one when it is complete and on the disk; else the old one stays as it is.
+    """A file to write, which takes the place of the old one when it is complete and on the disk.
+
+    Else the old one stays as it is.
 
     Raises:
         OSError: it cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")  # others may be writing the same
+    # others may be writing the same
+    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         with temporary.open("xb") as file:
             yield file
@@ -103,7 +113,8 @@ def is_unfinished(path: Path) -> bool:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to a file, behind the whole lines that it has: half a line, of a process that was killed, gets an end of its own.
+    """Add a line to a file, behind the whole lines that it has: half a line, of a process that was
+    killed, gets an end of its own.
 
     Raises:
         OSError: it cannot be written.
@@ -116,9 +127,12 @@ def append_line(path: Path, line: str) -> None:
 
 
 def overwrite(path: Path, text: str) -> bool:
-    """Put a text of ASCII in a file's own place, where there is no room for another file. Returns whether it fitted.
+    """Put a text of ASCII in a file's own place, where there is no room for another file.
 
-    It is padded to the length of the old one and written at once, so whoever reads meanwhile does not see the end of the old.
+    Returns whether it fitted.
+
+    It is padded to the length of the old one and written at once, so whoever reads meanwhile does
+    not see the end of the old.
     """
     try:
         with path.open("r+b", buffering=0) as file:
@@ -129,7 +143,7 @@ def overwrite(path: Path, text: str) -> bool:
         return False
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 def number(value: Any) -> float | None:
@@ -146,7 +160,10 @@ def table(value: Any) -> Plain:
 
 
 def read_table(path: Path, problems: list[str]) -> Plain:
-    """A file that holds one JSON table; empty, and a sentence more in `problems`, where it does not."""
+    """A file that holds one JSON table.
+
+    Empty, and a sentence more in `problems`, where it does not.
+    """
     try:
         found = from_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -161,7 +178,10 @@ def read_table(path: Path, problems: list[str]) -> Plain:
 
 
 def read_lines(path: Path, sound: Callable[[Plain], bool], problems: list[str]) -> list[Plain]:
-    """A file with a JSON table a line; none where it is not there. Lines that are none, or not sound, are counted in `problems`."""
+    """A file with a JSON table a line; none where it is not there.
+
+    Lines that are none, or not sound, are counted in `problems`.
+    """
     if not path.is_file():
         return []
     try:
@@ -171,7 +191,9 @@ def read_lines(path: Path, sound: Callable[[Plain], bool], problems: list[str]) 
         return []
     found = [parsed for parsed in map(_parsed, lines) if parsed and sound(parsed)]
     if len(found) < len(lines):
-        problems.append(f"{path.name}: {len(lines) - len(found):,} of {len(lines):,} lines could not be read")
+        problems.append(
+            f"{path.name}: {len(lines) - len(found):,} of {len(lines):,} lines could not be read"
+        )
     return found
 
 

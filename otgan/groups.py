@@ -1,15 +1,19 @@
-"""Groups of features for a cost: layers of a frozen network, each on its own scale; and what it sees of all training examples, once.
+"""Groups of features for a cost: layers of a frozen network, each on its own scale.
 
-A group is a layer's activations, flattened, perhaps averaged over a few places of its map first, or the examples themselves (`pixels`). It
-is divided by the root of its mean squared distance between two training examples, which is twice its variance, summed over its entries:
+And what it sees of all training examples, once.
+
+A group is a layer's activations, flattened, perhaps averaged over a few places of its map first, or
+the examples themselves (`pixels`). It is divided by the root of its mean squared distance between
+two training examples, which is twice its variance, summed over its entries:
 
     E |phi(x) - phi(x')|^2  =  2 sum_d Var phi_d(x)
 
 so that each group's squared distances have mean one whatever the network, and a lam means the same.
 
-A group may be cut into p x p windows of its map, each a transport problem of its own: few coordinates, which a batch tells apart where it
-could not tell whole pictures apart. All are divided by one root, that of the mean over the windows, so that a window in which little
-happens has small costs, and lam is large to it.
+A group may be cut into p x p windows of its map, each a transport problem of its own: few
+coordinates, which a batch tells apart where it could not tell whole pictures apart. All are divided
+by one root, that of the mean over the windows, so that a window in which little happens has small
+costs, and lam is large to it.
 """
 
 from __future__ import annotations
@@ -43,14 +47,21 @@ ROOM = 0.5  # of the machine's memory, for what is seen of all examples
 
 @dataclass(frozen=True)
 class Group:
-    """A layer of a network, or the pixels; averaged over `places` x `places` of its map, or cut into `windows` x `windows`."""
+    """A layer of a network, or the pixels.
+
+    Averaged over `places` x `places` of its map, or cut into `windows` x `windows`.
+    """
 
     layer: str
     places: int | None = None
     windows: int | None = None
 
     def __str__(self) -> str:
-        return self.layer + (f"@{self.places}" if self.places else "") + (f"/{self.windows}" if self.windows else "")
+        return (
+            self.layer
+            + (f"@{self.places}" if self.places else "")
+            + (f"/{self.windows}" if self.windows else "")
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +71,8 @@ class Sight:
     Attributes:
         network: (parameters, examples in [-1, 1]) -> groups, (n, d_k) or of windows (n, p_k, d_k).
         parameters: the network's, and the groups' `scales`.
-        features: the groups of all N training examples in their order; None where they are computed anew in every step.
+        features: the groups of all N training examples in their order; None where they are computed
+            anew in every step.
         record: what a run's folder says of it, as plain data.
     """
 
@@ -71,36 +83,59 @@ class Sight:
 
 
 def make_sight(cost: Cost, dataset: Dataset, show: Tell = lambda text: None) -> Sight | None:
-    """Find the network of a cost's features and look at all training examples; None where the cost is not on a network's layers.
+    """Find the network of a cost's features and look at all training examples.
+
+    None where the cost is not on a network's layers.
 
     What is seen is kept in the cache, under the hashes of the data and of the weights.
 
     Raises:
-        UserError: there are no such network or layers, they do not fit the images, or memory does not suffice.
+        UserError: there are no such network or layers, they do not fit the images, or memory does
+            not suffice.
     """
     if not cost.layered:
         return None
     assert cost.network is not None
     if not dataset.is_images:
-        raise UserError(f"cost.features = {cost.features!r} needs images; the data are points: use 'pixels', 'learned' or 'random'")
+        raise UserError(
+            f"cost.features = {cost.features!r} needs images; the data are points: use 'pixels',"
+            " 'learned' or 'random'"
+        )
     frozen = find_network(cost.network, dataset.shape, show=show)
     groups = find_groups(cost.layers, frozen, dataset.shape)
-    network, kept = make_network(frozen, groups), None if cost.kept == "none" else np.dtype(cost.kept)
+    network, kept = (
+        make_network(frozen, groups),
+        None if cost.kept == "none" else np.dtype(cost.kept),
+    )
     scales, features = _remembered(frozen, groups, network, dataset, kept, show)
     parameters = {"network": frozen.parameters, "scales": scales}
-    record = {"network": frozen.name, "digest": frozen.digest, "groups": [*map(str, groups)], "scales": [float(scale) for scale in scales]}
+    record = {
+        "network": frozen.name,
+        "digest": frozen.digest,
+        "groups": [*map(str, groups)],
+        "scales": [float(scale) for scale in scales],
+    }
     return Sight(network, parameters, features, record)
 
 
-def find_groups(asked: tuple[str, ...], frozen: Frozen, shape: tuple[int, ...]) -> tuple[Group, ...]:
-    """The groups that are written as `first`, `second@2`, `first/7`, `pixels` or `all`, which stands for all layers of the network.
+def find_groups(
+    asked: tuple[str, ...], frozen: Frozen, shape: tuple[int, ...]
+) -> tuple[Group, ...]:
+    """The groups that are written as `first`, `second@2`, `first/7`, `pixels` or `all`, which
+    stands for all layers of the network.
 
     Raises:
         UserError: a layer does not exist, has no such places or windows, or is named twice.
     """
-    maps = jax.eval_shape(frozen.maps, frozen.parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+    maps = jax.eval_shape(
+        frozen.maps, frozen.parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    )
     shapes = {PIXELS: shape, **{layer: maps[layer].shape[1:] for layer in frozen.layers}}
-    words = [word for name in asked for word in (_all_layers(name, frozen) if _written(name)[0] == ALL else [name])]
+    words = [
+        word
+        for name in asked
+        for word in (_all_layers(name, frozen) if _written(name)[0] == ALL else [name])
+    ]
     groups = tuple(_group(word, shapes, frozen) for word in words)
     if twice := {str(group) for group in groups if groups.count(group) > 1}:
         raise UserError(f"cost.features names {' and '.join(sorted(twice))} twice")
@@ -120,16 +155,25 @@ def _all_layers(name: str, frozen: Frozen) -> list[str]:
 def _group(word: str, shapes: dict[str, tuple[int, ...]], frozen: Frozen) -> Group:
     layer, sign, number = _written(word)
     if layer not in shapes:
-        raise UserError(f"{frozen.name} has no layer {layer!r}: choose of {', '.join(frozen.layers)} (all of them: all) and {PIXELS}")
+        raise UserError(
+            f"{frozen.name} has no layer {layer!r}: choose of {', '.join(frozen.layers)} (all of"
+            f" them: all) and {PIXELS}"
+        )
     if not sign or len(shapes[layer]) == 1:  # "all@2" is of the layers that have places
         return Group(layer)
     h, w = shapes[layer][:2]
     count = int(number) if number.isdecimal() else 0
     if sign == "@" and not 1 <= count <= min(h, w):
-        raise UserError(f"cost.features: {word!r} asks for places of a map of {h} x {w}: give {layer}@1 to {layer}@{min(h, w)}")
+        raise UserError(
+            f"cost.features: {word!r} asks for places of a map of {h} x {w}: give {layer}@1 to"
+            f" {layer}@{min(h, w)}"
+        )
     if sign == "/" and (count < 1 or h % count or w % count):
         counts = [str(c) for c in range(1, min(h, w) + 1) if h % c == 0 and w % c == 0]
-        raise UserError(f"cost.features: {word!r} cuts a map of {h} x {w} into equal windows: give {layer}/ and one of {', '.join(counts)}")
+        raise UserError(
+            f"cost.features: {word!r} cuts a map of {h} x {w} into equal windows: give {layer}/ and"
+            f" one of {', '.join(counts)}"
+        )
     return Group(layer, count) if sign == "@" else Group(layer, windows=count)
 
 
@@ -137,8 +181,15 @@ def make_network(frozen: Frozen, groups: tuple[Group, ...]) -> Network:
     """The function from parameters and examples in [-1, 1] to groups, each divided by its scale."""
 
     def apply(parameters: Any, x: Float[Array, "n h w c"]) -> Groups:
-        maps = {**frozen.maps(parameters["network"], (x + 1) * 127.5), PIXELS: x} if any(g.layer != PIXELS for g in groups) else {PIXELS: x}
-        return tuple(_flat(maps[group.layer], group) / scale for group, scale in zip(groups, parameters["scales"], strict=True))
+        maps = (
+            {**frozen.maps(parameters["network"], (x + 1) * 127.5), PIXELS: x}
+            if any(g.layer != PIXELS for g in groups)
+            else {PIXELS: x}
+        )
+        return tuple(
+            _flat(maps[group.layer], group) / scale
+            for group, scale in zip(groups, parameters["scales"], strict=True)
+        )
 
     return Network(init=lambda key: None, apply=apply)
 
@@ -146,38 +197,70 @@ def make_network(frozen: Frozen, groups: tuple[Group, ...]) -> Network:
 def _flat(seen: Array, group: Group) -> Float[Array, "n d"] | Float[Array, "n p d"]:
     if group.places:
         rows, columns = (_means(side, group.places) for side in seen.shape[1:3])
-        seen = jnp.einsum("ph,qw,nhwc->npqc", rows, columns, seen, precision=jax.lax.Precision.HIGHEST)
+        seen = jnp.einsum(
+            "ph,qw,nhwc->npqc", rows, columns, seen, precision=jax.lax.Precision.HIGHEST
+        )
     if group.windows:
         n, h, w, c = seen.shape
-        cut = seen.reshape(n, group.windows, h // group.windows, group.windows, w // group.windows, c)
+        cut = seen.reshape(
+            n, group.windows, h // group.windows, group.windows, w // group.windows, c
+        )
         return jnp.moveaxis(cut, 3, 2).reshape(n, group.windows**2, -1)
     return seen.reshape(len(seen), -1)
 
 
 def _means(side: int, places: int) -> Float[np.ndarray, "places side"]:
-    """The matrix that averages a side over so many stretches; where they do not divide it, neighbors share a pixel."""
+    """The matrix that averages a side over so many stretches.
+
+    Where they do not divide it, neighbors share a pixel.
+    """
     ends = [(side * k // places, -(-side * (k + 1) // places)) for k in range(places)]
-    return np.stack([(np.arange(side) >= low) & (np.arange(side) < high) for low, high in ends]).astype(np.float32) / np.asarray(
-        [[high - low] for low, high in ends], np.float32
-    )
+    return np.stack(
+        [(np.arange(side) >= low) & (np.arange(side) < high) for low, high in ends]
+    ).astype(np.float32) / np.asarray([[high - low] for low, high in ends], np.float32)
 
 
-# --- all training examples ------------------------------------------------------------------------------------------------------------
+# --- all training examples ------------------------------------------------------------------------
 
 
 def _remembered(
-    frozen: Frozen, groups: tuple[Group, ...], network: Network, dataset: Dataset, kept: np.dtype | None, show: Tell
+    frozen: Frozen,
+    groups: tuple[Group, ...],
+    network: Network,
+    dataset: Dataset,
+    kept: np.dtype | None,
+    show: Tell,
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-    """The groups' scales, and what is seen of all training examples: from the cache, or computed and put there."""
+    """The groups' scales, and what is seen of all training examples: from the cache, or computed
+    and put there.
+    """
     words = "+".join(map(str, groups))
-    key = repr((dataset.fingerprint, frozen.name, frozen.digest, frozen.preparation, frozen.version, words, str(kept)))
-    path = cache.folder() / "seen" / f"{dataset.name}-{frozen.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    key = repr(
+        (
+            dataset.fingerprint,
+            frozen.name,
+            frozen.digest,
+            frozen.preparation,
+            frozen.version,
+            words,
+            str(kept),
+        )
+    )
+    path = (
+        cache.folder()
+        / "seen"
+        / f"{dataset.name}-{frozen.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    )
     names = [] if kept is None else [f"group_{k}" for k in range(len(groups))]
     if (cached := cache.read(path)) and set(cached) == {"scales", *names}:
         return cached["scales"], tuple(cached[name] for name in names) or None
     width = _width(network, frozen, len(groups), dataset.shape)
     _require_room(len(dataset.train) * width * (kept.itemsize if kept else 0), width, kept)
-    look = jax.jit(lambda x: network.apply({"network": frozen.parameters, "scales": np.ones(len(groups), np.float32)}, x))
+    look = jax.jit(
+        lambda x: network.apply(
+            {"network": frozen.parameters, "scales": np.ones(len(groups), np.float32)}, x
+        )
+    )
     show(f"looking at {len(dataset.train):,} training examples through {frozen.name}:{words}")
     scales = _scales(look, dataset.train)
     features = None if kept is None else _see(look, dataset.train, scales, kept)
@@ -188,7 +271,10 @@ def _remembered(
 def _width(network: Network, frozen: Frozen, count: int, shape: tuple[int, ...]) -> int:
     parameters = {"network": frozen.parameters, "scales": np.ones(count, np.float32)}
     return sum(
-        math.prod(group.shape[1:]) for group in jax.eval_shape(network.apply, parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+        math.prod(group.shape[1:])
+        for group in jax.eval_shape(
+            network.apply, parameters, jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+        )
     )
 
 
@@ -197,8 +283,9 @@ def _require_room(wanted: int, width: int, kept: np.dtype | None) -> None:
     if wanted > ROOM * there:
         less = "float16, none, " if kept == np.float32 else "none, "
         raise UserError(
-            f"what the cost sees of all training examples, {width:,} numbers each, takes {wanted / 2**30:.1f} GiB, more than half of this "
-            f"machine's {there / 2**30:.1f}: --set cost.kept={less}or fewer layers, or means over places such as {ALL}@2"
+            f"what the cost sees of all training examples, {width:,} numbers each, takes"
+            f" {wanted / 2**30:.1f} GiB, more than half of this machine's {there / 2**30:.1f}:"
+            f" --set cost.kept={less}or fewer layers, or means over places such as {ALL}@2"
         )
 
 
@@ -209,23 +296,39 @@ def _chunks(examples: np.ndarray) -> list[slice]:
 def _look(look: Callable[[Array], Groups], examples: np.ndarray) -> list[np.ndarray]:
     """Of a chunk filled up to a full one, so that one program serves all."""
     full = np.concatenate([examples, np.repeat(examples[:1], CHUNK - len(examples), axis=0)])
-    return [np.asarray(group)[: len(examples)] for group in look(jnp.asarray(full, jnp.float32) / 127.5 - 1)]
+    return [
+        np.asarray(group)[: len(examples)]
+        for group in look(jnp.asarray(full, jnp.float32) / 127.5 - 1)
+    ]
 
 
 def _scales(look: Callable[[Array], Groups], examples: np.ndarray) -> Float[np.ndarray, " k"]:
-    """The root of each group's mean squared distance, over its windows; a group that is the same for all examples is refused."""
+    """The root of each group's mean squared distance, over its windows.
+
+    A group that is the same for all examples is refused.
+    """
     sums: list[np.ndarray] = []
     for part in _chunks(examples):
-        moments = [np.stack([group.sum(0, np.float64), np.square(group, dtype=np.float64).sum(0)]) for group in _look(look, examples[part])]
+        moments = [
+            np.stack([group.sum(0, np.float64), np.square(group, dtype=np.float64).sum(0)])
+            for group in _look(look, examples[part])
+        ]
         sums = [total + new for total, new in zip(sums, moments, strict=True)] if sums else moments
     n = len(examples)
-    squared = np.asarray([2 * np.sum(square / n - (mean / n) ** 2, axis=-1).mean() for mean, square in sums])
+    squared = np.asarray(
+        [2 * np.sum(square / n - (mean / n) ** 2, axis=-1).mean() for mean, square in sums]
+    )
     if not (squared > 0).all():
-        raise UserError("a group of features is the same for all training examples, so nothing can be compared by it")
+        raise UserError(
+            "a group of features is the same for all training examples, so nothing can be compared"
+            " by it"
+        )
     return np.sqrt(squared).astype(np.float32)
 
 
-def _see(look: Callable[[Array], Groups], examples: np.ndarray, scales: np.ndarray, kept: np.dtype) -> tuple[np.ndarray, ...]:
+def _see(
+    look: Callable[[Array], Groups], examples: np.ndarray, scales: np.ndarray, kept: np.dtype
+) -> tuple[np.ndarray, ...]:
     groups: list[np.ndarray] = []
     for part in _chunks(examples):
         found = _look(look, examples[part])

@@ -1,4 +1,6 @@
-"""A run from a config: check everything that can be checked, claim the folder, train, say how it ended."""
+"""A run from a config: check everything that can be checked, claim the folder, train, say how it
+ended.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,22 @@ LIBRARIES = ("otgan", "jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkp
 
 
 def launch(
-    config: Config, out: Path | None, changes: Mapping[str, Any], data_dir: Path | None, devices: int | None, show: Show
+    config: Config,
+    out: Path | None,
+    changes: Mapping[str, Any],
+    data_dir: Path | None,
+    devices: int | None,
+    show: Show,
 ) -> RunResult:
-    """Train a config in a folder of its own, or resume it in the folder `out`. Nothing is written before everything is checked.
+    """Train a config in a folder of its own, or resume it in the folder `out`.
+
+    Nothing is written before everything is checked.
 
     What was changed of the experiment, by dotted key, is a part of a new folder's name.
 
     Raises:
-        UserError: the data are not there, the devices do not fit the batch, or the folder is another run's or cannot be written.
+        UserError: the data are not there, the devices do not fit the batch, or the folder is
+            another run's or cannot be written.
     """
     folder = RunFolder(out) if out else None
     if folder and folder.exists:
@@ -50,10 +60,13 @@ def launch(
 
 
 def go_on(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
-    """Train in a folder that holds the config, from its newest checkpoint if it has one. The caller holds the folder's lock.
+    """Train in a folder that holds the config, from its newest checkpoint if it has one.
+
+    The caller holds the folder's lock.
 
     Raises:
-        UserError: the folder's run was begun with other data, or with other weights of the network that its cost looks through.
+        UserError: the folder's run was begun with other data, or with other weights of the network
+            that its cost looks through.
     """
     begun = has_checkpoint(folder)
     if begun:
@@ -72,7 +85,10 @@ def check_same(config: Config, folder: RunFolder) -> None:
     there = experiments.resolve(str(folder.config_path))
     differing = experiments.differences(there, config, (Effect.EXTENT, Effect.VIEW))
     if differing:
-        raise UserError(f"{folder.path} holds a run with another config: {'; '.join(differing)}. Give --out another folder")
+        raise UserError(
+            f"{folder.path} holds a run with another config: {'; '.join(differing)}. Give --out"
+            " another folder"
+        )
 
 
 def check_data(dataset: Dataset, folder: RunFolder) -> None:
@@ -84,7 +100,8 @@ def check_data(dataset: Dataset, folder: RunFolder) -> None:
     there = folder.read_environment()["data"]["fingerprint"]
     if there != dataset.fingerprint:
         raise UserError(
-            f"{folder.path} was begun with other data (fingerprint {there}, now {dataset.fingerprint}). Give --out another folder"
+            f"{folder.path} was begun with other data (fingerprint {there}, now"
+            f" {dataset.fingerprint}). Give --out another folder"
         )
 
 
@@ -97,7 +114,10 @@ def check_sight(sight: dict[str, Any] | None, folder: RunFolder) -> None:
     there = folder.read_environment().get("sight")
     if sight and there and sight["digest"] != there["digest"]:
         what = f"{there['digest']}, now {sight['digest']}"
-        raise UserError(f"{folder.path} was begun with other weights of {sight['network']} ({what}). Give --out another folder")
+        raise UserError(
+            f"{folder.path} was begun with other weights of {sight['network']} ({what}). Give --out"
+            " another folder"
+        )
 
 
 def describe(setup: TrainSetup) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The loop of every run: dispatch many steps at once (`otgan.dispatch`), do what is due, finish. It knows no family."""
+"""The loop of every run: dispatch many steps at once (`otgan.dispatch`), do what is due, finish.
+
+It knows no family.
+"""
 
 from __future__ import annotations
 
@@ -61,9 +64,11 @@ class RunResult(NamedTuple):
 
 
 def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
-    """Train, from the newest checkpoint in the folder if there is one, to the config's last step or second.
+    """Train, from the newest checkpoint in the folder if there is one, to the config's last step or
+    second.
 
-    A run that a signal ends has said so in its status; of one that an error ends the caller says it (`otgan.results.ending`).
+    A run that a signal ends has said so in its status; of one that an error ends the caller says it
+    (`otgan.results.ending`).
 
     Raises:
         UserError: the checkpoint does not fit.
@@ -79,32 +84,46 @@ def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
         if resumed:
             state, numbers = checkpoints.restore(state)
             progress = Progress(**numbers)
-        dispatch = compile_dispatch(system.stepper, state, data, mesh, config.oracle.on_budget == "stop")
-        folder.write_status(RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known))
+        dispatch = compile_dispatch(
+            system.stepper, state, data, mesh, config.oracle.on_budget == "stop"
+        )
+        folder.write_status(
+            RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known)
+        )
         show.begin(progress, resumed)
         with Recorder(folder, progress.step) as recorder:
             stop, saved = None, time.monotonic()
             while not stop and not spent(config, progress) and not interrupted:
                 state, stop = advance(config, known, dispatch, state, data, progress, recorder)
                 show.advance(progress)
-                if progress.step in picture_steps(config) and progress.step < config.train.steps:  # the end is drawn by finish
+                # the end is drawn by finish
+                if progress.step in picture_steps(config) and progress.step < config.train.steps:
                     draw(setup, state, folder, progress.step)
                 if eval_due(config, progress.step):
-                    keep(checkpoints, folder, state, progress, known)  # judging may take longer than training
+                    # judging may take longer than training
+                    keep(checkpoints, folder, state, progress, known)
                     score(setup, state, folder, progress)
                 if time.monotonic() - saved > config.train.checkpoint_seconds:
                     keep(checkpoints, folder, state, progress, known)
                     saved = time.monotonic()
         keep(checkpoints, folder, state, progress, known)
         checkpoints.wait()
-        cut = StopReason(RunState.INTERRUPTED, f"interrupted after step {progress.step}; go on with: otgan run {folder.path}")
-        if stop or interrupted:  # said before the end is drawn and judged: who stopped the run may not wait for that
+        cut = StopReason(
+            RunState.INTERRUPTED,
+            f"interrupted after step {progress.step}; go on with: otgan run {folder.path}",
+        )
+        # said before the end is drawn and judged: who stopped the run may not wait for that
+        if stop or interrupted:
             conclude(folder, progress, stop or cut, summarize(progress, known))
-        stop = stop or (cut if interrupted and not spent(config, progress) else StopReason(RunState.FINISHED, ""))
+        stop = stop or (
+            cut
+            if interrupted and not spent(config, progress)
+            else StopReason(RunState.FINISHED, "")
+        )
         return finish(setup._replace(data=data), state, folder, progress, stop, cut)
 
 
-# --- what is due ----------------------------------------------------------------------------------------------------------------------
+# --- what is due ----------------------------------------------------------------------------------
 
 
 def eval_due(config: Config, step: int) -> bool:
@@ -114,71 +133,132 @@ def eval_due(config: Config, step: int) -> bool:
 
 
 def score(setup: TrainSetup, state: TrainState, folder: RunFolder, progress: Progress) -> None:
-    """Judge the averaged generator, if the config asks for it. One that cannot be judged, as when it has collapsed, trains on."""
+    """Judge the averaged generator, if the config asks for it.
+
+    One that cannot be judged, as when it has collapsed, trains on.
+    """
     if setup.config.train.eval_every is not None:
         try:
-            progress.scores, progress.unjudged = setup.judge.while_training(state, progress.step, folder.eval), ""
+            progress.scores, progress.unjudged = (
+                setup.judge.while_training(state, progress.step, folder.eval),
+                "",
+            )
         except UserError as error:
             progress.scores, progress.unjudged = {}, str(error)
 
 
 def draw(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) -> None:
-    """Draw samples of the averaged generator on latents that are the same at every step and in every run, and what is highlighted."""
+    """Draw samples of the averaged generator on latents that are the same at every step and in
+    every run, and what is highlighted.
+    """
     dataset, path = setup.dataset, folder.picture(step)
     path.parent.mkdir(exist_ok=True)
     reference = reference_points(dataset)
-    _picture(generate(setup, state, SHOWN if dataset.is_images else len(reference)), reference, dataset, path)
+    _picture(
+        generate(setup, state, SHOWN if dataset.is_images else len(reference)),
+        reference,
+        dataset,
+        path,
+    )
     for name, mask in setup.system.family.highlighted(state.dual).items():
         shown = np.asarray(setup.data.examples)[np.asarray(mask)]
         if len(shown):
-            _picture(shown, reference, dataset, folder.highlight(name, step), name.replace("-", " "))
+            _picture(
+                shown, reference, dataset, folder.highlight(name, step), name.replace("-", " ")
+            )
 
 
-def _picture(examples: np.ndarray, reference: np.ndarray, dataset: Dataset, path: Path, label: str = "generated") -> None:
+def _picture(
+    examples: np.ndarray,
+    reference: np.ndarray,
+    dataset: Dataset,
+    path: Path,
+    label: str = "generated",
+) -> None:
     if dataset.is_images:
         save_sheet(examples[:SHOWN], path)
     else:
-        save_scatter(examples, reference, path, dataset.centers, WITHIN * (dataset.sd or 0.0), label)
+        save_scatter(
+            examples, reference, path, dataset.centers, WITHIN * (dataset.sd or 0.0), label
+        )
 
 
 def generate(setup: TrainSetup, state: TrainState, size: int) -> np.ndarray:
     """`size` samples of the averaged generator: points, or pictures as bytes."""
-    samples = setup.system.sample(state.dual, state.average, jax.random.key(JUDGE_SEED), size, setup.data.source)
+    samples = setup.system.sample(
+        state.dual, state.average, jax.random.key(JUDGE_SEED), size, setup.data.source
+    )
     return as_bytes(samples) if setup.dataset.is_images else np.asarray(samples)
 
 
-def keep(checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progress: Progress, known: Known) -> None:
+def keep(
+    checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progress: Progress, known: Known
+) -> None:
     """Save the state and say how far the run is."""
     checkpoints.save(progress.step, state, asdict(progress))
-    folder.write_status(RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known))
+    folder.write_status(
+        RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known)
+    )
 
 
-def finish(setup: TrainSetup, state: TrainState, folder: RunFolder, progress: Progress, stop: StopReason, cut: StopReason) -> RunResult:
-    """Draw and judge the end, and write the last status. The state is kept by now, so an interruption ends it at once."""
+def finish(
+    setup: TrainSetup,
+    state: TrainState,
+    folder: RunFolder,
+    progress: Progress,
+    stop: StopReason,
+    cut: StopReason,
+) -> RunResult:
+    """Draw and judge the end, and write the last status.
+
+    The state is kept by now, so an interruption ends it at once.
+    """
     known = setup.system.stepper.known
-    summary = {**summarize(progress, known), "gap_kind": setup.system.family.gap_kind, "gap_of": setup.config.oracle.REACHING}
+    summary = {
+        **summarize(progress, known),
+        "gap_kind": setup.system.family.gap_kind,
+        "gap_of": setup.config.oracle.REACHING,
+    }
     try:
         with at_once():
             draw(setup, state, folder, progress.step)
             if stop.state is not RunState.DIVERGED:
                 score(setup, state, folder, progress)
             found = {**judge(setup, state, folder, progress.step), **final_metrics(setup, state)}
-            summary = {**found, **summary, **summarize(progress, known), **found}  # of one name, that of the end
-            summary |= {name: said for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged)) if said}
+            # of one name, that of the end
+            summary = {**found, **summary, **summarize(progress, known), **found}
+            summary |= {
+                name: said
+                for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged))
+                if said
+            }
     except KeyboardInterrupt:
         stop = cut if stop.state is RunState.FINISHED else stop
     conclude(folder, progress, stop, summary)
     picture = folder.picture(progress.step)
-    return RunResult(stop.state, progress, summary, known, str(picture) if picture.is_file() else "", str(folder.path), stop.reason)
+    return RunResult(
+        stop.state,
+        progress,
+        summary,
+        known,
+        str(picture) if picture.is_file() else "",
+        str(folder.path),
+        stop.reason,
+    )
 
 
-def conclude(folder: RunFolder, progress: Progress, stop: StopReason, summary: dict[str, Any]) -> None:
+def conclude(
+    folder: RunFolder, progress: Progress, stop: StopReason, summary: dict[str, Any]
+) -> None:
     """Say how the run ended."""
     folder.write_status(stop.state, progress.step, progress.seconds, summary, stop.reason)
 
 
 def judge(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) -> dict[str, Any]:
-    """The numbers of points that every summary has; none of images. Of samples that cannot be judged, why."""
+    """The numbers of points that every summary has; none of images.
+
+    Of samples that cannot be judged, why.
+    """
     if setup.dataset.is_images:
         return {}
     try:
@@ -188,21 +268,34 @@ def judge(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) ->
 
 
 def final_metrics(setup: TrainSetup, state: TrainState) -> dict[str, Any]:
-    """What the family measures of itself at the end, with the averaged generator, also on examples that no solve has seen."""
+    """What the family measures of itself at the end, with the averaged generator, also on examples
+    that no solve has seen.
+    """
     players = state.players._replace(generator=state.average)
-    numbers = jax.jit(setup.system.family.final_metrics)(state.dual, players, setup.data, setup.held_out, jax.random.key(JUDGE_SEED))
-    return {name: float(value) for name, value in numbers.items() if not jnp.isnan(value)}  # what cannot be said yet is left out
+    numbers = jax.jit(setup.system.family.final_metrics)(
+        state.dual, players, setup.data, setup.held_out, jax.random.key(JUDGE_SEED)
+    )
+    # what cannot be said yet is left out
+    return {name: float(value) for name, value in numbers.items() if not jnp.isnan(value)}
 
 
 def summarize(progress: Progress, known: Known) -> dict[str, Any]:
-    """What a summary holds for every run: of its last window what is declared to stand there, then its totals."""
+    """What a summary holds for every run: of its last window what is declared to stand there, then
+    its totals.
+    """
     return {
-        **{name: progress.last[name] for name, quantity in known.items() if quantity.summarized and name in progress.last},
+        **{
+            name: progress.last[name]
+            for name, quantity in known.items()
+            if quantity.summarized and name in progress.last
+        },
         "converged_share": progress.converged_share,
         **({"far_off_steps": progress.far_off} if progress.far_off else {}),
         "seconds": progress.seconds,
         **{total: getattr(progress, total) for total in TOTALS},
-        "dual_iterations_per_step": progress.dual_iterations / progress.step if progress.step else 0.0,
+        "dual_iterations_per_step": (
+            progress.dual_iterations / progress.step if progress.step else 0.0
+        ),
         "steps_per_second": progress.steps_per_second,
         "peak_memory_bytes": peak_memory(),
     }

@@ -1,4 +1,6 @@
-"""Named experiments, and where they lie: otgan's own, those in folders on `OTGAN_EXPERIMENTS`, those of other packages. No JAX."""
+"""Named experiments, and where they lie: otgan's own, those in folders on `OTGAN_EXPERIMENTS`,
+those of other packages. No JAX.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,25 @@ def names() -> list[str]:
 
 
 def elsewhere() -> list[Named]:
-    """The experiments that lie elsewhere, by name; also those that cannot be used, as `clashes` says."""
+    """The experiments that lie elsewhere, by name.
+
+    Also those that cannot be used, as `clashes` says.
+    """
     places = [(str(folder), folder) for folder in _on_variable()] + plugins.experiment_folders()
-    found = [Named(path.stem, path, origin) for origin, folder in places for path in folder.glob("*.toml")]
-    return sorted({experiment.path.resolve(): experiment for experiment in reversed(found)}.values())
+    found = [
+        Named(path.stem, path, origin)
+        for origin, folder in places
+        for path in folder.glob("*.toml")
+    ]
+    return sorted(
+        {experiment.path.resolve(): experiment for experiment in reversed(found)}.values()
+    )
 
 
 def find(name: str) -> Path | None:
-    """The file of a named experiment; None where there is none of that name. Otgan's own come first.
+    """The file of a named experiment; None where there is none of that name.
+
+    Otgan's own come first.
 
     Raises:
         UserError: two are called so.
@@ -53,20 +66,41 @@ def find(name: str) -> Path | None:
 
 
 def clashes() -> list[str]:
-    """Sentences on names that are not somebody else's to give, on those that are given twice, and on folders that are not there."""
+    """Sentences on names that are not somebody else's to give, on those that are given twice, and
+    on folders that are not there.
+    """
     found, own = elsewhere(), set(names())
-    taken = [f"{each.path} is not used: otgan has an experiment of that name; rename it" for each in found if each.name in own]
-    twice = {each.name: [other for other in found if other.name == each.name] for each in found if each.name not in own}
-    missing = [f"{folder}, on {VARIABLE}, is no folder" for folder in _on_variable() if not folder.is_dir()]
-    return [*taken, *(_twice(name, those) for name, those in twice.items() if len(those) > 1), *missing]
+    taken = [
+        f"{each.path} is not used: otgan has an experiment of that name; rename it"
+        for each in found
+        if each.name in own
+    ]
+    twice = {
+        each.name: [other for other in found if other.name == each.name]
+        for each in found
+        if each.name not in own
+    }
+    missing = [
+        f"{folder}, on {VARIABLE}, is no folder" for folder in _on_variable() if not folder.is_dir()
+    ]
+    return [
+        *taken,
+        *(_twice(name, those) for name, those in twice.items() if len(those) > 1),
+        *missing,
+    ]
 
 
 def _twice(name: str, found: list[Named]) -> str:
-    return f"the experiment {name!r} is there twice, in {' and '.join(str(each.path) for each in found)}: rename one, or give its path"
+    return (
+        f"the experiment {name!r} is there twice, in"
+        f" {' and '.join(str(each.path) for each in found)}: rename one, or give its path"
+    )
 
 
 def _on_variable() -> list[Path]:
-    return [Path(word).expanduser() for word in os.environ.get(VARIABLE, "").split(os.pathsep) if word]
+    return [
+        Path(word).expanduser() for word in os.environ.get(VARIABLE, "").split(os.pathsep) if word
+    ]
 
 
 def _folder() -> Path:

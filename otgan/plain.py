@@ -50,7 +50,11 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     """Tables as one, by dotted key."""
     if not isinstance(tree, dict):
         return {prefix[:-1]: tree}
-    return {key: value for name, inner in tree.items() for key, value in flat(inner, f"{prefix}{name}.").items()}
+    return {
+        key: value
+        for name, inner in tree.items()
+        for key, value in flat(inner, f"{prefix}{name}.").items()
+    }
 
 
 def nested(leaves: Mapping[str, Any], separator: str = ".") -> dict[str, Any]:
@@ -72,5 +76,9 @@ def _shallow(found: Any) -> Any:
         inner = [value for value in level if isinstance(value, dict | list)]
         if not inner:
             return found
-        level = [part for value in inner for part in (value.values() if isinstance(value, dict) else value)]
+        level = [
+            part
+            for value in inner
+            for part in (value.values() if isinstance(value, dict) else value)
+        ]
     raise TooDeepError

@@ -1,7 +1,9 @@
-"""What other installed packages add to otgan, found through their entry points: see docs/plugins.md. No JAX.
+"""What other installed packages add to otgan, found through their entry points: see
+docs/plugins.md. No JAX.
 
-A package is looked for only when something is asked for that is not otgan's own, and imported only when that is used: one that is broken
-stops nobody who asks nothing of it. Names of otgan's own are never another package's.
+A package is looked for only when something is asked for that is not otgan's own, and imported only
+when that is used: one that is broken stops nobody who asks nothing of it. Names of otgan's own are
+never another package's.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ class FamilyPlugin:
 
     Attributes:
         name: what `oracle.family` is in a config.
-        config: its table of the config, a subclass of `otgan.config.Oracle` whose `family` is that name.
+        config: its table of the config, a subclass of `otgan.config.Oracle` whose `family` is that
+            name.
         make: what makes it of such a table, as the makers in `otgan.oracles` do.
     """
 
@@ -60,7 +63,8 @@ class DataPlugin:
 
     Attributes:
         name: what `data.kind` is in a config.
-        config: its table of the config, a subclass of `otgan.config.Section` whose `kind` is that name.
+        config: its table of the config, a subclass of `otgan.config.Section` whose `kind` is that
+            name.
         load: such a table, and the folder of prepared data or None -> an `otgan.data.Dataset`.
     """
 
@@ -89,7 +93,9 @@ def names(kind: Kind) -> list[str]:
 
 def origin(kind: Kind, name: str) -> str:
     """The packages that add something: `otgan-sliced 1.0`."""
-    return " and ".join(_package(entry) for entry in _found(kind.group, tuple(sys.path)).get(name, ()))
+    return " and ".join(
+        _package(entry) for entry in _found(kind.group, tuple(sys.path)).get(name, ())
+    )
 
 
 def load(kind: Kind, name: str) -> Any:
@@ -100,7 +106,9 @@ def load(kind: Kind, name: str) -> Any:
     """
     found = _found(kind.group, tuple(sys.path)).get(name, ())
     if not found:
-        raise UserError(f"no installed package has a {kind.word} {name!r}: install the one that has")
+        raise UserError(
+            f"no installed package has a {kind.word} {name!r}: install the one that has"
+        )
     entry, *others = found
     if others:
         raise UserError(_twice(kind, name))
@@ -112,13 +120,22 @@ def load(kind: Kind, name: str) -> Any:
 
 def refuse(kind: Kind, name: str, why: str) -> UserError:
     """That what a package adds cannot be used."""
-    return UserError(f"the {kind.word} {name!r} of {origin(kind, name)} cannot be used ({why.splitlines()[0]}): mend or uninstall it")
+    return UserError(
+        f"the {kind.word} {name!r} of {origin(kind, name)} cannot be used ({why.splitlines()[0]}):"
+        " mend or uninstall it"
+    )
 
 
 def clashes(kind: Kind, own: Iterable[str]) -> list[str]:
-    """Sentences on names that are not another package's to give, and on those that two packages give."""
+    """Sentences on names that are not another package's to give, and on those that two packages
+    give.
+    """
     found, own = _found(kind.group, tuple(sys.path)), set(own)
-    taken = [f"the {kind.word} {name!r} of {origin(kind, name)} is not used: otgan has one of that name" for name in found if name in own]
+    taken = [
+        f"the {kind.word} {name!r} of {origin(kind, name)} is not used: otgan has one of that name"
+        for name in found
+        if name in own
+    ]
     twice = [name for name, entries in found.items() if len(entries) > 1 and name not in own]
     return [*taken, *(_twice(kind, name) for name in twice)]
 
@@ -128,14 +145,18 @@ def _twice(kind: Kind, name: str) -> str:
 
 
 def experiment_folders() -> list[tuple[str, Path]]:
-    """The folders of experiments that packages give, with the package's name. Nothing is imported."""
+    """The folders of experiments that packages give, with the package's name. Nothing is
+    imported.
+    """
     found = _found(Kind.EXPERIMENTS.group, tuple(sys.path))
     places = [(_package(entry), _folder(entry)) for entries in found.values() for entry in entries]
     return [(package, folder) for package, folder in places if folder]
 
 
 def _folder(entry: EntryPoint) -> Path | None:
-    """Where a package of the entry point's name lies, by its top package, which can be found without importing it."""
+    """Where a package of the entry point's name lies, by its top package, which can be found
+    without importing it.
+    """
     top, *inner = entry.module.split(".")
     spec = importlib.util.find_spec(top)
     roots = spec.submodule_search_locations if spec else None

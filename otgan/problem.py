@@ -1,7 +1,9 @@
-"""What a family is made of: a cost between points, the players' networks, the form of the data, and how batches are drawn.
+"""What a family is made of: a cost between points, the players' networks, the form of the data, and
+how batches are drawn.
 
-It holds no data and no parameters: they are arguments, for arrays that a program closes over become its constants. So a `BatchSource` is
-passed beside it, and a problem is the same for a run's training examples and for those held out.
+It holds no data and no parameters: they are arguments, for arrays that a program closes over become
+its constants. So a `BatchSource` is passed beside it, and a problem is the same for a run's
+training examples and for those held out.
 """
 
 from __future__ import annotations
@@ -15,14 +17,25 @@ from jax import Array
 from jax.sharding import Mesh
 from jaxtyping import Float, Int, Key
 
-from otgan.batches import BatchSource, as_floats, draw_latents, draw_places, draw_reals, every_latent, reals_at, shard_batch
+from otgan.batches import (
+    BatchSource,
+    as_floats,
+    draw_latents,
+    draw_places,
+    draw_reals,
+    every_latent,
+    reals_at,
+    shard_batch,
+)
 from otgan.config import Config
 from otgan.costs import GroundCost, Groups
 from otgan.data import Form
 
 
 class Players(NamedTuple):
-    """One of a kind for each network that the loss moves: the generator descends it, a learned cost's encoder ascends it."""
+    """One of a kind for each network that the loss moves: the generator descends it, a learned
+    cost's encoder ascends it.
+    """
 
     generator: Any
     encoder: Any = None
@@ -33,13 +46,15 @@ NOBODY = Players(None)
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Transport between generated and real points: all that a family needs to know of a run besides its own settings.
+    """Transport between generated and real points: all that a family needs to know of a run besides
+    its own settings.
 
     Its methods alone know the mesh, strata, Sobol sequences, and a source in place of latents.
     """
 
     cost: GroundCost
-    networks: Players  # without parameters; of the encoder None where the cost looks at the examples themselves
+    # without parameters; of the encoder None where the cost looks at the examples themselves
+    networks: Players
     form: Form
     size: int  # generated examples of a batch
     reals: int  # real ones
@@ -63,7 +78,9 @@ class Problem:
         """The real examples that stand there."""
         return self.shard(reals_at(data, places))
 
-    def draw_latents(self, data: BatchSource, key: Key[Array, ""], size: int | None = None) -> Float[Array, "size ..."]:
+    def draw_latents(
+        self, data: BatchSource, key: Key[Array, ""], size: int | None = None
+    ) -> Float[Array, "size ..."]:
         """A batch of latents, of `size` or as many as a batch has, or of a source's examples."""
         return self.shard(draw_latents(data, key, size or self.size, self.latent_dim))
 
@@ -80,22 +97,44 @@ class Problem:
         return self.networks.generator.apply(parameters, z)
 
     def features(self, players: Players, data: BatchSource, x: Float[Array, "n ..."]) -> Groups:
-        """What the cost sees of examples: groups of features; points, pixels and an encoder's features are one group."""
+        """What the cost sees of examples: groups of features.
+
+        Points, pixels and an encoder's features are one group.
+        """
         if self.networks.encoder is None:
             return (x,)
-        return self.networks.encoder.apply(players.encoder if data.frozen is None else data.frozen, x)
+        return self.networks.encoder.apply(
+            players.encoder if data.frozen is None else data.frozen, x
+        )
 
-    def real_features(self, players: Players, data: BatchSource, places: Int[Array, " n"]) -> Groups:
-        """The same of the real examples at some places: gathered, where what is seen of all of them is kept."""
+    def real_features(
+        self, players: Players, data: BatchSource, places: Int[Array, " n"]
+    ) -> Groups:
+        """The same of the real examples at some places: gathered, where what is seen of all of them
+        is kept.
+        """
         if data.features is None:
             groups = self.features(players, data, reals_at(data, places))
         else:
-            groups = tuple(jnp.asarray(group)[places].astype(jnp.float32) for group in data.features)
+            groups = tuple(
+                jnp.asarray(group)[places].astype(jnp.float32) for group in data.features
+            )
         return jax.tree.map(self.shard, groups)
 
 
-def make_problem(config: Config, form: Form, networks: Players, mesh: Mesh | None = None) -> Problem:
+def make_problem(
+    config: Config, form: Form, networks: Players, mesh: Mesh | None = None
+) -> Problem:
     """The problem of a config, on data of a form."""
     cost = GroundCost(config.cost.name, config.cost.groups == "joint", config.cost.learned)
     batch = config.batch
-    return Problem(cost, networks, form, batch.size, batch.real, config.generator.latent_dim, config.train.steps, mesh)
+    return Problem(
+        cost,
+        networks,
+        form,
+        batch.size,
+        batch.real,
+        config.generator.latent_dim,
+        config.train.steps,
+        mesh,
+    )

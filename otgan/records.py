@@ -1,4 +1,6 @@
-"""The numbers of a run as it goes: windows of steps, to `metrics.jsonl` and TensorBoard's event files."""
+"""The numbers of a run as it goes: windows of steps, to `metrics.jsonl` and TensorBoard's event
+files.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue] - made when it is loaded
+from tensorboardX.proto.event_pb2 import (
+    Event,  # pyright: ignore[reportAttributeAccessIssue] - made when it is loaded
+    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
+)
 from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 from tensorboardX.record_writer import RecordWriter
 
@@ -23,7 +28,10 @@ FLUSH_SECONDS = 10.0  # between two times that events are sure to be on disk
 
 
 class Recorder:
-    """Writes windows to a run's folder, beginning after a step; what an earlier process wrote beyond it is dropped."""
+    """Writes windows to a run's folder, beginning after a step.
+
+    What an earlier process wrote beyond it is dropped.
+    """
 
     def __init__(self, folder: RunFolder, step: int):
         folder.truncate_metrics(step)
@@ -39,27 +47,40 @@ class Recorder:
     def write(self, window: Mapping[str, Any]) -> None:
         """Append one window."""
         append_line(self._metrics, json.dumps(window))
-        scalars = {name: value for name, value in window.items() if name not in ("step", "steps") and np.isfinite(value)}
+        scalars = {
+            name: value
+            for name, value in window.items()
+            if name not in ("step", "steps") and np.isfinite(value)
+        }
         self._events.write(window["step"], scalars)
 
 
 class Events:
     """TensorBoard's file of events, written here and now.
 
-    `tensorboardX.SummaryWriter` leaves that to a thread. Where the disk is full the thread dies unheard, its queue fills, and the run
-    waits on it for ever; here the error reaches the run.
+    `tensorboardX.SummaryWriter` leaves that to a thread. Where the disk is full the thread dies
+    unheard, its queue fills, and the run waits on it for ever; here the error reaches the run.
     """
 
     def __init__(self, folder: Path, purged: int):
         """What earlier files have of a step from `purged` on is not to be shown."""
-        self._writer = RecordWriter(str(folder.resolve() / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}"))
+        self._writer = RecordWriter(
+            str(folder.resolve() / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}")
+        )
         self._flushed = time.monotonic()
         self._put(Event(file_version="brain.Event:2"))
         self._put(Event(step=purged, session_log=SessionLog(status=SessionLog.START)))
 
     def write(self, step: int, scalars: Mapping[str, float]) -> None:
         """Append the numbers of a step."""
-        self._put(Event(step=step, summary=Summary(value=[Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items()])))
+        self._put(
+            Event(
+                step=step,
+                summary=Summary(
+                    value=[Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items()]
+                ),
+            )
+        )
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._writer.flush()
             self._flushed = time.monotonic()
@@ -73,8 +94,11 @@ class Events:
         self._writer.write(event.SerializeToString())
 
 
-def windows(records: Mapping[str, np.ndarray], first: int, every: int, known: Known = KNOWN) -> list[dict[str, Any]]:
-    """Condense the records of consecutive steps into windows that end on multiples of `every`, or with the last step.
+def windows(
+    records: Mapping[str, np.ndarray], first: int, every: int, known: Known = KNOWN
+) -> list[dict[str, Any]]:
+    """Condense the records of consecutive steps into windows that end on multiples of `every`, or
+    with the last step.
 
     Args:
         records: by name, one value a step.
@@ -83,8 +107,9 @@ def windows(records: Mapping[str, np.ndarray], first: int, every: int, known: Kn
         known: what the numbers are, which says how each is condensed.
 
     Returns:
-        For each window `step` (its last), `steps` (how many), and of every name the mean, the sum or the largest; `dual_converged` is
-        thus the share of certified steps. The loss and its like are means over the steps that had an update, and absent where none had.
+        For each window `step` (its last), `steps` (how many), and of every name the mean, the sum
+        or the largest; `dual_converged` is thus the share of certified steps. The loss and its like
+        are means over the steps that had an update, and absent where none had.
     """
     count = len(next(iter(records.values())))
     ends = [s for s in range(first, first + count) if s % every == 0 or s == first + count - 1]
@@ -94,15 +119,22 @@ def windows(records: Mapping[str, np.ndarray], first: int, every: int, known: Kn
         part = {name: values[begin:stop] for name, values in records.items()}
         moved = part.pop("updates") > 0
         how: dict[str, Window] = {name: known[name].over_window for name in part}
-        part = {name: values[moved] if how[name] == "mean of updates" else values for name, values in part.items()}
-        condensed = {name: _condense(how[name], values) for name, values in part.items() if len(values)}
+        part = {
+            name: values[moved] if how[name] == "mean of updates" else values
+            for name, values in part.items()
+        }
+        condensed = {
+            name: _condense(how[name], values) for name, values in part.items() if len(values)
+        }
         out.append({"step": end, "steps": stop - begin, **condensed})
         begin = stop
     return out
 
 
 def _condense(how: Window, values: np.ndarray) -> float:
-    """One number for the steps of a window: of an error the largest, for a mean would hide the step that missed."""
+    """One number for the steps of a window: of an error the largest, for a mean would hide the step
+    that missed.
+    """
     values = values.astype(np.float64)
     if how == "largest":
         return float(values.max())

@@ -37,7 +37,10 @@ def restore(folder: RunFolder, step: int | None = None) -> Restored:
     system = build(config, form)
     kept = kept_steps(folder)
     if step is not None and step not in kept:
-        raise UserError(f"{folder.path} keeps no checkpoint of step {step}; it has those of {', '.join(map(str, kept))}")
+        raise UserError(
+            f"{folder.path} keeps no checkpoint of step {step}; it has those of"
+            f" {', '.join(map(str, kept))}"
+        )
     with Checkpoints(folder.checkpoints) as checkpoints:
         state, _ = checkpoints.restore(jax.jit(system.stepper.init)(), step)
     return Restored(config, form, system, state, kept[-1] if step is None else step)

@@ -1,14 +1,12 @@
 """The anatomy of a run folder, and the only module that knows its file names. No JAX.
 
-config.json         what was run: repeats the run, names its experiment
-environment.json    where: versions, devices, the data's shape and fingerprint
-status.json         how far: `state`, a word of `otgan.results.state.RunState`; then step, seconds, summary
-metrics.jsonl       one line per `log_every` steps
-events.out.tfevents.*   the same for TensorBoard
-checkpoints/        the newest few states
-samples/            pictures on fixed latents while training
-eval/               scores.jsonl, a score a line with its protocol; nearest training neighbors as pictures
-log.txt             of a sweep's cell, what the processes that ran it printed
+config.json         what was run: repeats the run, names its experiment environment.json    where:
+versions, devices, the data's shape and fingerprint status.json         how far: `state`, a word of
+`otgan.results.state.RunState`; then step, seconds, summary metrics.jsonl       one line per
+`log_every` steps events.out.tfevents.*   the same for TensorBoard checkpoints/        the newest
+few states samples/            pictures on fixed latents while training eval/
+scores.jsonl, a score a line with its protocol; nearest training neighbors as pictures log.txt
+of a sweep's cell, what the processes that ran it printed
 """
 
 from __future__ import annotations
@@ -26,8 +24,16 @@ from otgan.errors import UserError
 from otgan.files import is_locked, is_unfinished, lock, overwrite, read_table, write_atomically
 from otgan.plain import from_json
 
-SWEEP, CELLS, CELL = "sweep.json", "cells", "cell.json"  # of a sweep, and of a run that is a cell of one
-CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK, LOG = "config.json", "environment.json", "status.json", "metrics.jsonl", ".lock", "log.txt"
+# of a sweep, and of a run that is a cell of one
+SWEEP, CELLS, CELL = "sweep.json", "cells", "cell.json"
+CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK, LOG = (
+    "config.json",
+    "environment.json",
+    "status.json",
+    "metrics.jsonl",
+    ".lock",
+    "log.txt",
+)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (*FULL, errno.EROFS, errno.EFBIG)  # what only writing meets
 RUNS = Path("runs")  # where runs are, unless said otherwise
@@ -101,7 +107,9 @@ class RunFolder:
     @property
     def last_touched(self) -> float:
         """When the run was at work last, or begun, in seconds of the clock."""
-        return max(path.stat().st_mtime for path in (self.config_path, self.status_path) if path.is_file())
+        return max(
+            path.stat().st_mtime for path in (self.config_path, self.status_path) if path.is_file()
+        )
 
     def require_free(self) -> None:
         """See that a run can be begun here, touching nothing.
@@ -109,13 +117,20 @@ class RunFolder:
         Raises:
             UserError: the path holds something that is not a run.
         """
-        taken = any(p.name != LOCK and not is_unfinished(p) for p in self.path.iterdir()) if self.path.is_dir() else self.path.exists()
+        taken = (
+            any(p.name != LOCK and not is_unfinished(p) for p in self.path.iterdir())
+            if self.path.is_dir()
+            else self.path.exists()
+        )
         if taken:
-            raise UserError(f"{self.path} holds something else than a run; give --out another folder")
+            raise UserError(
+                f"{self.path} holds something else than a run; give --out another folder"
+            )
 
     def create(self, config_json: str) -> None:
         """Record what is going to run here."""
-        write_atomically(self.config_path, config_json)  # first: a folder with anything else and no config is taken for somebody else's
+        # first: a folder with anything else and no config is taken for somebody else's
+        write_atomically(self.config_path, config_json)
         (self.path / "samples").mkdir(exist_ok=True)
 
     def read_config(self) -> dict[str, Any]:
@@ -128,22 +143,42 @@ class RunFolder:
 
     def read_environment(self) -> dict[str, Any]:
         """Where it ran, and on which data."""
-        return _read(self.path / ENVIRONMENT, f"{self.path} has no readable {ENVIRONMENT}: the run never started; run it again")
+        return _read(
+            self.path / ENVIRONMENT,
+            f"{self.path} has no readable {ENVIRONMENT}: the run never started; run it again",
+        )
 
     def write_environment(self, environment: dict[str, Any], begun: bool = False) -> None:
-        """Record where it runs, and on which data; what a begun run was begun with stays, and every resumption adds its own."""
+        """Record where it runs, and on which data.
+
+        What a begun run was begun with stays, and every resumption adds its own.
+        """
         if begun:
             first = self.read_environment()
             environment = {**first, "resumed": [*first.get("resumed", []), environment]}
         write_atomically(self.path / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")
 
     def read_status(self, problems: list[str] | None = None) -> dict[str, Any]:
-        """What it says of itself; nothing where it has not started, or where that cannot be read, which `problems` then names."""
-        return read_table(self.status_path, [] if problems is None else problems) if self.status_path.exists() else {}
+        """What it says of itself; nothing where it has not started, or where that cannot be read,
+        which `problems` then names.
+        """
+        return (
+            read_table(self.status_path, [] if problems is None else problems)
+            if self.status_path.exists()
+            else {}
+        )
 
-    def write_status(self, state: str, step: int, seconds: float, summary: dict[str, Any], reason: str = "") -> None:
+    def write_status(
+        self, state: str, step: int, seconds: float, summary: dict[str, Any], reason: str = ""
+    ) -> None:
         """Say how far it is; readers see the old status or the new one, never half of either."""
-        status = {"state": state, "step": step, "seconds": round(seconds, 3), "reason": reason, "summary": summary}
+        status = {
+            "state": state,
+            "step": step,
+            "seconds": round(seconds, 3),
+            "reason": reason,
+            "summary": summary,
+        }
         text = json.dumps(status, indent=2) + "\n"
         try:
             write_atomically(self.status_path, text)
@@ -152,11 +187,16 @@ class RunFolder:
                 raise
 
     def truncate_metrics(self, step: int) -> None:
-        """Forget the lines after a step, which a resumed run is going to write again; scores of no step at all stay."""
+        """Forget the lines after a step, which a resumed run is going to write again.
+
+        Scores of no step at all stay.
+        """
         for lines, stepless in ((self.metrics, False), (self.scores, True)):
             if lines.is_file():
                 text = lines.read_text(errors="replace")
-                kept = "".join(line + "\n" for line in text.splitlines() if _is_until(step, line, stepless))
+                kept = "".join(
+                    line + "\n" for line in text.splitlines() if _is_until(step, line, stepless)
+                )
                 if kept != text:
                     write_atomically(lines, kept)
 
@@ -168,16 +208,23 @@ class RunFolder:
             wait: whether to wait for another process that is at work in it.
 
         Raises:
-            UserError: another process is at work in it, and this does not wait; or it cannot be written.
+            UserError: another process is at work in it, and this does not wait; or it cannot be
+                written.
         """
         with ExitStack() as locks:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
                 locks.enter_context(lock(self.path / LOCK, wait))
             except BlockingIOError:
-                raise UserError(f"another otgan process is at work in {self.path}; wait for it or give --out another folder") from None
+                raise UserError(
+                    f"another otgan process is at work in {self.path}; wait for it or give --out"
+                    " another folder"
+                ) from None
             except OSError as error:
-                raise UserError(f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be written") from None
+                raise UserError(
+                    f"cannot write to {self.path} ({error.strerror}); give --out a folder that can"
+                    " be written"
+                ) from None
             yield
 
 
@@ -191,7 +238,9 @@ def new_folder(root: Path, name: str, labels: list[str]) -> RunFolder:
     try:
         root.mkdir(parents=True, exist_ok=True)
         while True:
-            number = 1 + max((int(p.name[:5]) for p in root.iterdir() if re.match(r"\d{5}-", p.name)), default=0)
+            number = 1 + max(
+                (int(p.name[:5]) for p in root.iterdir() if re.match(r"\d{5}-", p.name)), default=0
+            )
             path = root / f"{number:05d}-{described}"
             try:
                 path.mkdir()
@@ -199,7 +248,10 @@ def new_folder(root: Path, name: str, labels: list[str]) -> RunFolder:
                 continue  # another process took the number
             return RunFolder(path)
     except OSError as error:
-        raise UserError(f"cannot write to {root.resolve()} ({error.strerror}); give --out a folder that can be written") from None
+        raise UserError(
+            f"cannot write to {root.resolve()} ({error.strerror}); give --out a folder that can be"
+            " written"
+        ) from None
 
 
 def _is_until(step: int, line: str, stepless: bool) -> bool:
@@ -210,7 +262,11 @@ def _is_until(step: int, line: str, stepless: bool) -> bool:
         return False  # half a line, from a run that was killed
     if not isinstance(found, dict) or "step" not in found:
         return False
-    return stepless if found["step"] is None else isinstance(found["step"], int | float) and found["step"] <= step
+    return (
+        stepless
+        if found["step"] is None
+        else isinstance(found["step"], int | float) and found["step"] <= step
+    )
 
 
 def _read(path: Path, otherwise: str) -> dict[str, Any]:

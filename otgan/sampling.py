@@ -24,10 +24,13 @@ SHEET = 1_024  # images on one sheet at most
 
 
 def sample(folder: RunFolder, size: int, seed: int, step: int | None = None) -> np.ndarray:
-    """Draw from the averaged generator of a run, as it was after a step; by default at its newest checkpoint.
+    """Draw from the averaged generator of a run, as it was after a step.
+
+    By default at its newest checkpoint.
 
     Returns:
-        (size, d) float32 points or (size, h, w, c) uint8 images. The i-th sample of a seed is the same whatever the size.
+        (size, d) float32 points or (size, h, w, c) uint8 images. The i-th sample of a seed is the
+        same whatever the size.
 
     Raises:
         UserError: the folder holds no run, or no such checkpoint.
@@ -38,7 +41,13 @@ def sample(folder: RunFolder, size: int, seed: int, step: int | None = None) -> 
     return np.concatenate(list(islice(chunks, -(-size // CHUNK))))[:size]
 
 
-def draw(system: System, state: TrainState, seed: int, source: jax.Array | None = None, rounded: bool = True) -> Iterator[np.ndarray]:
+def draw(
+    system: System,
+    state: TrainState,
+    seed: int,
+    source: jax.Array | None = None,
+    rounded: bool = True,
+) -> Iterator[np.ndarray]:
     """Samples of the averaged generator, without end, in chunks of 1,000.
 
     Args:
@@ -52,16 +61,27 @@ def draw(system: System, state: TrainState, seed: int, source: jax.Array | None 
         UserError: samples are not finite.
     """
     for i in count(0, CHUNK):
-        samples = system.sample(state.dual, state.average, jax.random.fold_in(jax.random.key(seed), i), CHUNK, source)
+        samples = system.sample(
+            state.dual, state.average, jax.random.fold_in(jax.random.key(seed), i), CHUNK, source
+        )
         if not bool(jnp.isfinite(samples).all()):
-            raise UserError("the generator's samples are not finite: the run diverged, and there is nothing to judge or to draw")
+            raise UserError(
+                "the generator's samples are not finite: the run diverged, and there is nothing to"
+                " judge or to draw"
+            )
         if not system.form.images:
             yield np.asarray(samples)
         else:
-            yield as_bytes(samples) if rounded else np.asarray(samples.clip(-1, 1) + 1) * np.float32(127.5)
+            yield (
+                as_bytes(samples)
+                if rounded
+                else np.asarray(samples.clip(-1, 1) + 1) * np.float32(127.5)
+            )
 
 
-def transport(folder: RunFolder, examples: np.ndarray, name: object = "the array") -> tuple[np.ndarray, np.ndarray]:
+def transport(
+    folder: RunFolder, examples: np.ndarray, name: object = "the array"
+) -> tuple[np.ndarray, np.ndarray]:
     """Send points, (n, d), or images, (n, h, w, c), through the map that a run has learned.
 
     Args:
@@ -70,8 +90,9 @@ def transport(folder: RunFolder, examples: np.ndarray, name: object = "the array
         name: what messages call them.
 
     Returns:
-        What came of them, and how far each may be from its exact image: certified, Euclidean, in units of the data (of images, of pixels
-        in [-1, 1], before they are rounded); infinite where nothing is certified.
+        What came of them, and how far each may be from its exact image: certified, Euclidean, in
+        units of the data (of images, of pixels in [-1, 1], before they are rounded); infinite where
+        nothing is certified.
 
     Raises:
         UserError: the run has no map, or the examples are not such as it maps.
@@ -79,13 +100,22 @@ def transport(folder: RunFolder, examples: np.ndarray, name: object = "the array
     _, form, system, state, _ = restore(folder)
     family = system.family
     if family.transport is None:
-        raise UserError(f"{folder.path} learned no map; the runs of family 'convex' do (convex-map, or `otgan compose`)")
+        raise UserError(
+            f"{folder.path} learned no map; the runs of family 'convex' do (convex-map, or `otgan"
+            " compose`)"
+        )
     examples = with_channels_of(examples, form.shape)
     if examples.shape[1:] != form.shape or (examples.dtype == np.uint8) != form.images:
         kind = "images" if form.images else "points"
-        raise UserError(f"{name} holds examples of shape {examples.shape[1:]}; the run maps {kind} of shape {form.shape}")
+        raise UserError(
+            f"{name} holds examples of shape {examples.shape[1:]}; the run maps {kind} of shape"
+            f" {form.shape}"
+        )
     through = jax.jit(family.transport)
-    parts = [through(state.dual, as_floats(jnp.asarray(examples[i : i + CHUNK]))) for i in range(0, len(examples), CHUNK)]
+    parts = [
+        through(state.dual, as_floats(jnp.asarray(examples[i : i + CHUNK])))
+        for i in range(0, len(examples), CHUNK)
+    ]
     points = [as_bytes(part.points) if form.images else np.asarray(part.points) for part in parts]
     return np.concatenate(points), np.concatenate([np.asarray(part.error) for part in parts])
 
@@ -99,11 +129,14 @@ def check(path: Path, size: int, folder: RunFolder) -> None:
     if path.suffix not in (".npz", ".png"):
         raise UserError(f"{path}: samples are written to .png or .npz")
     if path.suffix == ".png" and size > SHEET and read_form(folder).images:
-        raise UserError(f"a sheet holds {SHEET} images at most, not {size:,}; write them to an .npz")
+        raise UserError(
+            f"a sheet holds {SHEET} images at most, not {size:,}; write them to an .npz"
+        )
 
 
 def write(samples: np.ndarray, path: Path) -> None:
-    """Save samples: `.npz` with the one array `samples`, or `.png` as a sheet of images or a scatter of points.
+    """Save samples: `.npz` with the one array `samples`, or `.png` as a sheet of images or a
+    scatter of points.
 
     Raises:
         UserError: the file cannot be written.

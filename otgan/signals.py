@@ -1,4 +1,6 @@
-"""Ctrl-C and terminations as something to look at now and then, so that what is at work can be finished and saved first."""
+"""Ctrl-C and terminations as something to look at now and then, so that what is at work can be
+finished and saved first.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ def interruptible(again: bool = False) -> Iterator[list[int]]:
     """A list that gets the number of every Ctrl-C and termination that arrives.
 
     Args:
-        again: whether a second one is listed as well; otherwise it ends the process at once, as if nobody watched.
+        again: whether a second one is listed as well; otherwise it ends the process at once, as if
+            nobody watched.
     """
     seen: list[int] = []
     before = {int(number): signal.getsignal(number) for number in WATCHED}
@@ -32,7 +35,9 @@ def interruptible(again: bool = False) -> Iterator[list[int]]:
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Where nothing is lost by it: a Ctrl-C or a termination ends what is at work by `KeyboardInterrupt`."""
+    """Where nothing is lost by it: a Ctrl-C or a termination ends what is at work by
+    `KeyboardInterrupt`.
+    """
 
     def stop(number: int, _: Any) -> None:
         raise KeyboardInterrupt(number)
@@ -43,7 +48,8 @@ def at_once() -> Iterator[None]:
 
 @contextmanager
 def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only that one may handle signals; a notebook's or a server's may train
+    # only that one may handle signals; a notebook's or a server's may train
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in WATCHED}

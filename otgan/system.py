@@ -1,4 +1,7 @@
-"""A config and the form of its data, put together: networks, family, step. And the devices they run on."""
+"""A config and the form of its data, put together: networks, family, step.
+
+And the devices they run on.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,9 @@ from otgan.problem import Problem, make_problem
 from otgan.step import Stepper
 
 FEATURES_SEED = 1904  # of random features: a part of the cost, not of the run
-OUTPUT_SHARE = 1 / 3  # of the data's spread, per unit of a point network's output: with a whole one updates overshoot the data
+# of the data's spread, per unit of a point network's output: with a whole one updates overshoot the
+# data
+OUTPUT_SHARE = 1 / 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,28 +52,38 @@ class System:
         return self.problem.networks
 
 
-def build(config: Config, form: Form, mesh: Mesh | None = None, network: Network | None = None) -> System:
+def build(
+    config: Config, form: Form, mesh: Mesh | None = None, network: Network | None = None
+) -> System:
     """The system of a config on data of a form; on a mesh, batches lie along its one axis.
 
-    `network` is the frozen one that a cost on layers looks through (`otgan.groups`). Without it the system samples, but solves nothing.
+    `network` is the frozen one that a cost on layers looks through (`otgan.groups`). Without it the
+    system samples, but solves nothing.
 
     Raises:
         UserError: a network cannot serve data of this form.
     """
-    generator = make_generator(config.generator, form.shape, np.asarray(form.center, np.float32), OUTPUT_SHARE * form.scale)
-    networks = Players(generator, (network or BLIND) if config.cost.layered else _encoder(config, form))
+    generator = make_generator(
+        config.generator, form.shape, np.asarray(form.center, np.float32), OUTPUT_SHARE * form.scale
+    )
+    networks = Players(
+        generator, (network or BLIND) if config.cost.layered else _encoder(config, form)
+    )
     problem = make_problem(config, form, networks, mesh)
     family = make_family(config.oracle, problem)
     return System(problem, family, Stepper(config, family, networks), _sampler(problem, family))
 
 
 def _sampler(problem: Problem, family: Family) -> Callable[[Any, Any, Array, int, Any], Array]:
-    anywhere = replace(problem, mesh=None)  # samples of any number: not every one can be shared equally by the devices
+    # samples of any number: not every one can be shared equally by the devices
+    anywhere = replace(problem, mesh=None)
     nothing = jnp.zeros((0, *problem.form.shape))
 
     @partial(jax.jit, static_argnums=3)
     def sample(dual: Any, parameters: Any, key: Array, size: int, source: Array | None) -> Array:
-        return family.generate(dual, parameters, anywhere.draw_latents(BatchSource(nothing, source=source), key, size))
+        return family.generate(
+            dual, parameters, anywhere.draw_latents(BatchSource(nothing, source=source), key, size)
+        )
 
     return sample
 
@@ -77,27 +92,40 @@ def _encoder(config: Config, form: Form) -> Network | None:
     """The encoder of a cost's features, as the one group that it makes."""
     if not config.cost.encoded:
         return None
-    one = make_encoder(config.cost.encoder, form.shape, np.asarray(form.center, np.float32), form.scale)
+    one = make_encoder(
+        config.cost.encoder, form.shape, np.asarray(form.center, np.float32), form.scale
+    )
     encoder = Network(one.init, lambda parameters, x: (one.apply(parameters, x),))
-    return encoder if config.cost.learned else encoder._replace(init=lambda key: one.init(jax.random.key(FEATURES_SEED)))
+    return (
+        encoder
+        if config.cost.learned
+        else encoder._replace(init=lambda key: one.init(jax.random.key(FEATURES_SEED)))
+    )
 
 
 def _unseeing(*_: Any) -> Any:
-    raise ValueError("a cost on a frozen network's layers needs that network: give build that network")
+    raise ValueError(
+        "a cost on a frozen network's layers needs that network: give build that network"
+    )
 
 
 BLIND = Network(init=lambda key: None, apply=_unseeing)
 
 
 def make_mesh(devices: int | None) -> Mesh:
-    """A mesh with the one axis `data` over the first `devices` devices (all that there are, if None).
+    """A mesh with the one axis `data` over the first `devices` devices (all that there are, if
+    None).
 
     Raises:
         UserError: there are not so many.
     """
     there = jax.devices()
     if devices is not None and devices > len(there):
-        hint = f"; XLA_FLAGS=--xla_force_host_platform_device_count={devices} simulates them on a CPU" if there[0].platform == "cpu" else ""
+        hint = (
+            f"; XLA_FLAGS=--xla_force_host_platform_device_count={devices} simulates them on a CPU"
+            if there[0].platform == "cpu"
+            else ""
+        )
         raise UserError(f"--devices {devices}: there are {len(there)}{hint}")
     chosen = there[: devices or len(there)]
     return jax.make_mesh((len(chosen),), ("data",), devices=chosen, axis_types=(AxisType.Auto,))

@@ -1,15 +1,20 @@
 """Versions of what a score depends on and its protocol's other words do not say. No JAX.
 
-A version is raised where the same examples come to get other numbers, and only there: a docstring, a faster loop or a release of the
-package leaves it. Scores made by different versions are not compared, and what was cached by another is computed anew.
-`tests/evaluation/test_golden.py` holds numbers, and fails where they change under an old version. Those of measures stand with them,
-in `otgan.results.declared`.
+A version is raised where the same examples come to get other numbers, and only there: a docstring,
+a faster loop or a release of the package leaves it. Scores made by different versions are not
+compared, and what was cached by another is computed anew. `tests/evaluation/test_golden.py` holds
+numbers, and fails where they change under an old version. Those of measures stand with them, in
+`otgan.results.declared`.
 """
 
 SAMPLING = 1
-"""Which examples a seed and a size stand for: `otgan.sampling.draw`, `otgan.evaluation.stats.real_examples`."""
+"""Which examples a seed and a size stand for: `otgan.sampling.draw`,
+`otgan.evaluation.stats.real_examples`.
+"""
 TRANSPORT = 1
-"""The solver of entropic transport, as far as measures use it: `otgan.oracles.entropic`, `otgan.oracles.bracket`."""
+"""The solver of entropic transport, as far as measures use it: `otgan.oracles.entropic`,
+`otgan.oracles.bracket`.
+"""
 NETWORKS = {
     "points": 1,
     "pixels": 1,
@@ -25,5 +30,6 @@ NETWORKS = {
     "resnet50": 1,
     "encoder": 1,
 }
-"""How each kind of feature network looks at examples: what is done to them before, its layers, what of it is taken as features. Its weights
-are told by their hash."""
+"""How each kind of feature network looks at examples: what is done to them before, its layers, what
+of it is taken as features. Its weights are told by their hash.
+"""

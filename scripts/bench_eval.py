@@ -1,9 +1,10 @@
-"""Time and peak memory of `otgan eval --all` on 10,000 images, with nothing cached and again with the reference cached.
+"""Time and peak memory of `otgan eval --all` on 10,000 images, with nothing cached and again with
+the reference cached.
 
     python scripts/bench_eval.py mnist cifar10
 
-The images are training images with noise of 8 levels, so that every measure has something to do. Each evaluation is a process of its own;
-the memory is the most that it held resident.
+The images are training images with noise of 8 levels, so that every measure has something to do.
+Each evaluation is a process of its own; the memory is the most that it held resident.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ NOISE = 8.0  # levels of 255
 
 def main() -> None:
     """Measure, print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", nargs="+", choices=["mnist", "cifar10"])
     parser.add_argument("--features", help="other than the network that was trained on the data")
     options = parser.parse_args()

@@ -1,14 +1,17 @@
-"""Which way of training an encoder without labels is best in little time: the table of docs/features.md.
+"""Which way of training an encoder without labels is best in little time: the table of
+docs/features.md.
 
     TFDS_DATA_DIR=... python scripts/compare_encoders.py sample cifar10 --steps 400
     TFDS_DATA_DIR=... python scripts/compare_encoders.py mnist --methods contrastive --steps 2000
 
-Every method trains the same encoder from the same start for as many steps of as many pictures. The yardstick is a linear classifier
-(ridge regression on one-hot classes, its weight chosen on a tenth of the training pictures) on frozen features; labels are used for
-nothing else. Beside it stand pixels, `random`, and the same encoder untrained. "Told apart" says of how many degradations of real
-pictures, at three strengths each, the Frechet distance from other real pictures grows with every strength: noise, blur, a square cut out,
-and classes left out; in brackets the weakest strengths' distances over that of the real pictures themselves.
-Processor seconds are of making the features, compilation included.
+Every method trains the same encoder from the same start for as many steps of as many pictures. The
+yardstick is a linear classifier (ridge regression on one-hot classes, its weight chosen on a tenth
+of the training pictures) on frozen features; labels are used for nothing else. Beside it stand
+pixels, `random`, and the same encoder untrained. "Told apart" says of how many degradations of real
+pictures, at three strengths each, the Frechet distance from other real pictures grows with every
+strength: noise, blur, a square cut out, and classes left out; in brackets the weakest strengths'
+distances over that of the real pictures themselves. Processor seconds are of making the features,
+compilation included.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from scipy.ndimage import gaussian_filter
 from otgan.batches import as_floats
 from otgan.data import digits, prepared
 from otgan.features import make_features
-from otgan.learning import METHODS
+from otgan.learning import METHODS, Method
 from otgan.learning.components import with_components
 from otgan.learning.training import train
 from otgan.metrics.frechet import Moments, frechet_distance
@@ -44,8 +47,12 @@ def load(name: str) -> prepared.Prepared:
     if name != "sample":
         return prepared.load(name)
     images, labels = digits._embedded()
-    held_out = digits._rank_within_class(labels) >= np.bincount(labels)[labels] - digits.HELD_OUT_PER_CLASS
-    return prepared.Prepared(images[~held_out], labels[~held_out], images[held_out], labels[held_out])
+    held_out = (
+        digits._rank_within_class(labels) >= np.bincount(labels)[labels] - digits.HELD_OUT_PER_CLASS
+    )
+    return prepared.Prepared(
+        images[~held_out], labels[~held_out], images[held_out], labels[held_out]
+    )
 
 
 def accuracy(look: Look, data: prepared.Prepared, labeled: int, tested: int) -> float:
@@ -97,7 +104,13 @@ def told_apart(look: Look, data: prepared.Prepared, each: int) -> str:
 
     floor, ordered, weakest = distance(x[each:]), 0, []
     for kind in KINDS:
-        found = [floor, *(distance(degraded(x[each:], labels[each:], kind, strength)) for strength in (1, 2, 3))]
+        found = [
+            floor,
+            *(
+                distance(degraded(x[each:], labels[each:], kind, strength))
+                for strength in (1, 2, 3)
+            ),
+        ]
         ordered += found == sorted(found)
         weakest.append(f"{found[1] / floor:.1f}")
     return f"{ordered} of {len(KINDS)} ({', '.join(weakest)})"
@@ -111,7 +124,10 @@ def by_encoder(encoder: Encoder, parameters: Any) -> Look:
     """An encoder's features of bytes."""
     apply: Any = jax.jit(encoder.apply)
     return lambda x: np.concatenate(
-        [apply({"params": parameters}, as_floats(jnp.asarray(x[i : i + CHUNK]))) for i in range(0, len(x), CHUNK)]
+        [
+            apply({"params": parameters}, as_floats(jnp.asarray(x[i : i + CHUNK])))
+            for i in range(0, len(x), CHUNK)
+        ]
     )
 
 
@@ -123,25 +139,45 @@ def by_name(name: str, shape: tuple[int, ...]) -> Look:
 
 def untrained(encoder: Encoder, seed: int, data: prepared.Prepared) -> Any:
     """The start of all methods, with its own principal components."""
-    parameters = jax.jit(encoder.init)(jax.random.key(seed), jnp.zeros((1, *encoder.shape)))["params"]
+    parameters = jax.jit(encoder.init)(jax.random.key(seed), jnp.zeros((1, *encoder.shape)))[
+        "params"
+    ]
     return with_components(encoder, jax.device_get(parameters), data.train)
 
 
-def made(method: str, encoder: Encoder, data: prepared.Prepared, steps: int, seed: int) -> Any:
+def made(method: Method, encoder: Encoder, data: prepared.Prepared, steps: int, seed: int) -> Any:
     """The parameters that a method arrives at."""
-    parameters, _ = train(encoder, method, data.train, seed, steps, None, lambda progress: None, lambda: False)  # pyright: ignore[reportArgumentType]
+    parameters, _ = train(
+        encoder, method, data.train, seed, steps, None, lambda progress: None, lambda: False
+    )
     return parameters
+
+
+def without_training(encoder: Encoder, seed: int, data: prepared.Prepared) -> Look:
+    """How the start of all methods looks at bytes."""
+    return by_encoder(encoder, untrained(encoder, seed, data))
+
+
+def by_method(
+    method: Method, encoder: Encoder, data: prepared.Prepared, options: argparse.Namespace
+) -> Look:
+    """How an encoder that a method trained looks at bytes."""
+    return by_encoder(encoder, made(method, encoder, data, options.steps, options.seed))
 
 
 def main() -> None:
     """Print a line for every way of looking at the pictures of every data set."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data", nargs="+", choices=["sample", "mnist", "cifar10"])
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--labeled", type=int, default=4_500)
     parser.add_argument("--tested", type=int, default=2_000)
-    parser.add_argument("--degraded", type=int, default=1_000, help="pictures on each side of a Frechet distance")
+    parser.add_argument(
+        "--degraded", type=int, default=1_000, help="pictures on each side of a Frechet distance"
+    )
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     for name in options.data:
@@ -151,11 +187,8 @@ def main() -> None:
         ways: dict[str, Callable[[], Look]] = {
             "pixels": partial(by_name, "pixels", shape),
             "random": partial(by_name, "random", shape),
-            "untrained": lambda: by_encoder(encoder, untrained(encoder, options.seed, data)),  # noqa: B023 - used at once
-            **{
-                m: lambda m=m: by_encoder(encoder, made(m, encoder, data, options.steps, options.seed))  # noqa: B023
-                for m in options.methods
-            },
+            "untrained": partial(without_training, encoder, options.seed, data),
+            **{m: partial(by_method, m, encoder, data, options) for m in options.methods},
         }
         for way, make in ways.items():
             began = time.process_time()
@@ -163,7 +196,11 @@ def main() -> None:
             spent = time.process_time() - began
             right = accuracy(look, data, options.labeled, options.tested)
             apart = "-" if way == "pixels" else told_apart(look, data, options.degraded)
-            print(f"{name:8} {way:12} accuracy {right:.4f}  told apart {apart}  {spent:.0f} processor seconds", flush=True)
+            print(
+                f"{name:8} {way:12} accuracy {right:.4f}  told apart {apart}  {spent:.0f} processor"
+                " seconds",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

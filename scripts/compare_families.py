@@ -1,12 +1,15 @@
-"""Train experiments for the same wall-clock, each seed in a folder of its own, and print one table of scores.
+"""Train experiments for the same wall-clock, each seed in a folder of its own, and print one table
+of scores.
 
     python scripts/compare_families.py grid    --seconds 120 --seeds 0 1 2 --out runs/grid
     python scripts/compare_families.py mnist   --seconds 600 --seeds 0     --out runs/mnist
     python scripts/compare_families.py cifar10 --seconds 600 --seeds 0     --out runs/cifar10
 
-Finished runs in --out are not run again. A run ends with its experiment's last step or with its seconds of training, which leave out
-compilation. `grid` prints what every run's summary says; the others what `otgan eval` says, by a network that no family trains on, and
-exact W1 and W2 in pixels, each column with what as many real pictures get. Other experiments can be named after the table's name.
+Finished runs in --out are not run again. A run ends with its experiment's last step or with its
+seconds of training, which leave out compilation. `grid` prints what every run's summary says; the
+others what `otgan eval` says, by a network that no family trains on, and exact W1 and W2 in pixels,
+each column with what as many real pictures get. Other experiments can be named after the table's
+name.
 """
 
 from __future__ import annotations
@@ -31,16 +34,34 @@ OTGAN = [sys.executable, "-m", "otgan"]
 JUDGE = {"mnist": "mnist-allconv", "cifar10": "cifar10-allconv"}
 SCORES = ["fid", "precision", "recall", "coverage"]  # in the judge's features
 DISTANCES = {"w1": "W1", "w2": "W2"}  # in pixels
-GRID = ["sinkhorn-grid", "relaxed-grid", "regot-grid", "regot-l2-grid", "semidiscrete-grid", "convex-grid", "neural-grid"]
+GRID = [
+    "sinkhorn-grid",
+    "relaxed-grid",
+    "regot-grid",
+    "regot-l2-grid",
+    "semidiscrete-grid",
+    "convex-grid",
+    "neural-grid",
+]
 GRID += ["ot-gan-grid", "wgan-gp-grid"]
-MNIST = ["feature-mnist", "sinkhorn-mnist", "regot-mnist", "semidiscrete-mnist", "convex-mnist", "neural-mnist", "drifting-mnist"]
+MNIST = [
+    "feature-mnist",
+    "sinkhorn-mnist",
+    "regot-mnist",
+    "semidiscrete-mnist",
+    "convex-mnist",
+    "neural-mnist",
+    "drifting-mnist",
+]
 MNIST += ["ot-gan-mnist", "wgan-gp-mnist"]
 CIFAR10 = ["feature-cifar10", "sinkhorn-cifar10", "ot-gan-cifar10", "wgan-gp-cifar10"]
 
 
 def main() -> None:
     """Parse, train, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("table", choices=["grid", *JUDGE])
     parser.add_argument("experiments", nargs="*", help="instead of the table's own")
     parser.add_argument("--seconds", type=float, required=True)
@@ -51,7 +72,9 @@ def main() -> None:
     judge = judge_grid if args.table == "grid" else partial(judge_pictures, judge=JUDGE[args.table])
     rows = []
     for name in names:
-        folders = [train(name, args.seconds, seed, args.out / f"{name}-{seed}") for seed in args.seeds]
+        folders = [
+            train(name, args.seconds, seed, args.out / f"{name}-{seed}") for seed in args.seeds
+        ]
         rows.append((name, [judge(folder) for folder in folders]))
     print(markdown(rows))
 
@@ -60,7 +83,17 @@ def train(name: str, seconds: float, seed: int, path: Path) -> RunFolder:
     """Run `otgan run`, unless it was run to its end."""
     folder = RunFolder(path)
     if state_of(folder) not in (RunState.FINISHED, RunState.DIVERGED, RunState.STOPPED):
-        command = [*OTGAN, "run", name, "--seconds", str(seconds), "--seed", str(seed), "--out", str(path)]
+        command = [
+            *OTGAN,
+            "run",
+            name,
+            "--seconds",
+            str(seconds),
+            "--seed",
+            str(seed),
+            "--out",
+            str(path),
+        ]
         path.parent.mkdir(parents=True, exist_ok=True)
         print("otgan", " ".join(command[len(OTGAN) :]), file=sys.stderr, flush=True)
         subprocess.run([*command, "--quiet"], check=False, stdout=subprocess.DEVNULL)
@@ -81,14 +114,26 @@ def judge_grid(folder: RunFolder) -> dict[str, float]:
 
 def judge_pictures(folder: RunFolder, judge: str) -> dict[str, float]:
     """What `otgan eval` says of them, each score with its floor behind it."""
-    names = {**{f"{score}[{judge}]": score for score in SCORES}, "fid[random]": "fid[random]", **DISTANCES}
+    names = {
+        **{f"{score}[{judge}]": score for score in SCORES},
+        "fid[random]": "fid[random]",
+        **DISTANCES,
+    }
     scores = scored(folder)
     if not names.keys() <= scores.keys():
-        for words in (["--fid", "--pr", "--wasserstein", "--features", judge], ["--fid", "--features", "random"]):
-            subprocess.run([*OTGAN, "eval", str(folder.path), *words], check=True, stdout=subprocess.DEVNULL)
+        for words in (
+            ["--fid", "--pr", "--wasserstein", "--features", judge],
+            ["--fid", "--features", "random"],
+        ):
+            subprocess.run(
+                [*OTGAN, "eval", str(folder.path), *words], check=True, stdout=subprocess.DEVNULL
+            )
         scores = scored(folder)
     run = read_run(folder.path)
-    found = {f"{shown} (real: {scores[name]['floor']:.3g})": scores[name]["mean"] for name, shown in names.items()}
+    found = {
+        f"{shown} (real: {scores[name]['floor']:.3g})": scores[name]["mean"]
+        for name, shown in names.items()
+    }
     return {**found, **_budget(run, numbers(run, compare([run])))}
 
 
@@ -110,7 +155,9 @@ def markdown(rows: list[tuple[str, list[dict[str, float]]]]) -> str:
     columns = list(rows[0][1][0])
     lines = ["| experiment | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for name, scores in rows:
-        cells = [_cell([score[column] for score in scores if column in score]) for column in columns]
+        cells = [
+            _cell([score[column] for score in scores if column in score]) for column in columns
+        ]
         lines.append(f"| `{name}` | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -122,7 +169,11 @@ def _cell(values: list[float]) -> str:
         f"{value:,.0f}" if value >= 1000 or float(value).is_integer() else f"{value:.3g}"
         for value in (np.mean(values), min(values), max(values))
     ]
-    return shown[0] if len(values) == 1 or min(values) == max(values) else f"{shown[0]} ({shown[1]} - {shown[2]})"
+    return (
+        shown[0]
+        if len(values) == 1 or min(values) == max(values)
+        else f"{shown[0]} ({shown[1]} - {shown[2]})"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
-"""What `make docs` checks beside MkDocs: that commands in the pages are commands, and that links of README and CONTRIBUTING lead somewhere.
+"""What `make docs` checks beside MkDocs: that commands in the pages are commands, and that links of
+README and CONTRIBUTING lead somewhere.
 
-MkDocs calls these functions (`hooks` in mkdocs.yml). What they find is a warning, and a warning ends a strict build. A command is a line
-that begins with `$ otgan`, or with `otgan` in an indented block: its words are parsed as they would be on a terminal, and not run.
+MkDocs calls these functions (`hooks` in mkdocs.yml). What they find is a warning, and a warning
+ends a strict build. A command is a line that begins with `$ otgan`, or with `otgan` in an indented
+block: its words are parsed as they would be on a terminal, and not run.
 """
 
 from __future__ import annotations
@@ -48,7 +50,11 @@ def check_commands(text: str, where: str) -> None:
         try:
             parse(words)
         except (click.ClickException, KeyError) as error:
-            said = error.format_message() if isinstance(error, click.ClickException) else f"no command {error}"
+            said = (
+                error.format_message()
+                if isinstance(error, click.ClickException)
+                else f"no command {error}"
+            )
             log.warning("%s: otgan %s: %s", where, " ".join(words), said)
 
 

@@ -1,7 +1,9 @@
-"""What `make docs` adds to docs/: the pages that are kept at the top of the repository, and those that the program itself can say.
+"""What `make docs` adds to docs/: the pages that are kept at the top of the repository, and those
+that the program itself can say.
 
-MkDocs calls these functions (`hooks` in mkdocs.yml). CHANGELOG.md and CONTRIBUTING.md become pages. The pages of experiments and of
-commands get the cards, and Click's own parameters. Links from a page of docs/ to README.md lead to the site's first page.
+MkDocs calls these functions (`hooks` in mkdocs.yml). CHANGELOG.md and CONTRIBUTING.md become pages.
+The pages of experiments and of commands get the cards, and Click's own parameters. Links from a
+page of docs/ to README.md lead to the site's first page.
 """
 
 from __future__ import annotations
@@ -19,7 +21,13 @@ from otgan.cli import main
 from otgan.named import names
 
 TOP = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
-LABELS = {"paper": "From", "expect": "Expect", "measured": "It gave", "cost": "It takes", "note": "Note"}
+LABELS = {
+    "paper": "From",
+    "expect": "Expect",
+    "measured": "It gave",
+    "cost": "It takes",
+    "note": "Note",
+}
 
 
 def on_files(files: Any, config: Any) -> Any:
@@ -35,7 +43,9 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Add what a page of docs/ leaves to the program, and lead links to README.md to what the site shows first."""
+    """Add what a page of docs/ leaves to the program, and lead links to README.md to what the site
+    shows first.
+    """
     del config, files
     if make := MADE.get(page.file.src_uri):
         markdown = f"{markdown}\n\n{make()}\n"
@@ -48,10 +58,16 @@ def cards() -> str:
     groups: dict[str, list[str]] = {}
     for name in names():
         found = experiments.resolve(name)
-        said = [f"- **{label}:** {text}" for key, label in LABELS.items() if (text := getattr(found.card, key))]
+        said = [
+            f"- **{label}:** {text}"
+            for key, label in LABELS.items()
+            if (text := getattr(found.card, key))
+        ]
         entry = f"### `{name}`\n\n{found.card.title}.\n\n" + "\n".join(said)
         groups.setdefault(found.data.kind, []).append(entry)
-    return "\n\n".join("\n\n".join([f"## On `{data}`", *entries]) for data, entries in groups.items())
+    return "\n\n".join(
+        "\n\n".join([f"## On `{data}`", *entries]) for data, entries in groups.items()
+    )
 
 
 def commands() -> str:
@@ -59,19 +75,29 @@ def commands() -> str:
     return "\n\n".join(described(words, command) for words, command in walked(("otgan",), main))
 
 
-def walked(words: tuple[str, ...], command: click.Command) -> list[tuple[tuple[str, ...], click.Command]]:
+def walked(
+    words: tuple[str, ...], command: click.Command
+) -> list[tuple[tuple[str, ...], click.Command]]:
     """All commands that do something, and the words that call them."""
     if not isinstance(command, click.Group):
         return [(words, command)]
-    return [found for name, below in sorted(command.commands.items()) for found in walked((*words, name), below)]
+    return [
+        found
+        for name, below in sorted(command.commands.items())
+        for found in walked((*words, name), below)
+    ]
 
 
 def described(words: tuple[str, ...], command: click.Command) -> str:
     """A command's heading, how it is called, what it does, and its options."""
     context = click.Context(command, info_name=" ".join(words), show_default=True)
     usage = " ".join([*words, *command.collect_usage_pieces(context)])
-    options = [option(found, context) for found in command.params if isinstance(found, click.Option)]
-    return "\n\n".join([f"## {' '.join(words)}", f"    {usage}", cleandoc(command.help or ""), *options])
+    options = [
+        option(found, context) for found in command.params if isinstance(found, click.Option)
+    ]
+    return "\n\n".join(
+        [f"## {' '.join(words)}", f"    {usage}", cleandoc(command.help or ""), *options]
+    )
 
 
 def option(found: click.Option, context: click.Context) -> str:
@@ -79,7 +105,9 @@ def option(found: click.Option, context: click.Context) -> str:
     names = ", ".join([*found.opts, *found.secondary_opts])
     values = "" if found.is_flag else f" {found.make_metavar(context)}"
     default = found.get_help_extra(context).get("default")
-    return f"`{names}{values}`\n:   {found.help}" + (f" Default: {default.strip('()')}." if default else "")
+    return f"`{names}{values}`\n:   {found.help}" + (
+        f" Default: {default.strip('()')}." if default else ""
+    )
 
 
 MADE = {"reference/experiments.md": cards, "reference/commands.md": commands}

@@ -1,12 +1,15 @@
-"""The map experiment of Taghvaei and Jalali (2019): error of the map against the number of points, and seconds of an epoch.
+"""The map experiment of Taghvaei and Jalali (2019): error of the map against the number of points,
+and seconds of an epoch.
 
     python scripts/map_error.py --out runs/map --points 500 1000 2000 4000
 
-From a mixture of Gaussians to that mixture warped, so that the true map T is known (`otgan.data.points`). The error is the mean of
-|S(y) - T(y)|^2 over 2,000 points that no map was fitted to, in percent of the target's variance. S is the map of an input-convex potential
-(`experiments/convex-mixture.toml`, the same number of steps for every N), or the entropic one: the barycentric projection of Sinkhorn's
-plan at lam, extended to new points by the potential (Pooladian and Niles-Weed 2021). An epoch looks at every point once: N / batch steps
-of the potential, one Sinkhorn iteration on the N x N matrix.
+From a mixture of Gaussians to that mixture warped, so that the true map T is known
+(`otgan.data.points`). The error is the mean of |S(y) - T(y)|^2 over 2,000 points that no map was
+fitted to, in percent of the target's variance. S is the map of an input-convex potential
+(`experiments/convex-mixture.toml`, the same number of steps for every N), or the entropic one: the
+barycentric projection of Sinkhorn's plan at lam, extended to new points by the potential (Pooladian
+and Niles-Weed 2021). An epoch looks at every point once: N / batch steps of the potential, one
+Sinkhorn iteration on the N x N matrix.
 """
 
 from __future__ import annotations
@@ -62,31 +65,52 @@ class Row(NamedTuple):
 
 def main() -> None:
     """Parse, fit, print, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--points", type=int, nargs="+", default=[500, 1_000, 2_000, 4_000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--steps", type=int, help="of the potential, instead of the experiment's own")
+    parser.add_argument(
+        "--steps", type=int, help="of the potential, instead of the experiment's own"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the picture")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    rows = [row for seed in args.seeds for size in args.points for row in compare(size, seed, args.steps)]
+    rows = [
+        row
+        for seed in args.seeds
+        for size in args.points
+        for row in compare(size, seed, args.steps)
+    ]
     print("\n".join(lines(rows)))
     draw(rows, args.out / "map_error.png")
 
 
 def compare(size: int, seed: int, steps: int | None) -> list[Row]:
     """All methods on `size` points of either side."""
-    changes = {"data.size": size, "source.size": size, "data.seed": seed, "source.seed": seed, "batch.size": min(512, size)}
-    config = experiments.resolve("convex-mixture", changes | ({"train.steps": steps} if steps else {}))
+    changes = {
+        "data.size": size,
+        "source.size": size,
+        "data.seed": seed,
+        "source.seed": seed,
+        "batch.size": min(512, size),
+    }
+    config = experiments.resolve(
+        "convex-mixture", changes | ({"train.steps": steps} if steps else {})
+    )
     assert isinstance(config.data, Mixture)
     assert isinstance(config.source, Mixture)
     target, source = points.sample(config.data), points.sample(config.source)
     truth, variance = points.warp(config.data)(source.test), target.test.var(axis=0).sum()
     fits = {"convex": fit_convex(config, target.train, source.train)}
-    fits |= {f"entropic, lam {lam:g}": fit_entropic(lam, target.train, source.train) for lam in LAMS}
+    fits |= {
+        f"entropic, lam {lam:g}": fit_entropic(lam, target.train, source.train) for lam in LAMS
+    }
     rows = []
     for method, fit in fits.items():
-        error = ((np.asarray(fit.transport(jnp.asarray(source.test))) - truth) ** 2).sum(axis=1).mean() / variance
+        error = ((np.asarray(fit.transport(jnp.asarray(source.test))) - truth) ** 2).sum(
+            axis=1
+        ).mean() / variance
         rows.append(Row(method, size, seed, 100 * float(error), fit.seconds, fit.note))
         print(lines(rows)[-1], flush=True)
     return rows
@@ -95,7 +119,13 @@ def compare(size: int, seed: int, steps: int | None) -> list[Row]:
 def fit_convex(config: Config, target: np.ndarray, source: np.ndarray) -> Fit:
     """The map of a potential trained for the experiment's number of steps."""
     assert isinstance(config.oracle, Convex)
-    form = Form(target.shape[1:], False, tuple(target.mean(axis=0)), float(np.sqrt(target.var(axis=0).mean())), len(target))
+    form = Form(
+        target.shape[1:],
+        False,
+        tuple(target.mean(axis=0)),
+        float(np.sqrt(target.var(axis=0).mean())),
+        len(target),
+    )
     family = make_convex(config.oracle, make_problem(config, form, Players(IDENTITY)))
     data, players = BatchSource(jnp.asarray(target), source=jnp.asarray(source)), Players({})
     keys = jax.random.split(jax.random.key(config.train.seed), config.train.steps)
@@ -111,8 +141,16 @@ def fit_convex(config: Config, target: np.ndarray, source: np.ndarray) -> Fit:
     compiled = jax.jit(run).lower(state, keys).compile()
     start = time.perf_counter()
     state, seen = jax.block_until_ready(compiled(state, keys))
-    seconds = (time.perf_counter() - start) / (config.train.steps * config.oracle.dual_steps) * len(target) / config.batch.size
-    note = f"{config.train.steps} solves, {100 * float(jnp.mean(seen['dual_converged'])):.1f}% of the conjugate solves within epsilon"
+    seconds = (
+        (time.perf_counter() - start)
+        / (config.train.steps * config.oracle.dual_steps)
+        * len(target)
+        / config.batch.size
+    )
+    note = (
+        f"{config.train.steps} solves, {100 * float(jnp.mean(seen['dual_converged'])):.1f}% of the"
+        " conjugate solves within epsilon"
+    )
     assert family.transport is not None
     transport = family.transport
     return Fit(jax.jit(lambda y: transport(state, y).points), seconds, note)
@@ -121,7 +159,9 @@ def fit_convex(config: Config, target: np.ndarray, source: np.ndarray) -> Fit:
 def fit_entropic(lam: float, target: np.ndarray, source: np.ndarray) -> Fit:
     """The barycentric map, which needs only the potential of the target's points."""
     x, y = jnp.asarray(target), jnp.asarray(source)
-    solve = jax.jit(lambda x, y: solve_entropic(squared_l2(x, y), jnp.asarray(lam), jnp.asarray(0.01 * lam)))
+    solve = jax.jit(
+        lambda x, y: solve_entropic(squared_l2(x, y), jnp.asarray(lam), jnp.asarray(0.01 * lam))
+    )
     compiled = solve.lower(x, y).compile()
     start = time.perf_counter()
     solution = jax.block_until_ready(compiled(x, y))
@@ -137,8 +177,17 @@ def fit_entropic(lam: float, target: np.ndarray, source: np.ndarray) -> Fit:
 
 def lines(rows: list[Row]) -> list[str]:
     """A Markdown table."""
-    head = ["| method | points | seed | map error, % of variance | seconds of an epoch | |", "|---|---|---|---|---|---|"]
-    return [*head, *(f"| {r.method} | {r.points:,} | {r.seed} | {r.error:.3f} | {r.seconds:.4f} | {r.note} |" for r in rows)]
+    head = [
+        "| method | points | seed | map error, % of variance | seconds of an epoch | |",
+        "|---|---|---|---|---|---|",
+    ]
+    return [
+        *head,
+        *(
+            f"| {r.method} | {r.points:,} | {r.seed} | {r.error:.3f} | {r.seconds:.4f} | {r.note} |"
+            for r in rows
+        ),
+    ]
 
 
 def draw(rows: list[Row], path: Path) -> None:
@@ -148,8 +197,18 @@ def draw(rows: list[Row], path: Path) -> None:
         mine = [row for row in rows if row.method == method]
         sizes = sorted({row.points for row in mine})
         for axis, name in zip(axes, ("error", "seconds"), strict=True):
-            axis.loglog(sizes, [np.mean([getattr(row, name) for row in mine if row.points == size]) for size in sizes], "o-", label=method)
-    for axis, title in zip(axes, ("map error, % of the target's variance", "seconds of an epoch"), strict=True):
+            axis.loglog(
+                sizes,
+                [
+                    np.mean([getattr(row, name) for row in mine if row.points == size])
+                    for size in sizes
+                ],
+                "o-",
+                label=method,
+            )
+    for axis, title in zip(
+        axes, ("map error, % of the target's variance", "seconds of an epoch"), strict=True
+    ):
         axis.set(title=title, xlabel="points N")
     axes[0].legend()
     figure.savefig(path, dpi=150)

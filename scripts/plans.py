@@ -1,15 +1,19 @@
-"""Are the plans that move the players what their certificates say? On hard problems, and in the steps of a recipe.
+"""Are the plans that move the players what their certificates say?
+
+On hard problems, and in the steps of a recipe.
 
     python -m scripts.plans clouds
     python -m scripts.plans recipe sinkhorn-mnist --steps 301
 
-`clouds` solves small problems in single precision (two seeds, six kinds of clouds, lam from 1e-6 to 1 and epsilon from 0.001 to 0.3 of the
-mean cost, four first values of lam; balanced and relaxed) and judges every solve that says it converged in double precision, against
-the semi-dual's optimum by `tests/support/semidual.py`. `recipe` trains, and at every tenth step compares the plan between real and
-generated points that was held with one solved to 1e-5 of the mean cost in double precision: its mass, and the error of the generator's
-gradient.
+`clouds` solves small problems in single precision (two seeds, six kinds of clouds, lam from 1e-6 to
+1 and epsilon from 0.001 to 0.3 of the mean cost, four first values of lam; balanced and relaxed)
+and judges every solve that says it converged in double precision, against the semi-dual's optimum
+by `tests/support/semidual.py`. `recipe` trains, and at every tenth step compares the plan between
+real and generated points that was held with one solved to 1e-5 of the mean cost in double
+precision: its mass, and the error of the generator's gradient.
 
-Only what has been there from the first version on is used, so that older ones can be judged by the same file.
+Only what has been there from the first version on is used, so that older ones can be judged by the
+same file.
 """
 
 from __future__ import annotations
@@ -43,7 +47,9 @@ EVERY = 10
 
 def main() -> None:
     """Parse, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     kinds = parser.add_subparsers(required=True)
     kinds.add_parser("clouds").set_defaults(measure=lambda args: judge_clouds())
     recipe = kinds.add_parser("recipe")
@@ -55,12 +61,15 @@ def main() -> None:
     print(args.measure(args))
 
 
-# --- clouds ---------------------------------------------------------------------------------------------------------------------------
+# --- clouds ---------------------------------------------------------------------------------------
 
 
 def judge_clouds() -> str:
     """Counts over all problems."""
-    solvers = {a: jax.jit(partial(solve_entropic, anneal=a, iterations_per_check=k)) for a, k in CADENCES.items()}
+    solvers = {
+        a: jax.jit(partial(solve_entropic, anneal=a, iterations_per_check=k))
+        for a, k in CADENCES.items()
+    }
     count = converged = beyond = above = 0
     mass = rows = worst = 0.0
     for C, lam, tau in problems():
@@ -78,8 +87,9 @@ def judge_clouds() -> str:
                 worst, mass = max(worst, ratio), max(mass, abs(plan.sum() - 1))
                 rows = max(rows, np.abs(SIZE * plan.sum(1) - 1).max())
     return (
-        f"{count} solves, {converged} converged; of these {beyond} plans further off than sqrt(2 gap / lam) (worst ratio {worst:.3g}), "
-        f"{above} gaps below the suboptimality; mass off by at most {mass:.2g}, a row by {rows:.2g}"
+        f"{count} solves, {converged} converged; of these {beyond} plans further off than sqrt(2"
+        f" gap / lam) (worst ratio {worst:.3g}), {above} gaps below the suboptimality; mass off by"
+        f" at most {mass:.2g}, a row by {rows:.2g}"
     )
 
 
@@ -103,14 +113,20 @@ def clouds(rng: np.random.Generator) -> dict[str, np.ndarray]:
         "gaussian": (rng.normal(size=(n, 2)), 0.5 + 0.7 * rng.normal(size=(n, 2))),
         "collapsed": (grid(n), np.array([0.7, -0.3]) + 1e-3 * rng.normal(size=(n, 2))),
         "clustered": (grid(n), grid(n)),
-        "duplicated": (np.repeat(grid(n // 4), 4, 0), np.repeat(3 * rng.normal(size=(n // 4, 2)), 4, 0)),
+        "duplicated": (
+            np.repeat(grid(n // 4), 4, 0),
+            np.repeat(3 * rng.normal(size=(n // 4, 2)), 4, 0),
+        ),
         "heavy-tailed": (rng.standard_t(1.2, size=(n, 2)), rng.standard_t(1.2, size=(n, 2))),
         "high-dimensional": (rng.normal(size=(n, 16)), 0.3 + rng.normal(size=(n, 16))),
     }
-    return {name: ((x[:, None] - y[None]) ** 2).sum(-1).astype(np.float32) for name, (x, y) in pairs.items()}
+    return {
+        name: ((x[:, None] - y[None]) ** 2).sum(-1).astype(np.float32)
+        for name, (x, y) in pairs.items()
+    }
 
 
-# --- recipes --------------------------------------------------------------------------------------------------------------------------
+# --- recipes --------------------------------------------------------------------------------------
 
 
 def judge_recipe(name: str, steps: int, data_dir: Path | None) -> str:
@@ -118,35 +134,59 @@ def judge_recipe(name: str, steps: int, data_dir: Path | None) -> str:
     config = experiments.resolve(name)
     dataset = data.load(config.data, data_dir)
     system = build(config, Form.of(dataset))
-    batches = jax.tree.map(jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim))
-    state, step, solve = system.stepper.init(), jax.jit(system.stepper.step), jax.jit(system.family.solve)
+    batches = jax.tree.map(
+        jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim)
+    )
+    state, step, solve = (
+        system.stepper.init(),
+        jax.jit(system.stepper.step),
+        jax.jit(system.family.solve),
+    )
     matrix = make_cost(config.cost.name)
     masses, errors = [], []
     for k in range(steps):
         if k % EVERY == 0:
             _, held, info = solve(state.dual, state.players, batches, jax.random.key(k))
             x, z = held.drawn.x[0][0], held.drawn.z[0]
-            costs, pull = jax.vjp(lambda theta, x=x, z=z: matrix(x, system.networks.generator.apply(theta, z)), state.players.generator)
-            plan, true = own_plan(config.oracle, costs, info), exact_plan(config.oracle, costs, info)
+            costs, pull = jax.vjp(
+                lambda theta, x=x, z=z: matrix(x, system.networks.generator.apply(theta, z)),
+                state.players.generator,
+            )
+            plan, true = (
+                own_plan(config.oracle, costs, info),
+                exact_plan(config.oracle, costs, info),
+            )
             norm = optax.tree.norm(pull(true)[0])
             masses.append(float(plan.sum()))
             errors.append(float(optax.tree.norm(pull(plan - true)[0]) / norm))
         state, _ = step(state, batches)
-    told = (f"{label} {' / '.join(f'{q:.3g}' for q in np.quantile(v, (0, 0.5, 1)))}" for label, v in (("mass", masses), ("error", errors)))
-    return f"{name}, steps 1 to {steps}, least / median / largest: {'; '.join(told)} (of the gradient, over its norm)"
+    told = (
+        f"{label} {' / '.join(f'{q:.3g}' for q in np.quantile(v, (0, 0.5, 1)))}"
+        for label, v in (("mass", masses), ("error", errors))
+    )
+    return (
+        f"{name}, steps 1 to {steps}, least / median / largest: {'; '.join(told)} (of the gradient,"
+        " over its norm)"
+    )
 
 
 def own_plan(oracle: Any, costs: jax.Array, info: dict[str, Any]) -> jax.Array:
     """The plan that trains."""
     tau = jnp.asarray(oracle.tau.times(float(info["mean_cost"]))) if oracle.tau.finite else None
-    return solve_term(oracle, costs, jnp.asarray(info["lam"]), jnp.asarray(info["epsilon"]), tau).plan
+    return solve_term(
+        oracle, costs, jnp.asarray(info["lam"]), jnp.asarray(info["epsilon"]), tau
+    ).plan
 
 
 def exact_plan(oracle: Any, costs: jax.Array, info: dict[str, Any]) -> jax.Array:
     """Of the same problem, in double precision, to 1e-5 of the mean cost."""
     mean = float(info["mean_cost"])
     with jax.enable_x64(True):
-        C, lam, epsilon = jnp.asarray(np.asarray(costs), jnp.float64), jnp.asarray(float(info["lam"])), jnp.asarray(1e-5 * mean)
+        C, lam, epsilon = (
+            jnp.asarray(np.asarray(costs), jnp.float64),
+            jnp.asarray(float(info["lam"])),
+            jnp.asarray(1e-5 * mean),
+        )
         if oracle.regularizer == "l2":
             found = solve_quadratic(C, lam, epsilon, iterations_per_check=2, max_iterations=1_000)
         else:

@@ -1,13 +1,16 @@
-"""How near to stationary does an inexact dual let SGD come?
+r"""How near to stationary does an inexact dual let SGD come?
 
-Sanjabi et al. (NeurIPS 2018, Theorem 4.2): along a run of T steps of SGD the least squared norm of the gradient falls like T^(-1/2), down
-to a floor that epsilon / lam sets. Here it is Adam, as in all recipes, and the last step of each run, whose learning rate falls to zero.
+Sanjabi et al. (NeurIPS 2018, Theorem 4.2): along a run of T steps of SGD the least squared norm of
+the gradient falls like T^(-1/2), down to a floor that epsilon / lam sets. Here it is Adam, as in
+all recipes, and the last step of each run, whose learning rate falls to zero.
 
-    python scripts/stationarity.py --epsilons 0.3x 0.03x 0.003x --seeds 0 1 2 --out runs/stationarity
+    python scripts/stationarity.py --epsilons 0.3x 0.03x 0.003x --seeds 0 1 2 \
+        --out runs/stationarity
 
-Every point is a run of its own, without warm-up, whose duals are checked at every iteration. The squared norm of the expected gradient at
-its end is estimated without bias from independent batches, with duals solved to 0.001 of the mean cost whatever the run's epsilon was.
-Where the estimate is less than two of its standard errors, an arrow hangs from where it ends with these added.
+Every point is a run of its own, without warm-up, whose duals are checked at every iteration. The
+squared norm of the expected gradient at its end is estimated without bias from independent batches,
+with duals solved to 0.001 of the mean cost whatever the run's epsilon was. Where the estimate is
+less than two of its standard errors, an arrow hangs from where it ends with these added.
 """
 
 from __future__ import annotations
@@ -29,7 +32,8 @@ from otgan.data import Dataset, Form
 from otgan.diagnosis.stationarity import exact_family, stationarity
 from otgan.system import build
 
-CHANGES = {"generator.optimizer.warmup": 0, "oracle.iterations_per_check": 1}  # a dual is checked often, to stop close to epsilon
+# a dual is checked often, to stop close to epsilon
+CHANGES = {"generator.optimizer.warmup": 0, "oracle.iterations_per_check": 1}
 KEY = 7  # of the batches that are judged on: the same for all
 STYLES = {"marker": "osD^v", "linestyle": ["-", "--", ":", "-."]}
 
@@ -48,23 +52,38 @@ class Row(NamedTuple):
 
 def main() -> None:
     """Parse, train, write, draw."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--experiment", default="regot-grid")
     parser.add_argument("--lam", default="0.01x")
     parser.add_argument("--epsilons", nargs="+", default=["0.3x", "0.03x", "0.003x"])
     parser.add_argument("--steps", type=int, nargs="+", default=[30, 100, 300, 1_000, 3_000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--batches", type=int, default=256, help="for the norm of the expected gradient")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the picture and the numbers")
+    parser.add_argument(
+        "--batches", type=int, default=256, help="for the norm of the expected gradient"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder of the picture and the numbers"
+    )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for epsilon in args.epsilons:
         for steps in args.steps:
             for seed in args.seeds:
-                changes = {"oracle.lam": args.lam, "oracle.epsilon": epsilon, "train.steps": steps, "train.seed": seed} | CHANGES
+                changes = {
+                    "oracle.lam": args.lam,
+                    "oracle.epsilon": epsilon,
+                    "train.steps": steps,
+                    "train.seed": seed,
+                } | CHANGES
                 config = experiments.resolve(args.experiment, changes)
-                rows.append(Row(epsilon, steps, seed, *measure(config, data.load(config.data), args.batches)))
+                rows.append(
+                    Row(
+                        epsilon, steps, seed, *measure(config, data.load(config.data), args.batches)
+                    )
+                )
                 print(rows[-1], flush=True)
     with (args.out / "stationarity.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -74,8 +93,12 @@ def main() -> None:
 
 
 def measure(config: Config, dataset: Dataset, batches: int) -> tuple[float, float, float, float]:
-    """Train to the last step; the squared norm there, its standard error, and the shares of duals that were exact, and reached epsilon."""
-    source = jax.tree.map(jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim))
+    """Train to the last step; the squared norm there, its standard error, and the shares of duals
+    that were exact, and reached epsilon.
+    """
+    source = jax.tree.map(
+        jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim)
+    )
     system = build(config, Form.of(dataset))
 
     @jax.jit
@@ -87,12 +110,21 @@ def measure(config: Config, dataset: Dataset, batches: int) -> tuple[float, floa
         return jax.lax.scan(step, system.stepper.init(), None, config.train.steps)
 
     state, reached = train(source)
-    found = stationarity(exact_family(config.oracle, system.problem), state.dual, state.players, source, jax.random.key(KEY), batches)
+    found = stationarity(
+        exact_family(config.oracle, system.problem),
+        state.dual,
+        state.players,
+        source,
+        jax.random.key(KEY),
+        batches,
+    )
     return found.squared_norm, found.standard_error, found.converged_share, float(jnp.mean(reached))
 
 
 def draw(rows: list[Row], path: Path, title: str) -> None:
-    """Squared norms against T, means over the seeds with their standard errors, beside a line of slope -1/2."""
+    """Squared norms against T, means over the seeds with their standard errors, beside a line of
+    slope -1/2.
+    """
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for i, epsilon in enumerate(dict.fromkeys(row.epsilon for row in rows)):
@@ -105,11 +137,26 @@ def draw(rows: list[Row], path: Path, title: str) -> None:
         shown = np.where(drowned, means.clip(0) + 2 * errors, means)
         marker, line = STYLES["marker"][i % 5], STYLES["linestyle"][i % 4]
         bars = np.where(drowned, shown / 3, errors)
-        axes.errorbar(steps, shown, bars, uplims=drowned, marker=marker, linestyle=line, capsize=3, label=f"epsilon = {epsilon}")
+        axes.errorbar(
+            steps,
+            shown,
+            bars,
+            uplims=drowned,
+            marker=marker,
+            linestyle=line,
+            capsize=3,
+            label=f"epsilon = {epsilon}",
+        )
     T = np.array(sorted({row.steps for row in rows}), float)
     top = max(row.squared_norm for row in rows)
     axes.plot(T, top * (T / T[0]) ** -0.5, color="0.5", linewidth=1, label="slope -1/2")
-    axes.set(xscale="log", yscale="log", xlabel="steps T", ylabel="squared norm of the expected gradient", title=title)
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="steps T",
+        ylabel="squared norm of the expected gradient",
+        title=title,
+    )
     axes.set_xticks(T, [f"{t:.0f}" for t in T])
     axes.minorticks_off()
     axes.legend()
@@ -119,7 +166,11 @@ def draw(rows: list[Row], path: Path, title: str) -> None:
 def _error(group: list[Row]) -> float:
     """Of a mean: from the spread over the seeds, or of the one estimate."""
     values = [row.squared_norm for row in group]
-    return float(np.std(values, ddof=1) / len(values) ** 0.5) if len(values) > 1 else group[0].standard_error
+    return (
+        float(np.std(values, ddof=1) / len(values) ** 0.5)
+        if len(values) > 1
+        else group[0].standard_error
+    )
 
 
 if __name__ == "__main__":

@@ -8,9 +8,11 @@ from jaxtyping import install_import_hook
 
 from tests.support import typed
 
-install_import_hook("otgan", f"{typed.__name__}.check")  # before anything imports otgan: types and shapes are checked at every call
+# before anything imports otgan: types and shapes are checked at every call
+install_import_hook("otgan", f"{typed.__name__}.check")
 
-if "JAX_COMPILATION_CACHE_DIR" not in os.environ:  # most tests compile programs that were compiled before; workers and commands inherit it
+# most tests compile programs that were compiled before; workers and commands inherit it
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     COMPILED = tempfile.TemporaryDirectory(prefix="otgan-tests-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = COMPILED.name
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
@@ -28,7 +30,10 @@ def tfds_dir() -> Path:
 
 @pytest.fixture(autouse=True, scope="module")
 def forget_programs():
-    """A process has room for so many compiled programs only, and all tests together make more; what comes again is read from the cache."""
+    """A process has room for so many compiled programs only, and all tests together make more.
+
+    What comes again is read from the cache.
+    """
     yield
     if "jax" in sys.modules:
         sys.modules["jax"].clear_caches()

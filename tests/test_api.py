@@ -23,7 +23,9 @@ NOTEBOOK = REPOSITORY / "docs/notebook.ipynb"
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    return otgan.train("sinkhorn-grid", TINY, out=tmp_path_factory.mktemp("api") / "run", quiet=True)
+    return otgan.train(
+        "sinkhorn-grid", TINY, out=tmp_path_factory.mktemp("api") / "run", quiet=True
+    )
 
 
 def test_a_run_is_trained_and_opened(trained):
@@ -71,7 +73,10 @@ def test_arrays_are_judged_as_files_are(tmp_path):
     points = np.random.default_rng(0).normal(size=(300, 2))
     np.savez(tmp_path / "x.npz", points)
     asked = {"reference": "grid", "samples": 200}
-    of_array, of_file = otgan.score(points, ["modes"], **asked), otgan.score(tmp_path / "x.npz", ["modes"], **asked)
+    of_array, of_file = (
+        otgan.score(points, ["modes"], **asked),
+        otgan.score(tmp_path / "x.npz", ["modes"], **asked),
+    )
     assert {name: (r["mean"], r["fingerprint"]) for name, r in of_array.items()} == {
         name: (r["mean"], r["fingerprint"]) for name, r in of_file.items()
     }

@@ -41,11 +41,30 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 CORE = ("costs", "batches", "models", "problem", "oracles", "optim", "step")
-IO = {"pathlib", "os", "io", "sys", "time", "json", "shutil", "subprocess", "logging", "orbax", "rich", "click", "tensorboardX", "PIL"}
+IO = {
+    "pathlib",
+    "os",
+    "io",
+    "sys",
+    "time",
+    "json",
+    "shutil",
+    "subprocess",
+    "logging",
+    "orbax",
+    "rich",
+    "click",
+    "tensorboardX",
+    "PIL",
+}
 
 
 def modules():
-    return sorted(path for path in PACKAGE.rglob("*.py") if "experiments" not in path.relative_to(PACKAGE).parts[:-1])
+    return sorted(
+        path
+        for path in PACKAGE.rglob("*.py")
+        if "experiments" not in path.relative_to(PACKAGE).parts[:-1]
+    )
 
 
 def top(path):
@@ -54,7 +73,9 @@ def top(path):
 
 
 def imported(path):
-    """The modules that a file imports anywhere, inside functions too, but not those for types alone."""
+    """The modules that a file imports anywhere, inside functions too, but not those for types
+    alone.
+    """
     tree = ast.parse(path.read_text())
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
@@ -68,7 +89,9 @@ def imported(path):
 
 
 def own(name):
-    """`data` of `otgan.data.strata`; None for others' modules and for names that are not modules."""
+    """`data` of `otgan.data.strata`; None for others' modules and for names that are not
+    modules.
+    """
     parts = name.split(".")
     return parts[1] if parts[0] == "otgan" and len(parts) > 1 and parts[1] in RANK else None
 
@@ -83,20 +106,33 @@ def test_imports_point_down(path):
     if here == "__init__":
         assert not [name for name in imported(path) if own(name)]
         return
-    upward = [name for name in imported(path) if own(name) and own(name) != here and RANK[own(name)] >= RANK[here]]
+    upward = [
+        name
+        for name in imported(path)
+        if own(name) and own(name) != here and RANK[own(name)] >= RANK[here]
+    ]
     assert not upward
 
 
-@pytest.mark.parametrize("path", [p for p in modules() if top(p) in CORE], ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "path",
+    [p for p in modules() if top(p) in CORE],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
 def test_the_core_does_no_io(path):
     assert not [name for name in imported(path) if name.split(".")[0] in IO]
     assert "print" not in {
-        node.func.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        node.func.id
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
     }
 
 
 def test_states_are_named_in_one_place():
-    """Elsewhere a state is one of `RunState`; a summary's key `unjudged` and what is `unknown` of other things are no states."""
+    """Elsewhere a state is one of `RunState`.
+
+    A summary's key `unjudged` and what is `unknown` of other things are no states.
+    """
     words = {"finished", "failed", "diverged", "stopped", "interrupted", "running", "missing"}
     named = {
         str(path.relative_to(PACKAGE))
@@ -109,28 +145,42 @@ def test_states_are_named_in_one_place():
 
 def test_what_a_run_came_to_is_read_without_jax():
     names = [f"otgan.results.{path.stem}" for path in modules() if top(path) == "results"]
-    code = f"import sys, {', '.join(names)}\nsys.exit(bool({{'jax', 'flax', 'rich', 'matplotlib'}} & set(sys.modules)))"
+    code = (
+        f"import sys, {', '.join(names)}\nsys.exit(bool({{'jax', 'flax', 'rich', 'matplotlib'}} &"
+        " set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_gradient_is_stopped_in_one_place():
-    """Where a family hands over its solution; a cost may also stop the gradient of the offset that it takes out."""
-    found = {str(path.relative_to(PACKAGE)): path.read_text().count("stop_gradient(") for path in modules()}
+    """Where a family hands over its solution.
+
+    A cost may also stop the gradient of the offset that it takes out.
+    """
+    found = {
+        str(path.relative_to(PACKAGE)): path.read_text().count("stop_gradient(")
+        for path in modules()
+    }
     assert {name: count for name, count in found.items() if count} == {"oracles/contract.py": 1}
 
 
 QUICK = ["--help", "list", "show sinkhorn-grid", "run --help", "run sinkhorn-grid --dry-run"]
-QUICK += ["eval --help", "sweep --help", "report --help", "diagnose --help", "features train --help"]
+QUICK += [
+    "eval --help",
+    "sweep --help",
+    "report --help",
+    "diagnose --help",
+    "features train --help",
+]
 
 
 @pytest.mark.parametrize("command", [words.split() for words in QUICK], ids=QUICK)
 def test_quick_commands_import_no_jax(command):
     code = (
-        "import sys\n"
-        "from otgan.cli import main\n"
-        f"main.main({command!r}, standalone_mode=False)\n"
-        "slow = {'jax', 'flax', 'ott', 'orbax', 'matplotlib', 'tensorflow_datasets'} & set(sys.modules)\n"
-        "sys.exit(f'imported {slow}' if slow else 0)\n"
+        f"import sys\nfrom otgan.cli import main\nmain.main({command!r},"
+        " standalone_mode=False)\nslow = {'jax', 'flax', 'ott', 'orbax', 'matplotlib',"
+        " 'tensorflow_datasets'} & set(sys.modules)\nsys.exit(f'imported {slow}' if slow else"
+        " 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

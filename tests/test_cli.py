@@ -1,4 +1,6 @@
-"""What users type, what they see, and how every mistake ends: one sentence, exit code 2, nothing touched."""
+"""What users type, what they see, and how every mistake ends: one sentence, exit code 2, nothing
+touched.
+"""
 
 import json
 import re
@@ -49,7 +51,7 @@ EXPERIMENTS = [
 ]
 
 
-# --- what there is --------------------------------------------------------------------------------------------------------------------
+# --- what there is --------------------------------------------------------------------------------
 
 
 def test_list_shows_every_experiment_once():
@@ -68,7 +70,9 @@ def test_every_experiment_resolves_and_says_what_it_is(name):
     for words in ("  paper", "  expect", "  cost", f"otgan run {name}", "[oracle]"):
         assert words in done.output
     oracle: Any = experiments.resolve(name).oracle
-    assert all((words in done.output) == hasattr(oracle, "lam") for words in ("POT", "GeomLoss", "ott-jax"))
+    assert all(
+        (words in done.output) == hasattr(oracle, "lam") for words in ("POT", "GeomLoss", "ott-jax")
+    )
     family = name.split("-")[0]
     if family in ("regot", "sinkhorn", "relaxed", "feature", "ot"):
         assert oracle.loss == {"regot": "regot", "ot": "energy"}.get(family, "sinkhorn")
@@ -86,7 +90,19 @@ def test_show_translates_lam():
 
 
 def test_dry_run_prints_a_config_that_repeats_the_run(tmp_path):
-    done = otgan("run", "sinkhorn-cifar10", "--lam", "1.0", "--epsilon", "0.5x", "--set", "generator.width=12", "--seed", "7", "--dry-run")
+    done = otgan(
+        "run",
+        "sinkhorn-cifar10",
+        "--lam",
+        "1.0",
+        "--epsilon",
+        "0.5x",
+        "--set",
+        "generator.width=12",
+        "--seed",
+        "7",
+        "--dry-run",
+    )
     assert done.exit_code == 0
     Path("config.json").write_text(done.output)
     config: Any = experiments.resolve("config.json")
@@ -127,43 +143,91 @@ def test_every_option_of_run_has_a_sentence_and_a_default():
             assert "default" in described[1], option
 
 
-# --- what bad input gets --------------------------------------------------------------------------------------------------------------
+# --- what bad input gets --------------------------------------------------------------------------
 
 BAD = {
-    "icnn with l1": (["convex-grid", "--cost", "l1"], "family 'convex' serves the cost 'squared_l2'; the cost 'l1' is served by"),
-    "drifting on learned": (["drifting-mnist", "--features", "learned"], "no loss that an encoder could make larger"),
-    "critic with squared": (["wgan-gp-grid", "--cost", "squared_l2"], "family 'critic' serves the cost 'l2'"),
-    "neural on features": (["neural-grid", "--features", "random"], "family 'neural' serves pixels only"),
+    "icnn with l1": (
+        ["convex-grid", "--cost", "l1"],
+        "family 'convex' serves the cost 'squared_l2'; the cost 'l1' is served by",
+    ),
+    "drifting on learned": (
+        ["drifting-mnist", "--features", "learned"],
+        "no loss that an encoder could make larger",
+    ),
+    "critic with squared": (
+        ["wgan-gp-grid", "--cost", "squared_l2"],
+        "family 'critic' serves the cost 'l2'",
+    ),
+    "neural on features": (
+        ["neural-grid", "--features", "random"],
+        "family 'neural' serves pixels only",
+    ),
     "lam of a family without": (["convex-grid", "--lam", "1"], "unknown key oracle.lam"),
-    "identity without source": (["convex-grid", "--set", "generator.kind=identity"], "give --set source=FILE.npz"),
-    "source without map": (["sinkhorn-grid", "--set", "source.kind=grid"], "which family 'regularized' does not yield; 'convex' does"),
+    "identity without source": (
+        ["convex-grid", "--set", "generator.kind=identity"],
+        "give --set source=FILE.npz",
+    ),
+    "source without map": (
+        ["sinkhorn-grid", "--set", "source.kind=grid"],
+        "which family 'regularized' does not yield; 'convex' does",
+    ),
     "halves of strata": (
         ["ot-gan-grid", "--set", "batch.draw=stratified"],
         "independent halves of a batch, not batch.draw = 'stratified'",
     ),
     "odd energy": (["ot-gan-grid", "--batch-size", "33"], "batch.size must be even, not 33"),
     "unknown family": (["sinkhorn-grid", "--set", "oracle.family=magic"], "'magic'"),
-    "unknown experiment": (["sinkhorn-gird"], "no experiment called 'sinkhorn-gird'; did you mean sinkhorn-grid"),
-    "unknown key": (["sinkhorn-grid", "--set", "oracle.lamm=1"], "unknown key oracle.lamm; did you mean oracle.lam"),
-    "unknown table": (["sinkhorn-grid", "--set", "orcle.lam=1"], "unknown key orcle; did you mean oracle"),
+    "unknown experiment": (
+        ["sinkhorn-gird"],
+        "no experiment called 'sinkhorn-gird'; did you mean sinkhorn-grid",
+    ),
+    "unknown key": (
+        ["sinkhorn-grid", "--set", "oracle.lamm=1"],
+        "unknown key oracle.lamm; did you mean oracle.lam",
+    ),
+    "unknown table": (
+        ["sinkhorn-grid", "--set", "orcle.lam=1"],
+        "unknown key orcle; did you mean oracle",
+    ),
     "lam zero": (["sinkhorn-grid", "--lam", "0"], "oracle.lam: must be above 0, not 0"),
     "lam negative": (["sinkhorn-grid", "--lam", "-1x"], "oracle.lam: must be above 0, not -1x"),
     "lam no number": (["sinkhorn-grid", "--lam", "big"], "needs a number such as 0.5, or 0.03x"),
     "lam nan": (["sinkhorn-grid", "--lam", "nan"], "must be above 0"),
     "lam infinite": (["sinkhorn-grid", "--lam", "inf"], "oracle.lam: must be finite"),
     "epsilon zero": (["sinkhorn-grid", "--epsilon", "0"], "oracle.epsilon: must be above 0"),
-    "wrong type": (["sinkhorn-grid", "--set", "batch.size=many"], "batch.size: it should be a valid integer (given: 'many')"),
+    "wrong type": (
+        ["sinkhorn-grid", "--set", "batch.size=many"],
+        "batch.size: it should be a valid integer (given: 'many')",
+    ),
     "regularizer": (["sinkhorn-grid", "--regularizer", "l3"], "'l3' is not one of 'kl', 'l2'"),
-    "tau with l2": (["sinkhorn-grid", "--regularizer", "l2", "--tau", "1"], "with l2 leave tau at inf"),
-    "conv on points": (["sinkhorn-grid", "--set", "generator.kind=conv"], "a conv network needs images"),
+    "tau with l2": (
+        ["sinkhorn-grid", "--regularizer", "l2", "--tau", "1"],
+        "with l2 leave tau at inf",
+    ),
+    "conv on points": (
+        ["sinkhorn-grid", "--set", "generator.kind=conv"],
+        "a conv network needs images",
+    ),
     "no assignment": (["sinkhorn-grid", "--set", "batch.size"], "--set needs key=value"),
     "a value as a table": (["sinkhorn-grid", "--set", "name.x=1"], "name is a value, not a table"),
-    "sample of the grid": (["sinkhorn-grid", "--data", "sample"], "this experiment's data are 'grid'"),
-    "sample of CIFAR-10": (["sinkhorn-cifar10", "--data", "sample"], "the package carries a sample of MNIST alone"),
+    "sample of the grid": (
+        ["sinkhorn-grid", "--data", "sample"],
+        "this experiment's data are 'grid'",
+    ),
+    "sample of CIFAR-10": (
+        ["sinkhorn-cifar10", "--data", "sample"],
+        "the package carries a sample of MNIST alone",
+    ),
     "no such file": (["sinkhorn-grid", "--data", "nowhere.npz"], "nowhere.npz"),
     "points for a conv network": (["sinkhorn-mnist", "--data", "points.npz"], "points"),
-    "too many halvings": (["sinkhorn-mnist", "--data", "sample", "--set", "generator.depth=9"], "depth"),
-    "too many strata": (["relaxed-grid", "--set", "data.size=2000", "--batch-size", "4096"], "4096"),
+    "too many halvings": (
+        ["sinkhorn-mnist", "--data", "sample", "--set", "generator.depth=9"],
+        "depth",
+    ),
+    "too many strata": (
+        ["relaxed-grid", "--set", "data.size=2000", "--batch-size", "4096"],
+        "4096",
+    ),
     "no such toml": (["nowhere.toml"], "there is no file nowhere.toml"),
     "too many devices": (["sinkhorn-grid", "--devices", "4096"], "--devices 4096: there are"),
 }
@@ -181,27 +245,68 @@ def test_a_mistake_is_one_sentence_exit_code_2_and_nothing_touched(case):
 
 
 def test_all_mistakes_of_the_flags_are_told_at_once():
-    done = otgan("run", "sinkhorn-grid", "--lam", "0", "--epsilon", "-1x", "--batch-size", "1", "--steps", "0", "--seed", "-1")
+    done = otgan(
+        "run",
+        "sinkhorn-grid",
+        "--lam",
+        "0",
+        "--epsilon",
+        "-1x",
+        "--batch-size",
+        "1",
+        "--steps",
+        "0",
+        "--seed",
+        "-1",
+    )
     assert done.exit_code == 2
-    for words in ("5 mistakes", "oracle.lam", "oracle.epsilon", "batch.size", "train.steps", "train.seed"):
+    for words in (
+        "5 mistakes",
+        "oracle.lam",
+        "oracle.epsilon",
+        "batch.size",
+        "train.steps",
+        "train.seed",
+    ):
         assert words in done.output
 
 
 def test_all_mistakes_of_a_config_are_told_at_once():
-    done = otgan("run", "sinkhorn-grid", "--set", "batch.size=1", "--set", "oracle.lam=-1", "--set", "train.stpes=4", "--set", "data.sd=0")
+    done = otgan(
+        "run",
+        "sinkhorn-grid",
+        "--set",
+        "batch.size=1",
+        "--set",
+        "oracle.lam=-1",
+        "--set",
+        "train.stpes=4",
+        "--set",
+        "data.sd=0",
+    )
     assert done.exit_code == 2
     assert "4 mistakes:" in done.output
-    for words in ("batch.size: it should be greater than or equal to 2", "oracle.lam: must be above 0, not -1", "did you mean train.steps"):
+    for words in (
+        "batch.size: it should be greater than or equal to 2",
+        "oracle.lam: must be above 0, not -1",
+        "did you mean train.steps",
+    ):
         assert words in done.output
     assert "data.sd: it should be greater than 0" in done.output
 
 
-@pytest.mark.parametrize("text", ["steps = ", "\x00\x01", '[train]\nsteps = "x"\n[train]\n', "extends = 'nothing-like-it'\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["steps = ", "\x00\x01", '[train]\nsteps = "x"\n[train]\n', "extends = 'nothing-like-it'\n"],
+)
 def test_an_unreadable_toml_is_refused(text):
     Path("mine.toml").write_text(text)
     done = otgan("run", "mine.toml")
     assert done.exit_code == 2
-    assert "cannot read mine.toml" in done.output or "no experiment called 'nothing-like-it'" in done.output
+    assert (
+        "cannot read mine.toml" in done.output
+        or "no experiment called 'nothing-like-it'" in done.output
+    )
     assert not run_folders()
 
 
@@ -214,7 +319,10 @@ def test_extends_in_a_circle_is_refused():
 
 
 def test_a_file_of_ones_own_extends_a_named_experiment():
-    Path("mine.toml").write_text("extends = 'sinkhorn-grid'\n[oracle]\nlam = '0.5x'\n[data]\nkind = 'mnist'\n[generator]\nkind = 'conv'\n")
+    Path("mine.toml").write_text(
+        "extends = 'sinkhorn-grid'\n[oracle]\nlam = '0.5x'\n[data]\nkind ="
+        " 'mnist'\n[generator]\nkind = 'conv'\n"
+    )
     config: Any = experiments.resolve("mine.toml")
     assert config.name == "mine"
     assert config.oracle.lam.relative
@@ -235,7 +343,9 @@ def test_unprepared_data_end_at_once_with_what_to_do(tmp_path):
 def test_a_folder_of_another_config_is_refused_naming_the_keys():
     assert otgan("run", "sinkhorn-grid", *SMALL, *TINY, "--out", "out").exit_code == 0
     before = {path: path.stat().st_mtime_ns for path in Path("out").rglob("*")}
-    done = otgan("run", "sinkhorn-grid", *SMALL, *TINY, "--lam", "0.3", "--seed", "5", "--out", "out")
+    done = otgan(
+        "run", "sinkhorn-grid", *SMALL, *TINY, "--lam", "0.3", "--seed", "5", "--out", "out"
+    )
     assert done.exit_code == 2
     assert "oracle.lam (0.05 there, 0.3 now)" in done.output
     assert "train.seed (0 there, 5 now)" in done.output
@@ -271,7 +381,12 @@ def test_changed_data_are_refused():
 
 def test_a_batch_that_the_devices_cannot_share_is_refused():
     done = otgan_alone(
-        "run", "sinkhorn-grid", "--batch-size", 30, XLA_FLAGS="--xla_force_host_platform_device_count=8", JAX_PLATFORMS="cpu"
+        "run",
+        "sinkhorn-grid",
+        "--batch-size",
+        30,
+        XLA_FLAGS="--xla_force_host_platform_device_count=8",
+        JAX_PLATFORMS="cpu",
     )
     assert done.returncode == 2
     assert "a batch of 30 cannot be shared equally by 8 devices; try --batch-size 32" in done.stderr

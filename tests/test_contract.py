@@ -19,7 +19,8 @@ from tests.support.helpers import FAMILIES, setup, tiny_config
 
 pytestmark = pytest.mark.slow
 
-FLOATS: dict[str, Any] = {"rtol": 2e-4, "atol": 1e-5}  # of values whose sums may be taken in another order
+# of values whose sums may be taken in another order
+FLOATS: dict[str, Any] = {"rtol": 2e-4, "atol": 1e-5}
 
 
 @cache
@@ -31,7 +32,10 @@ def assembled(which):
 
 @cache
 def solved(which):
-    """The first solves of a family: its states, what it held, its infos; compiled, and each as the next one starts from it."""
+    """The first solves of a family: its states, what it held, its infos.
+
+    Compiled, and each as the next one starts from it.
+    """
     together = assembled(which)
     state = together.system.stepper.init()
     solve = jax.jit(together.system.family.solve)
@@ -44,11 +48,16 @@ def solved(which):
 
 
 def leaves(tree):
-    return [np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x) for x in jax.tree.leaves(tree)]
+    return [
+        np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
+        for x in jax.tree.leaves(tree)
+    ]
 
 
 def same(a, b):
-    return all(np.array_equal(x, y, equal_nan=True) for x, y in zip(leaves(a), leaves(b), strict=True))
+    return all(
+        np.array_equal(x, y, equal_nan=True) for x, y in zip(leaves(a), leaves(b), strict=True)
+    )
 
 
 @pytest.mark.parametrize("which", FAMILIES)
@@ -58,7 +67,10 @@ def test_every_solve_reports_the_same_finite_scalars(which):
     assert INFO.keys() <= names[0]
     assert ("ready" in names[0]) != assembled(which).system.family.always_ready
     shared = {quantity.name for quantity in (*STEPS, *SCALES, *RUN)}
-    assert names[0] <= shared | {quantity.name for quantity in assembled(which).system.family.quantities}  # each says what it is
+    # each says what it is
+    assert names[0] <= shared | {
+        quantity.name for quantity in assembled(which).system.family.quantities
+    }
     assert names[0] == names[1] == names[2]
     for *_, info in solves:
         assert all(jnp.shape(value) == () for value in info.values())
@@ -72,7 +84,9 @@ def test_every_solve_reports_the_same_finite_scalars(which):
 def test_what_a_family_measures_at_the_end_it_declares(which):
     together, key = assembled(which), jax.random.key(0)
     state, family = jax.eval_shape(together.system.stepper.init), together.system.family
-    found = jax.eval_shape(family.final_metrics, state.dual, state.players, together.data, together.held_out, key)
+    found = jax.eval_shape(
+        family.final_metrics, state.dual, state.players, together.data, together.held_out, key
+    )
     assert found.keys() <= {quantity.name for quantity in family.quantities}
 
 
@@ -132,7 +146,9 @@ def test_the_players_gradient_is_finite_and_the_held_is_fixed(which):
 def test_samples_have_the_datas_shape_and_maps_send_points_to_points(which):
     together = assembled(which)
     state = together.system.stepper.init()
-    samples = together.system.sample(state.dual, state.average, jax.random.key(0), 50, together.data.source)
+    samples = together.system.sample(
+        state.dual, state.average, jax.random.key(0), 50, together.data.source
+    )
     assert samples.shape == (50, *together.dataset.shape)
     assert np.isfinite(samples).all()
     transport = together.system.family.transport
@@ -155,7 +171,8 @@ def values(name, changes, devices):
     data = jax.device_put(together.data, everywhere)
     step = jax.jit(together.system.stepper.step, out_shardings=everywhere)
     program = step.lower(state, data).compile()
-    assert ("all-" in program.as_text()) == (devices > 1)  # the batch is sharded, and its sums are gathered
+    # the batch is sharded, and its sums are gathered
+    assert ("all-" in program.as_text()) == (devices > 1)
     seen = []
     for _ in range(3):
         with jax.transfer_guard("disallow"):
@@ -164,14 +181,31 @@ def values(name, changes, devices):
     return seen
 
 assert len(jax.devices()) == 8
-print(json.dumps({which: [values(*case, devices) for devices in (1, 8)] for which, case in FAMILIES.items()}))
+found = {
+    which: [values(*case, devices) for devices in (1, 8)] for which, case in FAMILIES.items()
+}
+print(json.dumps(found))
 """
 
 
 def test_one_device_and_eight_give_the_same_numbers():
-    """The transport problem is the whole batch's, so only the order of sums differs; and a step moves nothing between host and device."""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([sys.executable, "-c", PARITY], capture_output=True, text=True, env=environment, check=False, cwd=REPOSITORY)
+    """The transport problem is the whole batch's, so only the order of sums differs.
+
+    And a step moves nothing between host and device.
+    """
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=8",
+        "JAX_PLATFORMS": "cpu",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PARITY],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+        cwd=REPOSITORY,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     for which, (one, eight) in json.loads(done.stdout.splitlines()[-1]).items():
         np.testing.assert_allclose(eight, one, rtol=1e-3, err_msg=which)

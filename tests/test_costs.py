@@ -18,20 +18,29 @@ def test_matches_scipy(name, offset):
     rng = np.random.default_rng(0)
     x, y = (rng.normal(size=(n, 3, 2)).astype(np.float32) + np.float32(offset) for n in (7, 5))
     expected = cdist(x.reshape(7, -1), y.reshape(5, -1), METRICS[name])
-    np.testing.assert_allclose(make_cost(name)(jnp.asarray(x), jnp.asarray(y)), expected, rtol=2e-3 if offset else 1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        make_cost(name)(jnp.asarray(x), jnp.asarray(y)),
+        expected,
+        rtol=2e-3 if offset else 1e-5,
+        atol=1e-6,
+    )
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_the_gradient_is_finite_where_points_coincide_or_vanish(name):
     x = jnp.stack([jnp.zeros(4), jnp.ones(4)])
-    gradient = jax.grad(lambda x: make_cost(name)(x, jnp.stack([jnp.zeros(4), jnp.ones(4)])).sum())(x)
+    gradient = jax.grad(lambda x: make_cost(name)(x, jnp.stack([jnp.zeros(4), jnp.ones(4)])).sum())(
+        x
+    )
     assert bool(jnp.isfinite(gradient).all())
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_the_gradient_matches_finite_differences(x64, name):
     rng = np.random.default_rng(1)
-    x, y, direction, weights = (jnp.asarray(rng.normal(size=size)) for size in ((4, 3), (5, 3), (4, 3), (4, 5)))
+    x, y, direction, weights = (
+        jnp.asarray(rng.normal(size=size)) for size in ((4, 3), (5, 3), (4, 3), (4, 5))
+    )
 
     def total(x):
         return (weights * make_cost(name)(x, y)).sum()

@@ -26,8 +26,20 @@ from tests.support.helpers import Silent, run, tiny_config
 
 pytestmark = pytest.mark.slow
 
-LONG = ["run", "sinkhorn-grid", *SMALL, "--batch-size", 32, "--steps", 10**6, "--quiet", "--set", "train.checkpoint_seconds=1"]
-FEW_LINES = ["--set", "train.log_every=500"]  # a step takes 2 bytes of records instead of 100: no machine fills a disk of 4 MB with them
+LONG = [
+    "run",
+    "sinkhorn-grid",
+    *SMALL,
+    "--batch-size",
+    32,
+    "--steps",
+    10**6,
+    "--quiet",
+    "--set",
+    "train.checkpoint_seconds=1",
+]
+# a step takes 2 bytes of records instead of 100: no machine fills a disk of 4 MB with them
+FEW_LINES = ["--set", "train.log_every=500"]
 SMALL_STATE, LARGE_STATE = (["--set", f"generator.width={width}"] for width in (8, 128))
 
 
@@ -48,7 +60,7 @@ def kept(path):
     return sorted(int(one.name) for one in (path / "checkpoints").iterdir() if one.name.isdigit())
 
 
-# --- signals --------------------------------------------------------------------------------------------------------------------------
+# --- signals --------------------------------------------------------------------------------------
 
 
 @pytest.mark.nightly
@@ -61,7 +73,11 @@ def test_a_signal_around_the_end_leaves_a_whole_checkpoint_and_a_last_word(tmp_p
     assert len(found) == 7
     for moment, newest, *states in found:
         assert newest == 10
-        assert states == (["interrupted", "interrupted", "finished"] if moment in cut else ["finished", "finished"]), moment
+        assert states == (
+            ["interrupted", "interrupted", "finished"]
+            if moment in cut
+            else ["finished", "finished"]
+        ), moment
 
 
 def test_a_long_judgment_ends_at_once_and_is_made_up_for(elsewhere):
@@ -73,7 +89,12 @@ def test_a_long_judgment_ends_at_once_and_is_made_up_for(elsewhere):
         "main()\n"
     )
     words = ["run", "sinkhorn-grid", *SMALL, *TINY, "--out", "run"]
-    with subprocess.Popen([sys.executable, "-c", slow, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", slow, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stdout.readline() == "judging\n"
         began = time.monotonic()
         process.terminate()
@@ -94,7 +115,8 @@ def test_a_second_ctrl_c_ends_a_run_at_once_and_is_said(tmp_path):
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(0.5)  # two at once could be taken for one
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal; test runners may ignore it
+    # as in a terminal; test runners may ignore it
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
             run(tiny_config(), tmp_path / "run", Impatient())
@@ -120,27 +142,51 @@ def test_a_run_that_ends_by_an_error_of_ours_has_failed(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        (OSError(errno.ENOSPC, "No space left on device"), "cannot write to {run} (No space left on device); make room"),
-        (OSError(errno.ENOSPC, "No space left on device", "/cache/x"), "cannot write to /cache/x (No space left on device); make room"),
-        (OSError(errno.EROFS, "Read-only file system", b"/cache/x"), "cannot write to /cache/x (Read-only file system); make room"),
-        (OSError(errno.EIO, "Input/output error", "/data/x"), "Input/output error, of /data/x; see to that"),
-        (OSError(errno.ENOENT, "No such file or directory", "/data/x"), "No such file or directory, of /data/x; see to that"),
-        (OSError(errno.ECONNRESET, "Connection reset by peer"), "Connection reset by peer; see to that"),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "cannot write to {run} (No space left on device); make room",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/cache/x"),
+            "cannot write to /cache/x (No space left on device); make room",
+        ),
+        (
+            OSError(errno.EROFS, "Read-only file system", b"/cache/x"),
+            "cannot write to /cache/x (Read-only file system); make room",
+        ),
+        (
+            OSError(errno.EIO, "Input/output error", "/data/x"),
+            "Input/output error, of /data/x; see to that",
+        ),
+        (
+            OSError(errno.ENOENT, "No such file or directory", "/data/x"),
+            "No such file or directory, of /data/x; see to that",
+        ),
+        (
+            OSError(errno.ECONNRESET, "Connection reset by peer"),
+            "Connection reset by peer; see to that",
+        ),
         (OSError("cannot identify a picture"), "cannot identify a picture; see to that"),
-        (BrokenPipeError(errno.EPIPE, "Broken pipe"), "nobody reads any more what is printed (broken pipe)"),
+        (
+            BrokenPipeError(errno.EPIPE, "Broken pipe"),
+            "nobody reads any more what is printed (broken pipe)",
+        ),
     ],
 )
 def test_an_error_of_the_systems_is_told_as_what_it_was(error, sentence, tmp_path):
     folder = RunFolder(tmp_path)
     folder.write_status("running", 3, 1.0, {})
-    with pytest.raises(OSError if isinstance(error, BrokenPipeError) else UserError), accounted(folder):
+    with (
+        pytest.raises(OSError if isinstance(error, BrokenPipeError) else UserError),
+        accounted(folder),
+    ):
         raise error
     assert status(tmp_path)["state"] == "interrupted"
     assert status(tmp_path)["reason"].startswith(sentence.format(run=tmp_path))
     assert status(tmp_path)["reason"].endswith(f"go on with: otgan run {tmp_path}")
 
 
-# --- disks ----------------------------------------------------------------------------------------------------------------------------
+# --- disks ----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -150,7 +196,11 @@ def disk(tmp_path):
     place.mkdir()
     if (
         not shutil.which("mount")
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place], check=False, capture_output=True).returncode
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", place],
+            check=False,
+            capture_output=True,
+        ).returncode
     ):
         pytest.skip("this user may mount no file systems")
     yield place
@@ -170,7 +220,10 @@ def fill(disk):
 def one_sentence(done, path):
     """A command's one line on standard error that says what to do, and its exit code."""
     assert done.returncode == 2, done.stderr
-    assert re.fullmatch(rf"Error: cannot write to {path} \([\w ,-]+\); make room .* go on with: otgan run {path}\n", done.stderr)
+    assert re.fullmatch(
+        rf"Error: cannot write to {path} \([\w ,-]+\); make room .* go on with: otgan run {path}\n",
+        done.stderr,
+    )
 
 
 @pytest.mark.nightly
@@ -186,8 +239,19 @@ def test_a_disk_that_checkpoints_fill_ends_a_run_with_a_sentence(disk):
 
 def test_a_disk_that_others_fill_ends_a_run_and_it_goes_on_when_there_is_room(disk):
     path = disk / "run"
-    command = [sys.executable, "-m", "otgan", *map(str, LONG), *SMALL_STATE, *FEW_LINES, "--out", str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    command = [
+        sys.executable,
+        "-m",
+        "otgan",
+        *map(str, LONG),
+        *SMALL_STATE,
+        *FEW_LINES,
+        "--out",
+        str(path),
+    ]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         while not ((path / "checkpoints").is_dir() and kept(path)):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.1)
@@ -282,7 +346,9 @@ def test_scores_and_pages_that_find_no_room_are_one_sentence(disk, tmp_path, els
     ):
         done = otgan(*words)
         assert done.exit_code == 2, done.exception
-        assert re.search(rf"Error: cannot write (to )?{place} \(No space left on device\); .*room", done.output)
+        assert re.search(
+            rf"Error: cannot write (to )?{place} \(No space left on device\); .*room", done.output
+        )
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
@@ -293,6 +359,12 @@ def test_what_finds_no_room_to_be_printed_is_one_sentence(words, tmp_path):
     words = [words[0], path, *words[1:]]
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "otgan", *map(str, words)]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=300)
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=300
+        )
     assert done.returncode == 2, done.stderr
-    assert done.stderr == "Error: cannot write what is to be printed or kept (No space left on device); make room and try again\n"
+    assert (
+        done.stderr
+        == "Error: cannot write what is to be printed or kept (No space left on device); make room"
+        " and try again\n"
+    )

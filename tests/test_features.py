@@ -18,9 +18,13 @@ def test_stacked_digits_are_looked_at_channel_by_channel(examples):
     features, probabilities = make_features("mnist-lenet", STACK).look(stacked)
     alone = make_features("mnist-lenet", DIGIT)
     for channel in range(3):
-        digit = stacked[:, digits.MARGIN : -digits.MARGIN, digits.MARGIN : -digits.MARGIN, channel : channel + 1]
+        digit = stacked[
+            :, digits.MARGIN : -digits.MARGIN, digits.MARGIN : -digits.MARGIN, channel : channel + 1
+        ]
         expected, classes = alone.look(digit)
-        np.testing.assert_allclose(features.reshape(20, 3, -1)[:, channel], expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(
+            features.reshape(20, 3, -1)[:, channel], expected, rtol=1e-4, atol=1e-4
+        )
         np.testing.assert_allclose(probabilities[:, channel], classes[:, 0], rtol=1e-4, atol=1e-5)
 
 
@@ -52,7 +56,9 @@ def test_the_dimension_is_that_of_the_features(name, shape, dimension):
 
 def test_bytes_and_levels_are_looked_at_alike(examples):
     features = make_features("random", DIGIT)
-    np.testing.assert_allclose(features.look(examples[:9])[0], features.look(examples[:9].astype(np.float32))[0])
+    np.testing.assert_allclose(
+        features.look(examples[:9])[0], features.look(examples[:9].astype(np.float32))[0]
+    )
 
 
 def test_only_the_inception_has_plain_names():
@@ -61,7 +67,13 @@ def test_only_the_inception_has_plain_names():
 
 
 def test_defaults_are_the_networks_of_the_data():
-    shapes = {"mnist": DIGIT, "stacked-mnist": STACK, "cifar10": COLOR, "own": (9, 9, 1), "grid": (2,)}
+    shapes = {
+        "mnist": DIGIT,
+        "stacked-mnist": STACK,
+        "cifar10": COLOR,
+        "own": (9, 9, 1),
+        "grid": (2,),
+    }
     assert [default_name(kind, shape) for kind, shape in shapes.items()] == [
         "mnist-lenet",
         "mnist-lenet",
@@ -90,7 +102,9 @@ def test_weights_of_another_network_are_refused(tmp_path):
     from otgan import weights
 
     path = tmp_path / "other.safetensors"
-    weights.write(path, {"logits": {"kernel": np.zeros((2, 3), np.float32)}}, {"network": "mnist-lenet"})
+    weights.write(
+        path, {"logits": {"kernel": np.zeros((2, 3), np.float32)}}, {"network": "mnist-lenet"}
+    )
     with pytest.raises(UserError, match="the weights do not fit the network"):
         make_features(str(path), DIGIT)
     weights.write(path, {"logits": {"kernel": np.zeros((2, 3), np.float32)}}, {})

@@ -25,7 +25,7 @@ def full(monkeypatch):
     monkeypatch.setattr(files.os, "fsync", refuse)
 
 
-# --- locks ------------------------------------------------------------------------------------------------------------------------------
+# --- locks ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["folder", "file"])
@@ -69,7 +69,11 @@ def test_asking_for_a_lock_makes_nothing(tmp_path):
 
 def test_a_run_folder_is_refused_or_waited_for(tmp_path):
     folder = RunFolder(tmp_path / "run")
-    with folder.locked(), pytest.raises(UserError, match="another otgan process is at work"), RunFolder(folder.path).locked():
+    with (
+        folder.locked(),
+        pytest.raises(UserError, match="another otgan process is at work"),
+        RunFolder(folder.path).locked(),
+    ):
         pass
     with folder.locked(wait=True):
         assert folder.at_work
@@ -78,7 +82,7 @@ def test_a_run_folder_is_refused_or_waited_for(tmp_path):
         pass
 
 
-# --- writing ----------------------------------------------------------------------------------------------------------------------------
+# --- writing --------------------------------------------------------------------------------------
 
 
 def test_a_full_disk_leaves_the_old_file_whole(tmp_path, full):
@@ -90,7 +94,9 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path, full):
     assert path.read_text() == "old"
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
 def test_whatever_ends_the_writing_leaves_the_old_file_whole(tmp_path, error):
     path = tmp_path / "arrays.npz"
     path.write_bytes(b"old")
@@ -143,7 +149,9 @@ def test_a_run_can_be_begun_where_one_was_killed_while_it_wrote_its_first_record
         folder.require_free()
 
 
-@pytest.mark.parametrize(("there", "then"), [(None, "b\n"), ("", "b\n"), ("a\n", "a\nb\n"), ('{"a', '{"a\nb\n')])
+@pytest.mark.parametrize(
+    ("there", "then"), [(None, "b\n"), ("", "b\n"), ("a\n", "a\nb\n"), ('{"a', '{"a\nb\n')]
+)
 def test_a_line_is_added_behind_whole_ones(tmp_path, there, then):
     path = tmp_path / "scores.jsonl"
     if there is not None:

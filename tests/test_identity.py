@@ -34,14 +34,16 @@ def test_every_other_key_is_a_part_of_it():
     config = experiments.resolve("sinkhorn-grid")
     cards = {key for key in marked(Config) if key.startswith("card.")}
     assert marked(Config) == {*CHANGES, *cards}
-    assert flat(config.identity()).keys() == flat(config.model_dump(mode="json")).keys() - marked(Config)
+    assert flat(config.identity()).keys() == flat(config.model_dump(mode="json")).keys() - marked(
+        Config
+    )
 
 
 def test_what_may_differ_where_a_run_goes_on():
     config = experiments.resolve("sinkhorn-grid")
-    assert experiments.differences(config, experiments.resolve("sinkhorn-grid", CHANGES), (Effect.EXTENT, Effect.VIEW)) == [
-        "name (sinkhorn-grid there, other now)"
-    ]
+    assert experiments.differences(
+        config, experiments.resolve("sinkhorn-grid", CHANGES), (Effect.EXTENT, Effect.VIEW)
+    ) == ["name (sinkhorn-grid there, other now)"]
 
 
 class Inner(Section):

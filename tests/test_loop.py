@@ -1,4 +1,6 @@
-"""Whole small runs: resume to the bit, any number of devices, divergence, budgets, what a folder holds."""
+"""Whole small runs: resume to the bit, any number of devices, divergence, budgets, what a folder
+holds.
+"""
 
 import json
 import os
@@ -11,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]  # to read back what was written
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from otgan import data, experiments
 from otgan.assembly import assemble
@@ -55,7 +57,10 @@ class StopAfter(Silent):
 
 
 def lines(folder):
-    return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in folder.metrics.read_text().splitlines()]
+    return [
+        {k: v for k, v in json.loads(line).items() if k != "seconds"}
+        for line in folder.metrics.read_text().splitlines()
+    ]
 
 
 @pytest.mark.parametrize("which", FAMILIES)
@@ -79,7 +84,8 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_forgets_later_lines(tmp_pa
     config = tiny_config(**{"train.steps": 30})
     whole, _ = run(config, tmp_path / "whole")
     parts, _ = run(config, tmp_path / "parts", StopAfter(10))
-    with parts.metrics.open("a") as metrics:  # what a process writes between its last checkpoint and its end
+    # what a process writes between its last checkpoint and its end
+    with parts.metrics.open("a") as metrics:
         metrics.write('{"step": 9000, "loss": 7.0}\n{"step": 9')
     run(config, tmp_path / "parts")
     assert equal(final_state(whole, config), final_state(parts, config))
@@ -88,7 +94,14 @@ def test_a_killed_run_goes_on_from_its_checkpoint_and_forgets_later_lines(tmp_pa
 
 def test_a_checkpoint_taken_while_training_goes_on_is_whole(tmp_path):
     """Saving happens in the background, and the next dispatch reuses the state's memory."""
-    config = tiny_config(**{"train.steps": 60, "train.pictures": 6, "train.checkpoint_seconds": 1e-6, "generator.width": 256})
+    config = tiny_config(
+        **{
+            "train.steps": 60,
+            "train.pictures": 6,
+            "train.checkpoint_seconds": 1e-6,
+            "generator.width": 256,
+        }
+    )
     folder, _ = run(config, tmp_path / "run")
     end = final_state(folder, config)
     for step in (50, 60):
@@ -99,7 +112,13 @@ def test_a_checkpoint_taken_while_training_goes_on_is_whole(tmp_path):
 
 @pytest.mark.tfds
 def test_real_digits_resume_to_the_same_bits(tfds_dir, tmp_path):
-    changes = {"batch.size": 16, "generator.width": 4, "train.steps": 12, "train.pictures": 3, "train.log_every": 2}
+    changes = {
+        "batch.size": 16,
+        "generator.width": 4,
+        "train.steps": 12,
+        "train.pictures": 3,
+        "train.log_every": 2,
+    }
     config = experiments.resolve("sinkhorn-mnist", changes)
     digits = data.load(config.data, tfds_dir)
     states = []
@@ -110,7 +129,9 @@ def test_real_digits_resume_to_the_same_bits(tfds_dir, tmp_path):
         ends = [train(assemble(config, digits), folder, show) for show in shows]
         assert ends[-1].state == "finished"
         with Checkpoints(folder.checkpoints) as checkpoints:
-            states.append(checkpoints.restore(jax.jit(build(config, Form.of(digits)).stepper.init)())[0])
+            states.append(
+                checkpoints.restore(jax.jit(build(config, Form.of(digits)).stepper.init)())[0]
+            )
     assert ends[0].state == "interrupted"
     assert equal(*states)
 
@@ -133,15 +154,31 @@ def test_a_run_folder_holds_all_that_is_promised(tmp_path):
     assert status["step"] == 40
     assert status["seconds"] > 0
     grid = {"modes", "modes_total", "high_quality", "w2", "w2_floor", "mode_kl"}
-    assert grid | {"converged_share", "steps_per_second", "peak_memory_bytes"} <= status["summary"].keys()
+    assert (
+        grid | {"converged_share", "steps_per_second", "peak_memory_bytes"}
+        <= status["summary"].keys()
+    )
     assert status["summary"]["modes_total"] == 4
     assert status["summary"]["peak_memory_bytes"] > 50e6
     windows = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert [w["step"] for w in windows] == [10, 20, 30, 40]
-    needed = {"dual_value", "dual_gap", "dual_iterations", "dual_converged", "lam_over_mean_cost", "lam", "epsilon", "loss", "mean_cost"}
+    needed = {
+        "dual_value",
+        "dual_gap",
+        "dual_iterations",
+        "dual_converged",
+        "lam_over_mean_cost",
+        "lam",
+        "epsilon",
+        "loss",
+        "mean_cost",
+    }
     assert all(needed <= w.keys() for w in windows)
     assert np.isclose(windows[0]["lam_over_mean_cost"] * windows[0]["mean_cost"], 0.05, rtol=0.1)
-    assert {p.name for p in (folder.path / "samples").iterdir()} == {"step-0000020.png", "step-0000040.png"}
+    assert {p.name for p in (folder.path / "samples").iterdir()} == {
+        "step-0000020.png",
+        "step-0000040.png",
+    }
     assert [p for p in folder.path.iterdir() if p.name.startswith("events.out.tfevents")]
 
 
@@ -161,7 +198,9 @@ def test_tensorboard_reads_the_same_numbers(tmp_path):
 
 
 def test_the_newest_few_checkpoints_are_kept(tmp_path):
-    config = tiny_config(**{"train.checkpoint_seconds": 1e-6, "train.steps": 60, "train.pictures": 6})
+    config = tiny_config(
+        **{"train.checkpoint_seconds": 1e-6, "train.steps": 60, "train.pictures": 6}
+    )
     folder, _ = run(config, tmp_path / "run")
     kept = sorted(int(p.name) for p in folder.checkpoints.iterdir() if p.name.isdigit())
     assert len(kept) == 3
@@ -169,7 +208,9 @@ def test_the_newest_few_checkpoints_are_kept(tmp_path):
 
 
 def test_divergence_ends_the_run_with_a_sentence_and_the_last_good_state(tmp_path):
-    config = tiny_config(**{"generator.optimizer.learning_rate": 1e18, "generator.optimizer.schedule": "constant"})
+    config = tiny_config(
+        **{"generator.optimizer.learning_rate": 1e18, "generator.optimizer.schedule": "constant"}
+    )
     folder, outcome = run(config, tmp_path / "run")
     assert outcome.state == "diverged"
     assert f"at step {outcome.progress.step + 1}; the last good state is kept" in outcome.reason
@@ -178,27 +219,45 @@ def test_divergence_ends_the_run_with_a_sentence_and_the_last_good_state(tmp_pat
     state = final_state(folder, config)
     assert int(state.solves) == outcome.progress.step
     assert all(bool(np.isfinite(leaf).all()) for leaf in jax.tree.leaves(state))
-    assert all(np.isfinite(json.loads(line)["loss"]) for line in folder.metrics.read_text().splitlines())
+    assert all(
+        np.isfinite(json.loads(line)["loss"]) for line in folder.metrics.read_text().splitlines()
+    )
 
 
-HARD = {"oracle.lam": 1e-3, "oracle.epsilon": 1e-6, "oracle.max_iterations": 20, "oracle.anneal": 4.0}
+HARD = {
+    "oracle.lam": 1e-3,
+    "oracle.epsilon": 1e-6,
+    "oracle.max_iterations": 20,
+    "oracle.anneal": 4.0,
+}
 
 
 def test_steps_that_miss_epsilon_are_counted(tmp_path):
     folder, outcome = run(tiny_config(**HARD), tmp_path / "run")
     assert outcome.state == "finished"
     assert folder.read_status()["summary"]["converged_share"] == 0
-    assert all(json.loads(line)["dual_converged"] == 0 for line in folder.metrics.read_text().splitlines())
+    assert all(
+        json.loads(line)["dual_converged"] == 0 for line in folder.metrics.read_text().splitlines()
+    )
 
 
 @pytest.mark.parametrize(("lam", "tau"), [("1e-9x", "inf"), ("1e-40x", "0.03x")])
 def test_a_lam_that_rounding_drowns_ends_no_run(lam, tau, tmp_path):
-    changes = {"oracle.lam": lam, "oracle.tau": tau, "oracle.epsilon": 1e-9, "oracle.anneal": 4.0, "train.steps": 10}
+    changes = {
+        "oracle.lam": lam,
+        "oracle.tau": tau,
+        "oracle.epsilon": 1e-9,
+        "oracle.anneal": 4.0,
+        "train.steps": 10,
+    }
     folder, outcome = run(tiny_config(**changes), tmp_path / "run")
     assert outcome.state == "finished"
     assert outcome.summary["converged_share"] == 0
     assert outcome.summary["dual_floor"] > 1e-9
-    assert all(np.isfinite(json.loads(line)["dual_gap"]) for line in folder.metrics.read_text().splitlines())
+    assert all(
+        np.isfinite(json.loads(line)["dual_gap"])
+        for line in folder.metrics.read_text().splitlines()
+    )
 
 
 def test_on_budget_stop_ends_the_run_at_the_first_step_that_misses_epsilon(tmp_path):
@@ -218,7 +277,10 @@ def misplacing(config, **forced):
         late = state.solves >= 2
         record = {
             **record,
-            **{name: jnp.where(late, jnp.asarray(value, record[name].dtype), record[name]) for name, value in forced.items()},
+            **{
+                name: jnp.where(late, jnp.asarray(value, record[name].dtype), record[name])
+                for name, value in forced.items()
+            },
         }
         return unless_broken(after, state, record), record
 
@@ -236,18 +298,25 @@ def begun(config, path):
 
 def test_steps_by_plans_that_are_far_off_are_counted(tmp_path):
     config = tiny_config()
-    outcome = train(misplacing(config, misplaced_mass=0.6), begun(config, tmp_path / "run"), Silent())
+    outcome = train(
+        misplacing(config, misplaced_mass=0.6), begun(config, tmp_path / "run"), Silent()
+    )
     assert outcome.state == "finished"
     assert outcome.summary["far_off_steps"] == 38
     assert outcome.summary["misplaced_mass"] == pytest.approx(0.6)
-    converged = misplacing(config, misplaced_mass=0.95, dual_converged=True)  # as loose as it was asked for
+    # as loose as it was asked for
+    converged = misplacing(config, misplaced_mass=0.95, dual_converged=True)
     assert train(converged, begun(config, tmp_path / "loose"), Silent()).state == "finished"
 
 
 def test_steps_whose_epsilon_is_below_rounding_are_counted_one_by_one(tmp_path):
     config = tiny_config()
     for name, floor, epsilon, expected in (("above", 2.0, 1.0, 38), ("below", 2.0, 3.0, 0)):
-        outcome = train(misplacing(config, dual_floor=floor, epsilon=epsilon), begun(config, tmp_path / name), Silent())
+        outcome = train(
+            misplacing(config, dual_floor=floor, epsilon=epsilon),
+            begun(config, tmp_path / name),
+            Silent(),
+        )
         assert outcome.progress.blurred == expected
 
 
@@ -256,18 +325,39 @@ def test_an_absurd_plan_ends_the_run_and_moves_nobody(tmp_path):
     folder = begun(config, tmp_path / "run")
     outcome = train(misplacing(config, misplaced_mass=0.95, dual_converged=False), folder, Silent())
     assert outcome.state == "diverged"
-    assert outcome.reason.startswith("95% of the plan's mass is in the wrong place at step 3, after all iterations of its dual")
+    assert outcome.reason.startswith(
+        "95% of the plan's mass is in the wrong place at step 3, after all iterations of its dual"
+    )
     assert int(final_state(folder, config).solves) == outcome.progress.step == 2
 
 
 def test_the_loss_of_exact_duals_lies_in_its_interval(tmp_path):
     """At the same players and batch, whatever epsilon was."""
-    for name, loss in (("sinkhorn-grid", "sinkhorn"), ("sinkhorn-grid", "energy"), ("regot-l2-grid", "regot")):
-        changes = {"oracle.loss": loss, "oracle.lam": "0.02x", "oracle.max_iterations": 5_000, "oracle.iterations_per_check": 1}
-        loose, tight = (assemble(c) for c in (tiny_config(name, **changes, **{"oracle.epsilon": e}) for e in ("0.2x", "0.0001x")))
+    for name, loss in (
+        ("sinkhorn-grid", "sinkhorn"),
+        ("sinkhorn-grid", "energy"),
+        ("regot-l2-grid", "regot"),
+    ):
+        changes = {
+            "oracle.loss": loss,
+            "oracle.lam": "0.02x",
+            "oracle.max_iterations": 5_000,
+            "oracle.iterations_per_check": 1,
+        }
+        loose, tight = (
+            assemble(c)
+            for c in (
+                tiny_config(name, **changes, **{"oracle.epsilon": e}) for e in ("0.2x", "0.0001x")
+            )
+        )
         players, key = loose.system.stepper.init().players, jax.random.key(3)
-        about, exact = (jax.jit(t.system.family.solve)((), players, jax.tree.map(jnp.asarray, t.data), key)[2] for t in (loose, tight))
-        assert about["loss_at_most"] - about["loss_at_least"] > 10 * (exact["loss_at_most"] - exact["loss_at_least"])
+        about, exact = (
+            jax.jit(t.system.family.solve)((), players, jax.tree.map(jnp.asarray, t.data), key)[2]
+            for t in (loose, tight)
+        )
+        assert about["loss_at_most"] - about["loss_at_least"] > 10 * (
+            exact["loss_at_most"] - exact["loss_at_least"]
+        )
         assert about["loss_at_least"] <= exact["loss_at_most"]
         assert about["loss_at_most"] >= exact["loss_at_least"]
         assert exact["loss_at_most"] - exact["loss_at_least"] < 0.001 * exact["mean_cost"]
@@ -289,8 +379,17 @@ def test_the_loss_falls_and_w2_with_it(tmp_path):
 
 
 def test_pictures_are_spread_over_the_run():
-    assert sorted(picture_steps(tiny_config(**{"train.steps": 1000, "train.pictures": 4}))) == [250, 500, 750, 1000]
-    assert sorted(picture_steps(tiny_config(**{"train.steps": 3, "train.pictures": 10}))) == [1, 2, 3]
+    assert sorted(picture_steps(tiny_config(**{"train.steps": 1000, "train.pictures": 4}))) == [
+        250,
+        500,
+        750,
+        1000,
+    ]
+    assert sorted(picture_steps(tiny_config(**{"train.steps": 3, "train.pictures": 10}))) == [
+        1,
+        2,
+        3,
+    ]
 
 
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path):

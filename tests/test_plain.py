@@ -23,7 +23,11 @@ def test_what_is_nested_too_deep_is_no_value(depth):
     for text in (brackets(depth), '{"a":' * depth + "1" + "}" * depth):
         with pytest.raises(TooDeepError, match=f"more than {DEEPEST} deep"):
             from_json(text)
-    for text in (f"a = {brackets(depth)}", ".".join(["a"] * depth) + " = 1", f"[{'.'.join(['a'] * depth)}]"):
+    for text in (
+        f"a = {brackets(depth)}",
+        ".".join(["a"] * depth) + " = 1",
+        f"[{'.'.join(['a'] * depth)}]",
+    ):
         with pytest.raises(TooDeepError):
             from_toml(text)
 
@@ -35,13 +39,27 @@ def test_what_is_not_is():
 
 @pytest.mark.parametrize("depth", DEEP)
 def test_a_config_nested_too_deep_is_one_sentence(tmp_path, depth):
-    for name, text in (("a.toml", f"x = {brackets(depth)}"), ("b.json", f'{{"x": {brackets(depth)}}}')):
+    for name, text in (
+        ("a.toml", f"x = {brackets(depth)}"),
+        ("b.json", f'{{"x": {brackets(depth)}}}'),
+    ):
         (tmp_path / name).write_text(text)
         done = otgan("run", tmp_path / name)
         assert done.exit_code == 2
-        assert done.output == f"Error: cannot read {tmp_path / name}: its values are nested more than 50 deep\n"
+        assert (
+            done.output
+            == f"Error: cannot read {tmp_path / name}: its values are nested more than 50 deep\n"
+        )
     for words in (("run", "sinkhorn-grid", "--dry-run"), ("sweep", "sinkhorn-grid", "--dry-run")):
-        done = otgan(*words, "--set", f"batch.size=8,{brackets(depth)}" if words[0] == "sweep" else f"batch.size={brackets(depth)}")
+        done = otgan(
+            *words,
+            "--set",
+            (
+                f"batch.size=8,{brackets(depth)}"
+                if words[0] == "sweep"
+                else f"batch.size={brackets(depth)}"
+            ),
+        )
         assert done.exit_code == 2
         assert "--set batch.size: its values are nested more than 50 deep" in done.output
 

@@ -1,4 +1,6 @@
-"""A problem's draws: of a batch's size or another, of a source in place of latents, of what a network sees of the real examples."""
+"""A problem's draws: of a batch's size or another, of a source in place of latents, of what a
+network sees of the real examples.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,13 +15,19 @@ from otgan.system import make_mesh
 from tests.support.helpers import tiny_config
 
 POINTS = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
-SQUARES = Network(init=lambda key: jnp.ones(2), apply=lambda scale, x: (scale[None] * x**2, x[:, :1]))
+SQUARES = Network(
+    init=lambda key: jnp.ones(2), apply=lambda scale, x: (scale[None] * x**2, x[:, :1])
+)
 FORM = Form((2,), False, (0.0, 0.0), 1.0, 50)
 
 
 def problem_of(encoder=None, mesh=None, **changes):
-    config = tiny_config(**{"batch.size": 8, "batch.reals": 12, "generator.latent_dim": 3, **changes})
-    return make_problem(config, FORM, Players(Network(lambda key: {}, lambda _, z: z), encoder), mesh)
+    config = tiny_config(
+        **{"batch.size": 8, "batch.reals": 12, "generator.latent_dim": 3, **changes}
+    )
+    return make_problem(
+        config, FORM, Players(Network(lambda key: {}, lambda _, z: z), encoder), mesh
+    )
 
 
 @pytest.mark.parametrize("mesh", [None, make_mesh(1)])
@@ -42,14 +50,22 @@ def test_a_source_takes_the_place_of_latents():
 
 
 def test_a_cost_sees_players_features_or_those_of_a_frozen_network_kept_or_not():
-    problem, places, players = problem_of(SQUARES), jnp.asarray([4, 7]), Players({}, jnp.asarray([1.0, 2.0]))
+    problem, places, players = (
+        problem_of(SQUARES),
+        jnp.asarray([4, 7]),
+        Players({}, jnp.asarray([1.0, 2.0])),
+    )
     data = BatchSource(jnp.asarray(POINTS))
     learned = problem.real_features(players, data, places)
     np.testing.assert_allclose(learned[0], [1.0, 2.0] * POINTS[[4, 7]] ** 2, rtol=1e-6)
     frozen = data._replace(frozen=jnp.asarray([3.0, 3.0]))
     anew = problem.real_features(players, frozen, places)
     np.testing.assert_allclose(anew[0], 3 * POINTS[[4, 7]] ** 2, rtol=1e-6)
-    kept = problem.real_features(players, frozen._replace(features=SQUARES.apply(jnp.asarray([3.0, 3.0]), jnp.asarray(POINTS))), places)
+    kept = problem.real_features(
+        players,
+        frozen._replace(features=SQUARES.apply(jnp.asarray([3.0, 3.0]), jnp.asarray(POINTS))),
+        places,
+    )
     assert all(np.allclose(a, b) for a, b in zip(kept, anew, strict=True))
     (itself,) = problem_of().real_features(players, data, places)
     assert np.array_equal(itself, POINTS[[4, 7]])

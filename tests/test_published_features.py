@@ -1,4 +1,6 @@
-"""DINOv2 and ResNet-50 as features, from the file of weights to the score, with tiny networks in the place of the true ones."""
+"""DINOv2 and ResNet-50 as features, from the file of weights to the score, with tiny networks in
+the place of the true ones.
+"""
 
 import json
 from dataclasses import replace
@@ -28,13 +30,23 @@ TINY_RESNET = replace(networks.TINY_RESNET, classes=1000)
 def tiny(monkeypatch, elsewhere):
     monkeypatch.setattr(imagenet, "SIDE", 56)
     monkeypatch.setitem(NETWORKS, "dinov2-s", networks.TINY_DINO)
-    monkeypatch.setitem(catalog.PUBLISHED, "resnet50", replace(resnet50.PUBLISHED, convert=partial(resnet50.convert, module=TINY_RESNET)))
-    monkeypatch.setattr(module, "ResNet50", partial(ResNet50, width=TINY_RESNET.width, blocks=TINY_RESNET.blocks))
+    monkeypatch.setitem(
+        catalog.PUBLISHED,
+        "resnet50",
+        replace(resnet50.PUBLISHED, convert=partial(resnet50.convert, module=TINY_RESNET)),
+    )
+    monkeypatch.setattr(
+        module, "ResNet50", partial(ResNet50, width=TINY_RESNET.width, blocks=TINY_RESNET.blocks)
+    )
 
 
 def imported(network, seed, *words):
     """The command's output, and the hash of the file that was imported."""
-    state = networks.random_dinov2(networks.TINY_DINO, seed) if network == "dinov2-s" else networks.random_resnet50(TINY_RESNET, seed)
+    state = (
+        networks.random_dinov2(networks.TINY_DINO, seed)
+        if network == "dinov2-s"
+        else networks.random_resnet50(TINY_RESNET, seed)
+    )
     path = Path(f"{network}-{seed}.safetensors")
     save_file(state, path)
     done = otgan("weights", "import", path, "--network", network, *words)
@@ -49,10 +61,17 @@ def test_the_command_knows_every_network_of_published_weights():
 def test_import_says_where_the_weights_are_and_that_they_are_not_the_published_ones():
     output, source = imported("dinov2-s", 1)
     assert "dinov2-s.safetensors" in output
-    assert f"not the weights published as dinov2_vits14_pretrain.pth: scores carry the name dinov2-s-{source[:8]}" in output
+    assert (
+        "not the weights published as dinov2_vits14_pretrain.pth: scores carry the name"
+        f" dinov2-s-{source[:8]}" in output
+    )
     listed = otgan("weights", "list").output
-    assert [line.split()[1] for line in listed.splitlines() if line.strip().startswith("dinov2-s")] == ["yes"]
-    assert [line.split()[1] for line in listed.splitlines() if line.strip().startswith("resnet50")] == ["no"]
+    assert [
+        line.split()[1] for line in listed.splitlines() if line.strip().startswith("dinov2-s")
+    ] == ["yes"]
+    assert [
+        line.split()[1] for line in listed.splitlines() if line.strip().startswith("resnet50")
+    ] == ["no"]
 
 
 def test_dinov2s_features_are_its_class_token():
@@ -60,7 +79,9 @@ def test_dinov2s_features_are_its_class_token():
     images = networks.random_images(0, (3, 32, 32, 3))
     features = make_features("dinov2-s", (32, 32, 3))
     found, probabilities = features.look(images)
-    expected = networks.TINY_DINO.apply({"params": catalog.find("dinov2-s").parameters}, imagenet.prepare(images))
+    expected = networks.TINY_DINO.apply(
+        {"params": catalog.find("dinov2-s").parameters}, imagenet.prepare(images)
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert probabilities is None
     assert (features.classifies, features.dimension) == (False, 24)
@@ -79,12 +100,28 @@ def test_resnet50_knows_classes_if_its_weights_do():
     assert probabilities.shape == (3, 1, 1000)
     np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-5)
     state = networks.random_resnet50(TINY_RESNET, 1)
-    save_file({f"module.{name}": value for name, value in state.items() if not name.startswith("fc.")}, "swav.safetensors")
-    assert otgan("weights", "import", "swav.safetensors", "--network", "resnet50", "-o", "ours.safetensors").exit_code == 0
+    save_file(
+        {f"module.{name}": value for name, value in state.items() if not name.startswith("fc.")},
+        "swav.safetensors",
+    )
+    assert (
+        otgan(
+            "weights",
+            "import",
+            "swav.safetensors",
+            "--network",
+            "resnet50",
+            "-o",
+            "ours.safetensors",
+        ).exit_code
+        == 0
+    )
     headless = make_features("ours.safetensors", (32, 32, 3))
     assert not headless.classifies
     assert headless.name == f"resnet50-{store.sha256(Path('swav.safetensors'))[:8]}"
-    np.testing.assert_array_equal(headless.look(networks.random_images(0, (3, 32, 32, 3)))[0], found)
+    np.testing.assert_array_equal(
+        headless.look(networks.random_images(0, (3, 32, 32, 3)))[0], found
+    )
 
 
 def judged(*words):
@@ -108,10 +145,17 @@ def test_scores_by_other_weights_never_mix():
 
 def test_fd_is_the_frechet_distance_on_the_features_named():
     np.savez("x.npz", x=digits.sample()[0][:100])
-    by_name, by_flags = judged("--fd", "mnist-lenet", "--allow-few"), judged("--fid", "--features", "mnist-lenet", "--allow-few")
-    assert {name: line["mean"] for name, line in by_name.items()} == {name: line["mean"] for name, line in by_flags.items()}
+    by_name, by_flags = (
+        judged("--fd", "mnist-lenet", "--allow-few"),
+        judged("--fid", "--features", "mnist-lenet", "--allow-few"),
+    )
+    assert {name: line["mean"] for name, line in by_name.items()} == {
+        name: line["mean"] for name, line in by_flags.items()
+    }
     assert "fid[mnist-lenet]" in by_name
-    refused = otgan("eval", "x.npz", "--reference", "sample", "--fd", "dinov2-s", "--features", "inception")
+    refused = otgan(
+        "eval", "x.npz", "--reference", "sample", "--fd", "dinov2-s", "--features", "inception"
+    )
     assert refused.exit_code == 2
     assert "--fd dinov2-s and --features inception name different features" in refused.output
 
@@ -119,9 +163,17 @@ def test_fd_is_the_frechet_distance_on_the_features_named():
 @pytest.mark.parametrize(
     ("name", "shape", "sentence"),
     [
-        ("dinov2", (32, 32, 3), "there are no features 'dinov2': choose inception, .*dinov2-s, dinov2-b"),
+        (
+            "dinov2",
+            (32, 32, 3),
+            "there are no features 'dinov2': choose inception, .*dinov2-s, dinov2-b",
+        ),
         ("dinov2-b", (5,), "looks at images; the examples are points"),
-        ("dinov2-s", (32, 32, 2), "reads gray images and images in three colors, not of 2 channels"),
+        (
+            "dinov2-s",
+            (32, 32, 2),
+            "reads gray images and images in three colors, not of 2 channels",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(name, shape, sentence):
@@ -133,9 +185,14 @@ def test_what_does_not_fit_is_refused(name, shape, sentence):
 
 def test_weights_that_cannot_be_had_are_explained(monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    entry = replace(catalog.PUBLISHED["dinov2-b"], address="http://127.0.0.1:9/dinov2_vitb14_pretrain.pth")
+    entry = replace(
+        catalog.PUBLISHED["dinov2-b"], address="http://127.0.0.1:9/dinov2_vitb14_pretrain.pth"
+    )
     monkeypatch.setitem(catalog.PUBLISHED, "dinov2-b", entry)
-    sentence = r"cannot be downloaded .*get dinov2_vitb14_pretrain\.pth by other means .*`otgan weights import FILE --network dinov2-b`"
+    sentence = (
+        r"cannot be downloaded .*get dinov2_vitb14_pretrain\.pth by other means .*`otgan weights"
+        r" import FILE --network dinov2-b`"
+    )
     with pytest.raises(UserError, match=sentence):
         make_features("dinov2-b", (32, 32, 3))
 

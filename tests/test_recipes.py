@@ -1,4 +1,6 @@
-"""Every shipped recipe takes a step: its own losses, duals, costs and networks, made small, on data that need no download."""
+"""Every shipped recipe takes a step: its own losses, duals, costs and networks, made small, on data
+that need no download.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,8 @@ pytestmark = pytest.mark.slow
 WIDTH = 8
 SMALL = {  # what bounds the time of a step, by family; all else is the recipe's
     "regularized": {"batch.size": 16},
-    "convex": {"batch.size": 16, "oracle.width": WIDTH, "oracle.epsilon": "1e-7x"},  # a fresh potential, near |x|^2 / 2, is within more
+    # a fresh potential, near |x|^2 / 2, is within more
+    "convex": {"batch.size": 16, "oracle.width": WIDTH, "oracle.epsilon": "1e-7x"},
     "neural": {"batch.size": 16, "oracle.potential.width": WIDTH},
     "critic": {"batch.size": 16, "oracle.critic.width": WIDTH},
     "drifting": {"batch.size": 16},
@@ -41,7 +44,8 @@ def small(name):
 def examples(config):
     if config.data.kind != "cifar10":
         return data.load(config.data)
-    pictures = np.random.default_rng(0).integers(0, 256, (300, 32, 32, 3), np.uint8)  # as CIFAR-10's are
+    # as CIFAR-10's are
+    pictures = np.random.default_rng(0).integers(0, 256, (300, 32, 32, 3), np.uint8)
     return Dataset("cifar10", pictures[:250], pictures[250:])
 
 
@@ -52,7 +56,9 @@ def test_a_recipe_takes_a_step(name, tmp_path, monkeypatch):
     dataset = examples(config)
     setup = assemble(config, dataset, devices=1)
     before = jax.jit(setup.system.stepper.init)()
-    after, record = jax.jit(setup.system.stepper.step)(before, jax.tree.map(jnp.asarray, setup.data))
+    after, record = jax.jit(setup.system.stepper.step)(
+        before, jax.tree.map(jnp.asarray, setup.data)
+    )
     numbers = {key: float(value) for key, value in record.items()}
     assert INFO.keys() <= numbers.keys()
     assert {key: value for key, value in numbers.items() if not np.isfinite(value)} == {}
@@ -65,6 +71,9 @@ def test_a_recipe_takes_a_step(name, tmp_path, monkeypatch):
         assert PLAN_INFO.keys() <= numbers.keys()
         assert 0 <= numbers["dual_floor"] <= numbers["dual_gap"]
         assert numbers["loss_at_least"] <= numbers["dual_value"] <= numbers["loss_at_most"]
-    moved = [bool((a != b).any()) for a, b in zip(*map(jax.tree.leaves, (before.players, after.players)), strict=True)]
+    moved = [
+        bool((a != b).any())
+        for a, b in zip(*map(jax.tree.leaves, (before.players, after.players)), strict=True)
+    ]
     assert any(moved) == (config.trains_generator and numbers["ready"] > 0)
     assert int(after.solves) == 1

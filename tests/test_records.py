@@ -13,7 +13,8 @@ def test_windows_end_on_multiples_and_lose_nothing():
         "dual_gap": np.arange(n)[::-1].astype(np.float32),
         "dual_iterations": np.full(n, 7),
         "dual_converged": np.arange(n) % 2 == 0,
-        "updates": np.where(np.arange(n) < 3, 0, np.arange(n) % 2),  # no update at all in the first window
+        # no update at all in the first window
+        "updates": np.where(np.arange(n) < 3, 0, np.arange(n) % 2),
     }
     out = windows(records, first=8, every=10)
     assert [w["step"] for w in out] == [10, 20, 30]
@@ -27,9 +28,14 @@ def test_windows_end_on_multiples_and_lose_nothing():
 
 def test_truncation_drops_later_lines_and_half_lines(tmp_path):
     folder = RunFolder(tmp_path)
-    folder.metrics.write_text("".join(json.dumps({"step": s}) + "\n" for s in (10, 20, 30)) + '{"step": 4')
+    folder.metrics.write_text(
+        "".join(json.dumps({"step": s}) + "\n" for s in (10, 20, 30)) + '{"step": 4'
+    )
     folder.truncate_metrics(20)
-    assert [json.loads(line)["step"] for line in folder.metrics.read_text().splitlines()] == [10, 20]
+    assert [json.loads(line)["step"] for line in folder.metrics.read_text().splitlines()] == [
+        10,
+        20,
+    ]
 
 
 def test_truncation_keeps_scores_of_no_step_and_drops_what_is_no_line(tmp_path):

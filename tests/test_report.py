@@ -24,13 +24,22 @@ def test_a_run_has_a_page(tmp_path):
     assert done.exit_code == 0, done.output
     assert "report.html" in done.output
     page = Path("report.html").read_text()
-    for words in ("sinkhorn-grid", "All of its solved duals reached epsilon", "data:image/png;base64,", "● 0.5", "run-0/gradient_norm"):
+    for words in (
+        "sinkhorn-grid",
+        "All of its solved duals reached epsilon",
+        "data:image/png;base64,",
+        "● 0.5",
+        "run-0/gradient_norm",
+    ):
         assert words in page
     assert "What could not be read" not in page
 
 
 def test_json_and_csv_give_the_numbers_and_no_page():
-    folders = [run_folder(Path(f"r{i}"), overrides={"train.seed": i}, scores=[score(i + 1.5)]).path for i in range(2)]
+    folders = [
+        run_folder(Path(f"r{i}"), overrides={"train.seed": i}, scores=[score(i + 1.5)]).path
+        for i in range(2)
+    ]
     told = json.loads(otgan("report", *folders, "--json").output)
     assert [run["numbers"]["fid[x]"] for run in told["runs"]] == [1.5, 2.5]
     assert [run["folder"] for run in told["runs"]] == ["r0", "r1"]
@@ -45,7 +54,9 @@ def test_json_and_csv_give_the_numbers_and_no_page():
 
 
 def test_a_sweep_has_a_page():
-    for folder in sweep_folder(Path("s"), {"oracle.lam": [0.1, 1.0], "oracle.epsilon": ["0.3x"]}, [0, 1]).values():
+    for folder in sweep_folder(
+        Path("s"), {"oracle.lam": [0.1, 1.0], "oracle.epsilon": ["0.3x"]}, [0, 1]
+    ).values():
         end(folder)
     assert otgan("report", "s", "-o", "s.html").exit_code == 0
     page = Path("s.html").read_text()
@@ -60,7 +71,11 @@ def test_a_sweep_has_a_picture(ending):
         end(folder)
     done = otgan("report", "s", "-o", f"s.{ending}")
     assert done.exit_code == 0, done.output
-    assert Path(f"s.{ending}").read_bytes().startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending])
+    assert (
+        Path(f"s.{ending}")
+        .read_bytes()
+        .startswith({"png": b"\x89PNG", "svg": b"<?xml", "pdf": b"%PDF"}[ending])
+    )
 
 
 def test_the_same_run_twice_is_one():
@@ -71,10 +86,9 @@ def test_the_same_run_twice_is_one():
 def test_a_page_is_made_without_jax():
     run_folder(Path("r"))
     code = (
-        "import sys\n"
-        "from otgan.cli import main\n"
-        "main.main(['report', 'r'], standalone_mode=False)\n"
-        "sys.exit(f'{slow}' if (slow := {'jax', 'flax', 'ott', 'orbax', 'matplotlib', 'pandas'} & set(sys.modules)) else 0)\n"
+        "import sys\nfrom otgan.cli import main\nmain.main(['report', 'r'],"
+        " standalone_mode=False)\nsys.exit(f'{slow}' if (slow := {'jax', 'flax', 'ott', 'orbax',"
+        " 'matplotlib', 'pandas'} & set(sys.modules)) else 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

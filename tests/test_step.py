@@ -1,4 +1,6 @@
-"""One alternation: the gradient that moves the generator, the two clocks, the turns, the broken step."""
+"""One alternation: the gradient that moves the generator, the two clocks, the turns, the broken
+step.
+"""
 
 import itertools
 
@@ -36,22 +38,41 @@ RECIPES = {
     "sinkhorn l2": ("regot-l2-grid", {"oracle.loss": "sinkhorn"}),
     "energy kl": ("sinkhorn-grid", {"oracle.loss": "energy"}),
     "l2 cost": ("sinkhorn-grid", {"cost.name": "l2"}),
-    "random features": ("sinkhorn-grid", {"cost.features": "random", "cost.encoder.kind": "mlp", "oracle.lam": 0.1}),
+    "random features": (
+        "sinkhorn-grid",
+        {"cost.features": "random", "cost.encoder.kind": "mlp", "oracle.lam": 0.1},
+    ),
 }
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_the_generators_gradient_is_that_of_the_solved_value(x64, recipe):
-    """Against finite differences through the solver: the envelope theorem, with an accurate dual."""
+    """Against finite differences through the solver: the envelope theorem, with an accurate
+    dual.
+    """
     name, changes = RECIPES[recipe]
-    config = tiny_config(name, **{"oracle.lam": 1.0, "oracle.epsilon": 1e-9, "oracle.max_iterations": 20_000, "batch.size": 12, **changes})
+    config = tiny_config(
+        name,
+        **{
+            "oracle.lam": 1.0,
+            "oracle.epsilon": 1e-9,
+            "oracle.max_iterations": 20_000,
+            "batch.size": 12,
+            **changes,
+        },
+    )
     system, data = system_of(config)
     data = data._replace(examples=data.examples.astype(float))
-    players, key = jax.tree.map(lambda p: p.astype(float), system.stepper.init().players), jax.random.key(5)
+    players, key = (
+        jax.tree.map(lambda p: p.astype(float), system.stepper.init().players),
+        jax.random.key(5),
+    )
     _, held, info = system.family.solve((), players, data, key)
     assert info["dual_converged"]
     first = jax.tree.map(lambda leaf: leaf[0], held)
-    value, gradient = jax.value_and_grad(lambda g: system.family.loss(first, players._replace(generator=g), data))(players.generator)
+    value, gradient = jax.value_and_grad(
+        lambda g: system.family.loss(first, players._replace(generator=g), data)
+    )(players.generator)
     np.testing.assert_allclose(value, info["dual_value"], rtol=1e-6)
 
     keys = iter(jax.random.split(jax.random.key(6), 100))
@@ -59,10 +80,18 @@ def test_the_generators_gradient_is_that_of_the_solved_value(x64, recipe):
     step = 1e-5
 
     def moved(sign):
-        return players._replace(generator=jax.tree.map(lambda p, d: p + sign * step * d, players.generator, direction))
+        return players._replace(
+            generator=jax.tree.map(lambda p, d: p + sign * step * d, players.generator, direction)
+        )
 
-    slope = (solved_value(config, system, data, moved(1), key) - solved_value(config, system, data, moved(-1), key)) / (2 * step)
-    along = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
+    slope = (
+        solved_value(config, system, data, moved(1), key)
+        - solved_value(config, system, data, moved(-1), key)
+    ) / (2 * step)
+    along = sum(
+        jnp.vdot(g, d)
+        for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
+    )
     np.testing.assert_allclose(along, slope, rtol=2e-3)
 
 
@@ -70,15 +99,29 @@ def test_the_sinkhorn_loss_of_equal_clouds_is_zero(x64):
     x = np.random.default_rng(0).normal(size=(30, 2))
     C = jnp.asarray(((x[:, None] - x[None]) ** 2).sum(-1))
     for regularizer in ("kl", "l2"):
-        oracle = Regularized(regularizer=regularizer, lam=parse_amount(0.3), epsilon=parse_amount(1e-8), max_iterations=20_000)
-        losses = [Term(2.0, "both", one_matrix(C), 2.0), *[Term(-1.0, "self", one_matrix(C), -1.0)] * 2]
+        oracle = Regularized(
+            regularizer=regularizer,
+            lam=parse_amount(0.3),
+            epsilon=parse_amount(1e-8),
+            max_iterations=20_000,
+        )
+        losses = [
+            Term(2.0, "both", one_matrix(C), 2.0),
+            *[Term(-1.0, "self", one_matrix(C), -1.0)] * 2,
+        ]
         pq, qq, pp = solve_terms(oracle, losses, C.mean())
         assert abs(float((2 * pq.value - qq.value - pp.value)[0])) < 1e-7
         assert pq.value[0] > 0.01  # what is taken out is not nothing
 
 
 def test_a_learned_cost_rises_where_the_generator_descends():
-    encoder = {"kind": "mlp", "features": 8, "width": 16, "generator_updates": 2, "encoder_updates": 1}
+    encoder = {
+        "kind": "mlp",
+        "features": 8,
+        "width": 16,
+        "generator_updates": 2,
+        "encoder_updates": 1,
+    }
     config = tiny_config(
         **{
             "cost.encoder": encoder,
@@ -97,16 +140,33 @@ def test_a_learned_cost_rises_where_the_generator_descends():
 
     def moved(part):
         pairs = itertools.pairwise(states)
-        return [any(bool((a != b).any()) for a, b in zip(*map(jax.tree.leaves, (part(s), part(t))), strict=True)) for s, t in pairs]
+        return [
+            any(
+                bool((a != b).any())
+                for a, b in zip(*map(jax.tree.leaves, (part(s), part(t))), strict=True)
+            )
+            for s, t in pairs
+        ]
 
     assert moved(lambda s: s.players.generator) == [True, True, False, True, True, False]
     assert moved(lambda s: s.players.encoder) == [False, False, True, False, False, True]
-    state = states[2]  # the encoder is next: a small step of it must raise the loss at the fixed dual
-    _, held, _ = system.family.solve((), state.players, data, jax.random.fold_in(jax.random.key(1), state.solves))
+    # the encoder is next: a small step of it must raise the loss at the fixed dual
+    state = states[2]
+    _, held, _ = system.family.solve(
+        (), state.players, data, jax.random.fold_in(jax.random.key(1), state.solves)
+    )
     first = jax.tree.map(lambda leaf: leaf[0], held)
-    gain = jax.grad(lambda e: system.family.loss(first, state.players._replace(encoder=e), data))(state.players.encoder)
+    gain = jax.grad(lambda e: system.family.loss(first, state.players._replace(encoder=e), data))(
+        state.players.encoder
+    )
     change = jax.tree.map(lambda a, b: b - a, state.players.encoder, states[3].players.encoder)
-    assert sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gain), jax.tree.leaves(change), strict=True)) > 0
+    assert (
+        sum(
+            jnp.vdot(g, d)
+            for g, d in zip(jax.tree.leaves(gain), jax.tree.leaves(change), strict=True)
+        )
+        > 0
+    )
 
 
 def test_the_learning_rate_falls_to_zero_with_the_updates():
@@ -129,7 +189,10 @@ def test_a_step_that_is_not_finite_leaves_the_state_alone():
     broken = data._replace(examples=jnp.full_like(data.examples, jnp.nan))
     after, record = jax.jit(system.stepper.step)(state, broken)
     assert not np.isfinite(record["loss"])
-    assert all(bool((a == b).all()) for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True))
+    assert all(
+        bool((a == b).all())
+        for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(after), strict=True)
+    )
 
 
 def test_the_same_key_draws_the_same_and_strata_cover_every_cell():
@@ -141,14 +204,18 @@ def test_the_same_key_draws_the_same_and_strata_cover_every_cell():
     assert (a != other).any()
     examples = np.asarray(data.examples)
     where = [np.flatnonzero((examples == np.asarray(x)).all(1))[0] for x in a]
-    assert (np.searchsorted(np.asarray(data.bounds), where, side="right") - 1 == np.arange(32)).all()
+    assert (
+        np.searchsorted(np.asarray(data.bounds), where, side="right") - 1 == np.arange(32)
+    ).all()
 
 
 @pytest.mark.parametrize("kind", ["iid", "sobol"])
 def test_latents_are_standard_normal(kind):
     config = tiny_config(**{"batch.latents": kind, "batch.size": 512, "generator.latent_dim": 3})
     _, data = system_of(config)
-    draws = jax.vmap(lambda key: draw_latents(data, key, 512, 3))(jax.random.split(jax.random.key(0), 40))
+    draws = jax.vmap(lambda key: draw_latents(data, key, 512, 3))(
+        jax.random.split(jax.random.key(0), 40)
+    )
     flat = np.asarray(draws).reshape(-1, 3)
     np.testing.assert_allclose(flat.mean(0), 0, atol=0.03)
     np.testing.assert_allclose(np.cov(flat.T), np.eye(3), atol=0.03)
@@ -157,8 +224,16 @@ def test_latents_are_standard_normal(kind):
 
 
 def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
-    """By finite differences: the gradient is of 2 d(x, y) - 2 d(y, y'), y' where it was; the value is 2 d(x, y) - d(y, y')."""
-    changes = {"oracle.lam": 1.0, "oracle.epsilon": 1e-9, "oracle.max_iterations": 20_000, "batch.size": 12, "batch.reals": 20}
+    """By finite differences: the gradient is of 2 d(x, y) - 2 d(y, y'), y' where it was; the value
+    is 2 d(x, y) - d(y, y').
+    """
+    changes = {
+        "oracle.lam": 1.0,
+        "oracle.epsilon": 1e-9,
+        "oracle.max_iterations": 20_000,
+        "batch.size": 12,
+        "batch.reals": 20,
+    }
     config = tiny_config("sinkhorn-grid", **changes, **{"oracle.self_term": "independent"})
     system, data = system_of(config)
     data = data._replace(examples=data.examples.astype(float))
@@ -172,7 +247,9 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
 
     def d(a, b):
         cost = squared_l2(a, b)
-        (solution,) = solve_terms(oracle, [Term(1.0, "both", one_matrix(cost), 1.0)], jnp.mean(cost))
+        (solution,) = solve_terms(
+            oracle, [Term(1.0, "both", one_matrix(cost), 1.0)], jnp.mean(cost)
+        )
         assert solution.converged
         return solution.value[0]
 
@@ -182,11 +259,21 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
 
     np.testing.assert_allclose(info["dual_value"], value(players.generator, 1), rtol=1e-6)
     first = jax.tree.map(lambda leaf: leaf[0], held)
-    loss, gradient = jax.value_and_grad(lambda g: system.family.loss(first, players._replace(generator=g), data))(players.generator)
+    loss, gradient = jax.value_and_grad(
+        lambda g: system.family.loss(first, players._replace(generator=g), data)
+    )(players.generator)
     np.testing.assert_allclose(loss, info["dual_value"], rtol=1e-6)
-    direction = jax.tree.map(lambda p: jax.random.normal(jax.random.key(p.size), p.shape), players.generator)
+    direction = jax.tree.map(
+        lambda p: jax.random.normal(jax.random.key(p.size), p.shape), players.generator
+    )
     step = 1e-5
-    ahead, behind = (jax.tree.map(lambda p, d, s=s: p + s * step * d, players.generator, direction) for s in (1, -1))
+    ahead, behind = (
+        jax.tree.map(lambda p, d, s=s: p + s * step * d, players.generator, direction)
+        for s in (1, -1)
+    )
     slope = (value(ahead, 2) - value(behind, 2)) / (2 * step)
-    along = sum(jnp.vdot(g, d) for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True))
+    along = sum(
+        jnp.vdot(g, d)
+        for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
+    )
     np.testing.assert_allclose(along, slope, rtol=2e-3)

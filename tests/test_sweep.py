@@ -1,4 +1,6 @@
-"""Sweeps as users type them: grids, what is rerun, how they are interrupted, what bad input gets."""
+"""Sweeps as users type them: grids, what is rerun, how they are interrupted, what bad input
+gets.
+"""
 
 import importlib.util
 import json
@@ -24,7 +26,18 @@ from tests.support.made_sweeps import grid, recorded, say, score
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
-TINY = ["sinkhorn-grid", *SMALL, "--steps", "6", "--batch-size", "32", "--set", "generator.width=8", "--set", "train.pictures=1"]
+TINY = [
+    "sinkhorn-grid",
+    *SMALL,
+    "--steps",
+    "6",
+    "--batch-size",
+    "32",
+    "--set",
+    "generator.width=8",
+    "--set",
+    "train.pictures=1",
+]
 RAY = importlib.util.find_spec("ray") is not None
 TIMED = {"seconds", "steps_per_second", "peak_memory_bytes"}
 
@@ -39,17 +52,30 @@ def summary(folder):
     return {name: value for name, value in found.items() if name not in TIMED}
 
 
-# --- to the end -----------------------------------------------------------------------------------------------------------------------
+# --- to the end -----------------------------------------------------------------------------------
 
 
 def test_a_sweep_trains_judges_and_goes_on():
     rates = "generator.optimizer.learning_rate=3e-3,1e18"
-    words = ["sweep", *TINY, "--lam", "0.05", "--set", rates, "--eval", "modes", "--set", "train.eval_samples=500"]
+    words = [
+        "sweep",
+        *TINY,
+        "--lam",
+        "0.05",
+        "--set",
+        rates,
+        "--eval",
+        "modes",
+        "--set",
+        "train.eval_samples=500",
+    ]
     done = otgan(*words)
     assert done.exit_code == 1  # a cell diverged, and stopped no other
     assert "2 of 2 cells to run" in done.output
     assert "lam=0.05 learning_rate=1e+18 seed=0  failed: diverged: " in done.output
-    header, row, failed = (line.split() for line in done.output.splitlines() if line.split()[:1] in (["lam"], ["0.05"]))
+    header, row, failed = (
+        line.split() for line in done.output.splitlines() if line.split()[:1] in (["lam"], ["0.05"])
+    )
     assert header[:4] == ["lam", "learning_rate", "cells", "modes"]
     assert row[:3] == ["0.05", "0.003", "1"]
     assert failed[1:] == ["1e+18", "0,", "1", "not", "finished"]
@@ -70,7 +96,12 @@ def test_a_sweep_trains_judges_and_goes_on():
 
 
 def test_a_worker_saves_and_stops_when_it_is_left_alone(tmp_path):
-    plan = make_plan("sinkhorn-grid", {"data.side": 2, "batch.size": 32, "train.steps": 10**6}, {"oracle.lam": [0.05]}, 1)
+    plan = make_plan(
+        "sinkhorn-grid",
+        {"data.side": 2, "batch.size": 32, "train.steps": 10**6},
+        {"oracle.lam": [0.05]},
+        1,
+    )
     root = SweepFolder(tmp_path / "s")
     root.record(plan.sweep, plan.cells)
     folder = root.folder(plan.cells[0].id)
@@ -116,7 +147,7 @@ def test_the_table_names_the_network_of_every_score(capsys, tmp_path):
     assert "fid[mnist-lenet]" in capsys.readouterr().out
 
 
-# --- what bad input gets --------------------------------------------------------------------------------------------------------------
+# --- what bad input gets --------------------------------------------------------------------------
 
 BAD = {
     "no axis": ([], "nothing to sweep"),
@@ -131,9 +162,15 @@ BAD = {
     "seed": (["--lam", "1", "--set", "train.seed=1,2"], "--seeds 3 takes 0, 1 and 2"),
     "no seeds": (["--lam", "1", "--seeds", "0"], "--seeds"),
     "no data": (["--lam", "1", "--data", "nowhere.npz"], "nowhere.npz"),
-    "networks that do not fit": (["--lam", "1", "--set", "generator.kind=mlp,conv"], "a conv network needs images"),
+    "networks that do not fit": (
+        ["--lam", "1", "--set", "generator.kind=mlp,conv"],
+        "a conv network needs images",
+    ),
     "measure that cannot be had": (["--lam", "1", "--eval", "is"], "know no classes"),
-    "too few samples": (["--lam", "1", "--eval", "kid", "--set", "train.eval_samples=5"], "needs 1,000 examples"),
+    "too few samples": (
+        ["--lam", "1", "--eval", "kid", "--set", "train.eval_samples=5"],
+        "needs 1,000 examples",
+    ),
     "no cluster": (
         ["--lam", "1", "--engine", "ray", "--address", "127.0.0.1:1"],
         "ray" if importlib.util.find_spec("ray") is None else "Ray",
@@ -169,7 +206,10 @@ def test_a_folder_of_another_sweep_is_refused():
         assert sentence in done.output
     Path("thesis").mkdir()
     Path("thesis/chapter.tex").touch()
-    assert "holds something else than a sweep" in otgan("sweep", *TINY, "--lam", "1", "--out", "thesis").output
+    assert (
+        "holds something else than a sweep"
+        in otgan("sweep", *TINY, "--lam", "1", "--out", "thesis").output
+    )
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
@@ -181,28 +221,61 @@ def test_without_ray_the_extra_is_named(monkeypatch):
 
 
 def test_lists_are_read_as_they_are_typed():
-    done = otgan("sweep", "sinkhorn-grid", "--lam", "1e-1, 0.03x", "--loss", "regot,sinkhorn", "--set", "batch.size=64,128", "--dry-run")
+    done = otgan(
+        "sweep",
+        "sinkhorn-grid",
+        "--lam",
+        "1e-1, 0.03x",
+        "--loss",
+        "regot,sinkhorn",
+        "--set",
+        "batch.size=64,128",
+        "--dry-run",
+    )
     assert done.exit_code == 0, done.output
     assert "8 of 8 cells would run, in sweeps/sinkhorn-grid" in done.output
-    assert "lam=0.03x loss=regot batch.size=64 seed=0" in done.output.replace(" size=", " batch.size=")
-    lists = otgan("sweep", "sinkhorn-grid", "--lam", "1", "--set", 'train.eval_measures=["fid","kid"]', "--dry-run")
+    assert "lam=0.03x loss=regot batch.size=64 seed=0" in done.output.replace(
+        " size=", " batch.size="
+    )
+    lists = otgan(
+        "sweep",
+        "sinkhorn-grid",
+        "--lam",
+        "1",
+        "--set",
+        'train.eval_measures=["fid","kid"]',
+        "--dry-run",
+    )
     assert "1 of 1 cells" in lists.output  # one value, which is a list
 
 
 def test_planning_imports_no_jax():
     code = (
-        "import sys\n"
-        "from otgan.cli import main\n"
-        "main.main(['sweep', 'sinkhorn-grid', '--lam', '1,2', '--dry-run'], standalone_mode=False)\n"
-        "import otgan.sweep.folder, otgan.results.aggregate\n"
-        "sys.exit(any(name in sys.modules for name in ('jax', 'matplotlib', 'ray')))\n"
+        "import sys\nfrom otgan.cli import main\nmain.main(['sweep', 'sinkhorn-grid', '--lam',"
+        " '1,2', '--dry-run'], standalone_mode=False)\nimport otgan.sweep.folder,"
+        " otgan.results.aggregate\nsys.exit(any(name in sys.modules for name in ('jax',"
+        " 'matplotlib', 'ray')))\n"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL).returncode == 0
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], check=False, stdout=subprocess.DEVNULL
+        ).returncode
+        == 0
+    )
 
 
-# --- interrupted ----------------------------------------------------------------------------------------------------------------------
+# --- interrupted ----------------------------------------------------------------------------------
 
-LONG = ["sinkhorn-grid", *SMALL, "--batch-size", 32, "--set", "generator.width=8", "--set", "train.pictures=1"]
+LONG = [
+    "sinkhorn-grid",
+    *SMALL,
+    "--batch-size",
+    32,
+    "--set",
+    "generator.width=8",
+    "--set",
+    "train.pictures=1",
+]
 
 
 def begin(words, out):
@@ -240,7 +313,19 @@ def test_ctrl_c_stops_the_workers_and_says_how_to_go_on():
 
 @pytest.mark.nightly
 def test_killed_five_times_it_ends_with_the_same_table():
-    words = [*LONG, "--steps", 400, "--set", "train.checkpoint_seconds=0.2", "--lam", "0.05,0.2,1", "--epsilon", "0.1x,0.3x", "--seeds", 2]
+    words = [
+        *LONG,
+        "--steps",
+        400,
+        "--set",
+        "train.checkpoint_seconds=0.2",
+        "--lam",
+        "0.05,0.2,1",
+        "--epsilon",
+        "0.1x,0.3x",
+        "--seeds",
+        2,
+    ]
     began = time.monotonic()
     assert otgan_alone("sweep", *words, "--out", "undisturbed").returncode == 0
     takes, draw = time.monotonic() - began, random.SystemRandom()
@@ -249,7 +334,8 @@ def test_killed_five_times_it_ends_with_the_same_table():
         wait_for(lambda: any_at_work("killed"))
         time.sleep(draw.uniform(0, takes / 6))
         assert sweep.poll() is None
-        victims = [sweep.pid] if attempt % 2 else [sweep.pid, *children(sweep.pid)]  # the sweep alone, or with its workers
+        # the sweep alone, or with its workers
+        victims = [sweep.pid] if attempt % 2 else [sweep.pid, *children(sweep.pid)]
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
         sweep.communicate()
@@ -279,15 +365,31 @@ def rows(path, plan):
     return numbers
 
 
-# --- on Ray ---------------------------------------------------------------------------------------------------------------------------
+# --- on Ray ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.nightly
 @pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
 def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
     driver = REPOSITORY / "tests/support/ray_cluster.py"
-    words = [*LONG, "--steps", 6000, "--set", "train.checkpoint_seconds=0.5", "--lam", "0.05,0.2", "--seeds", 2]
-    done = subprocess.run([sys.executable, str(driver), "s", *map(str, words)], capture_output=True, text=True, check=False, timeout=1200)
+    words = [
+        *LONG,
+        "--steps",
+        6000,
+        "--set",
+        "train.checkpoint_seconds=0.5",
+        "--lam",
+        "0.05,0.2",
+        "--seeds",
+        2,
+    ]
+    done = subprocess.run(
+        [sys.executable, str(driver), "s", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1200,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
     assert facts["exit_code"] == 0, facts
@@ -295,4 +397,5 @@ def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
     assert facts["interrupted_at"] > 0
     assert [*cells("s").values()] == ["finished"] * 4
     logs = [SweepFolder(Path("s")).folder(id_).log.read_text() for id_ in cells("s")]
-    assert any("resuming after step" in log for log in logs)  # from its checkpoint, on the other node
+    # from its checkpoint, on the other node
+    assert any("resuming after step" in log for log in logs)

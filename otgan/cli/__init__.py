@@ -1,6 +1,19 @@
-"""The commands: each parses, calls one function, prints. JAX is imported only by those that compute."""
+"""The commands: each parses, calls one function, prints.
+
+JAX is imported only by those that compute.
+"""
 
 from otgan.cli import data, diagnosing, features, judging, listing, reporting, sweeping, training
 from otgan.cli.group import main
 
-__all__ = ["data", "diagnosing", "features", "judging", "listing", "main", "reporting", "sweeping", "training"]
+__all__ = [
+    "data",
+    "diagnosing",
+    "features",
+    "judging",
+    "listing",
+    "main",
+    "reporting",
+    "sweeping",
+    "training",
+]

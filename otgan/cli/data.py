@@ -22,8 +22,13 @@ def data_list(data_dir: Path | None) -> None:
     """What is known, where it is looked for, and whether it is there."""
     from otgan.data.catalog import listing
 
-    rows = [(e.name, "yes" if e.present else "no", e.examples, e.shape, e.what, e.place) for e in listing(data_dir)]
-    terminal().print(plain_table(("name", "there", "examples", "shape", "what it is", "where"), rows))
+    rows = [
+        (e.name, "yes" if e.present else "no", e.examples, e.shape, e.what, e.place)
+        for e in listing(data_dir)
+    ]
+    terminal().print(
+        plain_table(("name", "there", "examples", "shape", "what it is", "where"), rows)
+    )
 
 
 @data.command()

@@ -35,14 +35,40 @@ AMOUNTS = CommaSeparated(finite)
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=PATH)
 @click.option(
-    "--epsilons", type=AMOUNTS, metavar="F|Fx,...", default="1x,0.3x,0.1x,0.03x,0.01x,0.003x,0.001x", help="Accuracies, as for `otgan run`."
+    "--epsilons",
+    type=AMOUNTS,
+    metavar="F|Fx,...",
+    default="1x,0.3x,0.1x,0.03x,0.01x,0.003x,0.001x",
+    help="Accuracies, as for `otgan run`.",
 )
-@click.option("--lams", type=AMOUNTS, metavar="F|Fx,...", default="1x,0.1x,0.01x", help="Weights of the regularizer, as for `otgan run`.")
 @click.option(
-    "--batch-sizes", type=CommaSeparated(whole), metavar="N,...", default="64,128,256,512,1024", help="Of batches to transport exactly."
+    "--lams",
+    type=AMOUNTS,
+    metavar="F|Fx,...",
+    default="1x,0.1x,0.01x",
+    help="Weights of the regularizer, as for `otgan run`.",
 )
-@click.option("--batches", type=click.IntRange(4), metavar="K", default=32, help="Batches for means and gradients.")
-@click.option("--checkpoint", type=click.IntRange(0), metavar="N", show_default="the newest", help="The step of the run to look at.")
+@click.option(
+    "--batch-sizes",
+    type=CommaSeparated(whole),
+    metavar="N,...",
+    default="64,128,256,512,1024",
+    help="Of batches to transport exactly.",
+)
+@click.option(
+    "--batches",
+    type=click.IntRange(4),
+    metavar="K",
+    default=32,
+    help="Batches for means and gradients.",
+)
+@click.option(
+    "--checkpoint",
+    type=click.IntRange(0),
+    metavar="N",
+    show_default="the newest",
+    help="The step of the run to look at.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON.")
 @with_data_dir
 def diagnose(
@@ -55,11 +81,13 @@ def diagnose(
     as_json: bool,
     data_dir: Path | None,
 ) -> None:
-    """How exact a run's dual must be, what its batches do not see, and how near to stationary its generator is.
+    """How exact a run's dual must be, what its batches do not see, and how near to stationary its
+    generator is.
 
-    The gradient's error against a dual solved to high precision, beside the bound L0 sqrt(2 epsilon / lam); exact transport between batches
-    of several sizes, beside that to the whole training set; the squared norm of the expected gradient. Gradients are those of the
-    generator as it is trained; batches are drawn from its moving average, as samples are.
+    The gradient's error against a dual solved to high precision, beside the bound L0 sqrt(2 epsilon
+    / lam); exact transport between batches of several sizes, beside that to the whole training set;
+    the squared norm of the expected gradient. Gradients are those of the generator as it is
+    trained; batches are drawn from its moving average, as samples are.
     """
     from otgan.diagnosis import command
 
@@ -68,7 +96,9 @@ def diagnose(
         raise UserError(f"{run_folder} is no run folder: it has no readable config.json")
     command.require_writable(folder)
     with Spinner(terminal(), quiet=as_json) as show:
-        found = command.diagnose(folder, epsilons, lams, batch_sizes, batches, checkpoint, data_dir, show)
+        found = command.diagnose(
+            folder, epsilons, lams, batch_sizes, batches, checkpoint, data_dir, show
+        )
     places = command.keep(found, folder)
     if as_json:
         click.echo(json.dumps(found))

@@ -25,9 +25,19 @@ def features() -> None:
 
 @features.command("train")
 @click.option(
-    "--data", required=True, metavar="FOLDER|FILE.npz|mnist|cifar10|sample", help="The pictures: at least 100, of one size, 8 x 8 or more."
+    "--data",
+    required=True,
+    metavar="FOLDER|FILE.npz|mnist|cifar10|sample",
+    help="The pictures: at least 100, of one size, 8 x 8 or more.",
 )
-@click.option("-o", "--output", required=True, type=PATH, metavar="FILE.safetensors", help="Where to write the encoder; no such file yet.")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=PATH,
+    metavar="FILE.safetensors",
+    help="Where to write the encoder; no such file yet.",
+)
 @click.option(
     "--seconds",
     type=click.FloatRange(0, min_open=True),
@@ -35,15 +45,33 @@ def features() -> None:
     show_default="120, without --steps",
     help="Train so long at most, compilation left out.",
 )
-@click.option("--steps", type=click.IntRange(1), metavar="N", show_default="as --seconds allow", help="Train so many steps at most.")
-@click.option("--method", type=click.Choice(METHODS), default="variance", help="What the encoder is asked to do; docs/features.md.")
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", default=0, help="Seed of everything random.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="as --seconds allow",
+    help="Train so many steps at most.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(METHODS),
+    default="variance",
+    help="What the encoder is asked to do; docs/features.md.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    metavar="N",
+    default=0,
+    help="Seed of everything random.",
+)
 @with_data_dir
 def train(**options: Any) -> None:
     """Train a small encoder on pictures, without labels, in minutes.
 
-    `otgan eval --features FILE.safetensors` then judges by it. Of your own pictures a tenth is held out from the training, the same that
-    `otgan eval` compares with. Ctrl-C ends the training and keeps what was learned so far; a second one keeps nothing.
+    `otgan eval --features FILE.safetensors` then judges by it. Of your own pictures a tenth is held
+    out from the training, the same that `otgan eval` compares with. Ctrl-C ends the training and
+    keeps what was learned so far; a second one keeps nothing.
     """
     from otgan.learning.command import Order, learn
 
@@ -53,7 +81,10 @@ def train(**options: Any) -> None:
     if found.digest is None:
         click.echo("stopped before the first step: nothing was written", err=True)
         sys.exit(STOPPED)
-    click.echo(f"encoder   {output}, {found.digest[:12]}, {progress.step:,} steps in {clock(progress.seconds)}, loss {progress.loss:.4g}")
+    click.echo(
+        f"encoder   {output}, {found.digest[:12]}, {progress.step:,} steps in"
+        f" {clock(progress.seconds)}, loss {progress.loss:.4g}"
+    )
     click.echo(f"features  otgan eval RUN --features {output}")
     if found.stopped:
         click.echo(f"stopped: {output} holds what was trained so far, and can be used", err=True)

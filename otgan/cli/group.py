@@ -1,4 +1,6 @@
-"""The command group: mistakes as one sentence, amounts and whole numbers as types, and what several commands share."""
+"""The command group: mistakes as one sentence, amounts and whole numbers as types, and what several
+commands share.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ WIDTH = 200  # columns of what is not a terminal: wide enough not to break a pat
 
 
 class Commands(click.Group):
-    """A group whose commands end a `UserError`, and a full disk, as one sentence and exit code 2."""
+    """A group whose commands end a `UserError`, and a full disk, as one sentence and exit
+    code 2.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -31,14 +35,19 @@ class Commands(click.Group):
         except OSError as error:
             if error.errno not in FULL:
                 raise
-            said = f"cannot write {error.filename or 'what is to be printed or kept'} ({error.strerror}); make room and try again"
+            said = (
+                f"cannot write {error.filename or 'what is to be printed or kept'}"
+                f" ({error.strerror}); make room and try again"
+            )
             _leave_unprinted()
         click.echo(f"Error: {said}", err=True)
         ctx.exit(2)
 
 
 def _leave_unprinted() -> None:
-    """Where it is the standard output that is full, give up what waits for it, which the interpreter would try once more at its end."""
+    """Where it is the standard output that is full, give up what waits for it, which the
+    interpreter would try once more at its end.
+    """
     try:
         sys.stdout.flush()
     except OSError:
@@ -74,14 +83,19 @@ class MeasureName(click.Choice):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse."""
-        return value if value not in self.choices and value in plugins.names(plugins.Kind.MEASURE) else super().convert(value, param, ctx)
+        return (
+            value
+            if value not in self.choices and value in plugins.names(plugins.Kind.MEASURE)
+            else super().convert(value, param, ctx)
+        )
 
 
 class CommaSeparated(click.ParamType):
     """Values of a kind, separated by commas, each once.
 
     Args:
-        kind: a type of click's, or a function that reads a word and raises `ValueError` where it cannot.
+        kind: a type of click's, or a function that reads a word and raises `ValueError` where it
+            cannot.
     """
 
     name = "list"
@@ -89,20 +103,30 @@ class CommaSeparated(click.ParamType):
     def __init__(self, kind: click.ParamType | Callable[[str], Any]):
         self._kind = kind
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple:
         """Parse."""
         if isinstance(value, tuple):
             return value
         words = [word.strip() for word in str(value).split(",")]
         if not all(words):
-            self.fail("an empty value: give at least one, and commas between them, such as 0.01,0.1,1", param, ctx)
+            self.fail(
+                "an empty value: give at least one, and commas between them, such as 0.01,0.1,1",
+                param,
+                ctx,
+            )
         try:
             return tuple(dict.fromkeys(self._read(word, param, ctx) for word in words))
         except ValueError as error:
             self.fail(f"{value!r}: {error}", param, ctx)
 
     def _read(self, word: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return self._kind.convert(word, param, ctx) if isinstance(self._kind, click.ParamType) else self._kind(word)
+        return (
+            self._kind.convert(word, param, ctx)
+            if isinstance(self._kind, click.ParamType)
+            else self._kind(word)
+        )
 
 
 def terminal() -> Console:
@@ -117,13 +141,27 @@ PATH = click.Path(path_type=Path)
 def with_data_dir(command: Callable) -> Callable:
     """The option that says where prepared data sets are."""
     default = "TFDS_DATA_DIR, else ~/tensorflow_datasets"
-    return click.option("--data-dir", type=DIR, metavar="DIR", show_default=default, help="Folder of prepared TFDS data sets.")(command)
+    return click.option(
+        "--data-dir",
+        type=DIR,
+        metavar="DIR",
+        show_default=default,
+        help="Folder of prepared TFDS data sets.",
+    )(command)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 120})
+@click.group(
+    cls=Commands,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "show_default": True,
+        "max_content_width": 120,
+    },
+)
 @click.version_option(__version__)
 def main() -> None:
-    """Train generative networks by explicit optimal transport, with a certified accuracy at every step.
+    """Train generative networks by explicit optimal transport, with a certified accuracy at every
+    step.
 
     Begin with `otgan list`, then `otgan run sinkhorn-grid`.
     """

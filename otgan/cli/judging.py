@@ -1,4 +1,6 @@
-"""Commands that judge: scores of a run or of somebody's images, scores side by side, the weights of feature networks."""
+"""Commands that judge: scores of a run or of somebody's images, scores side by side, the weights of
+feature networks.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +30,41 @@ SENTENCES = {  # of `eval`'s flags
 
 def _measures(command: Callable) -> Callable:
     for flag in reversed(SENTENCES):
-        command = click.option(f"--{flag}", f"flag_{flag}", is_flag=True, help=SENTENCES[flag])(command)
+        command = click.option(f"--{flag}", f"flag_{flag}", is_flag=True, help=SENTENCES[flag])(
+            command
+        )
     return command
 
 
 @main.command("eval")
 @click.argument("path", metavar="[RUN]", required=False, type=PATH)
 @_measures
-@click.option("--measure", "measures", multiple=True, type=MeasureName(), metavar="NAME", help="A measure of another package.")
+@click.option(
+    "--measure",
+    "measures",
+    multiple=True,
+    type=MeasureName(),
+    metavar="NAME",
+    help="A measure of another package.",
+)
 @click.option("--all", "everything", is_flag=True, help="All of these that suit the data.")
 @click.option(
     "--features",
     metavar="NAME|FILE",
-    show_default="a network trained on these data that the run was not trained on, else random; points are their own",
-    help=f"{', '.join((*Cost.PUBLISHED, *Cost.TRAINED))}, random, pixels, points, or a .safetensors file.",
+    show_default=(
+        "a network trained on these data that the run was not trained on, else random; points are"
+        " their own"
+    ),
+    help=(
+        f"{', '.join((*Cost.PUBLISHED, *Cost.TRAINED))}, random, pixels, points, or a .safetensors"
+        " file."
+    ),
 )
-@click.option("--fd", metavar="NAME|FILE", help="The Frechet distance on these features: --fid --features NAME.")
+@click.option(
+    "--fd",
+    metavar="NAME|FILE",
+    help="The Frechet distance on these features: --fid --features NAME.",
+)
 @click.option(
     "--samples",
     type=click.IntRange(2, 1_000_000),
@@ -51,20 +72,64 @@ def _measures(command: Callable) -> Callable:
     show_default="10,000 images, 20,000 points",
     help="Generated examples, for each seed.",
 )
-@click.option("--split", type=click.Choice(["test", "train"]), default="test", help="The real examples to compare with.")
-@click.option("--seeds", type=click.IntRange(1), metavar="K", default=1, help="Sets of samples, whose spread is shown.")
-@click.option("--checkpoint", metavar="N|all", show_default="the newest", help="The step, or all steps, of a run to judge.")
-@click.option("--batch-size", type=click.IntRange(1), metavar="N", default=200, help="Examples at once through the network.")
 @click.option(
-    "--reference", metavar="mnist|cifar10|NAME|FILE", show_default="the run's own data", help="The real data; of a file a tenth is test."
+    "--split",
+    type=click.Choice(["test", "train"]),
+    default="test",
+    help="The real examples to compare with.",
 )
 @click.option(
-    "--resize", type=click.Choice(["tf1", "half_pixel"]), default="tf1", help="Of inception's images, as TensorFlow 1 or PyTorch."
+    "--seeds",
+    type=click.IntRange(1),
+    metavar="K",
+    default=1,
+    help="Sets of samples, whose spread is shown.",
 )
-@click.option("--quantize/--no-quantize", default=True, help="Round generated images to bytes, as a file would.")
-@click.option("--allow-few", is_flag=True, help="Compute with fewer examples than a measure needs, and mark it.")
-@click.option("--out", type=PATH, metavar="DIR", show_default="RUN/eval; none for files", help="Folder of scores.jsonl and pictures.")
-@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON lines, with their protocols.")
+@click.option(
+    "--checkpoint",
+    metavar="N|all",
+    show_default="the newest",
+    help="The step, or all steps, of a run to judge.",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1),
+    metavar="N",
+    default=200,
+    help="Examples at once through the network.",
+)
+@click.option(
+    "--reference",
+    metavar="mnist|cifar10|NAME|FILE",
+    show_default="the run's own data",
+    help="The real data; of a file a tenth is test.",
+)
+@click.option(
+    "--resize",
+    type=click.Choice(["tf1", "half_pixel"]),
+    default="tf1",
+    help="Of inception's images, as TensorFlow 1 or PyTorch.",
+)
+@click.option(
+    "--quantize/--no-quantize",
+    default=True,
+    help="Round generated images to bytes, as a file would.",
+)
+@click.option(
+    "--allow-few",
+    is_flag=True,
+    help="Compute with fewer examples than a measure needs, and mark it.",
+)
+@click.option(
+    "--out",
+    type=PATH,
+    metavar="DIR",
+    show_default="RUN/eval; none for files",
+    help="Folder of scores.jsonl and pictures.",
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the scores as JSON lines, with their protocols."
+)
 @with_data_dir
 def eval_(
     path: Path | None,
@@ -78,8 +143,9 @@ def eval_(
 ) -> None:
     """Judge a run, an .npz of images or a folder of images.
 
-    RUN is the run at work last, by default. Without a measure: --fid for images, --wasserstein and --modes for points. Every score carries
-    its protocol, and beside it stands its floor: the same of as many real examples.
+    RUN is the run at work last, by default. Without a measure: --fid for images, --wasserstein and
+    --modes for points. Every score carries its protocol, and beside it stands its floor: the same
+    of as many real examples.
     """
     from otgan.evaluation.command import evaluate
     from otgan.evaluation.plan import EvalPlan
@@ -87,11 +153,21 @@ def eval_(
     flags: Any = tuple(flag for flag in SENTENCES if options.pop(f"flag_{flag}"))
     flags += tuple(name for name in dict.fromkeys(options.pop("measures")) if name not in flags)
     if fd and options["features"] not in (None, fd):
-        raise UserError(f"--fd {fd} and --features {options['features']} name different features: judge by one after the other")
+        raise UserError(
+            f"--fd {fd} and --features {options['features']} name different features: judge by one"
+            " after the other"
+        )
     if fd:
         flags, options["features"] = ("fid", *(flag for flag in flags if flag != "fid")), fd
-    plan = EvalPlan(flags=() if options["everything"] else flags, rounded=options.pop("quantize"), **options)
-    where: Any = {"checkpoint": checkpoint, "reference": reference, "out": out, "data_dir": data_dir}
+    plan = EvalPlan(
+        flags=() if options["everything"] else flags, rounded=options.pop("quantize"), **options
+    )
+    where: Any = {
+        "checkpoint": checkpoint,
+        "reference": reference,
+        "out": out,
+        "data_dir": data_dir,
+    }
     console = terminal()
     with Spinner(console, quiet=as_json) as steps:
         for report in evaluate(plan, path, steps, **where):
@@ -114,7 +190,12 @@ def _print(console: Console, report: Any) -> None:
 
 @main.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=PATH)
-@click.option("--json", "as_json", is_flag=True, help="Print the scores with their protocols as JSON, by metric and by run.")
+@click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print the scores with their protocols as JSON, by metric and by run.",
+)
 def scores(runs: tuple[Path, ...], as_json: bool) -> None:
     """Stored scores of runs, or of folders given to `eval --out`, side by side.
 
@@ -123,9 +204,14 @@ def scores(runs: tuple[Path, ...], as_json: bool) -> None:
     from otgan.results.scores import read_scores, side_by_side
     from otgan.runs import RunFolder
 
-    found = {str(run): read_scores(RunFolder(run).scores) or read_scores(run / "scores.jsonl") for run in runs}
+    found = {
+        str(run): read_scores(RunFolder(run).scores) or read_scores(run / "scores.jsonl")
+        for run in runs
+    }
     if lacking := [run for run, lines in found.items() if not lines]:
-        raise UserError(f"{' and '.join(lacking)} keeps no scores: judge it with `otgan eval {lacking[0]}`")
+        raise UserError(
+            f"{' and '.join(lacking)} keeps no scores: judge it with `otgan eval {lacking[0]}`"
+        )
     table = side_by_side(found.items())
     if as_json:
         click.echo(json.dumps(table))
@@ -138,7 +224,9 @@ def scores(runs: tuple[Path, ...], as_json: bool) -> None:
 
 @main.group()
 def weights() -> None:
-    """The weights of feature networks: what there is, and how to bring published ones where there is no connection."""
+    """The weights of feature networks: what there is, and how to bring published ones where there
+    is no connection.
+    """
 
 
 @weights.command("list")
@@ -152,17 +240,34 @@ def weights_list() -> None:
 
 @weights.command("import")
 @click.argument("file", metavar="FILE", type=PATH)
-@click.option("--network", type=click.Choice(Cost.PUBLISHED), default="inception", help="Whose weights FILE holds.")
-@click.option("-o", "--output", type=PATH, metavar="FILE", show_default="the cache", help="Where to write the .safetensors file.")
+@click.option(
+    "--network",
+    type=click.Choice(Cost.PUBLISHED),
+    default="inception",
+    help="Whose weights FILE holds.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    metavar="FILE",
+    show_default="the cache",
+    help="Where to write the .safetensors file.",
+)
 def weights_import(file: Path, network: str, output: Path | None) -> None:
-    """Convert published weights: a .safetensors file or a state dict of PyTorch, nothing in which is run.
+    """Convert published weights: a .safetensors file or a state dict of PyTorch, nothing in which
+    is run.
 
-    Of the Inception it is pytorch-fid's pt_inception-2015-12-05-6726825d.pth alone. Of dinov2-* it is the official file
-    (dinov2_vitb14_pretrain.pth) or timm's, of resnet50 any in torchvision's layout: supervised, MoCo v2, SwAV.
+    Of the Inception it is pytorch-fid's pt_inception-2015-12-05-6726825d.pth alone. Of dinov2-* it
+    is the official file (dinov2_vitb14_pretrain.pth) or timm's, of resnet50 any in torchvision's
+    layout: supervised, MoCo v2, SwAV.
     """
     from otgan.weights.catalog import IMAGENET, import_network, scored_name
 
     place, found = import_network(file, network, output)
     click.echo(f"{network}, {found.digest[:12]}, in {place}")
     if network in IMAGENET and (name := scored_name(found)) != network:
-        click.echo(f"These are not the weights published as {IMAGENET[network].file}: scores carry the name {name}.")
+        click.echo(
+            f"These are not the weights published as {IMAGENET[network].file}: scores carry the"
+            f" name {name}."
+        )

@@ -1,4 +1,6 @@
-"""The command that lists what there is to train: otgan's own, the user's, and what other packages add."""
+"""The command that lists what there is to train: otgan's own, the user's, and what other packages
+add.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +27,32 @@ OWN = {  # names that no package can take
 
 @main.command("list")
 def list_() -> None:
-    """The named experiments, one line each, grouped by data; below them, what is not otgan's own, and where it comes from."""
+    """The named experiments, one line each, grouped by data.
+
+    Below them, what is not otgan's own, and where it comes from.
+    """
     groups: dict[str, list[tuple[str, ...]]] = {}
     for name in named.names():
         _add(groups, name, name)
-    origins, notes = [], [*named.clashes(), *(note for kind, own in OWN.items() for note in plugins.clashes(kind, own))]
+    origins, notes = (
+        [],
+        [
+            *named.clashes(),
+            *(note for kind, own in OWN.items() for note in plugins.clashes(kind, own)),
+        ],
+    )
     for experiment in (each for each in named.elsewhere() if each.name not in named.names()):
         origins.append((experiment.name, "experiment", f"from {experiment.origin}"))
         try:
             _add(groups, experiment.name, str(experiment.path))
         except UserError as error:
             notes.append(f"{experiment.path}: {error}")
-    origins += [(n, kind.word, f"from {plugins.origin(kind, n)}") for kind, own in OWN.items() for n in plugins.names(kind) if n not in own]
+    origins += [
+        (n, kind.word, f"from {plugins.origin(kind, n)}")
+        for kind, own in OWN.items()
+        for n in plugins.names(kind)
+        if n not in own
+    ]
     terminal().print(grouped_table({**groups, **({"from elsewhere": origins} if origins else {})}))
     for note in notes:
         click.echo(note, err=True)

@@ -18,9 +18,18 @@ OUTPUT = "The page, or with .png, .svg or .pdf a picture of a sweep."
 @click.argument("runs", metavar="RUN|SWEEP...", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--output", type=PATH, metavar="FILE", show_default=str(DEFAULT), help=OUTPUT)
 @click.option("--open", "open_", is_flag=True, help="Open the page in the browser.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; a page only with -o.")
-@click.option("--csv", "as_csv", is_flag=True, help="Print the numbers as CSV, a line a run or a cell; a page only with -o.")
-def report(runs: tuple[Path, ...], output: Path | None, open_: bool, as_json: bool, as_csv: bool) -> None:
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the numbers as JSON; a page only with -o."
+)
+@click.option(
+    "--csv",
+    "as_csv",
+    is_flag=True,
+    help="Print the numbers as CSV, a line a run or a cell; a page only with -o.",
+)
+def report(
+    runs: tuple[Path, ...], output: Path | None, open_: bool, as_json: bool, as_csv: bool
+) -> None:
     """One HTML page of a run, of several runs side by side, or of a sweep. It needs no network.
 
     Of a sweep, -o FILE.png draws its numbers along its first axis instead, for a paper or a README.

@@ -40,18 +40,30 @@ def _plain(value: Any) -> Any:
 
 
 MEASURES = CommaSeparated(MeasureName())
-SEVERAL = {flag: CommaSeparated(kind if isinstance(kind := FLAGS[flag][1], click.ParamType) else str) for flag in AXES}
+SEVERAL = {
+    flag: CommaSeparated(kind if isinstance(kind := FLAGS[flag][1], click.ParamType) else str)
+    for flag in AXES
+}
 
 
 def _axes(command: Callable) -> Callable:
     for flag in reversed(AXES):
         _, kind, metavar, sentence = FLAGS[flag]
         values = metavar or "|".join(kind.choices)
-        command = click.option(flag, type=SEVERAL[flag], metavar=f"{values},...", show_default="the experiment's", help=sentence)(command)
+        command = click.option(
+            flag,
+            type=SEVERAL[flag],
+            metavar=f"{values},...",
+            show_default="the experiment's",
+            help=sentence,
+        )(command)
     return command
 
 
-SET = "Change any key of the config; with several values, such as batch.size=256,512, an axis. May be repeated."
+SET = (
+    "Change any key of the config; with several values, such as batch.size=256,512, an axis. May be"
+    " repeated."
+)
 EVAL = f"Judge every cell at its end, as `otgan eval` does: {', '.join(get_args(Measures))}."
 OUT = "Folder of the sweep; its finished cells are kept."
 JOBS = "Cells at once. On Ray, the cores of the cluster are shared by so many."
@@ -61,17 +73,60 @@ SOURCE = "Where the examples come from, as for `otgan run`."
 @main.command()
 @click.argument("name_or_file", metavar="NAME_OR_FILE")
 @_axes
-@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE,...", show_default="nothing", help=SET)
-@click.option("--seeds", type=click.IntRange(1), metavar="K", default=1, help="Train every combination with the seeds 0 to K - 1.")
-@click.option("--eval", "measures", type=MEASURES, metavar="fid,...", show_default="the runs' own summaries", help=EVAL)
+@click.option(
+    "--set", "assignments", multiple=True, metavar="KEY=VALUE,...", show_default="nothing", help=SET
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    metavar="K",
+    default=1,
+    help="Train every combination with the seeds 0 to K - 1.",
+)
+@click.option(
+    "--eval",
+    "measures",
+    type=MEASURES,
+    metavar="fid,...",
+    show_default="the runs' own summaries",
+    help=EVAL,
+)
 @flags(*SINGLE)
-@click.option("--data", "source", metavar="tfds|sample|FILE|FOLDER", show_default="the experiment's", help=SOURCE)
+@click.option(
+    "--data",
+    "source",
+    metavar="tfds|sample|FILE|FOLDER",
+    show_default="the experiment's",
+    help=SOURCE,
+)
 @with_data_dir
 @click.option("--out", type=PATH, metavar="DIR", show_default="sweeps/NAME", help=OUT)
-@click.option("--jobs", type=click.IntRange(1), metavar="N", show_default="one a core, 8 at most, 1 with a GPU; Ray: one a core", help=JOBS)
-@click.option("--max-failures", type=click.IntRange(1), metavar="N", show_default="go on", help="Begin no cell after so many have failed.")
-@click.option("--engine", type=click.Choice(["local", "ray"]), default="local", help="Processes on this machine, or tasks of Ray.")
-@click.option("--address", metavar="HOST:PORT|auto", show_default="a Ray of its own", help="The running Ray cluster to use.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="one a core, 8 at most, 1 with a GPU; Ray: one a core",
+    help=JOBS,
+)
+@click.option(
+    "--max-failures",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="go on",
+    help="Begin no cell after so many have failed.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    help="Processes on this machine, or tasks of Ray.",
+)
+@click.option(
+    "--address",
+    metavar="HOST:PORT|auto",
+    show_default="a Ray of its own",
+    help="The running Ray cluster to use.",
+)
 @click.option("--dry-run", is_flag=True, help="List the cells and how far each is, and stop.")
 def sweep(
     name_or_file: str,
@@ -86,8 +141,9 @@ def sweep(
 ) -> None:
     """Train an experiment on a grid: every combination of the values given, with every seed.
 
-    A cell is a run in a folder of its own, named by what it computes: the same command again runs only what is missing or failed, more
-    values extend the sweep, and a cell that was interrupted goes on where it was.
+    A cell is a run in a folder of its own, named by what it computes: the same command again runs
+    only what is missing or failed, more values extend the sweep, and a cell that was interrupted
+    goes on where it was.
     """
     if options["address"] and options["engine"] != "ray":
         raise UserError("--address is of a Ray cluster: add --engine ray")
@@ -98,7 +154,8 @@ def sweep(
     whole = extended(there, plan.sweep, folder.path) if there else plan.sweep
     states = {cell.id: folder.state(cell.id, whole.eval) for cell in plan.cells}
     unfinished = [cell for cell in plan.cells if states[cell.id] is not RunState.FINISHED]
-    waiting = sorted(unfinished, key=lambda cell: states[cell.id].standing is RunState.FAILED)  # what failed before comes last
+    # what failed before comes last
+    waiting = sorted(unfinished, key=lambda cell: states[cell.id].standing is RunState.FAILED)
     if dry_run:
         _list(plan, folder, whole.eval, len(waiting))
         return
@@ -106,7 +163,9 @@ def sweep(
     if waiting:
         from otgan.sweep.scheduler import Worklist
 
-        worklist = Worklist(folder, tuple(waiting), tuple(whole.eval), data_dir, options["max_failures"])
+        worklist = Worklist(
+            folder, tuple(waiting), tuple(whole.eval), data_dir, options["max_failures"]
+        )
         interrupted = _run(worklist, plan, whole, options)
     else:
         folder.record(whole, plan.cells)
@@ -122,8 +181,12 @@ def _run(worklist: Worklist, plan: SweepPlan, whole: SweepRecord, options: dict[
     with ExitStack() as opened:
         executor = _executor(opened, len(worklist.cells), options)
         worklist.folder.record(whole, plan.cells)
-        click.echo(f"{len(worklist.cells)} of {len(plan.cells)} cells to run, in {worklist.folder.path}")
-        board = opened.enter_context(Board(worklist.folder, worklist.cells, worklist.measures, terminal()))
+        click.echo(
+            f"{len(worklist.cells)} of {len(plan.cells)} cells to run, in {worklist.folder.path}"
+        )
+        board = opened.enter_context(
+            Board(worklist.folder, worklist.cells, worklist.measures, terminal())
+        )
         return work_off(worklist, executor, board)
 
 
@@ -139,7 +202,9 @@ def _executor(opened: ExitStack, cells: int, options: dict[str, Any]) -> Executo
     return LocalExecutor(options["jobs"] or default_jobs(cells))
 
 
-def _values(options: dict[str, Any], assignments: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+def _values(
+    options: dict[str, Any], assignments: tuple[str, ...]
+) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """What all cells share, and the axes, by dotted key."""
     given = {flag: options[flag[2:].replace("-", "_")] for flag in (*AXES, *SINGLE)}
     overrides = {FLAGS[flag][0]: given[flag] for flag in SINGLE if given[flag] is not None}
@@ -147,7 +212,10 @@ def _values(options: dict[str, Any], assignments: tuple[str, ...]) -> tuple[dict
     for assignment in assignments:
         key, values = parse_several(assignment)
         if key in overrides or key in axes:
-            raise UserError(f"{key} is given twice, by --set {assignment} and before: give all its values at once")
+            raise UserError(
+                f"{key} is given twice, by --set {assignment} and before: give all its values at"
+                " once"
+            )
         if len(values) > 1:
             axes[key] = values
         else:
@@ -164,14 +232,17 @@ def parse_several(assignment: str) -> tuple[str, list[Any]]:
     key, _ = experiments.parse_set(assignment)
     text = assignment.partition("=")[2].strip()
     if not all(word.strip() for word in text.split(",")):
-        raise UserError(f"--set {assignment}: an empty value; give at least one, and commas between them, such as --set {key}=1,2")
+        raise UserError(
+            f"--set {assignment}: an empty value; give at least one, and commas between them, such"
+            f" as --set {key}=1,2"
+        )
     try:
         return key, from_toml(f"values = [{text}]")["values"]
     except ValueError:  # words without quotes; what is nested too deep is refused there
         return key, [experiments.parse_set(f"{key}={word}")[1] for word in text.split(",")]
 
 
-# --- what is printed ------------------------------------------------------------------------------------------------------------------
+# --- what is printed ------------------------------------------------------------------------------
 
 
 def _list(plan: SweepPlan, folder: SweepFolder, measures: list[str], waiting: int) -> None:
@@ -187,13 +258,22 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, measures: list[str], interru
     if trained:
         _print(means, bool(measures))
     if measures:
-        for note in (*means.comparison.notes, *score_marks(trained, [label(cell) for cell in trained], means.comparison)):
+        for note in (
+            *means.comparison.notes,
+            *score_marks(trained, [label(cell) for cell in trained], means.comparison),
+        ):
             click.echo(note, err=True)
     others = len(folder.cells()) - len(plan.cells)
-    click.echo(f"sweep     {folder.path}" + (f", which holds {others} more cells, of other values" if others else ""))
+    click.echo(
+        f"sweep     {folder.path}"
+        + (f", which holds {others} more cells, of other values" if others else "")
+    )
     if left := len(plan.cells) - len(means.finished):
         how = RunState.INTERRUPTED.word if interrupted else "not all finished"
-        click.echo(f"{how}: {left} of {len(plan.cells)} cells are left; go on with the same command", err=True)
+        click.echo(
+            f"{how}: {left} of {len(plan.cells)} cells are left; go on with the same command",
+            err=True,
+        )
         sys.exit(1)
 
 
@@ -201,20 +281,31 @@ def _print(means: Means, judged: bool) -> None:
     """A row for every combination of values: means and standard deviations over the seeds."""
     axes, columns = names(means.sweep.axes), means.short(judged)
     rows = [
-        (*group.values.values(), _count(group), *(_number(means, group, name) for name in columns)) for group in means.groups if group.cells
+        (*group.values.values(), _count(group), *(_number(means, group, name) for name in columns))
+        for group in means.groups
+        if group.cells
     ]
     terminal().print(plain_table((*axes.values(), "cells", *columns), rows))
     kinds = sorted({(cell.gap_of, cell.gap_kind) for cell in means.trained if cell.gap_kind})
     gaps = " and ".join(f"{what}, {kind} gap" for what, kind in kinds)
-    click.echo(f"{means.sweep.experiment}: mean ± standard deviation over seeds; {SHARE}: share of {gaps}")
+    click.echo(
+        f"{means.sweep.experiment}: mean ± standard deviation over seeds; {SHARE}: share of {gaps}"
+    )
 
 
 def _count(group: SeedGroup) -> str:
     done, trained = len(group.finished), len(group.trained)
-    others = {"not judged": trained - done, "not finished": len(group.cells) + group.absent - trained}
+    others = {
+        "not judged": trained - done,
+        "not finished": len(group.cells) + group.absent - trained,
+    }
     return ", ".join([f"{done}", *(f"{count} {word}" for word, count in others.items() if count)])
 
 
 def _number(means: Means, group: SeedGroup, name: str) -> str:
     found = means.spread(group, name)
-    return f"{means.known[name].text(found.mean)}{means.known[name].deviation(found.sd)}" if found else ""
+    return (
+        f"{means.known[name].text(found.mean)}{means.known[name].deviation(found.sd)}"
+        if found
+        else ""
+    )

@@ -28,21 +28,65 @@ AMOUNT = AmountType()
 SEED = Whole(0, 2**31 - 1)
 FEATURES = "|".join((*Cost.FEATURES, "NET:LAYERS", "RUN"))
 
-FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag's type, metavar and sentence
-    "--lam": ("oracle.lam", AMOUNT, "F|Fx", "Weight of the regularizer: 1.0 in units of the cost, 0.03x times the batch's mean cost."),
-    "--epsilon": ("oracle.epsilon", AMOUNT, "F|Fx", "Certified accuracy of every step's dual, in the same two units."),
-    "--tau": ("oracle.tau", AMOUNT, "F|Fx|inf", "Weight of the generated side's marginal; inf keeps it exactly, as in the paper."),
-    "--regularizer": ("oracle.regularizer", click.Choice(["kl", "l2"]), None, "Entropy (kl) or squared density (l2) of the plan."),
-    "--on-budget": ("oracle.on_budget", click.Choice(["accept", "stop"]), None, "What a step does that runs out of iterations."),
-    "--loss": ("oracle.loss", click.Choice(["regot", "sinkhorn", "energy"]), None, "What regularized transport is made into."),
-    "--cost": ("cost.name", click.Choice(["l1", "l2", "squared_l2", "cosine"]), None, "Between two points, on pixels or features."),
+# of `run`, which stand for keys of the config: the key, and the flag's type, metavar and sentence
+FLAGS = {
+    "--lam": (
+        "oracle.lam",
+        AMOUNT,
+        "F|Fx",
+        "Weight of the regularizer: 1.0 in units of the cost, 0.03x times the batch's mean cost.",
+    ),
+    "--epsilon": (
+        "oracle.epsilon",
+        AMOUNT,
+        "F|Fx",
+        "Certified accuracy of every step's dual, in the same two units.",
+    ),
+    "--tau": (
+        "oracle.tau",
+        AMOUNT,
+        "F|Fx|inf",
+        "Weight of the generated side's marginal; inf keeps it exactly, as in the paper.",
+    ),
+    "--regularizer": (
+        "oracle.regularizer",
+        click.Choice(["kl", "l2"]),
+        None,
+        "Entropy (kl) or squared density (l2) of the plan.",
+    ),
+    "--on-budget": (
+        "oracle.on_budget",
+        click.Choice(["accept", "stop"]),
+        None,
+        "What a step does that runs out of iterations.",
+    ),
+    "--loss": (
+        "oracle.loss",
+        click.Choice(["regot", "sinkhorn", "energy"]),
+        None,
+        "What regularized transport is made into.",
+    ),
+    "--cost": (
+        "cost.name",
+        click.Choice(["l1", "l2", "squared_l2", "cosine"]),
+        None,
+        "Between two points, on pixels or features.",
+    ),
     "--features": (
         "cost.features",
         str,
         FEATURES,
-        "On what the cost is measured: RUN is a folder, for its encoder; NET:LAYERS are layers of a frozen network, as in mnist-lenet:all.",
+        (
+            "On what the cost is measured: RUN is a folder, for its encoder; NET:LAYERS are layers"
+            " of a frozen network, as in mnist-lenet:all."
+        ),
     ),
-    "--groups": ("cost.groups", click.Choice(["joint", "separate"]), None, "One transport problem on all layers, or one for each."),
+    "--groups": (
+        "cost.groups",
+        click.Choice(["joint", "separate"]),
+        None,
+        "One transport problem on all layers, or one for each.",
+    ),
     "--self-term": (
         "oracle.self_term",
         click.Choice(["same", "independent"]),
@@ -50,11 +94,36 @@ FLAGS = {  # of `run`, which stand for keys of the config: the key, and the flag
         "What the Sinkhorn loss compares generated examples with: themselves, or a second batch.",
     ),
     "--steps": ("train.steps", Whole(1), "N", "Alternations of a solve of the dual and an update."),
-    "--generator-steps": ("train.generator_steps", Whole(1), "N", "End after so many updates of the generator."),
-    "--seconds": ("train.seconds", click.FloatRange(0, min_open=True), "S", "End after so much training in all, compilation left out."),
-    "--eval-every": ("train.eval_every", Whole(1), "N", "Judge the generator every N steps and at the end, as `otgan eval` does."),
-    "--batch-size": ("batch.size", Whole(2), "N", "Generated examples in a step's transport problem."),
-    "--reals": ("batch.reals", Whole(2), "N", "Real examples in it; as many as generated ones, unless the experiment says otherwise."),
+    "--generator-steps": (
+        "train.generator_steps",
+        Whole(1),
+        "N",
+        "End after so many updates of the generator.",
+    ),
+    "--seconds": (
+        "train.seconds",
+        click.FloatRange(0, min_open=True),
+        "S",
+        "End after so much training in all, compilation left out.",
+    ),
+    "--eval-every": (
+        "train.eval_every",
+        Whole(1),
+        "N",
+        "Judge the generator every N steps and at the end, as `otgan eval` does.",
+    ),
+    "--batch-size": (
+        "batch.size",
+        Whole(2),
+        "N",
+        "Generated examples in a step's transport problem.",
+    ),
+    "--reals": (
+        "batch.reals",
+        Whole(2),
+        "N",
+        "Real examples in it; as many as generated ones, unless the experiment says otherwise.",
+    ),
     "--seed": ("train.seed", SEED, "N", "Seed of everything random in the run."),
 }
 
@@ -65,7 +134,9 @@ def flags(*chosen: str) -> Callable[[Callable], Callable]:
     def decorate(command: Callable) -> Callable:
         for flag in reversed(chosen):
             _, kind, metavar, sentence = FLAGS[flag]
-            command = click.option(flag, type=kind, metavar=metavar, show_default="the experiment's", help=sentence)(command)
+            command = click.option(
+                flag, type=kind, metavar=metavar, show_default="the experiment's", help=sentence
+            )(command)
         return command
 
     return decorate
@@ -78,9 +149,28 @@ def _running(command: Callable) -> Callable:
     for option in reversed(
         [
             with_data_dir,
-            click.option("--out", type=PATH, metavar="DIR", show_default=new, help="Folder; its own run is resumed."),
-            click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", show_default="nothing", help=change),
-            click.option("--devices", type=click.IntRange(1), metavar="N", show_default="all", help="Devices to spread every batch over."),
+            click.option(
+                "--out",
+                type=PATH,
+                metavar="DIR",
+                show_default=new,
+                help="Folder; its own run is resumed.",
+            ),
+            click.option(
+                "--set",
+                "assignments",
+                multiple=True,
+                metavar="KEY=VALUE",
+                show_default="nothing",
+                help=change,
+            ),
+            click.option(
+                "--devices",
+                type=click.IntRange(1),
+                metavar="N",
+                show_default="all",
+                help="Devices to spread every batch over.",
+            ),
             click.option("--dry-run", is_flag=True, help="Print the resolved config and stop."),
             click.option("--quiet", is_flag=True, help="Print the summary alone."),
         ]
@@ -97,10 +187,19 @@ def _running(command: Callable) -> Callable:
     "source",
     metavar="tfds|sample|FILE|FOLDER",
     show_default="the experiment's",
-    help="Where the examples come from: prepared by TFDS, the 5,000 digits in the package, your .npz, or your folder of pictures.",
+    help=(
+        "Where the examples come from: prepared by TFDS, the 5,000 digits in the package, your"
+        " .npz, or your folder of pictures."
+    ),
 )
 @_running
-def run(name_or_file: str, source: str | None, out: Path | None, assignments: tuple[str, ...], **options: Any) -> None:
+def run(
+    name_or_file: str,
+    source: str | None,
+    out: Path | None,
+    assignments: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Train an experiment: a name of `otgan list`, a TOML file, or a stored config.json.
 
     A run folder in its place is resumed.
@@ -116,17 +215,23 @@ def run(name_or_file: str, source: str | None, out: Path | None, assignments: tu
 @click.argument("run_folder", metavar="RUN", type=PATH)
 @flags("--epsilon", "--steps", "--seconds", "--eval-every", "--batch-size", "--seed")
 @_running
-def compose(run_folder: Path, out: Path | None, assignments: tuple[str, ...], **options: Any) -> None:
+def compose(
+    run_folder: Path, out: Path | None, assignments: tuple[str, ...], **options: Any
+) -> None:
     """Fit a map T from a run's generator G to its data; samples of the new run are T(G(z)).
 
     Taghvaei and Jalali (2019), section 4.3. G is copied and does not move; RUN stays as it is.
     """
     overrides = _overrides(options, assignments)
     RunFolder(run_folder).read_config()
-    _train(experiments.compose(RunFolder(run_folder).config_path, overrides), overrides, out, options)
+    _train(
+        experiments.compose(RunFolder(run_folder).config_path, overrides), overrides, out, options
+    )
 
 
-def _train(config: Config, overrides: dict[str, Any], out: Path | None, options: dict[str, Any]) -> None:
+def _train(
+    config: Config, overrides: dict[str, Any], out: Path | None, options: dict[str, Any]
+) -> None:
     if options["dry_run"]:
         click.echo(config.json(), nl=False)
         return
@@ -145,12 +250,17 @@ def _train(config: Config, overrides: dict[str, Any], out: Path | None, options:
 
 def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
     given = {key: options.get(flag[2:].replace("-", "_")) for flag, (key, *_) in FLAGS.items()}
-    return {**{key: value for key, value in given.items() if value is not None}, **dict(map(experiments.parse_set, assignments))}
+    return {
+        **{key: value for key, value in given.items() if value is not None},
+        **dict(map(experiments.parse_set, assignments)),
+    }
 
 
 @main.command()
 @click.argument("run_folder", metavar="RUN", type=PATH)
-@click.option("-n", "--number", type=click.IntRange(1), default=64, metavar="N", help="How many samples.")
+@click.option(
+    "-n", "--number", type=click.IntRange(1), default=64, metavar="N", help="How many samples."
+)
 @click.option(
     "-o",
     "--output",
@@ -159,13 +269,18 @@ def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[st
     metavar="FILE",
     help="A .png or an .npz.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Seed of the latents.")
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Seed of the latents."
+)
 @click.option(
     "--push",
     type=PATH,
     metavar="FILE",
     show_default="draw",
-    help="Send all examples of this .npz through the map that the run has learned, instead of drawing N by the seed.",
+    help=(
+        "Send all examples of this .npz through the map that the run has learned, instead of"
+        " drawing N by the seed."
+    ),
 )
 def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | None) -> None:
     """Draw samples from a run's averaged generator, or push given examples through its map."""

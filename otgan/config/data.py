@@ -13,7 +13,10 @@ from otgan.plugins import Kind
 
 
 class Grid(Section):
-    """Equal Gaussians on a square grid in the plane, centered at the origin; the held-out set has equal counts per mode."""
+    """Equal Gaussians on a square grid in the plane, centered at the origin.
+
+    The held-out set has equal counts per mode.
+    """
 
     kind: Literal["grid"] = "grid"
     side: int = Field(default=5, ge=1, le=50)
@@ -23,7 +26,9 @@ class Grid(Section):
 
 
 class Images(Section):
-    """MNIST or CIFAR-10: from a prepared TFDS folder, or (MNIST alone) from the 5,000 digits that the package carries."""
+    """MNIST or CIFAR-10: from a prepared TFDS folder, or (MNIST alone) from the 5,000 digits that
+    the package carries.
+    """
 
     kind: Literal["mnist", "cifar10"]
     source: Literal["tfds", "sample"] = "tfds"
@@ -31,7 +36,9 @@ class Images(Section):
     @model_validator(mode="after")
     def _sampled(self) -> Images:
         if self.kind == "cifar10" and self.source == "sample":
-            raise ValueError("the package carries a sample of MNIST alone; CIFAR-10 comes from TFDS")
+            raise ValueError(
+                "the package carries a sample of MNIST alone; CIFAR-10 comes from TFDS"
+            )
         return self
 
 
@@ -44,7 +51,9 @@ class Stacked(Section):
 
 
 class UserData(Section):
-    """The user's points or pictures: an `.npz` with one array (n d, or n h w c), or a folder of pictures of one size."""
+    """The user's points or pictures: an `.npz` with one array (n d, or n h w c), or a folder of
+    pictures of one size.
+    """
 
     kind: Literal["own"] = "own"
     path: str
@@ -52,7 +61,9 @@ class UserData(Section):
 
 
 class Gaussian(Section):
-    """A Gaussian whose mean and covariance are drawn from `seed`: the map between two of them is known."""
+    """A Gaussian whose mean and covariance are drawn from `seed`: the map between two of them is
+    known.
+    """
 
     kind: Literal["gaussian"] = "gaussian"
     dim: int = Field(default=2, ge=1)
@@ -61,7 +72,10 @@ class Gaussian(Section):
 
 
 class Mixture(Section):
-    """Equal Gaussians at places drawn from `seed`. `warped`, they are pushed through the gradient of a convex function: a known map."""
+    """Equal Gaussians at places drawn from `seed`.
+
+    `warped`, they are pushed through the gradient of a convex function: a known map.
+    """
 
     kind: Literal["mixture"] = "mixture"
     dim: int = Field(default=2, ge=1)
@@ -73,7 +87,9 @@ class Mixture(Section):
 
 
 class PretrainedRun(Section):
-    """The generator of another run, as it was when this one began: its averaged parameters are copied, and do not move."""
+    """The generator of another run, as it was when this one began: its averaged parameters are
+    copied, and do not move.
+    """
 
     kind: Literal["run"] = "run"
     path: str
@@ -85,7 +101,8 @@ def _from_path(raw: Any) -> Any:
 
 
 class Batch(Section):
-    """How a step draws its two clouds: `size` generated examples, and `reals` real ones, by default as many.
+    """How a step draws its two clouds: `size` generated examples, and `reals` real ones, by default
+    as many.
 
     `stratified` reals and `sobol` latents are spread evenly, which helps only in low dimension.
     """
@@ -98,7 +115,9 @@ class Batch(Section):
     @model_validator(mode="before")
     @classmethod
     def _of_old_records(cls, raw: Any) -> Any:
-        """Records from before real examples had a number of their own say in `reals` how they are drawn."""
+        """Records from before real examples had a number of their own say in `reals` how they are
+        drawn.
+        """
         if isinstance(raw, dict) and raw.get("reals") in ("iid", "stratified"):
             return {**raw, "reals": None, "draw": raw["reals"]}
         return raw
@@ -112,5 +131,11 @@ class Batch(Section):
 DataSets = Grid | Images | Stacked | UserData | Gaussian | Mixture
 DATA_SETS = chosen_from(DataSets, "kind")
 """The models of otgan's own, by name."""
-Data = Annotated[DataSets, Field(discriminator="kind"), OrForeign(Kind.DATA, frozenset(DATA_SETS), "kind")]
-Source = Annotated[Grid | UserData | Gaussian | Mixture | PretrainedRun, Field(discriminator="kind"), BeforeValidator(_from_path)]
+Data = Annotated[
+    DataSets, Field(discriminator="kind"), OrForeign(Kind.DATA, frozenset(DATA_SETS), "kind")
+]
+Source = Annotated[
+    Grid | UserData | Gaussian | Mixture | PretrainedRun,
+    Field(discriminator="kind"),
+    BeforeValidator(_from_path),
+]

@@ -1,4 +1,7 @@
-"""The families: how the dual between generated and real points is solved, and to what accuracy. One class each."""
+"""The families: how the dual between generated and real points is solved, and to what accuracy.
+
+One class each.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,21 @@ from otgan.plugins import Kind
 
 
 class Oracle(Section):
-    """What every family has: what becomes of a step whose dual is not accurate when its budget is spent; and what it can serve."""
+    """What every family has: what becomes of a step whose dual is not accurate when its budget is
+    spent; and what it can serve.
+    """
 
     COSTS: ClassVar[tuple[str, ...]]  # names of the costs that it can serve
     FEATURES: ClassVar[bool] = False  # whether on an encoder's features too
-    UNEQUAL: ClassVar[bool] = False  # whether real and generated examples of a batch may differ in number
-    LEARNED: ClassVar[bool] = True  # if so, whether also on one that is trained to make the loss larger
-    MAP: ClassVar[bool] = False  # whether it yields a map from generated points to data, so that it needs no generator of its own
-    REACHING: ClassVar[str] = "solved duals"  # what it is that reaches epsilon, in the words of a reader: "... within epsilon 99.5%"
+    # whether real and generated examples of a batch may differ in number
+    UNEQUAL: ClassVar[bool] = False
+    # if so, whether also on one that is trained to make the loss larger
+    LEARNED: ClassVar[bool] = True
+    # whether it yields a map from generated points to data, so that it needs no generator of its
+    # own
+    MAP: ClassVar[bool] = False
+    # what it is that reaches epsilon, in the words of a reader: "... within epsilon 99.5%"
+    REACHING: ClassVar[str] = "solved duals"
 
     on_budget: Literal["accept", "stop"] = "accept"
 
@@ -30,20 +40,26 @@ class Oracle(Section):
         """What the family cannot do with batches that are drawn so, in sentences."""
         if self.UNEQUAL or batch.real == batch.size:
             return []
-        return [f"this family compares as many real examples as generated ones: leave out batch.reals = {batch.reals}"]
+        return [
+            "this family compares as many real examples as generated ones: leave out batch.reals ="
+            f" {batch.reals}"
+        ]
 
 
 class Regularized(Oracle):
-    """Sanjabi et al. 2018: regularized optimal transport of a batch, solved until its certified gap is at most `epsilon`.
+    """Sanjabi et al. 2018: regularized optimal transport of a batch, solved until its certified gap
+    is at most `epsilon`.
 
-    `regot` is the plain distance d (Algorithm 1), `sinkhorn` the debiased 2 d(p,q) - d(p,p) - d(q,q), not halved (Algorithm 2), and
-    `energy` the minibatch energy distance over two independent halves of the batch (OT-GAN: Salimans et al. 2018).
+    `regot` is the plain distance d (Algorithm 1), `sinkhorn` the debiased 2 d(p,q) - d(p,p) -
+    d(q,q), not halved (Algorithm 2), and `energy` the minibatch energy distance over two
+    independent halves of the batch (OT-GAN: Salimans et al. 2018).
 
-    `self_term` is what d(q,q) of the sinkhorn loss compares: the batch with itself, at no cost, or with an independent second one, which
-    is dragged along between modes as d(p,q) is, so that the two cancel in the mean.
-    `pulls` is how strongly the problems of several groups or windows pull: as their costs say (`plain`), or all groups, and all windows of
-    a group, alike (`even`), each gradient in the features divided by its size.
-    `warm_start` keeps the potential of every training example, from which its next problem starts: it changes no accuracy, only iterations.
+    `self_term` is what d(q,q) of the sinkhorn loss compares: the batch with itself, at no cost, or
+    with an independent second one, which is dragged along between modes as d(p,q) is, so that the
+    two cancel in the mean. `pulls` is how strongly the problems of several groups or windows pull:
+    as their costs say (`plain`), or all groups, and all windows of a group, alike (`even`), each
+    gradient in the features divided by its size. `warm_start` keeps the potential of every training
+    example, from which its next problem starts: it changes no accuracy, only iterations.
     """
 
     COSTS = ("l1", "l2", "squared_l2", "cosine")
@@ -66,24 +82,43 @@ class Regularized(Oracle):
     @model_validator(mode="after")
     def _relaxed(self) -> Regularized:
         if self.regularizer == "l2" and self.tau.finite:
-            raise ValueError("a finite tau relaxes the marginals of the kl regularizer only; with l2 leave tau at inf")
+            raise ValueError(
+                "a finite tau relaxes the marginals of the kl regularizer only; with l2 leave tau"
+                " at inf"
+            )
         if self.warm_start and (self.regularizer == "l2" or self.loss == "energy"):
             raise ValueError(
-                "warm_start keeps the potentials of d(p,q) with the kl regularizer: leave it out with l2 and with the loss energy"
+                "warm_start keeps the potentials of d(p,q) with the kl regularizer: leave it out"
+                " with l2 and with the loss energy"
             )
         if self.self_term == "independent" and self.loss != "sinkhorn":
-            why = {"regot": "has no self term", "energy": "has independent ones by its making"}[self.loss]
+            why = {"regot": "has no self term", "energy": "has independent ones by its making"}[
+                self.loss
+            ]
             raise ValueError(f"self_term is the sinkhorn loss's; the loss {self.loss!r} {why}")
         return self
 
     def unfit(self, batch: Batch) -> list[str]:
-        """The energy distance needs two independent halves: those of a stratified batch are of two parts of the data."""
+        """The energy distance needs two independent halves: those of a stratified batch are of two
+        parts of the data.
+        """
         if self.loss != "energy":
             return []
         numbers = {"batch.size": batch.size, "batch.reals": batch.real}
-        odd = [f"oracle.loss = 'energy' halves the batch: {key} must be even, not {n}" for key, n in numbers.items() if n % 2][:1]
-        spread = [f"batch.{side} = {how!r}" for side, how in (("draw", batch.draw), ("latents", batch.latents)) if how != "iid"]
-        needs = f"oracle.loss = 'energy' needs independent halves of a batch, not {' and '.join(spread)}: use 'iid'"
+        odd = [
+            f"oracle.loss = 'energy' halves the batch: {key} must be even, not {n}"
+            for key, n in numbers.items()
+            if n % 2
+        ][:1]
+        spread = [
+            f"batch.{side} = {how!r}"
+            for side, how in (("draw", batch.draw), ("latents", batch.latents))
+            if how != "iid"
+        ]
+        needs = (
+            "oracle.loss = 'energy' needs independent halves of a batch, not"
+            f" {' and '.join(spread)}: use 'iid'"
+        )
         return [*odd, *([needs] if spread else [])]
 
     def check_every(self) -> int:
@@ -92,16 +127,20 @@ class Regularized(Oracle):
 
 
 class Semidiscrete(Oracle):
-    """Chen et al. 2019: one potential per training point (OTS), then regression of the generator on what it assigns (FIT).
+    """Chen et al. 2019: one potential per training point (OTS), then regression of the generator on
+    what it assigns (FIT).
 
-    A step of a run is a chunk of OTS steps. A round ends when the stop rule is met by the last `memory` assignments, or with its budget.
-    The rule is looked at every `check_every` steps: `band`, the authors', asks every bin of the histogram over the training points'
-    indices to lie between `band_low` and `band_high` of the mean bin; `chi_square` asks the points' masses to be that even; `budget`
-    asks nothing. Then come `fit_updates` updates of the generator on batches out of the memory.
+    A step of a run is a chunk of OTS steps. A round ends when the stop rule is met by the last
+    `memory` assignments, or with its budget. The rule is looked at every `check_every` steps:
+    `band`, the authors', asks every bin of the histogram over the training points' indices to lie
+    between `band_low` and `band_high` of the mean bin; `chi_square` asks the points' masses to be
+    that even; `budget` asks nothing. Then come `fit_updates` updates of the generator on batches
+    out of the memory.
 
-    The `feedback` schedule makes every point dearer by `increment` when it is hit, less and less during a round and, by the root of their
-    number, from round to round. Before that come `smoothing_steps` steps on the semi-dual smoothed by an entropy that falls from
-    `smoothing` to `smoothing_end`, both divided by the number of the round. `adam` is the authors' schedule.
+    The `feedback` schedule makes every point dearer by `increment` when it is hit, less and less
+    during a round and, by the root of their number, from round to round. Before that come
+    `smoothing_steps` steps on the semi-dual smoothed by an entropy that falls from `smoothing` to
+    `smoothing_end`, both divided by the number of the round. `adam` is the authors' schedule.
     """
 
     COSTS = ("l1", "squared_l2")
@@ -131,26 +170,41 @@ class Semidiscrete(Oracle):
     @model_validator(mode="after")
     def _whole_chunks(self) -> Semidiscrete:
         smoothing = self.smoothing_steps if self.schedule == "feedback" else 0
-        steps = {"check_every": self.check_every, "max_ots_steps": self.max_ots_steps, "smoothing_steps": smoothing, "memory": self.memory}
+        steps = {
+            "check_every": self.check_every,
+            "max_ots_steps": self.max_ots_steps,
+            "smoothing_steps": smoothing,
+            "memory": self.memory,
+        }
         broken = [f"{name} = {count}" for name, count in steps.items() if count % self.chunk]
         if broken:
-            raise ValueError(f"steps go by chunks of {self.chunk}, which must divide {' and '.join(broken)}")
+            raise ValueError(
+                f"steps go by chunks of {self.chunk}, which must divide {' and '.join(broken)}"
+            )
         if self.max_ots_steps < self.memory:
-            raise ValueError(f"max_ots_steps = {self.max_ots_steps} must fill the memory of {self.memory} batches")
+            raise ValueError(
+                f"max_ots_steps = {self.max_ots_steps} must fill the memory of {self.memory}"
+                " batches"
+            )
         return self
 
     def unfit(self, batch: Batch) -> list[str]:
         """FIT's batches are parts of those of OTS."""
-        sentence = f"batch.size = {batch.size}, of FIT, must divide oracle.ots_batch = {self.ots_batch}, which it cuts into its own"
+        sentence = (
+            f"batch.size = {batch.size}, of FIT, must divide oracle.ots_batch = {self.ots_batch},"
+            " which it cuts into its own"
+        )
         return [*super().unfit(batch), *([sentence] if self.ots_batch % batch.size else [])]
 
 
 class Convex(Oracle):
-    """Taghvaei and Jalali 2019: W2 through a convex potential, its conjugate solved point by point until its certified error is `epsilon`.
+    """Taghvaei and Jalali 2019: W2 through a convex potential, its conjugate solved point by point
+    until its certified error is `epsilon`.
 
-    `width` and `depth` are the icnn's; `pieces` and `temperature` (of the rounded maximum) those of max_affine and plq. Potentials see
-    points at mean 0 and variance 1. After `dual_steps` steps of the potential come `generator_updates`. `ema` averages the potential
-    of the map that users see; `composite` puts that map behind the generator.
+    `width` and `depth` are the icnn's; `pieces` and `temperature` (of the rounded maximum) those of
+    max_affine and plq. Potentials see points at mean 0 and variance 1. After `dual_steps` steps of
+    the potential come `generator_updates`. `ema` averages the potential of the map that users see;
+    `composite` puts that map behind the generator.
     """
 
     COSTS = ("squared_l2",)
@@ -175,12 +229,17 @@ class Convex(Oracle):
     @model_validator(mode="after")
     def _strongly_convex(self) -> Convex:
         if self.strong_convexity == 0 and self.potential != "icnn":
-            raise ValueError(f"potential {self.potential!r} needs strong_convexity above 0: without it the conjugate may be infinite")
+            raise ValueError(
+                f"potential {self.potential!r} needs strong_convexity above 0: without it the"
+                " conjugate may be infinite"
+            )
         return self
 
 
 class Potential(Section):
-    """A network with one number for each point, an encoder's without a normalization: a dual potential, or a critic."""
+    """A network with one number for each point, an encoder's without a normalization: a dual
+    potential, or a critic.
+    """
 
     kind: Literal["mlp", "conv"] = "mlp"
     width: int = Field(default=128, ge=1)
@@ -188,10 +247,12 @@ class Potential(Section):
 
 
 class Neural(Oracle):
-    """Sanjabi et al. 2018 in practice: the dual potentials are networks, trained by some warm-started steps for each of the generator's.
+    """Sanjabi et al. 2018 in practice: the dual potentials are networks, trained by some
+    warm-started steps for each of the generator's.
 
-    phi, of the real points, always is. psi, of the generated ones, is a second network up to the best constant, or the transform of phi
-    over the batch. Every `estimate_every` solves the gap is estimated on a fresh batch, whose own dual takes up to `max_iterations`.
+    phi, of the real points, always is. psi, of the generated ones, is a second network up to the
+    best constant, or the transform of phi over the batch. Every `estimate_every` solves the gap is
+    estimated on a fresh batch, whose own dual takes up to `max_iterations`.
     """
 
     COSTS = ("l1", "l2", "squared_l2", "cosine")
@@ -210,9 +271,11 @@ class Neural(Oracle):
 
 
 class Critic(Oracle):
-    """WGAN-GP (Gulrajani et al. 2017): W1 through a critic whose gradient is held near length 1 by a penalty.
+    """WGAN-GP (Gulrajani et al. 2017): W1 through a critic whose gradient is held near length 1 by
+    a penalty.
 
-    `epsilon` is a level for the root mean square of that length less 1: a residual, no accuracy of the dual.
+    `epsilon` is a level for the root mean square of that length less 1: a residual, no accuracy of
+    the dual.
     """
 
     COSTS = ("l2",)
@@ -227,10 +290,12 @@ class Critic(Oracle):
 
 
 class Drifting(Oracle):
-    """Deng et al. 2026: generated points follow a kernel's field towards real ones and away from each other.
+    """Deng et al. 2026: generated points follow a kernel's field towards real ones and away from
+    each other.
 
-    `temperatures` are widths of the kernel exp(-distance / T), in units of the mean distance. `epsilon` is a level for the root mean square
-    of the field: a residual, no accuracy of a dual, for there is none.
+    `temperatures` are widths of the kernel exp(-distance / T), in units of the mean distance.
+    `epsilon` is a level for the root mean square of the field: a residual, no accuracy of a dual,
+    for there is none.
     """
 
     COSTS = ("l2",)
@@ -246,7 +311,10 @@ class Drifting(Oracle):
     @model_validator(mode="after")
     def _widths(self) -> Drifting:
         if min(self.temperatures) <= 0 or len(set(self.temperatures)) < len(self.temperatures):
-            raise ValueError(f"temperatures must be above 0 and differ, not {', '.join(map(str, self.temperatures))}")
+            raise ValueError(
+                "temperatures must be above 0 and differ, not"
+                f" {', '.join(map(str, self.temperatures))}"
+            )
         return self
 
 

@@ -1,4 +1,6 @@
-"""What of a config other packages may bring: models of its tables, by the key that chooses one, and words."""
+"""What of a config other packages may bring: models of its tables, by the key that chooses one, and
+words.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def chosen_from(choice: Any, chooser: str) -> dict[str, type[Section]]:
 
 @dataclass(frozen=True)
 class OrForeign:
-    """Annotates a union of models, so that a table may also be one that another package brings; and a choice of words likewise.
+    """Annotates a union of models, so that a table may also be one that another package brings.
+
+    And a choice of words likewise.
 
     Attributes:
         kind: what the packages bring.
@@ -41,13 +45,19 @@ class OrForeign:
     chooser: str = ""
     base: type[Section] = Section
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         """What pydantic asks. A table is written by the model that it has."""
         written = core_schema.simple_ser_schema("any")
-        return core_schema.no_info_wrap_validator_function(self._validate, handler(source), serialization=written)
+        return core_schema.no_info_wrap_validator_function(
+            self._validate, handler(source), serialization=written
+        )
 
     def model(self, name: Any) -> type[Section] | None:
-        """The model that another package brings under a name; None of a name that is otgan's own, or nobody's.
+        """The model that another package brings under a name.
+
+        None of a name that is otgan's own, or nobody's.
 
         Raises:
             UserError: the package cannot be imported, or brings something else.
@@ -55,8 +65,15 @@ class OrForeign:
         if not self._is_foreign(name):
             return None
         model = getattr(plugins.load(self.kind, name), "config", None)
-        if not (isinstance(model, type) and issubclass(model, self.base) and name in tags(model, self.chooser)):
-            why = f"its config must be a subclass of {self.base.__name__} with {self.chooser}: Literal[{name!r}]"
+        if not (
+            isinstance(model, type)
+            and issubclass(model, self.base)
+            and name in tags(model, self.chooser)
+        ):
+            why = (
+                f"its config must be a subclass of {self.base.__name__} with {self.chooser}:"
+                f" Literal[{name!r}]"
+            )
             raise plugins.refuse(self.kind, name, why)
         return model
 

@@ -12,7 +12,8 @@ from otgan.config.values import Section
 class Optimizer(Section):
     """Adam, on gradients whose norm is cut at `clip`.
 
-    The learning rate rises linearly over `warmup` updates; `cosine` then lets it fall to zero over the run.
+    The learning rate rises linearly over `warmup` updates; `cosine` then lets it fall to zero over
+    the run.
     """
 
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -24,12 +25,14 @@ class Optimizer(Section):
 
 
 class Generator(Section):
-    """An MLP of `width` x `depth`, or a DCGAN whose last hidden layer has `width` channels; latents are standard normal.
+    """An MLP of `width` x `depth`, or a DCGAN whose last hidden layer has `width` channels; latents
+    are standard normal.
 
-    `residual` is a network of `depth` residual blocks, each of which doubles height and width; the last has `width` channels.
-    Latents may go through a mapping of `mapping_depth` dense layers of `mapping_width` first.
-    Kernels start normal, with standard deviation `initial_sd`, or with He's where that is not given.
-    `identity` hands on the points of `source` as they are: nothing is trained but the dual.
+    `residual` is a network of `depth` residual blocks, each of which doubles height and width; the
+    last has `width` channels. Latents may go through a mapping of `mapping_depth` dense layers of
+    `mapping_width` first. Kernels start normal, with standard deviation `initial_sd`, or with He's
+    where that is not given. `identity` hands on the points of `source` as they are: nothing is
+    trained but the dual.
     """
 
     kind: Literal["mlp", "conv", "residual", "identity"] = "mlp"
@@ -47,11 +50,14 @@ class Generator(Section):
 class Encoder(Section):
     """Features on the unit sphere in which the cost is measured.
 
-    A learned one is trained to make the loss larger: after every `generator_updates` updates of the generator come `encoder_updates` of it.
-    The kinds that are named after data are those of the classifiers that the package carries; their sizes are what they are.
+    A learned one is trained to make the loss larger: after every `generator_updates` updates of the
+    generator come `encoder_updates` of it. The kinds that are named after data are those of the
+    classifiers that the package carries; their sizes are what they are.
     """
 
-    kind: Literal["mlp", "conv", "mnist-lenet", "mnist-allconv", "cifar10-resnet", "cifar10-allconv"] = "conv"
+    kind: Literal[
+        "mlp", "conv", "mnist-lenet", "mnist-allconv", "cifar10-resnet", "cifar10-allconv"
+    ] = "conv"
     features: int = Field(default=64, ge=2)
     width: int = Field(default=64, ge=1)
     depth: int = Field(default=2, ge=1)
@@ -64,20 +70,23 @@ class Encoder(Section):
 class Cost(Section):
     """c(x, y) between two points: of their pixels (or coordinates), or of features.
 
-    `features` is "pixels"; "learned", by the encoder that is trained here; "random", by one that stays as it is drawn, the same in
-    every run; the name of a classifier that the package carries; or the folder of a run, whose encoder is taken as it was when this run
-    began.
+    `features` is "pixels"; "learned", by the encoder that is trained here; "random", by one that
+    stays as it is drawn, the same in every run; the name of a classifier that the package carries;
+    or the folder of a run, whose encoder is taken as it was when this run began.
 
-    Or it names layers of a frozen network, as in "mnist-lenet:all", "random:conv_1+conv_2@2" or "pictures.safetensors:pixels+all". Each
-    is a group of features, divided by the root of its mean squared distance between training examples. `@2` averages a layer's map over
-    2 x 2 places first, `second/7` cuts it into 7 x 7 windows, `pixels` are the examples themselves. A file, or a network of published
-    weights, without layers stands for all. The cost is the mean over the groups: of one transport problem (`joint`), or of one for each
-    group or window (`separate`). What is seen of the training examples is computed once; `kept` is how it is held, and `none` computes it
-    anew in every step.
+    Or it names layers of a frozen network, as in "mnist-lenet:all", "random:conv_1+conv_2@2" or
+    "pictures.safetensors:pixels+all". Each is a group of features, divided by the root of its mean
+    squared distance between training examples. `@2` averages a layer's map over 2 x 2 places first,
+    `second/7` cuts it into 7 x 7 windows, `pixels` are the examples themselves. A file, or a
+    network of published weights, without layers stands for all. The cost is the mean over the
+    groups: of one transport problem (`joint`), or of one for each group or window (`separate`).
+    What is seen of the training examples is computed once; `kept` is how it is held, and `none`
+    computes it anew in every step.
     """
 
     TRAINED: ClassVar = ("mnist-lenet", "mnist-allconv", "cifar10-resnet", "cifar10-allconv")
-    PUBLISHED: ClassVar = ("inception", "dinov2-s", "dinov2-b", "dinov2-l", "resnet50")  # networks whose weights are fetched or imported
+    # networks whose weights are fetched or imported
+    PUBLISHED: ClassVar = ("inception", "dinov2-s", "dinov2-b", "dinov2-l", "resnet50")
     FEATURES: ClassVar = ("pixels", "learned", "random", *TRAINED)  # those that have a name
 
     name: Literal["l1", "l2", "squared_l2", "cosine"] = "squared_l2"

@@ -23,7 +23,8 @@ class Card(Section):
     title: str = "an experiment of your own"
     paper: str = ""
     expect: str = ""
-    measured: str = ""  # what it gave: by which seeds, when, and, where more than its name was typed, by which command
+    # what it gave: by which seeds, when, and, where more than its name was typed, by which command
+    measured: str = ""
     cost: str = ""
     note: str = ""
 
@@ -35,7 +36,10 @@ Measure = Annotated[Measures, OrForeign(Kind.MEASURE, frozenset(get_args(Measure
 
 
 class Train(Section):
-    """How long, from which seed, and how often to look. A step is one solve of the dual and one update of a player."""
+    """How long, from which seed, and how often to look.
+
+    A step is one solve of the dual and one update of a player.
+    """
 
     steps: int = Field(default=10_000, ge=1)
     generator_steps: Annotated[int | None, Effect.EXTENT] = Field(default=None, ge=1)
@@ -79,16 +83,30 @@ class Config(Section):
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
 
     def identity(self) -> dict[str, Any]:
-        """What it computes, as plain data: its record without the keys whose fields are marked by an effect of another kind."""
-        return nested({key: value for key, value in flat(self.model_dump(mode="json")).items() if key not in marked(Config)})
+        """What it computes, as plain data: its record without the keys whose fields are marked by
+        an effect of another kind.
+        """
+        return nested(
+            {
+                key: value
+                for key, value in flat(self.model_dump(mode="json")).items()
+                if key not in marked(Config)
+            }
+        )
 
 
 def _unfit_networks(config: Config) -> list[str]:
     points = config.data.kind in ("grid", "gaussian", "mixture")
-    features, encoder = config.cost.features, config.cost.encoder.kind if config.cost.encoded else "mlp"
+    features, encoder = (
+        config.cost.features,
+        config.cost.encoder.kind if config.cost.encoded else "mlp",
+    )
     mistakes = []
     if points and config.cost.network:
-        mistakes = [f"cost.features = {features!r} needs images; the data are points: use 'pixels', 'learned' or 'random'"]
+        mistakes = [
+            f"cost.features = {features!r} needs images; the data are points: use 'pixels',"
+            " 'learned' or 'random'"
+        ]
     elif points and (config.generator.kind in ("conv", "residual") or encoder != "mlp"):
         kind = "residual" if config.generator.kind == "residual" else "conv"
         mistakes = [f"a {kind} network needs images; the data are points: use kind = 'mlp'"]
@@ -103,30 +121,56 @@ def _unfit_family(config: Config) -> list[str]:
     mistakes = oracle.unfit(config.batch)
     if cost.name not in oracle.COSTS:
         others = [family for family, model in _families().items() if cost.name in model.COSTS]
-        mistakes.append(f"family {oracle.family!r} serves the cost {_or(oracle.COSTS)}; the cost {cost.name!r} is served by {_or(others)}")
+        mistakes.append(
+            f"family {oracle.family!r} serves the cost {_or(oracle.COSTS)}; the cost {cost.name!r}"
+            f" is served by {_or(others)}"
+        )
     if cost.features != "pixels" and not oracle.FEATURES:
         others = [family for family, model in _families().items() if model.FEATURES]
-        mistakes.append(f"family {oracle.family!r} serves pixels only; cost.features = {cost.features!r} is served by {_or(others)}")
+        mistakes.append(
+            f"family {oracle.family!r} serves pixels only; cost.features = {cost.features!r} is"
+            f" served by {_or(others)}"
+        )
     elif cost.learned and not oracle.LEARNED:
-        mistakes.append(f"family {oracle.family!r} has no loss that an encoder could make larger: cost.features = 'learned' needs another")
+        mistakes.append(
+            f"family {oracle.family!r} has no loss that an encoder could make larger: cost.features"
+            " = 'learned' needs another"
+        )
     if isinstance(oracle, Regularized) and cost.windowed and cost.groups == "joint":
-        mistakes.append("cost.groups = 'joint' makes one problem of all windows: use 'separate', or leave out the /")
+        mistakes.append(
+            "cost.groups = 'joint' makes one problem of all windows: use 'separate', or leave out"
+            " the /"
+        )
     if isinstance(oracle, Regularized) and oracle.pulls == "even" and cost.learned:
-        mistakes.append("oracle.pulls = 'even' is for costs that nobody trains: leave it out with cost.features = 'learned'")
+        mistakes.append(
+            "oracle.pulls = 'even' is for costs that nobody trains: leave it out with cost.features"
+            " = 'learned'"
+        )
     if isinstance(oracle, Regularized) and oracle.warm_start and cost.groups == "separate":
-        mistakes.append("oracle.warm_start keeps the potentials of one problem: leave it out, or use cost.groups = 'joint'")
+        mistakes.append(
+            "oracle.warm_start keeps the potentials of one problem: leave it out, or use"
+            " cost.groups = 'joint'"
+        )
     return mistakes
 
 
 def _unfit_source(config: Config) -> list[str]:
     source, identity = config.source, config.generator.kind == "identity"
     if source is None:
-        return ["generator.kind = 'identity' hands on the points of a source: give --set source=FILE.npz"] if identity else []
+        return (
+            [
+                "generator.kind = 'identity' hands on the points of a source: give --set"
+                " source=FILE.npz"
+            ]
+            if identity
+            else []
+        )
     mistakes = []
     if not config.oracle.MAP:
         maps = [family for family, model in _families().items() if model.MAP]
         mistakes.append(
-            f"with a source nothing is trained but a map, which family {config.oracle.family!r} does not yield; {_or(maps)} does"
+            f"with a source nothing is trained but a map, which family {config.oracle.family!r}"
+            f" does not yield; {_or(maps)} does"
         )
     if not identity and source.kind != "run":
         mistakes.append("a source of points needs generator.kind = 'identity'")

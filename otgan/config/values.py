@@ -1,4 +1,6 @@
-"""What every table of a config is made of: sections that know all their keys, and amounts with a unit."""
+"""What every table of a config is made of: sections that know all their keys, and amounts with a
+unit.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
 @dataclass(frozen=True)
 class Amount:
-    """A positive number in the units of the cost or, written with an `x` (`0.03x`), in multiples of the batch's mean cost."""
+    """A positive number in the units of the cost or, written with an `x` (`0.03x`), in multiples of
+    the batch's mean cost.
+    """
 
     value: float
     relative: bool = False
@@ -27,7 +31,9 @@ class Amount:
         return math.isfinite(self.value)
 
     def times(self, mean_cost):
-        """The amount in units of the cost, given the batch's mean cost (a float or a scalar array)."""
+        """The amount in units of the cost, given the batch's mean cost (a float or a scalar
+        array).
+        """
         return self.value * mean_cost if self.relative else self.value
 
 
@@ -43,7 +49,9 @@ def parse_amount(raw: Any) -> Amount:
     try:
         value = float(text.removesuffix("x"))
     except ValueError:
-        raise ValueError(f"needs a number such as 0.5, or 0.03x for a multiple of the mean cost, not {text!r}") from None
+        raise ValueError(
+            f"needs a number such as 0.5, or 0.03x for a multiple of the mean cost, not {text!r}"
+        ) from None
     if not value > 0:
         raise ValueError(f"must be above 0, not {text}")
     return Amount(value, relative=text.endswith("x") and math.isfinite(value))
@@ -60,17 +68,24 @@ def _finite(amount: Amount) -> Amount:
 
 
 AmountOrInf = Annotated[Amount, BeforeValidator(parse_amount), PlainSerializer(_plain_amount)]
-FiniteAmount = Annotated[Amount, BeforeValidator(lambda raw: _finite(parse_amount(raw))), PlainSerializer(_plain_amount)]
+FiniteAmount = Annotated[
+    Amount, BeforeValidator(lambda raw: _finite(parse_amount(raw))), PlainSerializer(_plain_amount)
+]
 
 
 class Section(BaseModel):
     """A table of the config: immutable, every key known, no silent conversions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
+    )
 
 
 class Effect(StrEnum):
-    """What a key changes that changes nothing of what a run computes. It stands in the annotation of the key's field."""
+    """What a key changes that changes nothing of what a run computes.
+
+    It stands in the annotation of the key's field.
+    """
 
     NAME = "what a run is called"
     EXTENT = "how far it goes, or how many samples its numbers are of"
@@ -79,7 +94,9 @@ class Effect(StrEnum):
 
 @cache
 def marked(model: type[BaseModel], *effects: Effect) -> frozenset[str]:
-    """The keys of a model, and of the tables in it, that are marked by one of these effects, or by any: dotted, down to single values."""
+    """The keys of a model, and of the tables in it, that are marked by one of these effects, or by
+    any: dotted, down to single values.
+    """
     return frozenset(key for key, effect in _effects(model, None) if effect in (effects or Effect))
 
 
@@ -95,7 +112,9 @@ def _effects(model: type[BaseModel], outer: Effect | None) -> list[tuple[str, Ef
 
 
 def models(annotation: Any) -> list[type[BaseModel]]:
-    """The models that a field's annotation names: one of a table, several of a choice between tables."""
+    """The models that a field's annotation names: one of a table, several of a choice between
+    tables.
+    """
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for inner in get_args(annotation) for model in models(inner)]

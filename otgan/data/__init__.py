@@ -1,4 +1,6 @@
-"""Where examples come from: the grid, MNIST and CIFAR-10 through TFDS, the embedded digits, stacked digits, the user's own data."""
+"""Where examples come from: the grid, MNIST and CIFAR-10 through TFDS, the embedded digits, stacked
+digits, the user's own data.
+"""
 
 from otgan.data.dataset import Dataset, load, load_source, with_channels_of
 from otgan.data.form import Form
@@ -6,4 +8,13 @@ from otgan.data.own import as_examples
 from otgan.data.own import read as read_examples
 from otgan.data.strata import strata
 
-__all__ = ["Dataset", "Form", "as_examples", "load", "load_source", "read_examples", "strata", "with_channels_of"]
+__all__ = [
+    "Dataset",
+    "Form",
+    "as_examples",
+    "load",
+    "load_source",
+    "read_examples",
+    "strata",
+    "with_channels_of",
+]

@@ -57,7 +57,9 @@ class Verification:
 
 @dataclass(frozen=True)
 class Original:
-    """What is known of a data set as published: the shape of an example, and the count of every class in each split."""
+    """What is known of a data set as published: the shape of an example, and the count of every
+    class in each split.
+    """
 
     shape: tuple[int, int, int]
     train: tuple[int, ...]
@@ -74,7 +76,8 @@ ORIGINALS = {
 }
 
 CONTENT = {"mnist": "9e224f8b3d13bebca8cd41a25b077fcce1e109558d4538574daeec0ac0ddd4aa"}
-"""`content` of the original: SHA-256 over labels and pictures of both splits, whatever their order."""
+"""`content` of the original: SHA-256 over labels and pictures of both splits, whatever their order.
+"""
 
 
 def listing(data_dir: Path | None = None) -> list[Entry]:
@@ -87,8 +90,22 @@ def listing(data_dir: Path | None = None) -> list[Entry]:
     held_out = min(stacked.size // 5, digits.MOST_HELD_OUT)
     mnist = prepared.find("mnist", data_dir)
     return [
-        Entry("grid", "equal Gaussians on a square grid in the plane", f"{grid.size:,} + 80 per mode", "2", "made on the spot", True),
-        Entry("sample", "digits of MNIST, 500 of every class", "4,500 + 500", "28 x 28 x 1", "inside the package", True),
+        Entry(
+            "grid",
+            "equal Gaussians on a square grid in the plane",
+            f"{grid.size:,} + 80 per mode",
+            "2",
+            "made on the spot",
+            True,
+        ),
+        Entry(
+            "sample",
+            "digits of MNIST, 500 of every class",
+            "4,500 + 500",
+            "28 x 28 x 1",
+            "inside the package",
+            True,
+        ),
         _published("mnist", "handwritten digits", data_dir),
         _published("cifar10", "photographs of ten classes", data_dir),
         Entry(
@@ -96,11 +113,22 @@ def listing(data_dir: Path | None = None) -> list[Entry]:
             "three digits as the colors of one picture, 1,000 modes",
             f"{stacked.size:,} + {held_out:,}",
             "32 x 32 x 3",
-            "made from mnist" if mnist else "made from mnist, which is missing, or with `--data sample` from the sample",
+            (
+                "made from mnist"
+                if mnist
+                else "made from mnist, which is missing, or with `--data sample` from the sample"
+            ),
             mnist is not None,
             mnist.name if mnist else None,
         ),
-        Entry("own", "your points or pictures", "what you give", "(n, d) or (n, h, w, c)", "an .npz file or a folder of pictures", True),
+        Entry(
+            "own",
+            "your points or pictures",
+            "what you give",
+            "(n, d) or (n, h, w, c)",
+            "an .npz file or a folder of pictures",
+            True,
+        ),
     ]
 
 
@@ -132,13 +160,29 @@ def verify(name: str, data_dir: Path | None = None) -> Verification:
         read = prepared.decode(path)
     except UserError as error:
         return Verification(path, [], [str(error)])
-    parts = (("train", read.train, read.train_labels, known.train), ("test", read.test, read.test_labels, known.test))
-    problems = [problem for split, images, labels, classes in parts for problem in _problems(split, images, labels, known.shape, classes)]
-    facts = [f"{split}: {len(images):,} pictures of {' x '.join(map(str, images.shape[1:]))}" for split, images, _, _ in parts]
+    parts = (
+        ("train", read.train, read.train_labels, known.train),
+        ("test", read.test, read.test_labels, known.test),
+    )
+    problems = [
+        problem
+        for split, images, labels, classes in parts
+        for problem in _problems(split, images, labels, known.shape, classes)
+    ]
+    facts = [
+        f"{split}: {len(images):,} pictures of {' x '.join(map(str, images.shape[1:]))}"
+        for split, images, _, _ in parts
+    ]
     return Verification(path, [*facts, _identity(name, path, read)], problems)
 
 
-def _problems(split: str, images: np.ndarray, labels: np.ndarray, shape: tuple[int, ...], classes: tuple[int, ...]) -> list[str]:
+def _problems(
+    split: str,
+    images: np.ndarray,
+    labels: np.ndarray,
+    shape: tuple[int, ...],
+    classes: tuple[int, ...],
+) -> list[str]:
     problems = []
     if len(images) != sum(classes):
         problems.append(f"{split} holds {len(images):,} pictures, the original {sum(classes):,}")
@@ -158,7 +202,10 @@ def _identity(name: str, path: Path, read: prepared.Prepared) -> str:
     if name in CONTENT and content(read) == CONTENT[name]:
         return f"{short}: bit for bit the original"
     if name in CONTENT or _lossy(path):
-        return f"{short}: not bit for bit the original, so scores compare only with scores from the same copy"
+        return (
+            f"{short}: not bit for bit the original, so scores compare only with scores from the"
+            " same copy"
+        )
     return f"{short}: otgan knows no reference to compare it with"
 
 
@@ -169,7 +216,9 @@ def _lossy(path: Path) -> bool:
 
 
 def content(read: prepared.Prepared) -> str:
-    """SHA-256 over labels and pictures of both splits that does not depend on the order of the examples."""
+    """SHA-256 over labels and pictures of both splits that does not depend on the order of the
+    examples.
+    """
     digest = hashlib.sha256()
     for images, labels in ((read.train, read.train_labels), (read.test, read.test_labels)):
         rows = np.concatenate([labels[:, None], images.reshape(len(images), -1)], axis=1)

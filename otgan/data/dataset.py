@@ -49,12 +49,18 @@ class Dataset:
         return self.train.dtype == np.uint8
 
     def with_channels_of(self, shape: tuple[int, ...]) -> Dataset:
-        """The same, gray pictures with as many equal channels as a shape asks for; see the function of that name."""
-        return replace(self, train=with_channels_of(self.train, shape), test=with_channels_of(self.test, shape))
+        """The same, gray pictures with as many equal channels as a shape asks for; see the function
+        of that name.
+        """
+        return replace(
+            self, train=with_channels_of(self.train, shape), test=with_channels_of(self.test, shape)
+        )
 
     @cached_property
     def fingerprint(self) -> str:
-        """A short hash of the values, shapes and types of both parts: equal exactly if the data are."""
+        """A short hash of the values, shapes and types of both parts: equal exactly if the data
+        are.
+        """
         digest = hashlib.sha256()
         for part in (self.train, self.test):
             digest.update(f"{part.shape}{part.dtype.str}".encode())
@@ -101,11 +107,17 @@ def load_source(run: config.Config, shape: tuple[int, ...] = ()) -> Dataset | No
     Raises:
         UserError: as `load`.
     """
-    return None if run.source is None or isinstance(run.source, config.PretrainedRun) else load(run.source).with_channels_of(shape)
+    return (
+        None
+        if run.source is None or isinstance(run.source, config.PretrainedRun)
+        else load(run.source).with_channels_of(shape)
+    )
 
 
 def with_channels_of(examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Gray pictures, (n, h, w, 1), as color pictures of three equal channels where a shape (h, w, 3) asks for them; all else as it is."""
+    """Gray pictures, (n, h, w, 1), as color pictures of three equal channels where a shape (h, w,
+    3) asks for them; all else as it is.
+    """
     if examples.ndim == 4 and shape == (*examples.shape[1:3], 3) and examples.shape[3] == 1:
         return np.repeat(examples, 3, axis=3)
     return examples
@@ -120,10 +132,16 @@ def _pictures(data: config.Images, data_dir: Path | None) -> tuple[np.ndarray, n
 
 def _grid(data: config.Grid) -> Dataset:
     ticks = (np.arange(data.side) - (data.side - 1) / 2) * data.spacing
-    centers = np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.float32)
+    centers = (
+        np.stack(np.meshgrid(ticks, ticks, indexing="ij"), axis=-1)
+        .reshape(-1, 2)
+        .astype(np.float32)
+    )
     modes = np.random.default_rng([GRID_SEED, 0]).integers(len(centers), size=data.size)
     held_out = np.repeat(np.arange(len(centers)), HELD_OUT_PER_MODE)
-    train, test = (_around(centers[which], data.sd, stream) for stream, which in ((1, modes), (2, held_out)))
+    train, test = (
+        _around(centers[which], data.sd, stream) for stream, which in ((1, modes), (2, held_out))
+    )
     return Dataset(data.kind, train, test, centers, data.sd)
 
 

@@ -7,7 +7,8 @@ from importlib.resources import files
 import numpy as np
 
 SAMPLE = "mnist_sample.npz"
-"""Made by `scripts/pack_mnist_sample.py`: `images` (5000, 28, 28) and `labels` (5000,), both uint8."""
+"""Made by `scripts/pack_mnist_sample.py`: `images` (5000, 28, 28) and `labels` (5000,), both uint8.
+"""
 
 HELD_OUT_PER_CLASS = 50
 """Of the 500 digits of every class, the last 50 are held out."""
@@ -24,7 +25,8 @@ def sample() -> tuple[np.ndarray, np.ndarray]:
     """The digits that the package carries.
 
     Returns:
-        4,500 to learn from and 500 held out, (n, 28, 28, 1) uint8; both with equally many of every class.
+        4,500 to learn from and 500 held out, (n, 28, 28, 1) uint8; both with equally many of every
+        class.
     """
     images, labels = _embedded()
     held_out = _rank_within_class(labels) >= np.bincount(labels)[labels] - HELD_OUT_PER_CLASS
@@ -32,7 +34,10 @@ def sample() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _embedded() -> tuple[np.ndarray, np.ndarray]:
-    with (files("otgan.data") / SAMPLE).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with (
+        (files("otgan.data") / SAMPLE).open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
         return arrays["images"][..., None], arrays["labels"]
 
 
@@ -47,7 +52,8 @@ def _rank_within_class(labels: np.ndarray) -> np.ndarray:
 
 
 def stack(train: np.ndarray, test: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Stacked MNIST (Metz et al. 2017, arXiv:1611.02163): every color channel is a digit drawn on its own.
+    """Stacked MNIST (Metz et al. 2017, arXiv:1611.02163): every color channel is a digit drawn on
+    its own.
 
     Args:
         train: (n, 28, 28, 1) uint8 digits to learn from.
@@ -55,7 +61,8 @@ def stack(train: np.ndarray, test: np.ndarray, size: int) -> tuple[np.ndarray, n
         size: how many pictures to make from `train`.
 
     Returns:
-        (size, 32, 32, 3) pictures made from `train`, and a fifth as many, at most 10,000, made from `test`.
+        (size, 32, 32, 3) pictures made from `train`, and a fifth as many, at most 10,000, made from
+        `test`.
     """
     held_out = min(size // 5, MOST_HELD_OUT)
     return _stacked(train, size, stream=0), _stacked(test, held_out, stream=1)

@@ -1,4 +1,6 @@
-"""What networks and families need to know of a data set: enough to rebuild them from a run folder alone."""
+"""What networks and families need to know of a data set: enough to rebuild them from a run folder
+alone.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,13 @@ class Form:
         if dataset.is_images:
             return cls(dataset.shape, True, (), 1.0, len(dataset.train))
         points = dataset.train.astype(np.float64)
-        return cls(dataset.shape, False, tuple(points.mean(0)), float(np.sqrt(points.var(0).mean())), len(points))
+        return cls(
+            dataset.shape,
+            False,
+            tuple(points.mean(0)),
+            float(np.sqrt(points.var(0).mean())),
+            len(points),
+        )
 
     def record(self) -> dict[str, Any]:
         """As plain data."""

@@ -1,7 +1,9 @@
-"""Named distributions of points whose optimal maps are known: Gaussians, mixtures of Gaussians, and mixtures warped by a map.
+"""Named distributions of points whose optimal maps are known: Gaussians, mixtures of Gaussians, and
+mixtures warped by a map.
 
-The map between two Gaussians is affine (`gaussian_map`). A mixture and the same mixture warped are joined by the warp, which is the
-gradient of a convex function and so, by Brenier's theorem, the optimal map for the cost |x - y|^2:
+The map between two Gaussians is affine (`gaussian_map`). A mixture and the same mixture warped are
+joined by the warp, which is the gradient of a convex function and so, by Brenier's theorem, the
+optimal map for the cost |x - y|^2:
 
     u(y) = STRETCH |y|^2 / 2 + BEND sum_k log(1 + exp(<a_k, y> + b_k)),    warp = grad u
 """
@@ -40,7 +42,10 @@ class Points(NamedTuple):
 
 
 def sample(data: config.Gaussian | config.Mixture) -> Points:
-    """The points of a named distribution. Two configs that differ in size or in the warp alone have independent points."""
+    """The points of a named distribution.
+
+    Two configs that differ in size or in the warp alone have independent points.
+    """
     match data:
         case config.Gaussian():
             mean, covariance = moments(data)
@@ -49,31 +54,50 @@ def sample(data: config.Gaussian | config.Mixture) -> Points:
             return Points(train.astype(np.float32), test.astype(np.float32), None)
         case config.Mixture():
             centers = _centers(data)
-            train, test = (centers[_modes(data, len(z))] + data.sd * z for z in _noise(data, int(data.warped)))
+            train, test = (
+                centers[_modes(data, len(z))] + data.sd * z for z in _noise(data, int(data.warped))
+            )
             if not data.warped:
-                return Points(train.astype(np.float32), test.astype(np.float32), centers.astype(np.float32))
-            return Points(warp(data)(train).astype(np.float32), warp(data)(test).astype(np.float32), None)
+                return Points(
+                    train.astype(np.float32), test.astype(np.float32), centers.astype(np.float32)
+                )
+            return Points(
+                warp(data)(train).astype(np.float32), warp(data)(test).astype(np.float32), None
+            )
 
 
 def moments(data: config.Gaussian) -> GaussianMoments:
-    """Mean and covariance of a named Gaussian; standard deviations along its axes lie between 0.5 and 2."""
+    """Mean and covariance of a named Gaussian.
+
+    Standard deviations along its axes lie between 0.5 and 2.
+    """
     rng = _rng(data.seed, 0, data.dim)
     axes, _ = np.linalg.qr(rng.standard_normal((data.dim, data.dim)))
-    return GaussianMoments(APART * rng.standard_normal(data.dim), (axes * rng.uniform(0.5, 2.0, data.dim) ** 2) @ axes.T)
+    return GaussianMoments(
+        APART * rng.standard_normal(data.dim),
+        (axes * rng.uniform(0.5, 2.0, data.dim) ** 2) @ axes.T,
+    )
 
 
 def gaussian_map(source: GaussianMoments, target: GaussianMoments) -> Map:
-    """The optimal map: y -> m + S^1/2 (S^1/2 R S^1/2)^-1/2 S^1/2 (y - n), from N(n, R) to N(m, S)."""
+    """The optimal map: y -> m + S^1/2 (S^1/2 R S^1/2)^-1/2 S^1/2 (y - n), from N(n, R) to
+    N(m, S).
+    """
     root = _root(target.covariance)
     slope = root @ np.linalg.inv(_root(root @ source.covariance @ root)) @ root
     return lambda y: target.mean + (y - source.mean) @ slope
 
 
 def gaussian_w2_squared(source: GaussianMoments, target: GaussianMoments) -> float:
-    """|m - n|^2 + tr(S + R - 2 (S^1/2 R S^1/2)^1/2), the squared distance of Bures and Wasserstein."""
+    """|m - n|^2 + tr(S + R - 2 (S^1/2 R S^1/2)^1/2), the squared distance of Bures and
+    Wasserstein.
+    """
     root = _root(target.covariance)
     between = _root(root @ source.covariance @ root)
-    return float(((target.mean - source.mean) ** 2).sum() + np.trace(target.covariance + source.covariance - 2 * between))
+    return float(
+        ((target.mean - source.mean) ** 2).sum()
+        + np.trace(target.covariance + source.covariance - 2 * between)
+    )
 
 
 def warp(data: config.Mixture) -> Map:
@@ -94,7 +118,10 @@ def _modes(data: config.Mixture, size: int) -> np.ndarray:
 
 
 def _noise(data: config.Gaussian | config.Mixture, part: int) -> list[np.ndarray]:
-    return [_rng(data.seed, 4 + k, size, part).standard_normal((size, data.dim)) for k, size in enumerate((data.size, HELD_OUT))]
+    return [
+        _rng(data.seed, 4 + k, size, part).standard_normal((size, data.dim))
+        for k, size in enumerate((data.size, HELD_OUT))
+    ]
 
 
 def _rng(*stream: int) -> np.random.Generator:

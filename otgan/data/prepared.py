@@ -1,7 +1,9 @@
-"""MNIST and CIFAR-10 as TFDS prepared them: found, read without TensorFlow or a network, and kept decoded in a cache.
+"""MNIST and CIFAR-10 as TFDS prepared them: found, read without TensorFlow or a network, and kept
+decoded in a cache.
 
-TFDS finds the files, checks their description and takes the records apart. The pictures are decoded here, by Pillow alone: TFDS would
-use OpenCV where it happens to be installed, whose JPEG decoder gives other bytes, and is slower besides.
+TFDS finds the files, checks their description and takes the records apart. The pictures are decoded
+here, by Pillow alone: TFDS would use OpenCV where it happens to be installed, whose JPEG decoder
+gives other bytes, and is slower besides.
 """
 
 from __future__ import annotations
@@ -65,8 +67,14 @@ def find(name: str, data_dir: Path | None = None) -> Path | None:
     """The newest prepared version of a data set (a folder such as `mnist/3.0.1`), or None."""
     home = folder(data_dir) / name
     with suppress(OSError):
-        complete = [path for path in home.iterdir() if VERSION.fullmatch(path.name) and (path / "dataset_info.json").is_file()]
-        return max(complete, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
+        complete = [
+            path
+            for path in home.iterdir()
+            if VERSION.fullmatch(path.name) and (path / "dataset_info.json").is_file()
+        ]
+        return max(
+            complete, key=lambda path: [int(part) for part in path.name.split(".")], default=None
+        )
     return None
 
 
@@ -94,15 +102,18 @@ def require(name: str, data_dir: Path | None = None) -> Path:
     """The folder of a prepared data set.
 
     Raises:
-        UserError: it is not prepared, and the sentence names the command that prepares it; or it is nothing that TFDS prepares for us.
+        UserError: it is not prepared, and the sentence names the command that prepares it; or it is
+            nothing that TFDS prepares for us.
     """
     check_name(name)
     if found := find(name, data_dir):
         return found
-    instead = ", or use the digits that otgan carries with `--data sample`" if name == "mnist" else ""
+    instead = (
+        ", or use the digits that otgan carries with `--data sample`" if name == "mnist" else ""
+    )
     raise UserError(
-        f"{TITLES[name]} is not prepared in {folder(data_dir)}: run `otgan data prepare {name}` once, "
-        f"or point TFDS_DATA_DIR at a folder that holds it{instead}"
+        f"{TITLES[name]} is not prepared in {folder(data_dir)}: run `otgan data prepare {name}`"
+        f" once, or point TFDS_DATA_DIR at a folder that holds it{instead}"
     )
 
 
@@ -117,14 +128,21 @@ def decode(path: Path) -> Prepared:
     """
     kind = file_format(path)
     if kind not in ("array_record", "tfrecord"):
-        raise UserError(f"{path} is in {kind} format, which needs TensorFlow: prepare it in another folder with `otgan data prepare`")
+        raise UserError(
+            f"{path} is in {kind} format, which needs TensorFlow: prepare it in another folder with"
+            " `otgan data prepare`"
+        )
     try:
         return _decode(path)
     except (ImportError, MemoryError):
         raise  # the machine's trouble, not the files'
-    except Exception as error:  # damage shows as an error of JSON, TFDS, riegeli, protobuf or Pillow
+    # damage shows as an error of JSON, TFDS, riegeli, protobuf or Pillow
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"{path} seems damaged ({reason[:200]}): remove it and run `otgan data prepare {path.parent.name}`") from error
+        raise UserError(
+            f"{path} seems damaged ({reason[:200]}): remove it and run `otgan data prepare"
+            f" {path.parent.name}`"
+        ) from error
 
 
 def file_format(path: Path) -> str:
@@ -136,7 +154,9 @@ def file_format(path: Path) -> str:
     try:
         return from_json((path / "dataset_info.json").read_text()).get("fileFormat", "tfrecord")
     except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{path / 'dataset_info.json'} is damaged ({error}): remove {path} and prepare it again") from error
+        raise UserError(
+            f"{path / 'dataset_info.json'} is damaged ({error}): remove {path} and prepare it again"
+        ) from error
 
 
 def _decode(path: Path) -> Prepared:
@@ -178,7 +198,10 @@ def _examples(builder: Any, path: Path, split: str) -> Iterator[dict[str, Any]]:
 
 
 def _check(encoded: bytes | None) -> None:
-    """Compare a PNG with its own checksums, which decoding ignores. A damaged record may lack its picture."""
+    """Compare a PNG with its own checksums, which decoding ignores.
+
+    A damaged record may lack its picture.
+    """
     try:
         Image.open(io.BytesIO(encoded or b"")).verify()
     except (OSError, SyntaxError) as error:
@@ -186,7 +209,9 @@ def _check(encoded: bytes | None) -> None:
 
 
 def _tfrecords(shard: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file: each is its length (8 bytes, little endian), a checksum (4), the payload, a checksum (4)."""
+    """The records of a TFRecord file: each is its length (8 bytes, little endian), a checksum (4),
+    the payload, a checksum (4).
+    """
     with shard.open("rb") as file:
         while head := file.read(12):
             length = int.from_bytes(head[:8], "little")
@@ -197,5 +222,7 @@ def _tfrecords(shard: Path) -> Iterator[bytes]:
 
 def _key(path: Path) -> str:
     """Changes whenever a file of the folder does."""
-    files = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(path.iterdir())]
+    files = [
+        (file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(path.iterdir())
+    ]
     return hashlib.sha256(repr((str(path.resolve()), files)).encode()).hexdigest()[:16]

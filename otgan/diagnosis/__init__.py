@@ -1,1 +1,3 @@
-"""Diagnose a run at a checkpoint: how exact a dual must be, what a batch does not see, how near to stationary the generator is."""
+"""Diagnose a run at a checkpoint: how exact a dual must be, what a batch does not see, how near to
+stationary the generator is.
+"""

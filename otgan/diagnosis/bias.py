@@ -1,12 +1,15 @@
-"""What batches of a size do not see: the cost of exact transport between two batches, beside that to the whole training set.
+"""What batches of a size do not see: the cost of exact transport between two batches, beside that
+to the whole training set.
 
-A batch's transport is dearer on average than the transport of what it was drawn from, for its points must go to those few that were drawn
-with them. The reference is the semi-discrete cost from the generator to all N training points, between two bounds:
+A batch's transport is dearer on average than the transport of what it was drawn from, for its
+points must go to those few that were drawn with them. The reference is the semi-discrete cost from
+the generator to all N training points, between two bounds:
 
-    E_z min_j (c(G(z), y_j) - g_j) + mean g     at most, whatever g      fresh samples: an estimate without bias of a lower bound
-    E <C, R>                                    at least                 a feasible plan from n samples to all training points
+    E_z min_j (c(G(z), y_j) - g_j) + mean g   at most, whatever g   unbiased, on fresh samples
+    E <C, R>                                  at least              a plan from n samples to all
 
-with g and R from one entropic solve between n samples and all training points (`otgan.oracles.bracket`).
+with g and R from one entropic solve between n samples and all training points
+(`otgan.oracles.bracket`).
 """
 
 from __future__ import annotations
@@ -39,27 +42,36 @@ class BatchCost(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """The cost of transport to the whole training set lies between these, up to the noise of sampling."""
+    """The cost of transport to the whole training set lies between these, up to the noise of
+    sampling.
+    """
 
     lower: float
     lower_standard_error: float
     upper: float  # in expectation: from one draw of samples
 
 
-def batch_costs(cost: Cost, pairs: Callable[[int, int], tuple[Any, Any]], sizes: list[int], batches: int) -> list[BatchCost]:
+def batch_costs(
+    cost: Cost, pairs: Callable[[int, int], tuple[Any, Any]], sizes: list[int], batches: int
+) -> list[BatchCost]:
     """The mean cost of exact transport between batches of each size.
 
     Args:
         cost: see `Cost`.
         pairs: (size, number of the batch) -> real and generated examples.
         sizes: of batches.
-        batches: of the smallest size; of larger ones fewer, as many examples in all, but four at least.
+        batches: of the smallest size; of larger ones fewer, as many examples in all, but four at
+            least.
     """
     rows = []
     for size in sizes:
         count = max(4, batches * sizes[0] // size)
         values = [exact_cost(np.asarray(cost(*pairs(size, k)))) for k in range(count)]
-        rows.append(BatchCost(size, float(np.mean(values)), float(np.std(values, ddof=1) / count**0.5), count))
+        rows.append(
+            BatchCost(
+                size, float(np.mean(values)), float(np.std(values, ddof=1) / count**0.5), count
+            )
+        )
     return rows
 
 
@@ -81,7 +93,10 @@ def reference(cost: Cost, train: list[Any], samples: Any, fresh: Any) -> Referen
     matrix = jnp.concatenate([cost(samples, block) for block in train], axis=1)
     found = jax.jit(bracket_transport)(matrix)
     ends = np.cumsum([0, *(jax.tree.leaves(block)[0].shape[0] for block in train)])
-    parts = [cost(fresh, block) - found.g[None, start:end] for block, start, end in zip(train, ends, ends[1:], strict=False)]
+    parts = [
+        cost(fresh, block) - found.g[None, start:end]
+        for block, start, end in zip(train, ends, ends[1:], strict=False)
+    ]
     nearest = jnp.min(jnp.stack([jnp.min(part, axis=1) for part in parts]), axis=0)
     values = np.asarray(nearest, np.float64) + float(np.mean(np.asarray(found.g, np.float64)))
     _, upper = found.in_double()

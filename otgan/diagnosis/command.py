@@ -1,4 +1,6 @@
-"""`otgan diagnose`: a run's checkpoint, its batch, its oracle in float64, and the three diagnoses as plain data."""
+"""`otgan diagnose`: a run's checkpoint, its batch, its oracle in float64, and the three diagnoses
+as plain data.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,10 @@ from otgan.system import build
 SEED = 2023
 PAIRS = 128  # examples of a kind in the batch whose gradient is looked at
 SAMPLES, FRESH = 1_000, 4_000  # for the cost of transport to the whole training set
-EXACTLY = {"max_iterations": 100_000, "anneal": 4.0}  # how a dual that counts as the truth is solved
-LARGEST = 8_192  # examples in a batch that is transported exactly, which takes time as the cube of it
+# how a dual that counts as the truth is solved
+EXACTLY = {"max_iterations": 100_000, "anneal": 4.0}
+# examples in a batch that is transported exactly, which takes time as the cube of it
+LARGEST = 8_192
 
 
 def diagnose(
@@ -52,7 +56,8 @@ def diagnose(
 ) -> dict[str, Any]:
     """All three, as plain data.
 
-    Gradients are of the generator's parameters as they are trained; batches are drawn from their moving average, as samples are.
+    Gradients are of the generator's parameters as they are trained; batches are drawn from their
+    moving average, as samples are.
 
     Raises:
         UserError: the run trains no generator, or is not there.
@@ -62,25 +67,39 @@ def diagnose(
         raise UserError(f"{folder.path} trains no generator: there is no gradient to diagnose")
     dataset = load(run.config.data, data_dir)
     if max(sizes) > min(LARGEST, len(dataset.train)):
-        raise UserError(f"batches of {max(sizes):,} are too large: give sizes of at most {min(LARGEST, len(dataset.train)):,}")
+        raise UserError(
+            f"batches of {max(sizes):,} are too large: give sizes of at most"
+            f" {min(LARGEST, len(dataset.train)):,}"
+        )
     sight = make_sight(run.config.cost, dataset, show)
     frozen, features = (sight.parameters, sight.features) if sight else (None, None)
-    data = make_batch_source(dataset, run.config.batch, run.config.generator.latent_dim, None, frozen, features)
+    data = make_batch_source(
+        dataset, run.config.batch, run.config.generator.latent_dim, None, frozen, features
+    )
     data = jax.tree.map(jnp.asarray, data)
     if sight:
         run = run._replace(system=build(run.config, run.form, network=sight.network))
     show("gradients")
-    found: dict[str, Any] = {"run": str(folder.path), "step": run.step, **_gradients(run, data, epsilons, lams)}
+    found: dict[str, Any] = {
+        "run": str(folder.path),
+        "step": run.step,
+        **_gradients(run, data, epsilons, lams),
+    }
     show("stationarity")
     key = jax.random.key(SEED)
     players = run.state.players
     family = exact_family(run.config.oracle, run.system.problem)
-    found["stationarity"] = {**stationarity(family, run.state.dual, players, data, key, batches)._asdict(), "batches": batches}
+    found["stationarity"] = {
+        **stationarity(family, run.state.dual, players, data, key, batches)._asdict(),
+        "batches": batches,
+    }
     show("batches")
     return {**found, **_bias(run, data, sizes, batches)}
 
 
-def _gradients(run: Restored, data: BatchSource, epsilons: tuple[Amount, ...], lams: tuple[Amount, ...]) -> dict[str, Any]:
+def _gradients(
+    run: Restored, data: BatchSource, epsilons: tuple[Amount, ...], lams: tuple[Amount, ...]
+) -> dict[str, Any]:
     """Errors on one batch of the gradient of the dual that trains, in float64."""
     config, players = run.config, run.state.players
     size = min(PAIRS, config.batch.size)
@@ -88,9 +107,14 @@ def _gradients(run: Restored, data: BatchSource, epsilons: tuple[Amount, ...], l
     problem, data = run.system.problem, data._replace(bounds=None, sobol=None)
     x, z = draw_reals(data, key_x, size), problem.draw_latents(data, key_z, size)
     with jax.enable_x64(True):
-        exact = jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (x, z, players, data.frozen))
+        exact = jax.tree.map(
+            lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (x, z, players, data.frozen)
+        )
         x, z, players, frozen = exact
-        features, cost = partial(problem.features, players, data._replace(frozen=frozen)), _joint(problem.cost)
+        features, cost = (
+            partial(problem.features, players, data._replace(frozen=frozen)),
+            _joint(problem.cost),
+        )
 
         def matrix(theta: Any) -> Array:
             return cost(features(x), features(problem.generate(theta, z)))
@@ -101,35 +125,65 @@ def _gradients(run: Restored, data: BatchSource, epsilons: tuple[Amount, ...], l
         costs, pull = jax.vjp(matrix, players.generator)
         mean = float(jnp.mean(costs))
         if not np.isfinite(mean) or not np.isfinite(jnp.asarray(costs, jnp.float32)).all():
-            raise UserError(f"at step {run.step} the generator's samples are as good as infinite: diagnose an earlier step (--checkpoint)")
+            raise UserError(
+                f"at step {run.step} the generator's samples are as good as infinite: diagnose an"
+                " earlier step (--checkpoint)"
+            )
         constant = lipschitz(pair, players.generator, x, z)
-        absolute = ([lam.times(mean) for lam in lams], [epsilon.times(mean) for epsilon in epsilons])
+        absolute = (
+            [lam.times(mean) for lam in lams],
+            [epsilon.times(mean) for epsilon in epsilons],
+        )
         oracle = config.oracle if isinstance(config.oracle, Regularized) else Regularized()
-        ours, exactly = _solver(oracle, mean, jnp.float32), _solver(oracle.model_copy(update=EXACTLY), mean, jnp.float64)
+        ours, exactly = (
+            _solver(oracle, mean, jnp.float32),
+            _solver(oracle.model_copy(update=EXACTLY), mean, jnp.float64),
+        )
         solvers = ours, exactly, _value(oracle, mean)
-        errors = gradient_errors(costs, lambda plan: pull(jnp.asarray(plan, jnp.float64))[0], *solvers, *absolute, constant)
+        errors = gradient_errors(
+            costs,
+            lambda plan: pull(jnp.asarray(plan, jnp.float64))[0],
+            *solvers,
+            *absolute,
+            constant,
+        )
     rows = [{**e._asdict(), "ratio": e.error / e.bound if e.bound else None} for e in errors]
     slopes = [slope([e for e in errors if e.lam == lam]) for lam in absolute[0]]
-    return {"batch": size, "mean_cost": mean, "L0": constant, "own_dual": oracle is config.oracle, "gradients": rows, "slopes": slopes}
+    return {
+        "batch": size,
+        "mean_cost": mean,
+        "L0": constant,
+        "own_dual": oracle is config.oracle,
+        "gradients": rows,
+        "slopes": slopes,
+    }
 
 
 def _joint(cost: GroundCost) -> Callable[[Groups, Groups], Array]:
-    """(n groups), (m groups) -> (n, m): the cost of one problem, also of a run that solves several."""
+    """(n groups), (m groups) -> (n, m): the cost of one problem, also of a run that solves
+    several.
+    """
     joint = replace(cost, joint=True)
     return lambda x, y: joint.between(x, y).matrices[0]
 
 
 def _solver(oracle: Regularized, mean_cost: float, dtype: Any) -> Solver:
-    """An oracle's solve between real and generated points, with its cadence, its tau and its budget, in a precision."""
+    """An oracle's solve between real and generated points, with its cadence, its tau and its
+    budget, in a precision.
+    """
     tau = jnp.asarray(oracle.tau.times(mean_cost), dtype) if oracle.tau.finite else None
     solve = jax.jit(partial(solve_term, oracle))
-    return lambda costs, lam, epsilon: solve(*(jnp.asarray(value, dtype) for value in (costs, lam, epsilon)), tau)
+    return lambda costs, lam, epsilon: solve(
+        *(jnp.asarray(value, dtype) for value in (costs, lam, epsilon)), tau
+    )
 
 
 def _value(oracle: Regularized, mean_cost: float) -> Value:
     """The dual value of what an oracle solves, in float64."""
     tau = jnp.asarray(oracle.tau.times(mean_cost), jnp.float64) if oracle.tau.finite else None
-    at = jax.jit(quadratic.value_at if oracle.regularizer == "l2" else partial(entropic.value_at, tau=tau))
+    at = jax.jit(
+        quadratic.value_at if oracle.regularizer == "l2" else partial(entropic.value_at, tau=tau)
+    )
     return lambda costs, g, lam: at(costs, *(jnp.asarray(value, jnp.float64) for value in (g, lam)))
 
 
@@ -146,12 +200,22 @@ def _bias(run: Restored, data: BatchSource, sizes: tuple[int, ...], batches: int
 
     def pairs(size: int, k: int) -> tuple[Groups, Groups]:
         number = size * 1_000 + k
-        return features(draw_reals(data, jax.random.fold_in(real, number), size)), generated(size, number)
+        return features(draw_reals(data, jax.random.fold_in(real, number), size)), generated(
+            size, number
+        )
 
-    parts = [features(as_floats(jnp.asarray(data.examples[i : i + BLOCK]))) for i in range(0, len(data.examples), BLOCK)]
+    parts = [
+        features(as_floats(jnp.asarray(data.examples[i : i + BLOCK])))
+        for i in range(0, len(data.examples), BLOCK)
+    ]
     bounds = reference(cost, parts, generated(SAMPLES, 1), generated(FRESH, 2))
-    rows = [row._asdict() for row in batch_costs(lambda x, y: cost(y, x), pairs, sorted(sizes), batches)]
-    return {"batches": rows, "reference": {**bounds._asdict(), "train": len(data.examples), "samples": SAMPLES}}
+    rows = [
+        row._asdict() for row in batch_costs(lambda x, y: cost(y, x), pairs, sorted(sizes), batches)
+    ]
+    return {
+        "batches": rows,
+        "reference": {**bounds._asdict(), "train": len(data.examples), "samples": SAMPLES},
+    }
 
 
 def require_writable(folder: RunFolder) -> None:
@@ -168,7 +232,9 @@ def require_writable(folder: RunFolder) -> None:
 def keep(found: dict[str, Any], folder: RunFolder) -> list[str]:
     """Write the numbers and a picture of them into the run's folder. Returns where."""
     folder.eval.mkdir(exist_ok=True)
-    numbers, picture = (folder.eval / f"diagnosis-{found['step']:07d}.{ending}" for ending in ("json", "png"))
+    numbers, picture = (
+        folder.eval / f"diagnosis-{found['step']:07d}.{ending}" for ending in ("json", "png")
+    )
     write_atomically(numbers, json.dumps(found, indent=2, allow_nan=False) + "\n")
     draw(found, picture)
     return [str(numbers), str(picture)]

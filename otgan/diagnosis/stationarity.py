@@ -1,7 +1,8 @@
-"""How near to stationary a generator is: the squared norm of its expected gradient, without the noise of batches.
+"""How near to stationary a generator is: the squared norm of its expected gradient, without the
+noise of batches.
 
-Sanjabi et al. (NeurIPS 2018, Theorem 4.2) bound it along the run. The norm of a batch's gradient is mostly noise; of K independent batches'
-gradients g_k,
+Sanjabi et al. (NeurIPS 2018, Theorem 4.2) bound it along the run. The norm of a batch's gradient is
+mostly noise; of K independent batches' gradients g_k,
 
     ( |sum g_k|^2 - sum |g_k|^2 ) / (K (K - 1))
 
@@ -24,7 +25,8 @@ from otgan.costs import product
 from otgan.oracles import Family, Players, make_family
 from otgan.problem import Problem
 
-EXACT, MOST = Amount(0.001, relative=True), 20_000  # the accuracy of a dual whose gradient counts as the loss's own; iterations
+# the accuracy of a dual whose gradient counts as the loss's own; iterations
+EXACT, MOST = Amount(0.001, relative=True), 20_000
 
 
 class Stationarity(NamedTuple):
@@ -37,28 +39,40 @@ class Stationarity(NamedTuple):
 
 
 def exact_family(oracle: Families, problem: Problem) -> Family:
-    """A family with its duals solved to `EXACT`, or to its own epsilon where that is smaller; others as they are.
+    """A family with its duals solved to `EXACT`, or to its own epsilon where that is smaller;
+    others as they are.
 
     Its pulls are plain: even ones keep their strength however near the loss is to its minimum.
     """
     if isinstance(oracle, Regularized):
         own = oracle.epsilon
         epsilon = own if own.relative and own.value < EXACT.value else EXACT
-        oracle = oracle.model_copy(update={"epsilon": epsilon, "max_iterations": MOST, "pulls": "plain"})
+        oracle = oracle.model_copy(
+            update={"epsilon": epsilon, "max_iterations": MOST, "pulls": "plain"}
+        )
     return make_family(oracle, problem)
 
 
-def stationarity(family: Family, dual: Any, players: Players, data: BatchSource, key: Array, batches: int) -> Stationarity:
+def stationarity(
+    family: Family, dual: Any, players: Players, data: BatchSource, key: Array, batches: int
+) -> Stationarity:
     """From the gradients of a family's loss on `batches` independent batches."""
 
     @jax.jit
     def flat_gradient(key: Array) -> tuple[Array, Array]:
         _, held, info = family.solve(dual, players, data, key)
         part = jax.tree.map(lambda leaf: leaf[0], held)
-        gradient = jax.grad(lambda generator: family.loss(part, players._replace(generator=generator), data))(players.generator)
-        return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(gradient)]), jnp.asarray(info["dual_converged"], jnp.float32)
+        gradient = jax.grad(
+            lambda generator: family.loss(part, players._replace(generator=generator), data)
+        )(players.generator)
+        return jnp.concatenate(
+            [leaf.reshape(-1) for leaf in jax.tree.leaves(gradient)]
+        ), jnp.asarray(info["dual_converged"], jnp.float32)
 
-    gradients, converged = map(jnp.stack, zip(*(flat_gradient(jax.random.fold_in(key, k)) for k in range(batches)), strict=True))
+    gradients, converged = map(
+        jnp.stack,
+        zip(*(flat_gradient(jax.random.fold_in(key, k)) for k in range(batches)), strict=True),
+    )
     found = from_products(product(gradients, gradients.T))
     return found._replace(converged_share=float(jnp.mean(converged)))
 

@@ -1,4 +1,7 @@
-"""Which measures a plan stands for on given data: those that can be had, from enough examples; and the protocols of their numbers."""
+"""Which measures a plan stands for on given data: those that can be had, from enough examples.
+
+And the protocols of their numbers.
+"""
 
 from __future__ import annotations
 
@@ -70,18 +73,27 @@ def _few(plan: EvalPlan, measure: Measure, size: int, dataset: Dataset, features
     if there >= needed:
         return ""
     which = f"{size:,} generated" if size < needed else f"{there:,} real"
-    return f"{_named(measure.names[0], measure, features)} needs {needed:,} examples, and there are {which} ones"
+    return (
+        f"{_named(measure.names[0], measure, features)} needs {needed:,} examples, and there are"
+        f" {which} ones"
+    )
 
 
 def _named(number: str, measure: Measure, features: Features) -> str:
     return features.names(number) if measure.of == "features" else number
 
 
-def protocols(plan: EvalPlan, measure: Measure, counts: Counts, dataset: Dataset, features: Features) -> dict[str, Protocol]:
+def protocols(
+    plan: EvalPlan, measure: Measure, counts: Counts, dataset: Dataset, features: Features
+) -> dict[str, Protocol]:
     """Of each number of a measure."""
     raw = "pixels" if dataset.is_images else "points"
     words = "x / 127.5 - 1" if dataset.is_images else "as they are"
-    looks = (features.name, features.digest, features.preparation) if measure.of == "features" else (raw, "none", words)
+    looks = (
+        (features.name, features.digest, features.preparation)
+        if measure.of == "features"
+        else (raw, "none", words)
+    )
     version = features.version if measure.of == "features" else versions.NETWORKS[raw]
     return {
         name: Protocol(

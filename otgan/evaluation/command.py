@@ -53,7 +53,8 @@ def evaluate(
 
     Args:
         plan: how.
-        subject: samples, or the path of a run, an `.npz` or a folder of images; None is the run at work last.
+        subject: samples, or the path of a run, an `.npz` or a folder of images; None is the run at
+            work last.
         show: told what is being done.
         checkpoint: the step of a run's, or `all`; None is the newest.
         reference: the real data, by name or by path; None are a run's own.
@@ -66,8 +67,12 @@ def evaluate(
     subject = subject or newest_run(RUNS).path
     folder = RunFolder(subject) if isinstance(subject, Path) and RunFolder(subject).exists else None
     if isinstance(subject, Path) and not subject.exists():
-        raise UserError(f"{subject} does not exist: name a run folder, an .npz or a folder of images")
-    data = reference_data(reference, folder, subject.name if isinstance(subject, SampleSource) else str(subject))
+        raise UserError(
+            f"{subject} does not exist: name a run folder, an .npz or a folder of images"
+        )
+    data = reference_data(
+        reference, folder, subject.name if isinstance(subject, SampleSource) else str(subject)
+    )
     out = out or (folder.eval if folder else None)
     if out:
         _require_writable(out)
@@ -77,10 +82,17 @@ def evaluate(
     if isinstance(data, UserData):  # a user's gray pictures may be compared with pictures in color
         dataset = dataset.with_channels_of(shape)
     known = training_networks(experiments.resolve(str(folder.config_path))) if folder else ()
-    features = make_features(plan.features or neutral_name(data.kind, dataset.shape, known), dataset.shape, plan.resize, show)
+    features = make_features(
+        plan.features or neutral_name(data.kind, dataset.shape, known),
+        dataset.shape,
+        plan.resize,
+        show,
+    )
     for source in found:
         judged = judge(plan, source, dataset, features, show)
-        yield Report(records(judged, source), judged.notes, _kept(judged, source, out) if out else [])
+        yield Report(
+            records(judged, source), judged.notes, _kept(judged, source, out) if out else []
+        )
 
 
 def _require_writable(out: Path) -> None:
@@ -99,13 +111,17 @@ def reference_data(name: str | None, folder: RunFolder | None, subject: str) -> 
     if name is None and folder is None:
         known = ", ".join(NAMED)
         raise UserError(
-            f"{subject} is no run, so say what to compare it with: a reference (--reference) of {known}, or an .npz or a folder of images"
+            f"{subject} is no run, so say what to compare it with: a reference (--reference) of"
+            f" {known}, or an .npz or a folder of images"
         )
     if name is None:
         assert folder is not None
         return experiments.resolve(str(folder.config_path)).data
     if name not in NAMED and not Path(name).exists():
-        raise UserError(f"there are no data {name!r} to compare with: choose {', '.join(NAMED)}, or an .npz or a folder of images")
+        raise UserError(
+            f"there are no data {name!r} to compare with: choose {', '.join(NAMED)}, or an .npz or"
+            " a folder of images"
+        )
     return NAMED.get(name) or UserData(path=str(Path(name).resolve()))
 
 
@@ -136,7 +152,9 @@ def _kept(judged: Judged, source: SampleSource, out: Path) -> list[str]:
     try:
         return keep(judged, source, out)
     except OSError as error:
-        raise UserError(f"cannot write to {out} ({error.strerror}); make room, or give --out another folder") from None
+        raise UserError(
+            f"cannot write to {out} ({error.strerror}); make room, or give --out another folder"
+        ) from None
 
 
 def keep(judged: Judged, source: SampleSource, out: Path) -> list[str]:

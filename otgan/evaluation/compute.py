@@ -16,7 +16,12 @@ from otgan.metrics.manifold import DENSITY_NEIGHBORS, PRECISION_NEIGHBORS, manif
 from otgan.metrics.modes import mode_index, modes
 from otgan.metrics.neighbors import memorization
 from otgan.metrics.points import mode_kl, modes_and_quality
-from otgan.metrics.transport import Bounds, sinkhorn_divergence, sliced_wasserstein, transport_to_all
+from otgan.metrics.transport import (
+    Bounds,
+    sinkhorn_divergence,
+    sliced_wasserstein,
+    transport_to_all,
+)
 from otgan.metrics.wasserstein import exact_wasserstein
 
 SEED = 2022  # of subsets and projections
@@ -24,7 +29,8 @@ KID = {"subsets": 100, "size": 1_000}
 IS = {"splits": 10}
 PR = {"precision_neighbors": PRECISION_NEIGHBORS, "density_neighbors": DENSITY_NEIGHBORS}
 SLICED = {"projections": 512}
-SINKHORN = {"lam": 1.0, "epsilon": 1e-5}  # both in multiples of the mean cost; with a small lam the floor is high
+# both in multiples of the mean cost; with a small lam the floor is high
+SINKHORN = {"lam": 1.0, "epsilon": 1e-5}
 
 
 def values(examples: np.ndarray) -> np.ndarray:
@@ -33,7 +39,7 @@ def values(examples: np.ndarray) -> np.ndarray:
     return flat / np.float32(127.5) - 1 if examples.ndim > 2 else flat
 
 
-# --- of features ----------------------------------------------------------------------------------------------------------------------
+# --- of features ----------------------------------------------------------------------------------
 
 
 def fid(generated: FeatureStats, real: Real) -> dict[str, float]:
@@ -49,7 +55,9 @@ def fid_infinity(generated: FeatureStats, real: Real) -> dict[str, float]:
 def kid(generated: FeatureStats, real: Real) -> dict[str, float]:
     """See `otgan.metrics.kernel`."""
     size = min(KID["size"], len(generated.features), len(real.reference.features))
-    mean, sd = kernel_distance(generated.features, real.reference.features, subsets=KID["subsets"], size=size, seed=SEED)
+    mean, sd = kernel_distance(
+        generated.features, real.reference.features, subsets=KID["subsets"], size=size, seed=SEED
+    )
     return {"kid": mean, "kid_subset_sd": sd}
 
 
@@ -63,7 +71,12 @@ def inception(generated: FeatureStats, real: Real) -> dict[str, float]:
 
 def manifold(generated: FeatureStats, real: Real) -> dict[str, float]:
     """See `otgan.metrics.manifold`."""
-    return {name: float(value) for name, value in manifold_scores(generated.features, real.reference.features)._asdict().items()}
+    return {
+        name: float(value)
+        for name, value in (
+            manifold_scores(generated.features, real.reference.features)._asdict().items()
+        )
+    }
 
 
 def divergence(generated: FeatureStats, real: Real) -> dict[str, float]:
@@ -72,7 +85,7 @@ def divergence(generated: FeatureStats, real: Real) -> dict[str, float]:
     return _bounded("sinkhorn_divergence", found)
 
 
-# --- of values ------------------------------------------------------------------------------------------------------------------------
+# --- of values ------------------------------------------------------------------------------------
 
 
 def exact(generated: FeatureStats, real: Real) -> dict[str, float]:
@@ -92,7 +105,14 @@ def exact_w2(generated: FeatureStats, real: Real) -> dict[str, float]:
 
 def _of_sets(generated: FeatureStats, real: Real, p: Literal[1, 2]) -> float:
     x, y = values(generated.examples), values(real.reference.examples)
-    return float(np.mean([exact_wasserstein(x[first : first + len(y)], y, p) for first in range(0, len(x), len(y))]))
+    return float(
+        np.mean(
+            [
+                exact_wasserstein(x[first : first + len(y)], y, p)
+                for first in range(0, len(x), len(y))
+            ]
+        )
+    )
 
 
 def sliced(generated: FeatureStats, real: Real) -> dict[str, float]:
@@ -115,7 +135,7 @@ def memory(generated: FeatureStats, real: Real) -> dict[str, float]:
     return {"memorised": memorization(values(generated.examples), real.dataset.train)}
 
 
-# --- of modes -------------------------------------------------------------------------------------------------------------------------
+# --- of modes -------------------------------------------------------------------------------------
 
 
 def grid_modes(generated: FeatureStats, real: Real) -> dict[str, float]:
@@ -140,8 +160,13 @@ def class_modes(generated: FeatureStats, real: Real) -> dict[str, float]:
 
 
 def _mode_shares(real: FeatureStats) -> np.ndarray:
-    """How probable each mode is: the classes of a channel as often as in the real ones, the channels independent of each other."""
+    """How probable each mode is: the classes of a channel as often as in the real ones, the
+    channels independent of each other.
+    """
     assert real.probabilities is not None
     k = real.probabilities.shape[2]
-    shares = [np.bincount(mode_index(channel[:, None]), minlength=k) for channel in np.moveaxis(real.probabilities, 1, 0)]
+    shares = [
+        np.bincount(mode_index(channel[:, None]), minlength=k)
+        for channel in np.moveaxis(real.probabilities, 1, 0)
+    ]
     return reduce(np.multiply.outer, shares).reshape(-1).astype(np.float64)

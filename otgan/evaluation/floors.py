@@ -1,4 +1,6 @@
-"""The floor of a score: the same number of as many real examples of the other part of the data, computed once."""
+"""The floor of a score: the same number of as many real examples of the other part of the data,
+computed once.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,17 @@ class Floors(NamedTuple):
     marks: tuple[str, ...]
 
 
-def floors(measure: Measure, real: Real, stats: RealStats, other: str, size: int, seeds: int, protocols: dict[str, Protocol]) -> Floors:
-    """Of real examples in the place of generated ones: a set for each seed as far as they go, and a mark where there are not so many.
+def floors(
+    measure: Measure,
+    real: Real,
+    stats: RealStats,
+    other: str,
+    size: int,
+    seeds: int,
+    protocols: dict[str, Protocol],
+) -> Floors:
+    """Of real examples in the place of generated ones: a set for each seed as far as they go, and a
+    mark where there are not so many.
 
     Args:
         measure: what is computed.
@@ -42,12 +53,20 @@ def floors(measure: Measure, real: Real, stats: RealStats, other: str, size: int
         there, each = measure.paired(there, len(real.reference.examples))
         real = Real(real.dataset, real.reference.spaced(each))
     sets = min(seeds, len(part) // there)
-    fewer = (f"its floor is of {there:,} examples: {real.dataset.name} has no more to {other} with",) if there < size else ()
+    fewer = (
+        (f"its floor is of {there:,} examples: {real.dataset.name} has no more to {other} with",)
+        if there < size
+        else ()
+    )
     key = replace(next(iter(protocols.values())), seeds=(), quantisation="bytes").fingerprint
     path = cache.folder() / "floors" / f"{key}-{sets}x{there}.npz"
     if (cached := cache.read(path)) and set(cached) == set(measure.names):
         return Floors({name: float(value) for name, value in cached.items()}, fewer)
-    found = stats if measure.of == "features" else lambda *which: without_features(real_examples(real.dataset, *which))
+    found = (
+        stats
+        if measure.of == "features"
+        else lambda *which: without_features(real_examples(real.dataset, *which))
+    )
     every = [measure.compute(found(other, there, which), real) for which in range(sets)]
     numbers = {name: float(np.mean([each[name] for each in every])) for name in measure.names}
     cache.write(path, {name: np.asarray(value) for name, value in numbers.items()})

@@ -1,4 +1,6 @@
-"""The evaluator: statistics of generated examples and of real ones, the measures of a plan, and their floors."""
+"""The evaluator: statistics of generated examples and of real ones, the measures of a plan, and
+their floors.
+"""
 
 from __future__ import annotations
 
@@ -30,14 +32,22 @@ class Judged(NamedTuple):
 
     scores: list[Score]
     notes: list[str]  # what was left out, and why
-    neighbors: np.ndarray | None  # (8, 8, h, w, c): a sample, then its nearest training examples, row by row
+    # (8, 8, h, w, c): a sample, then its nearest training examples, row by row
+    neighbors: np.ndarray | None
 
 
-def judge(plan: EvalPlan, source: SampleSource, dataset: Dataset, features: Features, show: Tell = lambda text: None) -> Judged:
+def judge(
+    plan: EvalPlan,
+    source: SampleSource,
+    dataset: Dataset,
+    features: Features,
+    show: Tell = lambda text: None,
+) -> Judged:
     """All scores of generated examples under a plan.
 
     Raises:
-        UserError: a measure cannot be had, examples are too few, or they are not finite, all the same, or of another shape.
+        UserError: a measure cannot be had, examples are too few, or they are not finite, all the
+            same, or of another shape.
     """
     size = _size(plan, source, dataset)
     chosen, notes = choose(plan, size, dataset, features)
@@ -48,7 +58,11 @@ def judge(plan: EvalPlan, source: SampleSource, dataset: Dataset, features: Feat
         found = extract(features, chunks, plan.batch_size, kept=usual_samples(dataset))
         generated.append(_not_constant(found, source.name))
     show(f"real examples through {features.name}")
-    stats = remembered(lambda split, size, which: extract_real(features, dataset, split, size, plan.batch_size, which))
+    stats = remembered(
+        lambda split, size, which: extract_real(
+            features, dataset, split, size, plan.batch_size, which
+        )
+    )
     own = (MARK,) if was_trained_on(features, source.trained_on) else ()
     scores = []
     for measure, marks in chosen:
@@ -56,7 +70,9 @@ def judge(plan: EvalPlan, source: SampleSource, dataset: Dataset, features: Feat
         marks += own if measure.of == "features" else ()
         scores += _scores(plan, measure, marks, generated, stats, size, dataset, features)
     wanted = "nearest" in plan.flags or (plan.everything and not plan.flags)
-    return Judged(scores, notes, _neighbors(generated[0], dataset) if wanted and dataset.is_images else None)
+    return Judged(
+        scores, notes, _neighbors(generated[0], dataset) if wanted and dataset.is_images else None
+    )
 
 
 def _scores(
@@ -75,9 +91,18 @@ def _scores(
     told = protocols(plan, measure, counts, dataset, features)
     real = Real(dataset, stats(plan.split, len(part), 0).spaced(counts.real))
     numbers = [measure.compute(each.first(counts.generated), real) for each in generated]
-    least = floors(measure, real, stats, "test" if measure.whole else other, counts.generated, plan.seeds, told)
+    least = floors(
+        measure, real, stats, "test" if measure.whole else other, counts.generated, plan.seeds, told
+    )
     return [
-        Score(told[q.name], tuple(float(n[q.name]) for n in numbers), least.numbers.get(q.name), q.better, marks + least.marks, q.meaning)
+        Score(
+            told[q.name],
+            tuple(float(n[q.name]) for n in numbers),
+            least.numbers.get(q.name),
+            q.better,
+            marks + least.marks,
+            q.meaning,
+        )
         for q in measure.quantities
     ]
 
@@ -87,7 +112,7 @@ def records(judged: Judged, source: SampleSource) -> list[dict[str, Any]]:
     return [score.record(source.name, source.step) for score in judged.scores]
 
 
-# --- examples -------------------------------------------------------------------------------------------------------------------------
+# --- examples -------------------------------------------------------------------------------------
 
 
 def _size(plan: EvalPlan, source: SampleSource, dataset: Dataset) -> int:
@@ -96,7 +121,10 @@ def _size(plan: EvalPlan, source: SampleSource, dataset: Dataset) -> int:
         return plan.samples or usual
     each = source.available // plan.seeds
     if plan.samples and plan.samples > each:
-        raise UserError(f"{source.name} holds {source.available:,} examples; {plan.seeds} x {plan.samples:,} are asked for")
+        raise UserError(
+            f"{source.name} holds {source.available:,} examples; {plan.seeds} x {plan.samples:,}"
+            " are asked for"
+        )
     return plan.samples or min(usual, each)
 
 
@@ -109,10 +137,15 @@ def _take(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
             return
 
 
-def _checked(chunks: Iterator[np.ndarray], shape: tuple[int, ...], name: str) -> Iterator[np.ndarray]:
+def _checked(
+    chunks: Iterator[np.ndarray], shape: tuple[int, ...], name: str
+) -> Iterator[np.ndarray]:
     for chunk in (with_channels_of(chunk, shape) for chunk in chunks):
         if chunk.shape[1:] != shape:
-            raise UserError(f"{name} holds examples of shape {chunk.shape[1:]}, the reference of shape {shape}: they must agree")
+            raise UserError(
+                f"{name} holds examples of shape {chunk.shape[1:]}, the reference of shape {shape}:"
+                " they must agree"
+            )
         if not np.isfinite(chunk).all():
             raise UserError(f"{name} holds examples that are not finite")
         yield chunk

@@ -1,7 +1,9 @@
-"""What a measure is: what it computes from generated examples and real ones, on what, and how many of each it needs.
+"""What a measure is: what it computes from generated examples and real ones, on what, and how many
+of each it needs.
 
-A measure compares generated examples with real ones: those of the protocol's split or, where memory of the training set is the point,
-the whole training set. Applied to the real examples of the other part it gives its own floor.
+A measure compares generated examples with real ones: those of the protocol's split or, where memory
+of the training set is the point, the whole training set. Applied to the real examples of the other
+part it gives its own floor.
 """
 
 from __future__ import annotations
@@ -41,15 +43,19 @@ class Measure:
         declared: the version of its numbers, and what each of them is.
         flag: the option that asks for it.
         compute: generated examples, real ones -> numbers by name.
-        of: whether it looks at features, which then name its numbers, or at the values of pixels and coordinates.
+        of: whether it looks at features, which then name its numbers, or at the values of pixels
+            and coordinates.
         needed: how many examples of a kind it needs at least.
-        most: how many of a kind it looks at; None is all. Only moments and classes are kept of all, the rest of the first ones.
+        most: how many of a kind it looks at; None is all. Only moments and classes are kept of all,
+            the rest of the first ones.
         all_real: whether it looks at all real ones nevertheless.
-        sets: of generated ones that it looks at, each of as many as real ones; 0 where the numbers need not agree.
+        sets: of generated ones that it looks at, each of as many as real ones; 0 where the numbers
+            need not agree.
         alone: whether it looks at no real ones.
         settings: its own part of the protocol.
         whole: whether it compares with the whole training set.
-        companion: whether it only goes with another measure of its flag, and is left out where examples are too few for it.
+        companion: whether it only goes with another measure of its flag, and is left out where
+            examples are too few for it.
         at_end: whether it is taken at the end of every run, and stands in its summary.
         solver: whether its numbers depend on the solver of entropic transport.
         lacks: why it cannot be had for these data and features; empty where it can.
@@ -92,8 +98,15 @@ class Measure:
             return Counts(_at_most(generated, self.most), 0)
         if self.whole:
             return Counts(_at_most(generated, self.most), len(dataset.train))
-        real = _at_most(len(dataset.test if split == "test" else dataset.train), None if self.all_real else self.most)
-        return self.paired(generated, real) if self.sets else Counts(_at_most(generated, self.most), real)
+        real = _at_most(
+            len(dataset.test if split == "test" else dataset.train),
+            None if self.all_real else self.most,
+        )
+        return (
+            self.paired(generated, real)
+            if self.sets
+            else Counts(_at_most(generated, self.most), real)
+        )
 
     def paired(self, generated: int, real: int) -> Counts:
         """The same of one that looks at sets of as many."""

@@ -1,4 +1,6 @@
-"""The table of measures: what each is computed from, how many examples it needs and looks at, and of which data it cannot be had."""
+"""The table of measures: what each is computed from, how many examples it needs and looks at, and
+of which data it cannot be had.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +22,15 @@ TO_ALL = 1_000
 
 def _no_classes(dataset: Dataset, features: Features) -> str:
     if features.name in DIGIT_READERS and dataset.shape[-1] > 1:
-        return f"{features.name} knows the classes of each channel by itself; the score is of one distribution over classes: see --modes"
-    return "" if features.classifies else f"the features {features.name} know no classes: choose those of a classifier"
+        return (
+            f"{features.name} knows the classes of each channel by itself; the score is of one"
+            " distribution over classes: see --modes"
+        )
+    return (
+        ""
+        if features.classifies
+        else f"the features {features.name} know no classes: choose those of a classifier"
+    )
 
 
 def _no_centers(dataset: Dataset, features: Features) -> str:
@@ -30,7 +39,11 @@ def _no_centers(dataset: Dataset, features: Features) -> str:
 
 def _no_digits(dataset: Dataset, features: Features) -> str:
     readers = " or ".join(DIGIT_READERS)
-    return "" if features.name in DIGIT_READERS else f"modes are counted on the grid, and by {readers} on digits and stacked digits"
+    return (
+        ""
+        if features.name in DIGIT_READERS
+        else f"modes are counted on the grid, and by {readers} on digits and stacked digits"
+    )
 
 
 def _no_images(dataset: Dataset, features: Features) -> str:
@@ -51,7 +64,13 @@ MEASURES: tuple[Measure, ...] = (
         all_real=True,
         companion=True,
     ),
-    Measure(declared.KERNEL, "kid", compute.kid, needed=lambda features: compute.KID["size"], settings=compute.KID),
+    Measure(
+        declared.KERNEL,
+        "kid",
+        compute.kid,
+        needed=lambda features: compute.KID["size"],
+        settings=compute.KID,
+    ),
     Measure(
         declared.INCEPTION,
         "is",
@@ -62,7 +81,13 @@ MEASURES: tuple[Measure, ...] = (
         settings=compute.IS,
         lacks=_no_classes,
     ),
-    Measure(declared.MANIFOLD, "pr", compute.manifold, needed=lambda features: 1_000, settings=compute.PR),
+    Measure(
+        declared.MANIFOLD,
+        "pr",
+        compute.manifold,
+        needed=lambda features: 1_000,
+        settings=compute.PR,
+    ),
     Measure(
         declared.EXACT,
         "wasserstein",
@@ -116,8 +141,24 @@ MEASURES: tuple[Measure, ...] = (
         whole=True,
         solver=True,
     ),
-    Measure(declared.GRID_MODES, "modes", compute.grid_modes, of="values", most=MOST_MATCHED, at_end=True, lacks=_no_centers),
-    Measure(declared.GRID_MASSES, "modes", compute.grid_masses, of="values", most=COUNTED, at_end=True, lacks=_no_centers),
+    Measure(
+        declared.GRID_MODES,
+        "modes",
+        compute.grid_modes,
+        of="values",
+        most=MOST_MATCHED,
+        at_end=True,
+        lacks=_no_centers,
+    ),
+    Measure(
+        declared.GRID_MASSES,
+        "modes",
+        compute.grid_masses,
+        of="values",
+        most=COUNTED,
+        at_end=True,
+        lacks=_no_centers,
+    ),
     Measure(declared.CLASS_MODES, "modes", compute.class_modes, most=None, lacks=_no_digits),
     Measure(
         declared.MEMORIZATION,
@@ -140,7 +181,19 @@ def of_flag(flag: str) -> list[Measure]:
     if flag in KINDS:
         return [measure for measure in MEASURES if measure.flag == flag]
     brought = plugins.load(plugins.Kind.MEASURE, flag)
-    measures = [brought] if isinstance(brought, Measure) else [*brought] if isinstance(brought, list | tuple) else []
-    if not measures or not all(isinstance(measure, Measure) and measure.flag == flag for measure in measures):
-        raise plugins.refuse(plugins.Kind.MEASURE, flag, f"it must be one or more otgan.evaluation.measure.Measure with flag {flag!r}")
+    measures = (
+        [brought]
+        if isinstance(brought, Measure)
+        else [*brought]
+        if isinstance(brought, list | tuple)
+        else []
+    )
+    if not measures or not all(
+        isinstance(measure, Measure) and measure.flag == flag for measure in measures
+    ):
+        raise plugins.refuse(
+            plugins.Kind.MEASURE,
+            flag,
+            f"it must be one or more otgan.evaluation.measure.Measure with flag {flag!r}",
+        )
     return measures

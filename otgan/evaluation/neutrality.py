@@ -1,4 +1,7 @@
-"""Which networks a run's generator was trained on. Their scores of it are marked, and by default another one judges it."""
+"""Which networks a run's generator was trained on.
+
+Their scores of it are marked, and by default another one judges it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ class TrainingNetwork(NamedTuple):
     """A network that a generator was trained on.
 
     Attributes:
-        name: what `--features` calls it; of a file with weights that the package does not carry, its path.
+        name: what `--features` calls it; of a file with weights that the package does not carry,
+            its path.
         digest: the first digits of the weights' SHA-256; None where they are not known.
     """
 
@@ -31,9 +35,11 @@ class TrainingNetwork(NamedTuple):
 
 
 def training_networks(config: Config) -> tuple[TrainingNetwork, ...]:
-    """The networks on whose features a run's generator was trained: by its own cost or, of a composite, by that of the run it begins with.
+    """The networks on whose features a run's generator was trained: by its own cost or, of a
+    composite, by that of the run it begins with.
 
-    A learned encoder is the run's own and is none of them; one that is taken over from a run is what it was there.
+    A learned encoder is the run's own and is none of them; one that is taken over from a run is
+    what it was there.
     """
     begun = _config(config.source.path) if isinstance(config.source, PretrainedRun) else None
     return tuple(dict.fromkeys([*_of_cost(config.cost), *(_of_cost(begun.cost) if begun else ())]))
@@ -45,8 +51,13 @@ def neutral_name(kind: str, shape: tuple[int, ...], networks: Iterable[TrainingN
 
 
 def was_trained_on(features: Features, networks: Iterable[TrainingNetwork]) -> bool:
-    """Whether features are those of one of these networks: by their weights where these are known, else by name."""
-    return any(network.digest == features.digest if network.digest else network.name == features.name for network in networks)
+    """Whether features are those of one of these networks: by their weights where these are known,
+    else by name.
+    """
+    return any(
+        network.digest == features.digest if network.digest else network.name == features.name
+        for network in networks
+    )
 
 
 def _of_cost(cost: Cost, within: frozenset[str] = frozenset()) -> tuple[TrainingNetwork, ...]:
@@ -60,7 +71,8 @@ def _of_cost(cost: Cost, within: frozenset[str] = frozenset()) -> tuple[Training
     pretrained = None if cost.features in within else _config(cost.features)
     if pretrained:
         return _of_cost(pretrained.cost, within | {cost.features})
-    return (TrainingNetwork(cost.encoder.kind),) if cost.encoder.kind in EMBEDDED else ()  # its run is gone: rather too cautious
+    # its run is gone: rather too cautious
+    return (TrainingNetwork(cost.encoder.kind),) if cost.encoder.kind in EMBEDDED else ()
 
 
 def _of_file(path: Path) -> TrainingNetwork:
@@ -68,7 +80,10 @@ def _of_file(path: Path) -> TrainingNetwork:
         digest = _short(sha256(path))
     except OSError:
         return TrainingNetwork(str(path))
-    return TrainingNetwork(next((name for name in EMBEDDED if _short(embedded(name).digest) == digest), str(path)), digest)
+    return TrainingNetwork(
+        next((name for name in EMBEDDED if _short(embedded(name).digest) == digest), str(path)),
+        digest,
+    )
 
 
 def _short(digest: str) -> str:

@@ -13,15 +13,20 @@ KINDS: tuple[str, ...] = get_args(Measures)
 
 @dataclass(frozen=True)
 class EvalPlan:
-    """What to measure, and how; the options of `otgan eval` that are a part of every score's protocol.
+    """What to measure, and how; the options of `otgan eval` that are a part of every score's
+    protocol.
 
     Attributes:
-        flags: the kinds of measures; one that is named and cannot be had is refused. Without any, those that are quick and suit the data.
-        everything: whether kinds that cannot be had are left out; without flags, whatever can be had is measured.
+        flags: the kinds of measures; one that is named and cannot be had is refused. Without any,
+            those that are quick and suit the data.
+        everything: whether kinds that cannot be had are left out; without flags, whatever can be
+            had is measured.
         at_end: whether only those measures are taken that stand in every run's summary.
-        features: a name or a file; None is a network that was trained on the data, and that the generator was not trained on.
+        features: a name or a file; None is a network that was trained on the data, and that the
+            generator was not trained on.
         resize: how the Inception's images are resized and scaled.
-        samples: how many generated examples a seed; None is the usual number, or all that there are.
+        samples: how many generated examples a seed; None is the usual number, or all that there
+            are.
         split: the real examples to compare with.
         seeds: sets of samples, whose spread is shown.
         rounded: whether generated images are rounded to bytes first.

@@ -1,8 +1,10 @@
-"""How a score was measured: its protocol, the fingerprint that names it, and the line of `scores.jsonl` that keeps it. No JAX.
+"""How a score was measured: its protocol, the fingerprint that names it, and the line of
+`scores.jsonl` that keeps it. No JAX.
 
-A fingerprint is of what a number means, not of the source that computed it: where that changes numbers, a version is raised. What wrote a
-line stands beside its protocol. Version 0.1.0 hashed its source files instead (`version`, as in 0.1.0+1629b970): such lines are read, and
-are of another protocol than all of today's, for nobody can tell from a hash what was computed.
+A fingerprint is of what a number means, not of the source that computed it: where that changes
+numbers, a version is raised. What wrote a line stands beside its protocol. Version 0.1.0 hashed its
+source files instead (`version`, as in 0.1.0+1629b970): such lines are read, and are of another
+protocol than all of today's, for nobody can tell from a hash what was computed.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Protocol:
         split: which of its parts.
         references: how many of that part.
         seeds: of the latents, a set of samples each.
-        versions: of the measure, of how its features look at examples, of how these are chosen and, where it uses one, of its solver.
+        versions: of the measure, of how its features look at examples, of how these are chosen and,
+            where it uses one, of its solver.
     """
 
     metric: str
@@ -67,9 +70,11 @@ class Score:
     Attributes:
         protocol: how it was measured.
         values: one for every seed.
-        floor: the same metric of as many real examples of the other part; None where that has no meaning.
+        floor: the same metric of as many real examples of the other part; None where that has no
+            meaning.
         better: `lower`, `higher`, or empty where neither is.
-        marks: what a reader must know: too few examples, a generator that was trained on the features by which it is judged.
+        marks: what a reader must know: too few examples, a generator that was trained on the
+            features by which it is judged.
         meaning: what the metric is, in a few words.
     """
 
@@ -92,7 +97,13 @@ class Score:
 
     def record(self, subject: str, step: int | None) -> dict[str, Any]:
         """As plain data, a line of `scores.jsonl`."""
-        body = {"mean": self.mean, "sd": self.sd, "values": list(self.values), "floor": self.floor, "better": self.better}
+        body = {
+            "mean": self.mean,
+            "sd": self.sd,
+            "values": list(self.values),
+            "floor": self.floor,
+            "better": self.better,
+        }
         return {
             "subject": subject,
             "step": step,
@@ -107,7 +118,10 @@ class Score:
 
 
 def append_scores(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Add lines to a `scores.jsonl`; a score that the newest line of its subject, step and metric has already is not repeated."""
+    """Add lines to a `scores.jsonl`.
+
+    A score that the newest line of its subject, step and metric has already is not repeated.
+    """
     newest = {_key(line): line for line in read_scores(path)}
     new = [record for record in records if not _same(newest.get(_key(record)), record)]
     for record in new:
@@ -119,4 +133,6 @@ def _key(record: Mapping[str, Any]) -> tuple:
 
 
 def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
-    return one is not None and all(one.get(name) == other[name] for name in ("fingerprint", "values", "floor", "marks"))
+    return one is not None and all(
+        one.get(name) == other[name] for name in ("fingerprint", "values", "floor", "marks")
+    )

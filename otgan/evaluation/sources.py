@@ -1,4 +1,6 @@
-"""Where generated examples come from: a run at a checkpoint, or somebody's images in an `.npz` or a folder."""
+"""Where generated examples come from: a run at a checkpoint, or somebody's images in an `.npz` or a
+folder.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ from otgan.restore import restore
 from otgan.runs import RunFolder
 from otgan.sampling import CHUNK, draw
 
-ORDER_SEED = 2021  # of the order in which a file's examples are taken: files are often sorted by class
+# of the order in which a file's examples are taken: files are often sorted by class
+ORDER_SEED = 2021
 
 
 class SampleSource(NamedTuple):
@@ -27,7 +30,8 @@ class SampleSource(NamedTuple):
     draw: Callable[[int], Iterable[np.ndarray]]  # chunks of the examples of a seed
     available: int | None  # in all; None without end
     shape: tuple[int, ...] = ()  # of an example
-    trained_on: tuple[TrainingNetwork, ...] = ()  # the networks whose features were its cost; of files it is not known
+    # the networks whose features were its cost; of files it is not known
+    trained_on: tuple[TrainingNetwork, ...] = ()
 
 
 def of_run(folder: RunFolder, step: int | None, rounded: bool) -> SampleSource:
@@ -43,7 +47,14 @@ def of_run(folder: RunFolder, step: int | None, rounded: bool) -> SampleSource:
     def drawn(seed: int) -> Iterator[np.ndarray]:
         return draw(run.system, run.state, seed, examples, rounded)
 
-    return SampleSource(str(folder.path.resolve()), run.step, drawn, None, run.form.shape, training_networks(run.config))
+    return SampleSource(
+        str(folder.path.resolve()),
+        run.step,
+        drawn,
+        None,
+        run.form.shape,
+        training_networks(run.config),
+    )
 
 
 def of_files(path: Path, seeds: int) -> SampleSource:
@@ -64,7 +75,9 @@ def of_examples(examples: np.ndarray, seeds: int, name: str) -> SampleSource:
     if not len(examples):
         raise UserError(f"{name} holds no examples")
     if seeds > len(examples):
-        raise UserError(f"{name} holds {len(examples)} examples, which cannot be dealt to {seeds} seeds")
+        raise UserError(
+            f"{name} holds {len(examples)} examples, which cannot be dealt to {seeds} seeds"
+        )
     order = np.random.default_rng(ORDER_SEED).permutation(len(examples))
     each = len(examples) // seeds
 
@@ -84,5 +97,7 @@ def newest_run(root: Path) -> RunFolder:
     runs = [RunFolder(path) for path in root.iterdir()] if root.is_dir() else []
     begun = [run for run in runs if run.exists]
     if not begun:
-        raise UserError(f"there is no run in {root}: name a run folder, an .npz or a folder of images")
+        raise UserError(
+            f"there is no run in {root}: name a run folder, an .npz or a folder of images"
+        )
     return max(begun, key=lambda run: run.last_touched)

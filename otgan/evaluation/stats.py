@@ -1,4 +1,6 @@
-"""Statistics of a set of examples' features: moments and classes of all, features and examples of the first."""
+"""Statistics of a set of examples' features: moments and classes of all, features and examples of
+the first.
+"""
 
 from __future__ import annotations
 
@@ -15,28 +17,40 @@ from otgan.errors import UserError
 from otgan.features import Features
 from otgan.metrics.frechet import Moments
 
-KEPT = 10_000  # examples, and their features: memory does not grow beyond; moments and classes are of all
+# examples, and their features: memory does not grow beyond; moments and classes are of all
+KEPT = 10_000
 LAYOUT = 1  # of the cached arrays
 
 
 class FeatureStats(NamedTuple):
     """What is known of a set of examples."""
 
-    examples: np.ndarray  # the first ones: (k, d) points, or (k, h, w, c) bytes or levels in [0, 255]
+    # the first ones: (k, d) points, or (k, h, w, c) bytes or levels in [0, 255]
+    examples: np.ndarray
     features: Float[np.ndarray, "k d"]  # theirs, float32
     moments: Moments  # of all features
     probabilities: Float[np.ndarray, "n channels classes"] | None  # of all, from classifiers
 
     def first(self, size: int) -> FeatureStats:
-        """The first so many of those that are kept: of independent examples. Moments and classes stay those of all."""
+        """The first so many of those that are kept: of independent examples.
+
+        Moments and classes stay those of all.
+        """
         return self._replace(examples=self.examples[:size], features=self.features[:size])
 
     def spaced(self, size: int) -> FeatureStats:
-        """So many of those that are kept, evenly spaced: of real ones, which may be sorted. Moments and classes stay those of all."""
-        return self._replace(examples=evenly(self.examples, size), features=evenly(self.features, size))
+        """So many of those that are kept, evenly spaced: of real ones, which may be sorted.
+
+        Moments and classes stay those of all.
+        """
+        return self._replace(
+            examples=evenly(self.examples, size), features=evenly(self.features, size)
+        )
 
 
-def extract(features: Features, chunks: Iterable[np.ndarray], batch_size: int, kept: np.ndarray | int = KEPT) -> FeatureStats:
+def extract(
+    features: Features, chunks: Iterable[np.ndarray], batch_size: int, kept: np.ndarray | int = KEPT
+) -> FeatureStats:
     """Of examples that come chunk by chunk.
 
     Args:
@@ -52,15 +66,27 @@ def extract(features: Features, chunks: Iterable[np.ndarray], batch_size: int, k
     for batch in _batches(chunks, batch_size):
         found, probabilities = _look(features, batch, batch_size)
         if not np.isfinite(found).all():
-            raise UserError(f"the features {features.name} of some examples are not finite: the examples or the weights are broken")
+            raise UserError(
+                f"the features {features.name} of some examples are not finite: the examples or the"
+                " weights are broken"
+            )
         moments = moments.add(found)
-        mine = np.arange(count, count + len(batch)) < kept if isinstance(kept, int) else kept[count : count + len(batch)]
+        mine = (
+            np.arange(count, count + len(batch)) < kept
+            if isinstance(kept, int)
+            else kept[count : count + len(batch)]
+        )
         examples.append(batch[mine])
         rows.append(found[mine])
         if probabilities is not None:
             classes.append(probabilities)
         count += len(batch)
-    return FeatureStats(np.concatenate(examples), np.concatenate(rows), moments, np.concatenate(classes) if classes else None)
+    return FeatureStats(
+        np.concatenate(examples),
+        np.concatenate(rows),
+        moments,
+        np.concatenate(classes) if classes else None,
+    )
 
 
 def _batches(chunks: Iterable[np.ndarray], size: int) -> Iterator[np.ndarray]:
@@ -72,11 +98,17 @@ def _look(features: Features, batch: np.ndarray, size: int) -> tuple[np.ndarray,
     """Of a batch filled up to a full one, so that one program serves all."""
     full = np.concatenate([batch, np.repeat(batch[:1], size - len(batch), axis=0)])
     found, probabilities = features.look(full)
-    return np.asarray(found)[: len(batch)], None if probabilities is None else np.asarray(probabilities)[: len(batch)]
+    return np.asarray(found)[: len(batch)], (
+        None if probabilities is None else np.asarray(probabilities)[: len(batch)]
+    )
 
 
-def extract_real(features: Features, dataset: Dataset, split: str, size: int, batch_size: int, which: int = 0) -> FeatureStats:
-    """Of `size` examples of a part of the data; looked at once, and read from the cache from then on.
+def extract_real(
+    features: Features, dataset: Dataset, split: str, size: int, batch_size: int, which: int = 0
+) -> FeatureStats:
+    """Of `size` examples of a part of the data.
+
+    Looked at once, and read from the cache from then on.
 
     Args:
         features: what they are looked at by.
@@ -89,19 +121,33 @@ def extract_real(features: Features, dataset: Dataset, split: str, size: int, ba
     examples = real_examples(dataset, split, size, which)
     looks = features.name, features.digest, features.preparation, features.version
     key = repr((LAYOUT, versions.SAMPLING, dataset.fingerprint, split, size, which, *looks))
-    path = cache.folder() / "features" / f"{dataset.name}-{split}-{features.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    path = cache.folder() / "features" / f"{dataset.name}-{split}-{features.name}-{digest}.npz"
     if (cached := cache.read(path)) and {"features", "count", "mean", "scatter"} <= set(cached):
         moments = Moments(int(cached["count"]), cached["mean"], cached["scatter"])
-        return FeatureStats(evenly(examples, KEPT), cached["features"], moments, cached.get("probabilities"))
-    found = extract(features, [examples], batch_size, kept=np.isin(np.arange(len(examples)), _spacing(len(examples), KEPT)))
+        return FeatureStats(
+            evenly(examples, KEPT), cached["features"], moments, cached.get("probabilities")
+        )
+    found = extract(
+        features,
+        [examples],
+        batch_size,
+        kept=np.isin(np.arange(len(examples)), _spacing(len(examples), KEPT)),
+    )
     arrays = {"features": found.features, "count": np.asarray(found.moments.count)}
     arrays |= {"mean": found.moments.mean, "scatter": found.moments.scatter}
-    cache.write(path, arrays if found.probabilities is None else {**arrays, "probabilities": found.probabilities})
+    cache.write(
+        path,
+        arrays if found.probabilities is None else {**arrays, "probabilities": found.probabilities},
+    )
     return found
 
 
 def real_examples(dataset: Dataset, split: str, size: int, which: int = 0) -> np.ndarray:
-    """The examples of `extract_real`: evenly spaced ones, for they may be sorted. Training points are not, so of them the first."""
+    """The examples of `extract_real`: evenly spaced ones, for they may be sorted.
+
+    Training points are not, so of them the first.
+    """
     part = dataset.train if split == "train" else dataset.test
     if split == "train" and not dataset.is_images:
         return part[which * size : (which + 1) * size]

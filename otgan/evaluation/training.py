@@ -27,7 +27,8 @@ from otgan.system import System
 
 @dataclass(frozen=True, eq=False)
 class RunJudge:
-    """Judges a run's averaged generator at a step, and keeps the scores in the run's folder of scores.
+    """Judges a run's averaged generator at a step, and keeps the scores in the run's folder of
+    scores.
 
     Attributes:
         config: the run's.
@@ -56,14 +57,19 @@ class RunJudge:
         Raises:
             UserError: the samples cannot be judged.
         """
-        return {score.protocol.metric: score.mean for score in self._scores(self.plan, state, step, folder)}
+        return {
+            score.protocol.metric: score.mean
+            for score in self._scores(self.plan, state, step, folder)
+        }
 
     def at_end(self, state: TrainState, step: int, folder: Path) -> dict[str, Any]:
-        """What the summary of every run on points holds: `otgan eval` measures the same of the same checkpoint.
+        """What the summary of every run on points holds: `otgan eval` measures the same of the same
+        checkpoint.
 
         Returns:
-            Each measure's number by its name and, of those that have one in the table of quantities, its floor; `modes_total`; and under
-            `fingerprints` those of the scores that the numbers are.
+            Each measure's number by its name and, of those that have one in the table of
+            quantities, its floor; `modes_total`; and under `fingerprints` those of the scores that
+            the numbers are.
 
         Raises:
             UserError: the samples are not finite, or all the same.
@@ -77,17 +83,24 @@ class RunJudge:
                 found[f"{name}_floor"] = score.floor
         if self.dataset.centers is not None:
             found["modes_total"] = len(self.dataset.centers)
-        return {**found, FINGERPRINTS: {score.protocol.metric: score.protocol.fingerprint for score in scores}}
+        return {
+            **found,
+            FINGERPRINTS: {score.protocol.metric: score.protocol.fingerprint for score in scores},
+        }
 
     @property
     def plan(self) -> EvalPlan:
         """What the config asks for while training."""
-        return EvalPlan(flags=self.config.train.eval_measures, samples=self.config.train.eval_samples)
+        return EvalPlan(
+            flags=self.config.train.eval_measures, samples=self.config.train.eval_samples
+        )
 
     @cached_property
     def features(self) -> Features:
         """Those of a network that the generator was not trained on."""
-        name = neutral_name(self.config.data.kind, self.dataset.shape, training_networks(self.config))
+        name = neutral_name(
+            self.config.data.kind, self.dataset.shape, training_networks(self.config)
+        )
         return make_features(name, self.dataset.shape)
 
     def _scores(self, plan: EvalPlan, state: TrainState, step: int, folder: Path) -> list[Score]:

@@ -1,4 +1,6 @@
-"""`otgan features train`: what is asked for is checked before anything is read, and nothing is written but a whole file."""
+"""`otgan features train`: what is asked for is checked before anything is read, and nothing is
+written but a whole file.
+"""
 
 from __future__ import annotations
 
@@ -74,13 +76,25 @@ def learn(order: Order, show: ShowTraining, say: Callable[[str], None]) -> Learn
     seconds = SECONDS if order.steps is None and order.seconds is None else order.seconds
     say("compiling")
     with signals.interruptible() as seen:
-        parameters, progress = train(encoder, order.method, pictures, order.seed, order.steps, seconds, show, lambda: bool(seen))
+        parameters, progress = train(
+            encoder,
+            order.method,
+            pictures,
+            order.seed,
+            order.steps,
+            seconds,
+            show,
+            lambda: bool(seen),
+        )
         if parameters is None:
             return Learned(None, progress, True)
         try:
             weights.write(order.output, parameters, _facts(order, data, encoder, progress))
         except OSError as error:
-            raise UserError(f"{order.output} could not be written ({error.strerror}): make room or choose another place") from None
+            raise UserError(
+                f"{order.output} could not be written ({error.strerror}): make room or choose"
+                " another place"
+            ) from None
         return Learned(weights.read(order.output).digest, progress, bool(seen))
 
 
@@ -98,7 +112,10 @@ def require_writable(output: Path) -> None:
         with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
-        raise UserError(f"{output} cannot be written ({error.strerror}): choose a folder that exists and takes files") from None
+        raise UserError(
+            f"{output} cannot be written ({error.strerror}): choose a folder that exists and takes"
+            " files"
+        ) from None
 
 
 def _load(order: Order) -> Dataset:
@@ -111,20 +128,33 @@ def _load(order: Order) -> Dataset:
             asked = config.UserData(path=order.data)
     data = load(asked, order.data_dir)
     if not data.is_images:
-        raise UserError(f"{order.data} holds points, which are their own features: an encoder is trained on pictures")
+        raise UserError(
+            f"{order.data} holds points, which are their own features: an encoder is trained on"
+            " pictures"
+        )
     return data
 
 
 def _prepared(data: Dataset) -> tuple[Encoder, np.ndarray]:
-    """The encoder for a data set's pictures, and the pictures to train it on, at the size that its first layer sees."""
+    """The encoder for a data set's pictures, and the pictures to train it on, at the size that its
+    first layer sees.
+    """
     factor = shrinking(data.shape)
     parts = [data.train[i : i + CHUNK] for i in range(0, len(data.train), CHUNK)]
-    pictures = data.train if factor == 1 else np.concatenate([as_bytes(shrink(as_floats(jnp.asarray(part)), factor)) for part in parts])
+    pictures = (
+        data.train
+        if factor == 1
+        else np.concatenate(
+            [as_bytes(shrink(as_floats(jnp.asarray(part)), factor)) for part in parts]
+        )
+    )
     h, w, c = pictures.shape[1:]
     return Encoder((h, w, c)), pictures
 
 
-def _facts(order: Order, data: Dataset, encoder: Encoder, progress: TrainingProgress) -> dict[str, str]:
+def _facts(
+    order: Order, data: Dataset, encoder: Encoder, progress: TrainingProgress
+) -> dict[str, str]:
     return {
         **sizes(encoder.clone(shape=data.shape)),
         "method": order.method,

@@ -25,8 +25,11 @@ def pooled(encoder: Encoder, parameters: Any, x: Float[Array, "n h w c"]) -> Flo
     return quarters(maps[encoder.layers[-2]])
 
 
-def with_components(encoder: Encoder, parameters: dict[str, Any], pictures: np.ndarray) -> dict[str, Any]:
-    """Parameters whose last layer are the components of the largest variance, of length 1, centered at the pictures' mean.
+def with_components(
+    encoder: Encoder, parameters: dict[str, Any], pictures: np.ndarray
+) -> dict[str, Any]:
+    """Parameters whose last layer are the components of the largest variance, of length 1, centered
+    at the pictures' mean.
 
     Args:
         encoder: whose parameters they are.
@@ -35,9 +38,15 @@ def with_components(encoder: Encoder, parameters: dict[str, Any], pictures: np.n
     """
     look = jax.jit(partial(pooled, encoder))
     chosen = pictures[:: -(-len(pictures) // PICTURES)]
-    seen = [look(parameters, as_floats(jnp.asarray(chosen[i : i + CHUNK]))) for i in range(0, len(chosen), CHUNK)]
+    seen = [
+        look(parameters, as_floats(jnp.asarray(chosen[i : i + CHUNK])))
+        for i in range(0, len(chosen), CHUNK)
+    ]
     rows = np.concatenate(seen).astype(np.float64)
     _, directions = np.linalg.eigh(np.cov(rows.T))
     kernel = directions[:, ::-1][:, : encoder.features]
-    last = {"kernel": kernel.astype(np.float32), "bias": (-rows.mean(axis=0) @ kernel).astype(np.float32)}
+    last = {
+        "kernel": kernel.astype(np.float32),
+        "bias": (-rows.mean(axis=0) @ kernel).astype(np.float32),
+    }
     return {**parameters, encoder.layers[-1]: last}

@@ -1,9 +1,11 @@
-"""What an encoder is asked to do with pictures that have no labels. Each method is a head behind the encoder, and a loss.
+"""What an encoder is asked to do with pictures that have no labels.
 
-| method | the encoder must | from |
-|---|---|---|
-| `contrastive` | tell the two views of a picture from those of all others | SimCLR: Chen, Kornblith, Norouzi and Hinton (ICML 2020) |
-| `variance` | give two views one output, whose coordinates vary and are uncorrelated | VICReg: Bardes, Ponce and LeCun (ICLR 2022) |
+Each method is a head behind the encoder, and a loss.
+
+| method | the encoder must | from | |---|---|---| | `contrastive` | tell the two views of a picture
+from those of all others | SimCLR: Chen, Kornblith, Norouzi and Hinton (ICML 2020) | | `variance` |
+give two views one output, whose coordinates vary and are uncorrelated | VICReg: Bardes, Ponce and
+LeCun (ICLR 2022) |
 
 Others were tried and did less for as many steps: docs/features.md has the figures.
 """
@@ -35,8 +37,10 @@ Encode = Callable[[Float[Array, "n h w c"]], Float[Array, "n d"]]
 class Task(NamedTuple):
     """What is learned besides the encoder, and what both are moved against."""
 
-    init: Callable[[Array, int], Params]  # the head's parameters from a key and the number of features
-    loss: Callable[[Encode, Params, Array, Array], Float[Array, ""]]  # of the encoder, the head's parameters, pictures, a key
+    # the head's parameters from a key and the number of features
+    init: Callable[[Array, int], Params]
+    # of the encoder, the head's parameters, pictures, a key
+    loss: Callable[[Encode, Params, Array, Array], Float[Array, ""]]
 
 
 def make_task(method: Method) -> Task:
@@ -58,7 +62,9 @@ def _of_views(head: nn.Module, compare: Callable[[Array, Array], Array]) -> Task
 
 
 def contrast(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Float[Array, ""]:
-    """Cross-entropy of finding each row's partner among all other rows of both, by cosine over the temperature."""
+    """Cross-entropy of finding each row's partner among all other rows of both, by cosine over the
+    temperature.
+    """
     n = len(a)
     z = unit(jnp.concatenate([a, b]))
     likeness = jnp.where(jnp.eye(2 * n, dtype=bool), -jnp.inf, z @ z.T / TEMPERATURE)
@@ -67,13 +73,18 @@ def contrast(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Float[Array, ""]
 
 
 def variance_loss(a: Float[Array, "n d"], b: Float[Array, "n d"]) -> Float[Array, ""]:
-    """25 times the squared difference, 25 times what standard deviations lack to 1, and squared covariances, as the authors weigh them."""
+    """25 times the squared difference, 25 times what standard deviations lack to 1, and squared
+    covariances, as the authors weigh them.
+    """
 
     def alone(z: Array) -> Array:
         z = z - z.mean(axis=0, keepdims=True)
         covariance = z.T @ z / (len(z) - 1)
         lacking = nn.relu(1 - jnp.sqrt(jnp.diag(covariance) + SMALLEST_VARIANCE)).mean()
-        return 12.5 * lacking + (jnp.sum(covariance**2) - jnp.sum(jnp.diag(covariance) ** 2)) / z.shape[1]
+        return (
+            12.5 * lacking
+            + (jnp.sum(covariance**2) - jnp.sum(jnp.diag(covariance) ** 2)) / z.shape[1]
+        )
 
     return 25 * jnp.mean((a - b) ** 2) + alone(a) + alone(b)
 
@@ -92,5 +103,8 @@ class MLP(nn.Module):
         """N d -> n sizes[-1]."""
         for size in self.sizes[:-1]:
             x = nn.Dense(size, kernel_init=he_normal)(x)
-            x = nn.relu((x - x.mean(axis=0, keepdims=True)) * lax.rsqrt(x.var(axis=0, keepdims=True) + SMALLEST_VARIANCE))
+            x = nn.relu(
+                (x - x.mean(axis=0, keepdims=True))
+                * lax.rsqrt(x.var(axis=0, keepdims=True) + SMALLEST_VARIANCE)
+            )
         return nn.Dense(self.sizes[-1], kernel_init=he_normal)(x)

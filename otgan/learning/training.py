@@ -1,4 +1,6 @@
-"""Train an encoder on pictures without labels: by gradients until steps or seconds are used up, or until somebody stops it."""
+"""Train an encoder on pictures without labels: by gradients until steps or seconds are used up, or
+until somebody stops it.
+"""
 
 from __future__ import annotations
 
@@ -62,9 +64,12 @@ def train(
     show: ShowTraining,
     stopped: Callable[[], bool],
 ) -> tuple[dict[str, Any] | None, TrainingProgress]:
-    """Train until `steps` or `seconds` are used up, whichever comes first, or `stopped`; of the two at least one is given.
+    """Train until `steps` or `seconds` are used up, whichever comes first, or `stopped`.
 
-    With `steps` alone it is the same function of the seed on every run on one kind of machine; seconds depend on what else runs.
+    Of the two at least one is given.
+
+    With `steps` alone it is the same function of the seed on every run on one kind of machine;
+    seconds depend on what else runs.
 
     Args:
         encoder: reads the pictures.
@@ -77,8 +82,8 @@ def train(
         stopped: whether to end before the next step.
 
     Returns:
-        The encoder's parameters, averaged over the last steps and with principal components as its last layer, and where it
-        ended; before the first step no parameters.
+        The encoder's parameters, averaged over the last steps and with principal components as its
+        last layer, and where it ended; before the first step no parameters.
 
     Raises:
         UserError: the loss is not finite.
@@ -90,7 +95,9 @@ def train(
     began, step, progress = time.monotonic(), 0, TrainingProgress(0, 0.0, 0.0, float("nan"))
     pending: Array | None = None  # the step before's loss: read while the next is at work
     while progress.share < 1 and not stopped():
-        state, loss = compiled(state, examples, steps_key, jnp.asarray(step), jnp.asarray(progress.share, jnp.float32))
+        state, loss = compiled(
+            state, examples, steps_key, jnp.asarray(step), jnp.asarray(progress.share, jnp.float32)
+        )
         before = _finite(pending, step)
         pending, step = loss, step + 1
         elapsed = time.monotonic() - began
@@ -110,12 +117,17 @@ def _share(step: int, steps: int | None, elapsed: float, seconds: float | None) 
 def _finite(loss: Array | None, step: int) -> float:
     value = float("nan") if loss is None else float(loss)
     if loss is not None and not np.isfinite(value):
-        raise UserError(f"the loss is not finite after {step} steps: nothing was written; try another --seed or --method")
+        raise UserError(
+            f"the loss is not finite after {step} steps: nothing was written; try another --seed or"
+            " --method"
+        )
     return value
 
 
 def _programs(encoder: Encoder, method: Method) -> tuple[Any, Any]:
-    """Two jitted functions: key -> state, and (state, pictures, key, number, progress) -> (state, loss)."""
+    """Two jitted functions: key -> state, and (state, pictures, key, number, progress) -> (state,
+    loss).
+    """
     task = make_task(method)
 
     @jax.jit
@@ -128,14 +140,25 @@ def _programs(encoder: Encoder, method: Method) -> tuple[Any, Any]:
         return State(parameters, adam(OPTIMIZER).init(parameters), parameters["encoder"])
 
     def loss(parameters: Any, x: Array, key: Array) -> Array:
-        return task.loss(lambda x: pooled(encoder, parameters["encoder"], x), parameters["head"], x, key)
+        return task.loss(
+            lambda x: pooled(encoder, parameters["encoder"], x), parameters["head"], x, key
+        )
 
     @jax.jit
-    def advance(state: State, pictures: Array, key: Array, step: Array, progress: Array) -> tuple[State, Array]:
+    def advance(
+        state: State, pictures: Array, key: Array, step: Array, progress: Array
+    ) -> tuple[State, Array]:
         choice, views = jax.random.split(jax.random.fold_in(key, step))
         x = as_floats(pictures[jax.random.randint(choice, (BATCH,), 0, len(pictures))])
         value, gradient = jax.value_and_grad(loss)(state.parameters, x, views)
-        parameters, moments = descend(OPTIMIZER, gradient, state.parameters, state.moments, progress, step)
-        return State(parameters, moments, averaged(state.average, parameters["encoder"], step, AVERAGE)), value
+        parameters, moments = descend(
+            OPTIMIZER, gradient, state.parameters, state.moments, progress, step
+        )
+        return (
+            State(
+                parameters, moments, averaged(state.average, parameters["encoder"], step, AVERAGE)
+            ),
+            value,
+        )
 
     return init, advance

@@ -1,6 +1,9 @@
-"""Random views of pictures: cut out and enlarged, mirrored, in another light. Every picture of a batch is seen in its own way.
+"""Random views of pictures: cut out and enlarged, mirrored, in another light.
 
-A view is linear in rows and in columns, so that cutting, enlarging and mirroring are one small matrix for each: two matrix products.
+Every picture of a batch is seen in its own way.
+
+A view is linear in rows and in columns, so that cutting, enlarging and mirroring are one small
+matrix for each: two matrix products.
 """
 
 from __future__ import annotations
@@ -18,13 +21,19 @@ GRAY_SHARE = 0.2  # of the color pictures that are seen in gray
 
 
 def view(key: Key[Array, ""], x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """A cutting of each picture in another light. Only color pictures are mirrored: gray ones may be of signs, whose side matters."""
+    """A cutting of each picture in another light.
+
+    Only color pictures are mirrored: gray ones may be of signs, whose side matters.
+    """
     cutting, light = jax.random.split(key)
     return relit(light, cut(cutting, x))
 
 
 def cut(key: Key[Array, ""], x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
-    """A rectangle of each picture, enlarged to its size; color pictures mirrored in half of the cases."""
+    """A rectangle of each picture, enlarged to its size.
+
+    Color pictures mirrored in half of the cases.
+    """
     n, h, w, c = x.shape
     sides, ratios, top, left, mirror = jax.random.split(key, 5)
     side = jax.random.uniform(sides, (n, 1), minval=LEAST_SIDE)
@@ -42,15 +51,23 @@ def relit(key: Key[Array, ""], x: Float[Array, "n h w c"]) -> Float[Array, "n h 
     contrast, brightness, tint, gray = jax.random.split(key, 4)
     mean = x.mean(axis=(1, 2, 3), keepdims=True)
     gain = jnp.exp(jax.random.uniform(contrast, (n, 1, 1, 1), minval=-LIGHT, maxval=LIGHT))
-    x = (x - mean) * gain + mean + jax.random.uniform(brightness, (n, 1, 1, 1), minval=-LIGHT, maxval=LIGHT)
+    x = (
+        (x - mean) * gain
+        + mean
+        + jax.random.uniform(brightness, (n, 1, 1, 1), minval=-LIGHT, maxval=LIGHT)
+    )
     if c == 3:
         x = x + jax.random.uniform(tint, (n, 1, 1, c), minval=-TINT, maxval=TINT)
-        x = jnp.where(jax.random.bernoulli(gray, GRAY_SHARE, (n, 1, 1, 1)), x.mean(axis=3, keepdims=True), x)
+        x = jnp.where(
+            jax.random.bernoulli(gray, GRAY_SHARE, (n, 1, 1, 1)), x.mean(axis=3, keepdims=True), x
+        )
     return x
 
 
 def _places(key: Key[Array, ""], size: int, share: Float[Array, "n 1"]) -> Float[Array, "n size"]:
-    """Where in a picture the rows (or columns) of its view lie: an interval of a share of its length, anywhere in it."""
+    """Where in a picture the rows (or columns) of its view lie: an interval of a share of its
+    length, anywhere in it.
+    """
     length = jnp.minimum(share, 1) * (size - 1)
     start = jax.random.uniform(key, share.shape) * (size - 1 - length)
     return start + length * jnp.linspace(0, 1, size).reshape(1, -1)

@@ -1,10 +1,15 @@
-"""The kernel distance: the squared maximum mean discrepancy of features with a cubic kernel; of Inception features it is KID.
+"""The kernel distance: the squared maximum mean discrepancy of features with a cubic kernel.
 
-Binkowski, Sutherland, Arbel, Gretton (ICLR 2018), section 4: k(x, y) = (<x, y> / d + 1)^3 and the unbiased estimate
+Of Inception features it is KID.
 
-    sum_{i != j} k(x_i, x_j) / n(n - 1)  +  sum_{i != j} k(y_i, y_j) / m(m - 1)  -  2 mean_{ij} k(x_i, y_j)
+Binkowski, Sutherland, Arbel, Gretton (ICLR 2018), section 4: k(x, y) = (<x, y> / d + 1)^3 and the
+unbiased estimate
 
-whose expectation does not depend on the number of samples, and which may be negative where the sets are alike.
+    sum_{i != j} k(x_i, x_j) / n(n - 1) + sum_{i != j} k(y_i, y_j) / m(m - 1)
+        - 2 mean_{ij} k(x_i, y_j)
+
+whose expectation does not depend on the number of samples, and which may be negative where the sets
+are alike.
 """
 
 from __future__ import annotations
@@ -18,9 +23,14 @@ METRIC = "the kernel distance"
 
 
 def kernel_distance(
-    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], subsets: int = 100, size: int = 1_000, seed: int = 0
+    x: Float[np.ndarray, "n d"],
+    y: Float[np.ndarray, "m d"],
+    subsets: int = 100,
+    size: int = 1_000,
+    seed: int = 0,
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the unbiased estimate over random subsets, as the authors report it.
+    """Mean and standard deviation of the unbiased estimate over random subsets, as the authors
+    report it.
 
     Args:
         x: features of one set.
@@ -34,7 +44,10 @@ def kernel_distance(
     """
     x, y = checked(x, "features", size, METRIC), checked(y, "features", size, METRIC)
     rng = np.random.default_rng(seed)
-    values = [squared_mmd(*(z[rng.choice(len(z), size, replace=False)] for z in (x, y))) for _ in range(subsets)]
+    values = [
+        squared_mmd(*(z[rng.choice(len(z), size, replace=False)] for z in (x, y)))
+        for _ in range(subsets)
+    ]
     return float(np.mean(values)), float(np.std(values))
 
 
@@ -56,4 +69,5 @@ def _within(x: Float[np.ndarray, "n d"]) -> float:
 
 def _total(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
     bases = (x[block] @ y.T / x.shape[1] + 1 for block in slices(len(x)))
-    return float(sum((base * base * base).sum() for base in bases))  # a power of 3 takes NumPy twenty times as long
+    # a power of 3 takes NumPy twenty times as long
+    return float(sum((base * base * base).sum() for base in bases))

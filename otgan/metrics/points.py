@@ -1,4 +1,7 @@
-"""Judge generated points where the true modes are known: which are hit, how well, and how evenly. And what points are compared with."""
+"""Judge generated points where the true modes are known: which are hit, how well, and how evenly.
+
+And what points are compared with.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,19 @@ WITHIN = 3.0  # a sample is of high quality within so many standard deviations o
 
 
 def reference_points(dataset: Dataset) -> np.ndarray:
-    """The held-out points that samples are drawn beside: all, or 2,000 evenly spaced among them, so that every mode is there."""
+    """The held-out points that samples are drawn beside: all, or 2,000 evenly spaced among them, so
+    that every mode is there.
+    """
     size = min(MOST_MATCHED, len(dataset.test), len(dataset.train))
     return dataset.test[np.arange(size) * len(dataset.test) // size]
 
 
-def modes_and_quality(points: Float[np.ndarray, "n d"], centers: Float[np.ndarray, "k d"], sd: float) -> tuple[int, float]:
-    """The number of modes with a point of high quality, and the share of such points: within 3 sd of a mode."""
+def modes_and_quality(
+    points: Float[np.ndarray, "n d"], centers: Float[np.ndarray, "k d"], sd: float
+) -> tuple[int, float]:
+    """The number of modes with a point of high quality, and the share of such points: within 3 sd
+    of a mode.
+    """
     distances = cdist(points, centers)
     near = distances.min(axis=1) <= WITHIN * sd
     return len(np.unique(distances.argmin(axis=1)[near])), float(near.mean())

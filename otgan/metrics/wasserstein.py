@@ -12,8 +12,11 @@ from otgan.errors import UserError
 from otgan.metrics.blocks import checked, squared_distances
 
 
-def exact_wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], p: Literal[1, 2]) -> float:
-    """W_p of Euclidean distance between two uniform clouds: the p-th root of the smallest mean of |x - y|^p.
+def exact_wasserstein(
+    x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], p: Literal[1, 2]
+) -> float:
+    """W_p of Euclidean distance between two uniform clouds: the p-th root of the smallest mean of
+    |x - y|^p.
 
     In O(n^3) at worst; some seconds at n = 2,000.
 
@@ -21,8 +24,14 @@ def exact_wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"], 
         UserError: a value is not finite, or there are not as many points on either side.
     """
     if len(x) != len(y):  # the assignment problem would leave the worst of the larger set out
-        raise UserError(f"exact W{p} needs as many samples as references, not {len(x):,} and {len(y):,}: give equal numbers")
-    x, y = checked(x, "samples", metric="a Wasserstein distance"), checked(y, "samples", metric="a Wasserstein distance")
+        raise UserError(
+            f"exact W{p} needs as many samples as references, not {len(x):,} and {len(y):,}: give"
+            " equal numbers"
+        )
+    x, y = (
+        checked(x, "samples", metric="a Wasserstein distance"),
+        checked(y, "samples", metric="a Wasserstein distance"),
+    )
     center = y.mean(axis=0, keepdims=True)
     squares = squared_distances(x - center, y - center)
     rows, columns = linear_sum_assignment(squares if p == 2 else np.sqrt(squares))

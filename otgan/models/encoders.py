@@ -1,7 +1,9 @@
-"""The encoder of pictures that no network knows: three convolutions, then principal components of their means.
+"""The encoder of pictures that no network knows: three convolutions, then principal components of
+their means.
 
-It is trained without labels by `otgan.learning`, and rebuilt from its sizes alone, which its file of weights states. A convolution is one
-matrix product (see `otgan.models.layers`), so that it is quick on a CPU. Nothing in it looks at the batch.
+It is trained without labels by `otgan.learning`, and rebuilt from its sizes alone, which its file
+of weights states. A convolution is one matrix product (see `otgan.models.layers`), so that it is
+quick on a CPU. Nothing in it looks at the batch.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ NETWORK = "encoder"
 """What a file of weights calls it."""
 
 SEEN_SIDE = 32
-"""Larger pictures are shrunk by a whole number before they are looked at, so far that the shorter side keeps this many pixels."""
+"""Larger pictures are shrunk by a whole number before they are looked at, so far that the shorter
+side keeps this many pixels.
+"""
 
 
 class Encoder(nn.Module):
@@ -41,11 +45,15 @@ class Encoder(nn.Module):
 
     @nn.compact
     def maps(self, x: Float[Array, "n h w c"]) -> dict[str, Array]:
-        """Every layer's activations: of the convolutions (n, h, w, c), of the last layer (n, features)."""
+        """Every layer's activations: of the convolutions (n, h, w, c), of the last layer (n,
+        features).
+        """
         found, x = {}, shrink(x, shrinking(self.shape))
         for name, width in zip(self.layers, self.widths, strict=False):
             x = found[name] = nn.relu(DownConv(width, he_normal, name=name)(x))
-        found["features"] = nn.Dense(self.features, precision=lax.Precision.HIGHEST, name="features")(quarters(x))
+        found["features"] = nn.Dense(
+            self.features, precision=lax.Precision.HIGHEST, name="features"
+        )(quarters(x))
         return found
 
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n features"]:
@@ -56,7 +64,11 @@ class Encoder(nn.Module):
 def sizes(encoder: Encoder) -> dict[str, str]:
     """What a file of weights must state for `rebuilt` to make the same encoder."""
     joined = {"shape": encoder.shape, "widths": encoder.widths}
-    return {"network": NETWORK, "features": str(encoder.features), **{key: " ".join(map(str, value)) for key, value in joined.items()}}
+    return {
+        "network": NETWORK,
+        "features": str(encoder.features),
+        **{key: " ".join(map(str, value)) for key, value in joined.items()},
+    }
 
 
 def rebuilt(facts: Mapping[str, str]) -> Encoder:
@@ -70,9 +82,15 @@ def rebuilt(facts: Mapping[str, str]) -> Encoder:
         first, second, third = map(int, facts["widths"].split())
         encoder = Encoder((h, w, c), (first, second, third), int(facts["features"]))
     except (KeyError, ValueError, AttributeError):
-        raise UserError("the file of weights does not state the sizes of its encoder: train it again by `otgan features train`") from None
+        raise UserError(
+            "the file of weights does not state the sizes of its encoder: train it again by `otgan"
+            " features train`"
+        ) from None
     if min(h, w) < SMALLEST_SIDE or min(c, *encoder.widths, encoder.features) < 1:
-        raise UserError("the file of weights states sizes that no encoder has: train it again by `otgan features train`")
+        raise UserError(
+            "the file of weights states sizes that no encoder has: train it again by `otgan"
+            " features train`"
+        )
     return encoder
 
 
@@ -82,9 +100,16 @@ def shrinking(shape: tuple[int, ...]) -> int:
 
 
 def shrink(x: Float[Array, "n h w c"], factor: int) -> Float[Array, "n h//{factor} w//{factor} c"]:
-    """Means of blocks of factor x factor pixels; rows and columns at the end that fill no block are left out."""
+    """Means of blocks of factor x factor pixels.
+
+    Rows and columns at the end that fill no block are left out.
+    """
     if factor == 1:
         return x
     n, h, w, c = x.shape
     rows, columns = h // factor, w // factor
-    return x[:, : rows * factor, : columns * factor].reshape(n, rows, factor, columns, factor, c).mean(axis=(2, 4))
+    return (
+        x[:, : rows * factor, : columns * factor]
+        .reshape(n, rows, factor, columns, factor, c)
+        .mean(axis=(2, 4))
+    )

@@ -1,10 +1,11 @@
 """The layers that Flax does not have, or that XLA's CPU backend runs slowly.
 
-The convolutions are matrix products and some moving of blocks, and compute what Flax's layers compute with the same kernel: 4 x 4 of
-stride 2, and 3 x 3. On two CPU cores a DCGAN's `up_conv` takes a fraction of the time of `flax.linen.ConvTranspose`, whose gradient XLA
-runs as a naive loop (a 2 x 2 convolution to four times the channels was slower still); `down_conv` takes about 0.85 of `flax.linen.Conv`'s.
-`flat_conv` is slower than `flax.linen.Conv` forward, but so much faster at the kernel's gradient that both together take 0.5 to 0.7 of the
-time on grids of 16 x 16 and 32 x 32.
+The convolutions are matrix products and some moving of blocks, and compute what Flax's layers
+compute with the same kernel: 4 x 4 of stride 2, and 3 x 3. On two CPU cores a DCGAN's `up_conv`
+takes a fraction of the time of `flax.linen.ConvTranspose`, whose gradient XLA runs as a naive loop
+(a 2 x 2 convolution to four times the channels was slower still); `down_conv` takes about 0.85 of
+`flax.linen.Conv`'s. `flat_conv` is slower than `flax.linen.Conv` forward, but so much faster at the
+kernel's gradient that both together take 0.5 to 0.7 of the time on grids of 16 x 16 and 32 x 32.
 """
 
 import flax.linen as nn
@@ -16,16 +17,22 @@ from jaxtyping import Float
 SMALLEST_SQUARE = 1e-8  # keeps the gradient at zero below 1e4; features are of order 1 each
 
 
-def up_conv(x: Float[Array, "n h w c"], kernel: Float[Array, "4 4 c d"]) -> Float[Array, "n h_up w_up d"]:
-    """Double height and width: a transposed convolution, 4 x 4, stride 2, as in `flax.linen.ConvTranspose`.
+def up_conv(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "4 4 c d"]
+) -> Float[Array, "n h_up w_up d"]:
+    """Double height and width: a transposed convolution, 4 x 4, stride 2, as in
+    `flax.linen.ConvTranspose`.
 
-    Every pixel sends 4 x 4 values, two rows and columns of which fall onto the next pixel's: four grids of 2 x 2 blocks, shifted
-    against each other by a block and summed, then cut by one row and column at each side.
+    Every pixel sends 4 x 4 values, two rows and columns of which fall onto the next pixel's: four
+    grids of 2 x 2 blocks, shifted against each other by a block and summed, then cut by one row and
+    column at each side.
     """
     n, h, w, c = x.shape
     d = kernel.shape[-1]
-    flipped = kernel[::-1, ::-1].transpose(2, 0, 1, 3)  # Flax's kernel correlates; what a pixel sends is its mirror image
-    sent = (x.reshape(-1, c) @ flipped.reshape(c, -1)).reshape(n, h, w, 2, 2, 2, 2, d)  # rows (block, inside), columns (block, inside)
+    # Flax's kernel correlates; what a pixel sends is its mirror image
+    flipped = kernel[::-1, ::-1].transpose(2, 0, 1, 3)
+    # rows (block, inside), columns (block, inside)
+    sent = (x.reshape(-1, c) @ flipped.reshape(c, -1)).reshape(n, h, w, 2, 2, 2, 2, d)
     blocks = sum(_shift(sent[:, :, :, i, :, j], i, j) for i in (0, 1) for j in (0, 1))
     grid = jnp.asarray(blocks).transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, d)
     return grid[:, 1:-1, 1:-1]
@@ -36,37 +43,58 @@ def _shift(blocks: Float[Array, "n h w 2 2 d"], i: int, j: int) -> Float[Array, 
     return jnp.pad(blocks, ((0, 0), (i, 1 - i), (j, 1 - j), (0, 0), (0, 0), (0, 0)))
 
 
-def down_conv(x: Float[Array, "n h w c"], kernel: Float[Array, "4 4 c d"]) -> Float[Array, "n h_down w_down d"]:
-    """Halve height and width, rounding up: a 4 x 4 convolution of stride 2, "SAME" padding, as in `flax.linen.Conv`."""
+def down_conv(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "4 4 c d"]
+) -> Float[Array, "n h_down w_down d"]:
+    """Halve height and width, rounding up: a 4 x 4 convolution of stride 2, "SAME" padding, as in
+    `flax.linen.Conv`.
+    """
     n, h, w, c = x.shape
     rows, columns = -(-h // 2), -(-w // 2)
     padded = jnp.pad(x, ((0, 0), (1, 1 + h % 2), (1, 1 + w % 2), (0, 0)))
-    patches = [padded[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2] for i in range(4) for j in range(4)]
+    patches = [
+        padded[:, i : i + 2 * rows - 1 : 2, j : j + 2 * columns - 1 : 2]
+        for i in range(4)
+        for j in range(4)
+    ]
     product = jnp.concatenate(patches, axis=-1).reshape(-1, 16 * c) @ kernel.reshape(16 * c, -1)
     return product.reshape(n, rows, columns, -1)
 
 
-def flat_conv(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "n h w d"]:
+def flat_conv(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"]
+) -> Float[Array, "n h w d"]:
     """Keep height and width: a 3 x 3 convolution, "SAME" padding, as in `flax.linen.Conv`.
 
-    A pixel gathers its neighbors' channels, a row of three at a time, or sends nine values of each output to them: whichever moves less.
+    A pixel gathers its neighbors' channels, a row of three at a time, or sends nine values of each
+    output to them: whichever moves less.
     """
     return _sending(x, kernel) if 9 * kernel.shape[-1] < 3 * x.shape[-1] else _gathering(x, kernel)
 
 
-def _gathering(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "n h w d"]:
+def _gathering(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"]
+) -> Float[Array, "n h w d"]:
     n, h, w, c = x.shape
     padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     rows = jnp.concatenate([padded[:, :, j : j + w] for j in range(3)], axis=-1)  # n h+2 w 3c
-    products = [rows[:, i : i + h].reshape(-1, 3 * c) @ kernel[i].reshape(3 * c, -1) for i in range(3)]
+    products = [
+        rows[:, i : i + h].reshape(-1, 3 * c) @ kernel[i].reshape(3 * c, -1) for i in range(3)
+    ]
     return jnp.asarray(sum(products)).reshape(n, h, w, -1)
 
 
-def _sending(x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"]) -> Float[Array, "n h w d"]:
+def _sending(
+    x: Float[Array, "n h w c"], kernel: Float[Array, "3 3 c d"]
+) -> Float[Array, "n h w d"]:
     n, h, w, c = x.shape
-    sent = (x.reshape(-1, c) @ kernel.transpose(2, 0, 1, 3).reshape(c, -1)).reshape(n, h, w, 3, 3, -1)
+    sent = (x.reshape(-1, c) @ kernel.transpose(2, 0, 1, 3).reshape(c, -1)).reshape(
+        n, h, w, 3, 3, -1
+    )
     padded = jnp.pad(sent, ((0, 0), (1, 1), (1, 1), (0, 0), (0, 0), (0, 0)))
-    return jnp.asarray(sum(padded[:, i : i + h, j : j + w, i, j] for i in range(3) for j in range(3)))
+    return jnp.asarray(
+        sum(padded[:, i : i + h, j : j + w, i, j] for i in range(3) for j in range(3))
+    )
 
 
 def doubled(x: Float[Array, "n h w c"]) -> Float[Array, "n h_up w_up c"]:
@@ -118,7 +146,9 @@ def _bias(module: nn.Module, features: int) -> Float[Array, "1 1 1 features"]:
     return parameter(module, "bias", nn.initializers.zeros, (features,)).reshape(1, 1, 1, features)
 
 
-def parameter(module: nn.Module, name: str, initializer: Initializer, shape: tuple[int, ...]) -> Array:
+def parameter(
+    module: nn.Module, name: str, initializer: Initializer, shape: tuple[int, ...]
+) -> Array:
     """One of a module's parameters as a JAX array: those that come from a file are NumPy's."""
     return jnp.asarray(module.param(name, initializer, shape))
 

@@ -1,14 +1,19 @@
-"""The generator, from latents to points or pictures, and the encoder, from those to the unit sphere.
+"""The generator, from latents to points or pictures, and the encoder, from those to the unit
+sphere.
 
-The convolutional ones have the shape of DCGAN (Radford, Metz and Chintala 2016). Nothing in them looks at the batch: no batch
-statistics, hence no state, and a sample does not depend on its neighbors. Without batch normalization DCGAN's initial N(0, 0.02)
-would let the signal die out, so kernels start with He's variance, which keeps its size from layer to layer. The residual generator has
-that of SN-GAN (Miyato, Kataoka, Koyama and Yoshida 2018), with one change for speed: in a block's branch the 3 x 3 convolution comes before
-the doubling, which then is a 4 x 4 transposed convolution, so that both products run on the small grid. Its channels are as many on every
-grid, as in SN-GAN's for CIFAR-10: doubled away from the image they made a step three times as long on two CPU cores.
+The convolutional ones have the shape of DCGAN (Radford, Metz and Chintala 2016). Nothing in them
+looks at the batch: no batch statistics, hence no state, and a sample does not depend on its
+neighbors. Without batch normalization DCGAN's initial N(0, 0.02) would let the signal die out, so
+kernels start with He's variance, which keeps its size from layer to layer. The residual generator
+has that of SN-GAN (Miyato, Kataoka, Koyama and Yoshida 2018), with one change for speed: in a
+block's branch the 3 x 3 convolution comes before the doubling, which then is a 4 x 4 transposed
+convolution, so that both products run on the small grid. Its channels are as many on every grid, as
+in SN-GAN's for CIFAR-10: doubled away from the image they made a step three times as long on two
+CPU cores.
 
-From a latent to the smallest grid goes one dense layer, so that what far places have to do with each other is little more than linear in
-it. A mapping network before that (Karras, Laine and Aila 2019) lets them agree at next to no cost. To an MLP it is so many more layers.
+From a latent to the smallest grid goes one dense layer, so that what far places have to do with
+each other is little more than linear in it. A mapping network before that (Karras, Laine and Aila
+2019) lets them agree at next to no cost. To an MLP it is so many more layers.
 """
 
 import math
@@ -29,20 +34,26 @@ from otgan.models.layers import DownConv, FlatConv, UpConv, doubled, unit
 Params = Any  # a pytree of arrays
 SLOPE = 0.2  # of the encoder's leaky ReLU
 
-IMAGE_VARIANCE = 0.25  # of the generator's pixels before tanh, at the start: contrast, and gradients that tanh does not quench
+# of the generator's pixels before tanh, at the start: contrast, and gradients that tanh does not
+# quench
+IMAGE_VARIANCE = 0.25
 
 
 class Network(NamedTuple):
     """A pure function with parameters."""
 
     init: Callable[[Array], Params]  # from a key
-    apply: Callable[[Params, Array], Any]  # (parameters, input); the leading axis of input and output is the sample. Of a cost: groups
+    # (parameters, input); the leading axis of input and output is the sample. Of a cost: groups
+    apply: Callable[[Params, Array], Any]
 
 
-def make_generator(config: config.Generator, shape: tuple[int, ...], center: Any, scale: Any) -> Network:
+def make_generator(
+    config: config.Generator, shape: tuple[int, ...], center: Any, scale: Any
+) -> Network:
     """The generator: n latent_dim -> n *shape.
 
-    Points start where the data are: the network's output is multiplied by `scale` and moved by `center`. Pictures end in tanh.
+    Points start where the data are: the network's output is multiplied by `scale` and moved by
+    `center`. Pictures end in tanh.
 
     Args:
         config: the section `generator`.
@@ -60,26 +71,55 @@ def make_generator(config: config.Generator, shape: tuple[int, ...], center: Any
     mapping = (config.mapping_width,) * config.mapping_depth
     match config.kind:
         case "mlp":
-            net = MLPGenerator(math.prod(shape), config.width, config.depth, mapping, config.normalization, variance, config.initial_sd)
+            net = MLPGenerator(
+                math.prod(shape),
+                config.width,
+                config.depth,
+                mapping,
+                config.normalization,
+                variance,
+                config.initial_sd,
+            )
         case "conv":
             check_halvings("generator", shape, config.depth)
-            net = ConvGenerator(shape, config.width, config.depth, mapping, config.normalization, variance, config.initial_sd)
+            net = ConvGenerator(
+                shape,
+                config.width,
+                config.depth,
+                mapping,
+                config.normalization,
+                variance,
+                config.initial_sd,
+            )
         case "residual":
             check_halvings("generator", shape, config.depth, config.kind)
-            net = ResidualGenerator(shape, config.width, config.depth, mapping, config.normalization, variance, config.initial_sd)
+            net = ResidualGenerator(
+                shape,
+                config.width,
+                config.depth,
+                mapping,
+                config.normalization,
+                variance,
+                config.initial_sd,
+            )
 
     def apply(params: Params, z: Float[Array, "n latent_dim"]) -> Float[Array, "n ..."]:
         out = apply_net(net, params, z).reshape(-1, *shape)
-        return jnp.tanh(out) if image else jnp.asarray(center, out.dtype).reshape(1, -1) + scale * out
+        return (
+            jnp.tanh(out) if image else jnp.asarray(center, out.dtype).reshape(1, -1) + scale * out
+        )
 
     return Network(init=lambda key: net.init(key, jnp.zeros((1, config.latent_dim))), apply=apply)
 
 
-def make_encoder(config: config.Encoder, shape: tuple[int, ...], center: Any, scale: Any) -> Network:
+def make_encoder(
+    config: config.Encoder, shape: tuple[int, ...], center: Any, scale: Any
+) -> Network:
     """The encoder: n *shape -> n features, of length 1.
 
-    Points come in at mean 0 and variance 1, with a 1 behind their coordinates. Without it all points of a ray would start with the same
-    features: with its biases at zero the network multiplies with its input, and the sphere takes lengths away.
+    Points come in at mean 0 and variance 1, with a 1 behind their coordinates. Without it all
+    points of a ray would start with the same features: with its biases at zero the network
+    multiplies with its input, and the sphere takes lengths away.
 
     Args:
         config: the section `cost.encoder`.
@@ -99,16 +139,22 @@ def make_encoder(config: config.Encoder, shape: tuple[int, ...], center: Any, sc
         case _:
             net = CLASSIFIERS[config.kind]()
             if shape != net.shape:
-                raise UserError(f"the encoder {config.kind} reads examples of shape {net.shape}, not {shape}")
+                raise UserError(
+                    f"the encoder {config.kind} reads examples of shape {net.shape}, not {shape}"
+                )
 
     def seen(x: Array) -> Array:
         if len(shape) == 3:
             return x
-        return jnp.concatenate([(x - jnp.asarray(center, x.dtype).reshape(1, -1)) / scale, jnp.ones_like(x[:, :1])], axis=1)
+        return jnp.concatenate(
+            [(x - jnp.asarray(center, x.dtype).reshape(1, -1)) / scale, jnp.ones_like(x[:, :1])],
+            axis=1,
+        )
 
     def apply(params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n features"]:
         out = apply_net(net, params, seen(x))
-        return unit(out[0] if config.kind in CLASSIFIERS else out)  # a classifier's second output are its classes
+        # a classifier's second output are its classes
+        return unit(out[0] if config.kind in CLASSIFIERS else out)
 
     return Network(init=lambda key: net.init(key, seen(jnp.zeros((1, *shape)))), apply=apply)
 
@@ -125,13 +171,19 @@ def check_halvings(section: str, shape: tuple[int, ...], depth: int, kind: str =
         UserError: it cannot.
     """
     if len(shape) != 3:
-        raise UserError(f"{section}.kind = {kind!r} needs images, and the data are points of {shape[0]} coordinates: use 'mlp'")
+        raise UserError(
+            f"{section}.kind = {kind!r} needs images, and the data are points of {shape[0]}"
+            " coordinates: use 'mlp'"
+        )
     if min(shape[:2]) < 2**depth:
         most = int(math.log2(min(shape[:2])))
-        raise UserError(f"{section}.depth = {depth} halves {shape[0]} x {shape[1]} images too often: use at most {most}")
+        raise UserError(
+            f"{section}.depth = {depth} halves {shape[0]} x {shape[1]} images too often: use at"
+            f" most {most}"
+        )
 
 
-# --- generators -----------------------------------------------------------------------------------------------------------------------
+# --- generators -----------------------------------------------------------------------------------
 
 
 class MLPGenerator(nn.Module):
@@ -150,12 +202,20 @@ class MLPGenerator(nn.Module):
         """N latent_dim -> n size."""
         x = _mapped(z, self.mapping, self.initial_sd)
         for _ in range(self.depth):
-            x = nn.relu(_normalized(self.normalization, nn.Dense(self.width, kernel_init=_kernel(self.initial_sd, 2.0))(x)))
+            x = nn.relu(
+                _normalized(
+                    self.normalization,
+                    nn.Dense(self.width, kernel_init=_kernel(self.initial_sd, 2.0))(x),
+                )
+            )
         return nn.Dense(self.size, kernel_init=_kernel(self.initial_sd, self.variance))(x)
 
 
 class ConvGenerator(nn.Module):
-    """A dense layer onto the smallest grid, then `depth` doublings; what exceeds the image's size is cut off."""
+    """A dense layer onto the smallest grid, then `depth` doublings.
+
+    What exceeds the image's size is cut off.
+    """
 
     shape: tuple[int, ...]
     width: int
@@ -177,12 +237,16 @@ class ConvGenerator(nn.Module):
         for k, features in enumerate([*channels[1:], colors]):
             # An output pixel of an UpConv sees 4 of the 16 taps that the initializer counts.
             gain = 4 * 2.0 * (self.variance if k == self.depth - 1 else 1.0)
-            x = UpConv(features, _kernel(self.initial_sd, gain))(nn.relu(_normalized(self.normalization, x)))
+            x = UpConv(features, _kernel(self.initial_sd, gain))(
+                nn.relu(_normalized(self.normalization, x))
+            )
         return x[:, :h, :w]
 
 
 class ResidualGenerator(nn.Module):
-    """A dense layer onto the smallest grid, `depth` blocks that double it, a 3 x 3 convolution to the colors; what exceeds is cut off."""
+    """A dense layer onto the smallest grid, `depth` blocks that double it, a 3 x 3 convolution to
+    the colors; what exceeds is cut off.
+    """
 
     shape: tuple[int, ...]
     width: int
@@ -198,24 +262,33 @@ class ResidualGenerator(nn.Module):
         h, w, colors = self.shape
         base = [-(-side // 2**self.depth) for side in (h, w)]
         z = _mapped(z, self.mapping, self.initial_sd)
-        x = nn.Dense(math.prod(base) * self.width, kernel_init=_kernel(self.initial_sd, 1.0))(z).reshape(-1, *base, self.width)
+        x = nn.Dense(math.prod(base) * self.width, kernel_init=_kernel(self.initial_sd, 1.0))(
+            z
+        ).reshape(-1, *base, self.width)
         for _ in range(self.depth):
             x = UpBlock(self.width, self.normalization, self.initial_sd)(x)
-        x = FlatConv(colors, _kernel(self.initial_sd, 2.0 * self.variance))(nn.relu(_normalized(self.normalization, x)))
+        x = FlatConv(colors, _kernel(self.initial_sd, 2.0 * self.variance))(
+            nn.relu(_normalized(self.normalization, x))
+        )
         return x[:, :h, :w]
 
 
 def _mapped(z: Array, widths: tuple[int, ...], initial_sd: float | None) -> Array:
-    """Latents through a layer of each width. Called inside a module's `__call__`, to which the layers then belong."""
+    """Latents through a layer of each width.
+
+    Called inside a module's `__call__`, to which the layers then belong.
+    """
     for k, width in enumerate(widths):
         z = nn.relu(nn.Dense(width, kernel_init=_kernel(initial_sd, 2.0), name=f"mapping_{k}")(z))
     return z
 
 
 class UpBlock(nn.Module):
-    """Double height and width: a 1 x 1 convolution of the nearest neighbor, plus norm, ReLU, 3 x 3, norm, ReLU, 4 x 4 transposed.
+    """Double height and width: a 1 x 1 convolution of the nearest neighbor, plus norm, ReLU, 3 x 3,
+    norm, ReLU, 4 x 4 transposed.
 
-    Each of the two starts with half of the input's variance, so that their sum has that of the input, however many blocks there are.
+    Each of the two starts with half of the input's variance, so that their sum has that of the
+    input, however many blocks there are.
     """
 
     features: int
@@ -225,14 +298,19 @@ class UpBlock(nn.Module):
     @nn.compact
     def __call__(self, x):
         """N h w c -> n 2h 2w features."""
-        shortcut = nn.Dense(self.features, use_bias=False, kernel_init=_kernel(self.initial_sd, 0.5))(x)  # first, on the small grid
-        branch = FlatConv(self.features, _kernel(self.initial_sd, 2.0))(nn.relu(_normalized(self.normalization, x)))
+        # first, on the small grid
+        shortcut = nn.Dense(
+            self.features, use_bias=False, kernel_init=_kernel(self.initial_sd, 0.5)
+        )(x)
+        branch = FlatConv(self.features, _kernel(self.initial_sd, 2.0))(
+            nn.relu(_normalized(self.normalization, x))
+        )
         # An output pixel of an UpConv sees 4 of the 16 taps that the initializer counts.
         up = UpConv(self.features, _kernel(self.initial_sd, 4 * 2.0 * 0.5))
         return doubled(shortcut) + up(nn.relu(_normalized(self.normalization, branch)))
 
 
-# --- encoders -------------------------------------------------------------------------------------------------------------------------
+# --- encoders -------------------------------------------------------------------------------------
 
 
 class MLPEncoder(nn.Module):
@@ -248,7 +326,9 @@ class MLPEncoder(nn.Module):
         """N *shape -> n features."""
         x = x.reshape(x.shape[0], -1)
         for _ in range(self.depth):
-            x = _encoding_layer(self.normalization, nn.Dense(self.width, kernel_init=_variance(2.0)), x)
+            x = _encoding_layer(
+                self.normalization, nn.Dense(self.width, kernel_init=_variance(2.0)), x
+            )
         return _with_weight_norm(self.normalization, nn.Dense(self.features))(x)
 
 
@@ -265,7 +345,9 @@ class ConvEncoder(nn.Module):
         """N h w c -> n features."""
         for k in range(self.depth):
             x = _encoding_layer(self.normalization, DownConv(self.width * 2**k, _variance(2.0)), x)
-        return _with_weight_norm(self.normalization, nn.Dense(self.features))(x.reshape(x.shape[0], -1))
+        return _with_weight_norm(self.normalization, nn.Dense(self.features))(
+            x.reshape(x.shape[0], -1)
+        )
 
 
 def _encoding_layer(normalization: str, layer: nn.Module, x: Array) -> Array:
@@ -273,7 +355,7 @@ def _encoding_layer(normalization: str, layer: nn.Module, x: Array) -> Array:
     return nn.leaky_relu(_normalized(normalization, x), SLOPE)
 
 
-# --- shared ---------------------------------------------------------------------------------------------------------------------------
+# --- shared ---------------------------------------------------------------------------------------
 
 
 def _normalized(normalization: str, x: Array) -> Array:
@@ -282,7 +364,9 @@ def _normalized(normalization: str, x: Array) -> Array:
 
 
 def _with_weight_norm(normalization: str, layer: nn.Module) -> Callable[[Array], Array]:
-    """The layer with a kernel whose columns are `scale` long (Salimans and Kingma 2016), where the config asks for it."""
+    """The layer with a kernel whose columns are `scale` long (Salimans and Kingma 2016), where the
+    config asks for it.
+    """
     return nn.WeightNorm(layer) if normalization == "weight" else layer  # pyright: ignore[reportReturnType]
 
 

@@ -1,7 +1,8 @@
 """Networks with one number for each point: the dual potentials phi and psi, and critics.
 
-They are the encoders' networks without a normalization (a critic's gradient penalty is a point's own: Gulrajani et al. 2017), with one
-feature and nothing after it. Points come in at mean 0 and variance 1; what one unit of the output means is for a family to say.
+They are the encoders' networks without a normalization (a critic's gradient penalty is a point's
+own: Gulrajani et al. 2017), with one feature and nothing after it. Points come in at mean 0 and
+variance 1; what one unit of the output means is for a family to say.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from jaxtyping import Float
 
 from otgan.config import Potential
 from otgan.data import Form
-from otgan.models.networks import ConvEncoder, MLPEncoder, Network, Params, apply_net, check_halvings
+from otgan.models.networks import (
+    ConvEncoder,
+    MLPEncoder,
+    Network,
+    Params,
+    apply_net,
+    check_halvings,
+)
 
 
 def make_potential(config: Potential, form: Form, section: str) -> Network:
@@ -20,7 +28,8 @@ def make_potential(config: Potential, form: Form, section: str) -> Network:
 
     Args:
         config: the section that describes it.
-        form: of the data; points are centered and scaled as it says, pictures are taken as they are.
+        form: of the data; points are centered and scaled as it says, pictures are taken as they
+            are.
         section: its name, for what is refused.
 
     Raises:

@@ -1,4 +1,6 @@
-"""Networks that ascend a dual: some steps of Adam for each solve, every step on a fresh batch, warm-started from the last solve's."""
+"""Networks that ascend a dual: some steps of Adam for each solve, every step on a fresh batch,
+warm-started from the last solve's.
+"""
 
 from __future__ import annotations
 
@@ -46,6 +48,14 @@ def ascend(
 
     def step(state: AscentState, key: Array) -> tuple[AscentState, None]:
         gradient = jax.grad(lambda parameters: -objective(parameters, key))(state.parameters)
-        return AscentState(*descend(optimizer, gradient, state.parameters, state.moments, progress, state.steps), state.steps + 1), None
+        return (
+            AscentState(
+                *descend(
+                    optimizer, gradient, state.parameters, state.moments, progress, state.steps
+                ),
+                state.steps + 1,
+            ),
+            None,
+        )
 
     return lax.scan(step, state, keys)[0]

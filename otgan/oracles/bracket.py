@@ -1,10 +1,12 @@
-"""Two numbers between which the cost of exact transport between uniform clouds lies, from one entropic solve.
+"""Two numbers between which the cost of exact transport between uniform clouds lies, from one
+entropic solve.
 
 For any potentials f of the rows and any plan P
 
-    mean_i f_i + mean_j min_i (C_ij - f_i)   <=   min <C, .>   <=   <C, R>        R is P rounded to both marginals
+    mean_i f_i + mean_j min_i (C_ij - f_i)   <=   min <C, .>   <=   <C, R>
 
-so the bracket holds however well that solve did; a small lam makes it narrow. Of squared distances the transport cost is W2^2.
+with R the plan P rounded to both marginals, so the bracket holds however well that solve did. A
+small lam makes it narrow. Of squared distances the transport cost is W2^2.
 """
 
 from __future__ import annotations
@@ -44,23 +46,35 @@ class Bracket(NamedTuple):
 
 
 def bracket_transport(
-    cost: Float[Array, "n m"], lam: float | Array = 0.005, epsilon: float | Array = 0.002, *, max_iterations: int = 400
+    cost: Float[Array, "n m"],
+    lam: float | Array = 0.005,
+    epsilon: float | Array = 0.002,
+    *,
+    max_iterations: int = 400,
 ) -> Bracket:
     """Bracket the cost of exact transport.
 
     Args:
         cost: the cost matrix; three matrices of its size are held.
-        lam: weight of the solver's regularizer, in multiples of the mean cost: smaller is closer, and slower.
+        lam: weight of the solver's regularizer, in multiples of the mean cost: smaller is closer,
+            and slower.
         epsilon: gap at which the solver stops, in the same multiples.
         max_iterations: at which it stops in any case, with a wider bracket.
     """
     mean = jnp.maximum(jnp.mean(cost), FLOOR)  # where all points are one
     solution = solve_entropic(cost, lam * mean, epsilon * mean, max_iterations=max_iterations)
-    return Bracket(solution.f, jnp.min(cost - solution.f[:, None], axis=0), costs_of_rounded(cost, solution.plan))
+    return Bracket(
+        solution.f,
+        jnp.min(cost - solution.f[:, None], axis=0),
+        costs_of_rounded(cost, solution.plan),
+    )
 
 
 def costs_of_rounded(cost: Float[Array, "n m"], plan: Float[Array, "n m"]) -> Float[Array, " m"]:
-    """Each column's part. As in Altschuler, Weed, Rigollet (2017, Algorithm 2): scale down, then make up what is lacking."""
+    """Each column's part.
+
+    As in Altschuler, Weed, Rigollet (2017, Algorithm 2): scale down, then make up what is lacking.
+    """
     n, m = plan.shape
     x = jnp.minimum(1.0, 1 / n / jnp.maximum(jnp.sum(plan, axis=1), FLOOR))
     columns = product(x, plan)

@@ -1,13 +1,16 @@
 """WGAN-GP, the baseline: W1 through a critic, trained by some steps for each of the generator's.
 
-Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville (NeurIPS 2017), Algorithm 1. With x real, y = G(z), and x' = u x + (1 - u) y, u uniform,
+Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville (NeurIPS 2017), Algorithm 1. With x real, y = G(z),
+and x' = u x + (1 - u) y, u uniform,
 
     critic      max over D   E D(x) - E D(y) - penalty E (|grad D(x')| - 1)^2
     generator   min over G   E D(x) - E D(y), D fixed
 
-For D with slope at most 1 the difference is a lower bound on W1, the dual of the Euclidean cost (Kantorovich, Rubinstein). The penalty
-keeps slopes only near 1, so how far the dual is from its optimum is not known; what is reported as the gap is a residual, the root mean
-square of |grad D(x')| - 1, a number without a unit. D is in units of the data's spread, so that its network has slopes near 1 too.
+For D with slope at most 1 the difference is a lower bound on W1, the dual of the Euclidean cost
+(Kantorovich, Rubinstein). The penalty keeps slopes only near 1, so how far the dual is from its
+optimum is not known; what is reported as the gap is a residual, the root mean square of |grad
+D(x')| - 1, a number without a unit. D is in units of the data's spread, so that its network has
+slopes near 1 too.
 """
 
 from __future__ import annotations
@@ -54,7 +57,9 @@ def make_critic(oracle: Critic, problem: Problem) -> Family:
     Raises:
         UserError: the critic cannot read examples of this shape.
     """
-    critic = _in_units_of(problem.form.scale, make_potential(oracle.critic, problem.form, "oracle.critic"))
+    critic = _in_units_of(
+        problem.form.scale, make_potential(oracle.critic, problem.form, "oracle.critic")
+    )
     dual = CriticDual(oracle, problem, critic)
     return Family(dual.init, dual.solve, dual.loss, generator_alone(problem), gap_kind="residual")
 
@@ -71,26 +76,40 @@ class CriticDual:
         """A fresh critic."""
         return begin_ascent(self.oracle.optimizer, self.critic.init(key))
 
-    def solve(self, state: AscentState, players: Players, data: BatchSource, key: Array) -> tuple[AscentState, Held, Info]:
+    def solve(
+        self, state: AscentState, players: Players, data: BatchSource, key: Array
+    ) -> tuple[AscentState, Held, Info]:
         """The critic's steps, each on a batch of its own, and what it says of one more."""
         oracle = self.oracle
         keys = jax.random.split(key, oracle.critic_steps + 1)
         progress = state.steps / (oracle.critic_steps * self.problem.steps)
-        state = ascend(oracle.optimizer, partial(self.objective, players, data), state, keys[1:], progress)
+        state = ascend(
+            oracle.optimizer, partial(self.objective, players, data), state, keys[1:], progress
+        )
         drawn = self.draw(players, data, keys[0])
-        real, fake = (jnp.mean(self.critic.apply(state.parameters, points)) for points in (drawn.x, drawn.y))
+        real, fake = (
+            jnp.mean(self.critic.apply(state.parameters, points)) for points in (drawn.x, drawn.y)
+        )
         residual = jnp.sqrt(self.penalty(state.parameters, drawn.between))
-        return state, one_update(Held(drawn.z, state.parameters, real)), _info(oracle, self.problem.size, real - fake, residual)
+        return (
+            state,
+            one_update(Held(drawn.z, state.parameters, real)),
+            _info(oracle, self.problem.size, real - fake, residual),
+        )
 
     def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
         """The difference of the critic's means."""
         del data
-        return held.real - jnp.mean(self.critic.apply(held.critic, self.problem.generate(players.generator, held.z)))
+        return held.real - jnp.mean(
+            self.critic.apply(held.critic, self.problem.generate(players.generator, held.z))
+        )
 
     def objective(self, players: Players, data: BatchSource, parameters: Any, key: Array) -> Array:
         """What the critic ascends, on the batch that a key draws."""
         drawn = self.draw(players, data, key)
-        difference = jnp.mean(self.critic.apply(parameters, drawn.x)) - jnp.mean(self.critic.apply(parameters, drawn.y))
+        difference = jnp.mean(self.critic.apply(parameters, drawn.x)) - jnp.mean(
+            self.critic.apply(parameters, drawn.y)
+        )
         return difference - self.oracle.penalty * self.penalty(parameters, drawn.between)
 
     def draw(self, players: Players, data: BatchSource, key: Array) -> Drawn:

@@ -1,20 +1,27 @@
-"""Drifting, the baseline: generated points follow a kernel's field, written from its public description alone.
+"""Drifting, the baseline: generated points follow a kernel's field, written from its public
+description alone.
 
-Deng, Li, Li, Du, He, "Generative modeling via drifting" (arXiv 2602.04770), Algorithm 2 and its normalizations. With x_j real, y_i = G(z_i)
+Deng, Li, Li, Du, He, "Generative modeling via drifting" (arXiv 2602.04770), Algorithm 2 and its
+normalizations. With x_j real, y_i = G(z_i)
 
     kernel      k_T(a, b) = exp(-|a - b| / T)
-    weights     w_i.   the geometric mean of k_T(y_i, .) normalized over all that y_i sees, real and generated, itself left out, and
-                       normalized over all y that see the same point; w+ to the real points, w- to the generated ones
+    weights     w_i.   the geometric mean of k_T(y_i, .) normalized over all that y_i sees, real
+                       and generated, itself left out, and normalized over all y that see the
+                       same point; w+ to the real points, w- to the generated ones
     field       V_T(y_i) = sum_jk w+_ij w-_ik (x_j - y_k)
-    loss        mean |phi(y_i) - target_i|^2, the target phi(y_i) + sum_T V_T(y_i) / rms(V_T) held fixed
+    target_i    phi(y_i) + sum_T V_T(y_i) / rms(V_T), held fixed
+    loss        mean |phi(y_i) - target_i|^2
 
-in features phi whose mean distance is the root of their dimension, so that T = temperature * sqrt(d) is so many mean distances. The loss is
-near a constant, for each field is divided by its own root mean square: it says nothing of progress, and the gradient says all.
+in features phi whose mean distance is the root of their dimension, so that T = temperature *
+sqrt(d) is so many mean distances. The loss is near a constant, for each field is divided by its own
+root mean square: it says nothing of progress, and the gradient says all.
 
-What is reported as the gap is a residual: the largest root mean square of a V_T before that division, per coordinate, in units of those
-features. It is small where generated and real points look alike to the kernel, and never zero between two batches. It is not a distance
-between distributions: no function has this field for its gradient, and between modes that are far apart in units of T it vanishes like
-exp(-distance / T) whatever their masses (Gretton et al., arXiv 2605.05118; docs/drifting.md shows it).
+What is reported as the gap is a residual: the largest root mean square of a V_T before that
+division, per coordinate, in units of those features. It is small where generated and real points
+look alike to the kernel, and never zero between two batches. It is not a distance between
+distributions: no function has this field for its gradient, and between modes that are far apart in
+units of T it vanishes like exp(-distance / T) whatever their masses (Gretton et al., arXiv
+2605.05118; docs/drifting.md shows it).
 """
 
 from __future__ import annotations
@@ -39,7 +46,10 @@ NEVER = -1e9  # the logarithm of the weight that a point gives itself
 
 
 class Held(NamedTuple):
-    """A batch and where its features should be; leaves carry the contract's leading axis, here of one update."""
+    """A batch and where its features should be.
+
+    Leaves carry the contract's leading axis, here of one update.
+    """
 
     z: Array  # (1, n, latent_dim)
     targets: tuple[Array, ...]  # (1, n, p, d) of each group of features
@@ -49,8 +59,18 @@ class Held(NamedTuple):
 def make_drifting(oracle: Drifting, problem: Problem) -> Family:
     """The family of drifting."""
     drifting = DriftingField(oracle, problem)
-    named = tuple(Quantity(_named(t), f"last window's root mean square of the field at {t:g}") for t in oracle.temperatures)
-    return Family(lambda key: (), drifting.solve, drifting.loss, generator_alone(problem), gap_kind="residual", quantities=named)
+    named = tuple(
+        Quantity(_named(t), f"last window's root mean square of the field at {t:g}")
+        for t in oracle.temperatures
+    )
+    return Family(
+        lambda key: (),
+        drifting.solve,
+        drifting.loss,
+        generator_alone(problem),
+        gap_kind="residual",
+        quantities=named,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +80,29 @@ class DriftingField:
     oracle: Drifting
     problem: Problem
 
-    def solve(self, state: tuple, players: Players, data: BatchSource, key: Array) -> tuple[tuple, Held, Info]:
+    def solve(
+        self, state: tuple, players: Players, data: BatchSource, key: Array
+    ) -> tuple[tuple, Held, Info]:
         """Where the features of a batch should go."""
         key_x, key_z = jax.random.split(key)
-        x = windowed(self.problem.real_features(players, data, self.problem.draw_places(data, key_x)))
+        x = windowed(
+            self.problem.real_features(players, data, self.problem.draw_places(data, key_x))
+        )
         z = self.problem.draw_latents(data, key_z)
         seen = self.generated(players, data, z)
-        drifts = [drifted(y, real, self.oracle.temperatures) for y, real in zip(seen, x, strict=True)]
-        targets = tuple(y + d.scale[None, :, None] * d.total for y, d in zip(seen, drifts, strict=True))
+        drifts = [
+            drifted(y, real, self.oracle.temperatures) for y, real in zip(seen, x, strict=True)
+        ]
+        targets = tuple(
+            y + d.scale[None, :, None] * d.total for y, d in zip(seen, drifts, strict=True)
+        )
         info = {**_info(self.oracle, drifts), "examples": self.problem.reals + self.problem.size}
         return state, one_update(Held(z, targets, tuple(d.scale for d in drifts))), info
 
     def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
-        """The squared distance of generated features to their targets, in units of each group's scale."""
+        """The squared distance of generated features to their targets, in units of each group's
+        scale.
+        """
         seen = self.generated(players, data, held.z)
         missed = [
             jnp.mean(jnp.mean((y - target) ** 2, axis=(0, 2)) / scale**2)
@@ -82,7 +112,9 @@ class DriftingField:
 
     def generated(self, players: Players, data: BatchSource, z: Array) -> Groups:
         """The features of generated points, in windows."""
-        return windowed(self.problem.features(players, data, self.problem.generate(players.generator, z)))
+        return windowed(
+            self.problem.features(players, data, self.problem.generate(players.generator, z))
+        )
 
 
 def windowed(groups: Groups) -> Groups:
@@ -93,25 +125,34 @@ def windowed(groups: Groups) -> Groups:
 class Drift(NamedTuple):
     """How one group of features should move, in units of `scale`."""
 
-    total: Float[Array, "n d"]  # the fields of all temperatures, each at root mean square 1, added up
+    # the fields of all temperatures, each at root mean square 1, added up
+    total: Float[Array, "n d"]
     sizes: Float[Array, " t"]  # the root mean square of each before
     scale: Float[Array, ""]  # their mean distance is so many roots of d
 
 
-def drifted(y: Float[Array, "n p d"], x: Float[Array, "m p d"], temperatures: tuple[float, ...]) -> Drift:
+def drifted(
+    y: Float[Array, "n p d"], x: Float[Array, "m p d"], temperatures: tuple[float, ...]
+) -> Drift:
     """The drift of every window by itself: total (n, p, d), sizes (p, t), scale (p,)."""
-    return jax.vmap(lambda y, x: drift(y, x, temperatures), in_axes=1, out_axes=Drift(1, 0, 0))(y, x)  # pyright: ignore[reportArgumentType]
+    axes = Drift(1, 0, 0)  # pyright: ignore[reportArgumentType]
+    return jax.vmap(lambda y, x: drift(y, x, temperatures), in_axes=1, out_axes=axes)(y, x)
 
 
 def drift(y: Float[Array, "n d"], x: Float[Array, "m d"], temperatures: tuple[float, ...]) -> Drift:
-    """Where generated features should go for real ones, at temperatures in units of the mean distance."""
+    """Where generated features should go for real ones, at temperatures in units of the mean
+    distance.
+    """
     root = jnp.sqrt(jnp.asarray(y.shape[1], y.dtype))
     scale = jnp.maximum(mean_distance(y, x) / root, SMALLEST)
-    center = jnp.mean(x, axis=0, keepdims=True)  # the field knows differences alone: small numbers keep their digits
+    # the field knows differences alone: small numbers keep their digits
+    center = jnp.mean(x, axis=0, keepdims=True)
     y, x = (y - center) / scale, (x - center) / scale
     fields = jnp.stack([field(y, x, temperature * root) for temperature in temperatures])
     sizes = jnp.sqrt(jnp.mean(fields**2, axis=(1, 2)))
-    return Drift(jnp.sum(fields / jnp.maximum(sizes, SMALLEST)[:, None, None], axis=0), sizes, scale)
+    return Drift(
+        jnp.sum(fields / jnp.maximum(sizes, SMALLEST)[:, None, None], axis=0), sizes, scale
+    )
 
 
 def mean_distance(y: Float[Array, "n d"], x: Float[Array, "m d"]) -> Float[Array, ""]:
@@ -119,13 +160,19 @@ def mean_distance(y: Float[Array, "n d"], x: Float[Array, "m d"]) -> Float[Array
     return (jnp.sum(l2(y, x)) + jnp.sum(l2(y, y))) / (len(y) * (len(x) + len(y) - 1))
 
 
-def field(y: Float[Array, "n d"], x: Float[Array, "m d"], temperature: Float[Array, ""] | float) -> Float[Array, "n d"]:
-    """Attraction to real points less repulsion from generated ones: sum_jk w+_ij w-_ik (x_j - y_k), k never i."""
+def field(
+    y: Float[Array, "n d"], x: Float[Array, "m d"], temperature: Float[Array, ""] | float
+) -> Float[Array, "n d"]:
+    """Attraction to real points less repulsion from generated ones: sum_jk w+_ij w-_ik (x_j - y_k),
+    k never i.
+    """
     others = jnp.where(jnp.eye(len(y), dtype=bool), NEVER, -l2(y, y) / temperature)
     logits = jnp.concatenate([-l2(y, x) / temperature, others], axis=1)
     weights = jnp.exp((jax.nn.log_softmax(logits, axis=1) + jax.nn.log_softmax(logits, axis=0)) / 2)
     attraction, repulsion = weights[:, : len(x)], weights[:, len(x) :]
-    attracting, repelling = (jnp.sum(side, axis=1, keepdims=True) for side in (attraction, repulsion))
+    attracting, repelling = (
+        jnp.sum(side, axis=1, keepdims=True) for side in (attraction, repulsion)
+    )
     return product(attraction, x) * repelling - product(repulsion, y) * attracting
 
 
@@ -140,7 +187,10 @@ def _info(oracle: Drifting, drifts: list[Drift]) -> Info:
         "dual_iterations": jnp.asarray(1),
         "dual_converged": gap <= oracle.epsilon,
         "epsilon": jnp.asarray(oracle.epsilon, value.dtype),
-        **{_named(temperature): size for temperature, size in zip(oracle.temperatures, sizes, strict=True)},
+        **{
+            _named(temperature): size
+            for temperature, size in zip(oracle.temperatures, sizes, strict=True)
+        },
     }
 
 

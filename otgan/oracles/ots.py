@@ -1,6 +1,8 @@
-"""OTS: ascent of the semi-dual until the generator's mass is spread evenly over the training points.
+"""OTS: ascent of the semi-dual until the generator's mass is spread evenly over the training
+points.
 
-Chen, Telgarsky, Zhang, Bailey, Hsu, Peng (ICML 2019); `otgan.oracles.semidiscrete` has the rounds that it is a part of.
+Chen, Telgarsky, Zhang, Bailey, Hsu, Peng (ICML 2019); `otgan.oracles.semidiscrete` has the rounds
+that it is a part of.
 """
 
 from __future__ import annotations
@@ -29,14 +31,16 @@ from otgan.oracles.semidual import (
     hits,
 )
 
-SMOOTHING_RATE = 0.5  # of the entropic steps: a batch's masses are noisy, half a step averages over a few of them
+# of the entropic steps: a batch's masses are noisy, half a step averages over a few of them
+SMOOTHING_RATE = 0.5
 
 
 class Memory(NamedTuple):
     """The last batches of OTS, a ring."""
 
     keys: UInt[Array, "memory words"]  # that drew the latents
-    index: Int[Array, "memory ots_batch"]  # of the training points assigned; -1 where there is no batch yet
+    # of the training points assigned; -1 where there is no batch yet
+    index: Int[Array, "memory ots_batch"]
 
 
 class State(NamedTuple):
@@ -68,13 +72,17 @@ class Ascent:
     mean_cost: Float[Array, ""]  # amounts in multiples of it are meant so
 
     def begun(self, state: State) -> State:
-        """At the very first step the authors' potentials are zero in the inner-product form, where they take in |y|^2 / 2."""
+        """At the very first step the authors' potentials are zero in the inner-product form, where
+        they take in |y|^2 / 2.
+        """
         if self.oracle.start == "nearest" or self.cost != "squared_l2":
             return state
         first = (state.rounds == 0) & (state.taken == 0)
         return state._replace(psi=jnp.where(first, -half_squares(self.targets), state.psi))
 
-    def run(self, state: State, keys: Array, generated: Callable[[Array], Array]) -> tuple[State, Semidual]:
+    def run(
+        self, state: State, keys: Array, generated: Callable[[Array], Array]
+    ) -> tuple[State, Semidual]:
         """A step on the batch of each key; and the mean of what they saw."""
         fixed, warm = fixed_offset(self.cost, self.targets), _warm_steps(self.oracle)
 
@@ -85,36 +93,68 @@ class Ascent:
             return self.step(state, key, generated(key), fixed)
 
         if warm:
-            state, semidual = lax.cond(state.taken < warm, lambda s: lax.scan(smooth, s, keys), lambda s: lax.scan(step, s, keys), state)
+            state, semidual = lax.cond(
+                state.taken < warm,
+                lambda s: lax.scan(smooth, s, keys),
+                lambda s: lax.scan(step, s, keys),
+                state,
+            )
         else:
             state, semidual = lax.scan(step, state, keys)
         return state, jax.tree.map(jnp.mean, semidual)
 
     def smooth(self, state: State, x: Array, fixed: Array) -> tuple[State, Semidual]:
         """A step on the semi-dual smoothed by an entropy, which the memory does not see."""
-        first, last = self.in_scores(self.oracle.smoothing), self.in_scores(self.oracle.smoothing_end)
-        lam = first * (last / first) ** (state.taken / self.oracle.smoothing_steps) / (1 + state.rounds)
+        first, last = (
+            self.in_scores(self.oracle.smoothing),
+            self.in_scores(self.oracle.smoothing_end),
+        )
+        lam = (
+            first
+            * (last / first) ** (state.taken / self.oracle.smoothing_steps)
+            / (1 + state.rounds)
+        )
         masses, found = assign_softly(self.targets, x, fixed + state.psi, lam, self.cost)
         psi = entropic_step(state.psi, masses, lam, SMOOTHING_RATE)
-        return state._replace(psi=psi, taken=state.taken + 1), semidual_at(self.cost, x, found, state.psi)
+        return state._replace(psi=psi, taken=state.taken + 1), semidual_at(
+            self.cost, x, found, state.psi
+        )
 
     def step(self, state: State, key: Array, x: Array, fixed: Array) -> tuple[State, Semidual]:
         """A step on the semi-dual itself, and its batch into the memory."""
         found = assign(self.targets, x, fixed + state.psi, self.cost)
-        slot, index = (state.taken - _warm_steps(self.oracle)) % self.oracle.memory, found.index.astype(jnp.int32)
-        memory = Memory(state.memory.keys.at[slot].set(jax.random.key_data(key)), state.memory.index.at[slot].set(index))
+        slot, index = (
+            (state.taken - _warm_steps(self.oracle)) % self.oracle.memory,
+            found.index.astype(jnp.int32),
+        )
+        memory = Memory(
+            state.memory.keys.at[slot].set(jax.random.key_data(key)),
+            state.memory.index.at[slot].set(index),
+        )
         psi, moments = self.move(state, index)
-        return state._replace(psi=psi, moments=moments, memory=memory, taken=state.taken + 1), semidual_at(self.cost, x, found, state.psi)
+        return state._replace(
+            psi=psi, moments=moments, memory=memory, taken=state.taken + 1
+        ), semidual_at(self.cost, x, found, state.psi)
 
     def move(self, state: State, index: Int[Array, " n"]) -> tuple[Array, Any]:
         """Potentials and moments after a batch that was assigned so."""
         size = self.targets.size
         if self.oracle.schedule == "feedback":
-            seen = (state.taken - _warm_steps(self.oracle)) * len(index) / size  # samples of this round for each training point
-            increment = self.in_scores(self.oracle.increment) / jnp.sqrt((1 + state.rounds) * (1 + seen))
+            # samples of this round for each training point
+            seen = (state.taken - _warm_steps(self.oracle)) * len(index) / size
+            increment = self.in_scores(self.oracle.increment) / jnp.sqrt(
+                (1 + state.rounds) * (1 + seen)
+            )
             return feedback(state.psi, index, increment), state.moments
         share = hits(index, size) / len(index)  # the authors' gradient, without the constant 1/N
-        return descend(self.oracle.optimizer, -share, state.psi, state.moments, state.solves / self.steps, state.solves)
+        return descend(
+            self.oracle.optimizer,
+            -share,
+            state.psi,
+            state.moments,
+            state.solves / self.steps,
+            state.solves,
+        )
 
     def in_scores(self, amount: Amount) -> Array:
         """An amount of cost, in units of the score."""
@@ -126,7 +166,9 @@ def semidual_at(cost: str, x: Array, found: Assignment, psi: Array) -> Semidual:
     per_score = COST_PER_SCORE[cost]
     own = jnp.sum(x * x, axis=1) if cost == "squared_l2" else jnp.zeros(len(x))
     least = own - per_score * found.score  # min_i (c + psi_i)
-    return Semidual(jnp.mean(least) - per_score * jnp.mean(psi), jnp.mean(least - per_score * psi[found.index]))
+    return Semidual(
+        jnp.mean(least) - per_score * jnp.mean(psi), jnp.mean(least - per_score * psi[found.index])
+    )
 
 
 def _warm_steps(oracle: Semidiscrete) -> int:
@@ -141,17 +183,26 @@ def fixed_offset(cost: str, targets: Targets) -> Array:
 def unevenness(balance: MassBalance) -> Float[Array, ""]:
     """The larger chi-square, of points or of bins.
 
-    Potentials that make a point dearer when it is hit spread a mode's mass over its points more evenly than chance would; that can outweigh
-    modes with too much mass in the points' chi-square. The bins' sees those, where bins are neighborhoods.
+    Potentials that make a point dearer when it is hit spread a mode's mass over its points more
+    evenly than chance would; that can outweigh modes with too much mass in the points' chi-square.
+    The bins' sees those, where bins are neighborhoods.
     """
     return jnp.maximum(jnp.maximum(balance.chi_square, balance.chi_square_of_bins), 0.0)
 
 
-def round_ends(oracle: Semidiscrete, balance: MassBalance, taken: Int[Array, ""]) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
-    """Whether the stop rule holds, and whether the round is over: the rule counts where it is due and this round has filled the memory."""
+def round_ends(
+    oracle: Semidiscrete, balance: MassBalance, taken: Int[Array, ""]
+) -> tuple[Bool[Array, ""], Bool[Array, ""]]:
+    """Whether the stop rule holds, and whether the round is over: the rule counts where it is due
+    and this round has filled the memory.
+    """
     balancing = taken - _warm_steps(oracle)
     even = unevenness(balance) <= oracle.epsilon
-    met = (balance.least_bin >= oracle.band_low) & (balance.worst_bin <= oracle.band_high) if oracle.stop == "band" else even
+    met = (
+        (balance.least_bin >= oracle.band_low) & (balance.worst_bin <= oracle.band_high)
+        if oracle.stop == "band"
+        else even
+    )
     met &= balancing >= oracle.memory
     due = (balancing % oracle.check_every == 0) & (oracle.stop != "budget")
     return met, (met & due) | (taken >= oracle.max_ots_steps)

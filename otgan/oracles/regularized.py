@@ -1,28 +1,37 @@
 """Regularized optimal transport between batches, and the losses that are made of it.
 
-With x_i real, y_j = G(z_j), and d = d_{c,lam} the KL- or L2-regularized transport cost between two clouds,
+With x_i real, y_j = G(z_j), and d = d_{c,lam} the KL- or L2-regularized transport cost between two
+clouds,
 
-    regot     d(x, y)                                    Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018), Algorithm 1
-    sinkhorn  2 d(x, y) - d(x, x) - d(y, y)              the same, Algorithm 2, not halved
-              2 d(x, y) - d(x, x') - d(y, y')            with self terms between independent batches
+    regot     d(x, y)
+    sinkhorn  2 d(x, y) - d(x, x) - d(y, y)              self terms of the same batch
+              2 d(x, y) - d(x, x') - d(y, y')            or between independent batches
     energy    d(x, y) + d(x, y') + d(x', y) + d(x', y') - 2 d(x, x') - 2 d(y, y')
-                                                         Salimans et al. (ICLR 2018), Algorithm 1; each batch in two halves x, x' and y, y'
 
-Each d is solved to a certified gap of at most epsilon. Then d moves with the cost as <P, C>, the plan P fixed (envelope theorem), and the
-cost with the features that it sees. So what is held is a pull on every feature that moves, the gradient of the loss in it, and the loss is
-linear in them: costs and plans are done with when the solve is. Where the cost is fixed d(x, x) moves nobody: it is left out of what is
-solved, and of the numbers that are reported. There y' is held fixed, which spares a pass back through the networks, and the gradient of
-d(y, y') in y counts twice: in the mean that in y' is the same.
-A lam in multiples of the mean cost is a number like any other to the gradient: it does not follow the cost.
-Where the marginal of the generated side is relaxed (finite tau), that is d(x, y)'s alone; the other terms stay balanced.
+The first two are Algorithms 1 and 2 of Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018), the second not
+halved. The last is Algorithm 1 of Salimans et al. (ICLR 2018), with each batch in two halves x, x'
+and y, y'.
 
-With a warm start the potential of every training example is kept from its last batch, and the dual of d(x, y) starts from its rows' own.
+Each d is solved to a certified gap of at most epsilon. Then d moves with the cost as <P, C>, the
+plan P fixed (envelope theorem), and the cost with the features that it sees. So what is held is a
+pull on every feature that moves, the gradient of the loss in it, and the loss is linear in them:
+costs and plans are done with when the solve is. Where the cost is fixed d(x, x) moves nobody: it is
+left out of what is solved, and of the numbers that are reported. There y' is held fixed, which
+spares a pass back through the networks, and the gradient of d(y, y') in y counts twice: in the mean
+that in y' is the same. A lam in multiples of the mean cost is a number like any other to the
+gradient: it does not follow the cost. Where the marginal of the generated side is relaxed (finite
+tau), that is d(x, y)'s alone; the other terms stay balanced.
 
-Where `pulls` is "even", the pull of each problem is divided by its own size, so that every window counts however little is wrong in it. The
-points at which nothing is pulled stay the same; the loss that is recorded is still the sum of the duals.
+With a warm start the potential of every training example is kept from its last batch, and the dual
+of d(x, y) starts from its rows' own.
 
-A cost may look at several groups of features (`otgan.groups`): d is then one problem on their mean cost, or the mean of one problem for
-each group, or for each of a group's windows, at one lam and one epsilon. n real and m generated examples need not be equally many.
+Where `pulls` is "even", the pull of each problem is divided by its own size, so that every window
+counts however little is wrong in it. The points at which nothing is pulled stay the same; the loss
+that is recorded is still the sum of the duals.
+
+A cost may look at several groups of features (`otgan.groups`): d is then one problem on their mean
+cost, or the mean of one problem for each group, or for each of a group's windows, at one lam and
+one epsilon. n real and m generated examples need not be equally many.
 """
 
 from __future__ import annotations
@@ -39,15 +48,25 @@ from jaxtyping import Float
 from otgan.batches import BatchSource
 from otgan.config import Regularized
 from otgan.costs import CostMatrices, Groups
-from otgan.oracles.contract import Family, Info, Players, generator_alone, hold, in_units_of_cost, one_update
+from otgan.oracles.contract import (
+    Family,
+    Info,
+    Players,
+    generator_alone,
+    hold,
+    in_units_of_cost,
+    one_update,
+)
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
 from otgan.problem import Problem
 from otgan.results.quantities import REGULARIZED
 
-Potentials = tuple[()] | tuple[Array]  # with a warm start (N,): of every training example, NaN before its first batch
-Between = Literal["both", "kind", "self"]  # real and generated; two clouds of one kind; a cloud and itself
+# with a warm start (N,): of every training example, NaN before its first batch
+Potentials = tuple[()] | tuple[Array]
+# real and generated; two clouds of one kind; a cloud and itself
+Between = Literal["both", "kind", "self"]
 
 LEAST = 1e-30  # a squared pull below this counts as this: no pull stays none
 
@@ -66,7 +85,9 @@ class Drawn(NamedTuple):
 
     x: Any  # real examples (n, ...), or the groups of features that are seen of them
     z: Array  # (m, latent_dim)
-    second: Any = None  # of independent self terms: another (x, z), or the groups that are seen of other generated examples
+    # of independent self terms: another (x, z), or the groups that are seen of other generated
+    # examples
+    second: Any = None
 
 
 class BatchFeatures(NamedTuple):
@@ -79,10 +100,14 @@ class BatchFeatures(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A batch and where it is pulled; leaves carry the contract's leading axis, here of one update."""
+    """A batch and where it is pulled; leaves carry the contract's leading axis, here of one
+    update.
+    """
 
     drawn: Drawn
-    pulls: Any  # (1, m, d) or (1, m, p, d) of y's groups, of a learned cost of all `BatchFeatures`: the gradient in them, perhaps made even
+    # (1, m, d) or (1, m, p, d) of y's groups, of a learned cost of all `BatchFeatures`: the
+    # gradient in them, perhaps made even
+    pulls: Any
     offset: Array  # (1,): what makes the loss the dual value at the point of the solve
 
 
@@ -111,7 +136,9 @@ class RegularizedDual:
         del key
         return (jnp.full(self.problem.form.size, jnp.nan),) if self.oracle.warm_start else ()
 
-    def solve(self, state: Potentials, players: Players, data: BatchSource, key: Array) -> tuple[Potentials, Held, Info]:
+    def solve(
+        self, state: Potentials, players: Players, data: BatchSource, key: Array
+    ) -> tuple[Potentials, Held, Info]:
         """All duals of the loss on one batch, and the pull of their plans."""
         places, drawn = self.draw(players, data, key)
         features = self.features(players, data, drawn)
@@ -121,12 +148,16 @@ class RegularizedDual:
         state = (state[0].at[places].set(hold(solutions[0].f[0])),) if state else ()
         pulls = self.pulls(features, solutions)
         info = _info(self.oracle, terms, solutions, mean_cost)
-        held = one_update(Held(drawn, pulls, info["dual_value"] - _along(pulls, self.moving(features))))
+        held = one_update(
+            Held(drawn, pulls, info["dual_value"] - _along(pulls, self.moving(features)))
+        )
         return state, held, {**info, "examples": self.examples(drawn)}
 
     def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
         """What is seen times its pull, and what makes it the dual value."""
-        return _along(held.pulls, self.moving(self.features(players, data, held.drawn))) + held.offset
+        return (
+            _along(held.pulls, self.moving(self.features(players, data, held.drawn))) + held.offset
+        )
 
     def draw(self, players: Players, data: BatchSource, key: Array) -> tuple[Array, Drawn]:
         """A batch, with all that it needs, and where its real examples stand in the data."""
@@ -134,11 +165,15 @@ class RegularizedDual:
         places = self.problem.draw_places(data, key_x)
         drawn = Drawn(self.reals(players, data, places), self.problem.draw_latents(data, key_z))
         if self.oracle.self_term == "independent":
-            drawn = drawn._replace(second=self.draw_second(players, data, jax.random.fold_in(key, 1)))
+            drawn = drawn._replace(
+                second=self.draw_second(players, data, jax.random.fold_in(key, 1))
+            )
         return places, drawn
 
     def draw_second(self, players: Players, data: BatchSource, key: Array) -> Any:
-        """The other batch of independent self terms: of a cost that nobody trains the features of generated examples alone."""
+        """The other batch of independent self terms: of a cost that nobody trains the features of
+        generated examples alone.
+        """
         if not self.problem.cost.learned:
             return self.generated(players, data, self.problem.draw_latents(data, key))
         key_x, key_z = jax.random.split(key)
@@ -146,8 +181,14 @@ class RegularizedDual:
         return x, self.problem.draw_latents(data, key_z)
 
     def reals(self, players: Players, data: BatchSource, places: Array) -> Any:
-        """Of a learned cost the examples, for what it sees of them will change; else what it sees."""
-        return self.problem.reals_at(data, places) if self.problem.cost.learned else self.problem.real_features(players, data, places)
+        """Of a learned cost the examples, for what it sees of them will change; else what it
+        sees.
+        """
+        return (
+            self.problem.reals_at(data, places)
+            if self.problem.cost.learned
+            else self.problem.real_features(players, data, places)
+        )
 
     def generated(self, players: Players, data: BatchSource, z: Array) -> Groups:
         """What the cost sees of generated examples."""
@@ -162,7 +203,9 @@ class RegularizedDual:
         if drawn.second is None:
             return features
         x2, z2 = drawn.second
-        return features._replace(x2=self.problem.features(players, data, x2), y2=self.generated(players, data, z2))
+        return features._replace(
+            x2=self.problem.features(players, data, x2), y2=self.generated(players, data, z2)
+        )
 
     def moving(self, features: BatchFeatures) -> Any:
         """The features that follow a player."""
@@ -170,23 +213,39 @@ class RegularizedDual:
 
     def terms(self, features: BatchFeatures) -> list[Term]:
         """The loss's."""
-        return terms_of(self.oracle.loss, features, self.problem.cost.between, self.problem.cost.learned)
+        return terms_of(
+            self.oracle.loss, features, self.problem.cost.between, self.problem.cost.learned
+        )
 
     def pulls(self, features: BatchFeatures, solutions: list[Solution]) -> Any:
         """The gradient of the loss in the features that move, at fixed plans; perhaps made even."""
-        pulls = self.moving(jax.grad(lambda features: _moving(self.terms(features), solutions))(features))
+        pulls = self.moving(
+            jax.grad(lambda features: _moving(self.terms(features), solutions))(features)
+        )
         return even(pulls) if self.oracle.pulls == "even" else pulls
 
     def examples(self, drawn: Drawn) -> int:
         """How many the solve looks at."""
         size, reals = self.problem.size, self.problem.reals
-        return reals + size + (0 if drawn.second is None else size + self.problem.cost.learned * reals)
+        return (
+            reals + size + (0 if drawn.second is None else size + self.problem.cost.learned * reals)
+        )
 
 
-def terms_of(loss: str, features: BatchFeatures, costs: Callable[[Groups, Groups], CostMatrices], learned: bool) -> list[Term]:
-    """The d that a loss is made of, as at the head of this module; of a learned cost d(x, x) moves the encoder, so it is one of them."""
+def terms_of(
+    loss: str,
+    features: BatchFeatures,
+    costs: Callable[[Groups, Groups], CostMatrices],
+    learned: bool,
+) -> list[Term]:
+    """The d that a loss is made of, as at the head of this module.
 
-    def term(weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None) -> Term:
+    Of a learned cost d(x, x) moves the encoder, so it is one of them.
+    """
+
+    def term(
+        weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None
+    ) -> Term:
         return Term(weight, between, costs(a, b), weight if pull is None else pull)
 
     x, y, x2, y2 = features
@@ -214,19 +273,34 @@ def _halves(groups: Groups) -> list[Groups]:
 
 def mean_cost_of(terms: list[Term]) -> Float[Array, ""]:
     """Of a real and a generated example."""
-    return jnp.mean(jnp.stack([t.costs.mean(jnp.mean(t.costs.matrices, axis=(1, 2))) for t in terms if t.between == "both"]))
+    return jnp.mean(
+        jnp.stack(
+            [
+                t.costs.mean(jnp.mean(t.costs.matrices, axis=(1, 2)))
+                for t in terms
+                if t.between == "both"
+            ]
+        )
+    )
 
 
 def _moving(terms: list[Term], solutions: list[Solution]) -> Array:
     """What moves of the loss at fixed plans, in units of the cost."""
-    paid = [jnp.sum(s.plan * t.costs.matrices, axis=(1, 2)) for t, s in zip(terms, solutions, strict=True)]
-    return jnp.sum(jnp.stack([t.pull * t.costs.mean(costs) for t, costs in zip(terms, paid, strict=True)]))
+    paid = [
+        jnp.sum(s.plan * t.costs.matrices, axis=(1, 2))
+        for t, s in zip(terms, solutions, strict=True)
+    ]
+    return jnp.sum(
+        jnp.stack([t.pull * t.costs.mean(costs) for t, costs in zip(terms, paid, strict=True)])
+    )
 
 
 def even(pulls: Groups) -> Groups:
-    """The pulls on m examples of k groups, (m, d) or in windows (m, p, d), made equally strong: a group's to a length of 1 / (k m).
+    """The pulls on m examples of k groups, (m, d) or in windows (m, p, d), made equally strong: a
+    group's to a length of 1 / (k m).
 
-    That is the root mean square over the examples; each of a group's p windows has a p-th of it, as in the mean of the loss.
+    That is the root mean square over the examples; each of a group's p windows has a p-th of it, as
+    in the mean of the loss.
     """
 
     def made(pull: Array) -> Array:
@@ -240,23 +314,44 @@ def even(pulls: Groups) -> Groups:
 def _along(pulls: Any, features: Any) -> Array:
     """What is seen times its pull, summed."""
     pairs = zip(jax.tree.leaves(pulls), jax.tree.leaves(features), strict=True)
-    return jnp.sum(jnp.stack([jnp.vdot(pull, group, precision=lax.Precision.HIGHEST) for pull, group in pairs]))
+    return jnp.sum(
+        jnp.stack([jnp.vdot(pull, group, precision=lax.Precision.HIGHEST) for pull, group in pairs])
+    )
 
 
-def solve_terms(oracle: Regularized, terms: list[Term], mean_cost: Array, known: Float[Array, " n"] | None = None) -> list[Solution]:
-    """The duals of all terms, leaves (k, ...), at one lam and one epsilon: those of the real-generated cost's scale.
+def solve_terms(
+    oracle: Regularized,
+    terms: list[Term],
+    mean_cost: Array,
+    known: Float[Array, " n"] | None = None,
+) -> list[Solution]:
+    """The duals of all terms, leaves (k, ...), at one lam and one epsilon: those of the
+    real-generated cost's scale.
 
-    `known` are potentials to start from, for the rows of the term between real and generated points; see `solve_entropic`.
+    `known` are potentials to start from, for the rows of the term between real and generated
+    points; see `solve_entropic`.
     """
-    lam, epsilon = jnp.asarray(oracle.lam.times(mean_cost)), jnp.asarray(oracle.epsilon.times(mean_cost))
+    lam, epsilon = (
+        jnp.asarray(oracle.lam.times(mean_cost)),
+        jnp.asarray(oracle.epsilon.times(mean_cost)),
+    )
     tau = jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None
 
     def solve_all(term: Term) -> Solution:
         def solve(matrix: Array) -> Solution:
-            return solve_term(oracle, matrix, lam, epsilon, tau, term.between, known if term.between == "both" else None)
+            return solve_term(
+                oracle,
+                matrix,
+                lam,
+                epsilon,
+                tau,
+                term.between,
+                known if term.between == "both" else None,
+            )
 
         matrices = term.costs.matrices
-        if len(matrices) == 1:  # as it is: under vmap both sides of every condition would be computed
+        # as it is: under vmap both sides of every condition would be computed
+        if len(matrices) == 1:
             return jax.tree.map(lambda leaf: leaf[None], solve(matrices[0]))
         return jax.vmap(solve)(matrices)
 
@@ -272,12 +367,24 @@ def solve_term(
     between: Between = "both",
     known: Float[Array, " n"] | None = None,
 ) -> Solution:
-    """One dual as training solves it: by the oracle's regularizer, cadence and budget; amounts in units of the cost."""
+    """One dual as training solves it: by the oracle's regularizer, cadence and budget.
+
+    Amounts in units of the cost.
+    """
     limits = {"iterations_per_check": oracle.check_every(), "max_iterations": oracle.max_iterations}
     match oracle.regularizer:
         case "kl":
             relaxed, symmetric = tau if between == "both" else None, between == "self"
-            return solve_entropic(cost, lam, epsilon, relaxed, anneal=oracle.anneal, symmetric=symmetric, known=known, **limits)
+            return solve_entropic(
+                cost,
+                lam,
+                epsilon,
+                relaxed,
+                anneal=oracle.anneal,
+                symmetric=symmetric,
+                known=known,
+                **limits,
+            )
         case "l2":
             return solve_quadratic(cost, lam, epsilon, **limits)
 
@@ -288,8 +395,12 @@ def _weighted(terms: list[Term], values: list[Array]) -> Array:
     return jnp.sum(jnp.asarray([t.weight for t in terms], means.dtype) * means)
 
 
-def _info(oracle: Regularized, terms: list[Term], solutions: list[Solution], mean_cost: Array) -> Info:
-    """Of several duals the largest gap (each is held to epsilon) and the sum of iterations; of the loss that they make, what bounds it."""
+def _info(
+    oracle: Regularized, terms: list[Term], solutions: list[Solution], mean_cost: Array
+) -> Info:
+    """Of several duals the largest gap (each is held to epsilon) and the sum of iterations; of the
+    loss that they make, what bounds it.
+    """
     least, most = _interval(terms, solutions)
     return {
         "dual_value": _weighted(terms, [s.value for s in solutions]),
@@ -305,9 +416,17 @@ def _info(oracle: Regularized, terms: list[Term], solutions: list[Solution], mea
 
 
 def _interval(terms: list[Term], solutions: list[Solution]) -> tuple[Array, Array]:
-    """Where the loss of exact duals lies: each is between its value, less what rounding may add to that, and its value plus its gap."""
-    lowest = [s.value - s.floor if t.weight > 0 else s.value + s.gap for t, s in zip(terms, solutions, strict=True)]
-    highest = [s.value + s.gap if t.weight > 0 else s.value - s.floor for t, s in zip(terms, solutions, strict=True)]
+    """Where the loss of exact duals lies: each is between its value, less what rounding may add to
+    that, and its value plus its gap.
+    """
+    lowest = [
+        s.value - s.floor if t.weight > 0 else s.value + s.gap
+        for t, s in zip(terms, solutions, strict=True)
+    ]
+    highest = [
+        s.value + s.gap if t.weight > 0 else s.value - s.floor
+        for t, s in zip(terms, solutions, strict=True)
+    ]
     return _weighted(terms, lowest), _weighted(terms, highest)
 
 

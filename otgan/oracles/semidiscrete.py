@@ -1,25 +1,32 @@
-"""OTS and FIT: semi-discrete transport of the generator's mass to the training points, then regression on where it goes.
+"""OTS and FIT: semi-discrete transport of the generator's mass to the training points, then
+regression on where it goes.
 
 Chen, Telgarsky, Zhang, Bailey, Hsu, Peng (ICML 2019). In rounds:
 
-    OTS   psi ascends V(psi) = E_z min_i (c(G(z), y_i) + psi_i) - mean psi     until the mass is spread evenly over the y_i
-    FIT   theta descends E_z r(T(G_old(z)), G_theta(z))                        over the last assignments T(G_old(z)) = y_i*
+    OTS   psi ascends V(psi) = E_z min_i (c(G(z), y_i) + psi_i) - mean psi
+    FIT   theta descends E_z r(T(G_old(z)), G_theta(z))
 
-with r the cost c or another (the authors' hybrid: assigned by squared_l2, regressed by l1). What OTS leaves behind is a ring of its last
-batches: each one's key, from which the latents are drawn again, and the indices of the points it was assigned to. Every batch was assigned
-by the potentials of its own time. That is as it must be: the potentials that balance a window as it moves do not balance fresh mass alone.
+The first goes on until the mass is spread evenly over the y_i, the second over the last assignments
+T(G_old(z)) = y_i*, with r the cost c or another (the authors' hybrid: assigned by squared_l2,
+regressed by l1). What OTS leaves behind is a ring of its last batches: each one's key, from which
+the latents are drawn again, and the indices of the points it was assigned to. Every batch was
+assigned by the potentials of its own time. That is as it must be: the potentials that balance a
+window as it moves do not balance fresh mass alone.
 
-A solve is a chunk of OTS steps, and `ready` at the end of a round. Its numbers are of the memory: `dual_gap` is the chi-square of the
-masses of points, or of the histogram's bins, net of the noise of counting. Bins are of consecutive points: neighborhoods, where
-`batch.draw` is "stratified", and mixtures of everything where the data are shuffled. `dual_value` is V on the chunk's own batches, each
-fresh to the potentials that met it; `plan_cost` is what their assignment costs. Were the assignment balanced exactly, the optimum would lie
-between the two.
+A solve is a chunk of OTS steps, and `ready` at the end of a round. Its numbers are of the memory:
+`dual_gap` is the chi-square of the masses of points, or of the histogram's bins, net of the noise
+of counting. Bins are of consecutive points: neighborhoods, where `batch.draw` is "stratified", and
+mixtures of everything where the data are shuffled. `dual_value` is V on the chunk's own batches,
+each fresh to the potentials that met it; `plan_cost` is what their assignment costs. Were the
+assignment balanced exactly, the optimum would lie between the two.
 
-A point without mass adds 1/N to the chi-square however far away it is. Where few points carry most of the cost, as of heavy tails, the mass
-can lie evenly and V be far too low: their potentials have not had the time to fall as far as they must. So a run's summary says by how much
-V rises at once if those of the points without mass fall until the first fresh point goes there (`missed_value`). How far they fall is seen
-on one set of fresh points, what it brings on another: on its own set every fall brings something, be it only that the set is small. Until a
-round has filled the memory, points without mass are those whose turn has not come, and nothing is said.
+A point without mass adds 1/N to the chi-square however far away it is. Where few points carry most
+of the cost, as of heavy tails, the mass can lie evenly and V be far too low: their potentials have
+not had the time to fall as far as they must. So a run's summary says by how much V rises at once if
+those of the points without mass fall until the first fresh point goes there (`missed_value`). How
+far they fall is seen on one set of fresh points, what it brings on another: on its own set every
+fall brings something, be it only that the set is small. Until a round has filled the memory, points
+without mass are those whose turn has not come, and nothing is said.
 """
 
 from __future__ import annotations
@@ -38,7 +45,16 @@ from otgan.batches import BatchSource, as_floats
 from otgan.config import Semidiscrete
 from otgan.optim import adam
 from otgan.oracles.contract import Family, Info, Players, generator_alone, hold
-from otgan.oracles.ots import Ascent, Memory, Semidual, State, fixed_offset, round_ends, semidual_at, unevenness
+from otgan.oracles.ots import (
+    Ascent,
+    Memory,
+    Semidual,
+    State,
+    fixed_offset,
+    round_ends,
+    semidual_at,
+    unevenness,
+)
 from otgan.oracles.semidual import MassBalance, Targets, assign, hits, mass_balance, shortfall
 from otgan.problem import Problem
 from otgan.results.quantities import SEMIDISCRETE
@@ -83,17 +99,26 @@ class SemidiscreteDual:
         del key
         oracle, psi = self.oracle, jnp.zeros(self.problem.form.size)
         words = jax.random.key_data(jax.random.key(0)).shape
-        memory = Memory(jnp.zeros((oracle.memory, *words), jnp.uint32), jnp.full((oracle.memory, oracle.ots_batch), -1, jnp.int32))
+        memory = Memory(
+            jnp.zeros((oracle.memory, *words), jnp.uint32),
+            jnp.full((oracle.memory, oracle.ots_batch), -1, jnp.int32),
+        )
         moments = adam(oracle.optimizer).init(psi) if oracle.schedule == "adam" else ()
         return State(psi, moments, memory, *(jnp.zeros((), jnp.int32) for _ in range(3)))
 
-    def solve(self, state: State, players: Players, data: BatchSource, key: Array) -> tuple[State, Held, Info]:
+    def solve(
+        self, state: State, players: Players, data: BatchSource, key: Array
+    ) -> tuple[State, Held, Info]:
         """A chunk of OTS."""
         key_scale, key_chunk, key_fit = jax.random.split(key, 3)
         mean_cost = self.mean_cost(players, data, key_scale)
-        ascent = Ascent(self.oracle, self.problem.cost.name, self.problem.steps, self.targets(data), mean_cost)
+        ascent = Ascent(
+            self.oracle, self.problem.cost.name, self.problem.steps, self.targets(data), mean_cost
+        )
         keys = jax.random.split(key_chunk, self.oracle.chunk)
-        state, semidual = ascent.run(ascent.begun(state), keys, partial(self.generated, players, data))
+        state, semidual = ascent.run(
+            ascent.begun(state), keys, partial(self.generated, players, data)
+        )
         info = _info(self.oracle, state, semidual, self.balance(state.memory.index))
         held = _regrouped(state.memory, key_fit, self.problem.size, self.oracle.fit_updates)
         return _after(state, info["ready"]), hold(held), {**info, "mean_cost": mean_cost}
@@ -103,12 +128,25 @@ class SemidiscreteDual:
         z = self.draw(data, jax.random.wrap_key_data(held.keys))
         z = lax.dynamic_slice_in_dim(z, held.part * self.problem.size, self.problem.size)
         y = as_floats(jnp.asarray(data.examples)[held.index])
-        return _regression(self.oracle.regression or self.problem.cost.name, self.problem.generate(players.generator, z), y)
+        return _regression(
+            self.oracle.regression or self.problem.cost.name,
+            self.problem.generate(players.generator, z),
+            y,
+        )
 
-    def final_metrics(self, state: State, players: Players, data: BatchSource, held_out: BatchSource, key: Array) -> dict[str, Array]:
-        """V on fresh points, what it lacks for points that got no mass, and how even the masses are."""
+    def final_metrics(
+        self, state: State, players: Players, data: BatchSource, held_out: BatchSource, key: Array
+    ) -> dict[str, Array]:
+        """V on fresh points, what it lacks for points that got no mass, and how even the masses
+        are.
+        """
         del held_out
-        search = FreshSearch(self.problem.cost.name, self.targets(data), state.psi, partial(self.generated, players, data))
+        search = FreshSearch(
+            self.problem.cost.name,
+            self.targets(data),
+            state.psi,
+            partial(self.generated, players, data),
+        )
         half = -(-FRESH_POINTS // (2 * self.oracle.ots_batch))
         keys = jax.random.split(key, 2 * half)
         least, first = search.least_shortfalls(keys[:half])
@@ -116,7 +154,10 @@ class SemidiscreteDual:
         value = jnp.mean(jnp.concatenate([first.semidual.value, second.semidual.value]))
         filled = jnp.all(state.memory.index >= 0)
         missed = jnp.where(filled, jnp.maximum(jnp.mean(rise), 0.0), jnp.nan)
-        kept, fresh = self.balance(state.memory.index), self.balance(jnp.concatenate([first.index, second.index]))
+        kept, fresh = (
+            self.balance(state.memory.index),
+            self.balance(jnp.concatenate([first.index, second.index])),
+        )
         return {
             "semidual_value": value,
             "missed_value": missed,
@@ -160,7 +201,9 @@ class SemidiscreteDual:
 
 
 def _after(state: State, ready: Bool[Array, ""]) -> State:
-    return state._replace(taken=jnp.where(ready, 0, state.taken), rounds=state.rounds + ready, solves=state.solves + 1)
+    return state._replace(
+        taken=jnp.where(ready, 0, state.taken), rounds=state.rounds + ready, solves=state.solves + 1
+    )
 
 
 def _info(oracle: Semidiscrete, state: State, semidual: Semidual, balance: MassBalance) -> Info:
@@ -179,11 +222,14 @@ def _info(oracle: Semidiscrete, state: State, semidual: Semidual, balance: MassB
     }
 
 
-# --- FIT ------------------------------------------------------------------------------------------------------------------------------
+# --- FIT ------------------------------------------------------------------------------------------
 
 
 def _regrouped(memory: Memory, key: Array, size: int, updates: int) -> Held:
-    """The memory's batches, each cut into parts of FIT's size, in random order; over again where there are fewer than updates."""
+    """The memory's batches, each cut into parts of FIT's size, in random order.
+
+    Over again where there are fewer than updates.
+    """
     slots, parts = len(memory.index), memory.index.shape[1] // size
     passes = -(-updates // (slots * parts))
     order = [jax.random.permutation(k, slots * parts) for k in jax.random.split(key, passes)]
@@ -198,7 +244,7 @@ def _regression(name: str, x: Array, y: Array) -> Float[Array, ""]:
     return jnp.mean(jnp.sum(jnp.abs(difference) if name == "l1" else difference**2, axis=1))
 
 
-# --- what a finished run says of itself -----------------------------------------------------------------------------------------------
+# --- what a finished run says of itself -----------------------------------------------------------
 
 
 class Fresh(NamedTuple):
@@ -218,14 +264,18 @@ class FreshSearch:
     generated: Callable[[Array], Array]  # the points of a key
 
     def least_shortfalls(self, keys: Array) -> tuple[Float[Array, " N"], Fresh]:
-        """By how much each training point's offset would have to fall until the first point of these batches goes there."""
+        """By how much each training point's offset would have to fall until the first point of
+        these batches goes there.
+        """
         offset = self.offset
 
         def look(least: Array, key: Array) -> tuple[Array, Fresh]:
             x = self.generated(key)
             found = assign(self.targets, x, offset, self.cost)
             short = shortfall(self.targets, x, offset, found.score, self.cost)
-            return jnp.minimum(least, short), Fresh(semidual_at(self.cost, x, found, self.psi), found.index)
+            return jnp.minimum(least, short), Fresh(
+                semidual_at(self.cost, x, found, self.psi), found.index
+            )
 
         return lax.scan(look, jnp.full(self.targets.size, jnp.inf), keys)
 
@@ -235,9 +285,15 @@ class FreshSearch:
 
         def compare(_: None, key: Array) -> tuple[None, tuple[Array, Fresh]]:
             x = self.generated(key)
-            found, after = assign(self.targets, x, offset, self.cost), assign(self.targets, x, offset - fall, self.cost)
+            found, after = (
+                assign(self.targets, x, offset, self.cost),
+                assign(self.targets, x, offset - fall, self.cost),
+            )
             semidual = semidual_at(self.cost, x, found, self.psi)
-            return None, (semidual_at(self.cost, x, after, self.psi - fall).value - semidual.value, Fresh(semidual, found.index))
+            return None, (
+                semidual_at(self.cost, x, after, self.psi - fall).value - semidual.value,
+                Fresh(semidual, found.index),
+            )
 
         return lax.scan(compare, None, keys)[1]
 

@@ -1,7 +1,9 @@
-"""Runs as plotly's figures, plain data: what a dual's accuracy was at every step, beside what was made of it. No JAX.
+"""Runs as plotly's figures, plain data: what a dual's accuracy was at every step, beside what was
+made of it. No JAX.
 
-A color is the name of one of the page's, such as `--accent`, which the page replaces by that of its light or dark theme. No curve is told
-from another by its color alone: each has its own dash and symbol, and steps above epsilon are shaded and crossed.
+A color is the name of one of the page's, such as `--accent`, which the page replaces by that of its
+light or dark theme. No curve is told from another by its color alone: each has its own dash and
+symbol, and steps above epsilon are shaded and crossed.
 """
 
 from __future__ import annotations
@@ -40,15 +42,27 @@ def text(words: object) -> str:
 
 
 def curve(run: Run, name: str) -> Points:
-    """A run's numbers by step; of the iterations, which are recorded as a total, those in a step."""
-    points = [(float(line["step"]), value) for line in run.lines if (value := number(line.get(name))) is not None]
+    """A run's numbers by step; of the iterations, which are recorded as a total, those in a
+    step.
+    """
+    points = [
+        (float(line["step"]), value)
+        for line in run.lines
+        if (value := number(line.get(name))) is not None
+    ]
     if name == "dual_iterations":
-        points = [(b[0], (b[1] - a[1]) / (b[0] - a[0])) for a, b in pairwise([(0.0, 0.0), *points]) if b[0] > a[0]]
+        points = [
+            (b[0], (b[1] - a[1]) / (b[0] - a[0]))
+            for a, b in pairwise([(0.0, 0.0), *points])
+            if b[0] > a[0]
+        ]
     return [x for x, _ in points], [y for _, y in points]
 
 
 def thin(points: Points, room: int = ROOM) -> Points:
-    """A curve of at most `room` points, in whose stretches the least and the greatest value are kept, so that no spike is lost."""
+    """A curve of at most `room` points, in whose stretches the least and the greatest value are
+    kept, so that no spike is lost.
+    """
     xs, ys = points
     if len(xs) <= room:
         return points
@@ -61,7 +75,9 @@ def thin(points: Points, room: int = ROOM) -> Points:
 
 
 def uncertified(run: Run) -> list[tuple[float, float]]:
-    """The spans of steps in which a solved dual did not reach epsilon: (after this step, up to this one), touching ones joined."""
+    """The spans of steps in which a solved dual did not reach epsilon: (after this step, up to this
+    one), touching ones joined.
+    """
     spans: list[tuple[float, float]] = []
     for line in run.lines:
         reached, solved = number(line.get("dual_converged")), number(line.get("ready"))
@@ -89,12 +105,18 @@ def of_run(run: Run, room: int = ROOM) -> dict[str, Figure]:
             traces += _epsilon(run, room)
         traces += _crosses(points, spans)
         log = name == "dual_gap" or is_wide(points[1])
-        found[name] = {"data": traces, "layout": {**_layout(log), "shapes": shapes, "showlegend": len(traces) > 1}}
+        found[name] = {
+            "data": traces,
+            "layout": {**_layout(log), "shapes": shapes, "showlegend": len(traces) > 1},
+        }
     return found | _scores_by_step(run)
 
 
 def of_runs(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Figure]:
-    """The same curves of several runs, one over the other; which is which, a legend tells of a few, and hovering of many."""
+    """The same curves of several runs, one over the other.
+
+    Which is which, a legend tells of a few, and hovering of many.
+    """
     room, told = max(60, min(ROOM, MOST // len(runs))), len(runs) <= TOLD
     found = {}
     for name in curves(runs):
@@ -113,7 +135,9 @@ def is_wide(values: Iterable[float]) -> bool:
 
 
 def look(i: int) -> Plain:
-    """How the i-th curve of a figure is told from the others: by its color, and by its dash and symbol."""
+    """How the i-th curve of a figure is told from the others: by its color, and by its dash and
+    symbol.
+    """
     color = f"--curve-{i % COLORS}"
     symbol = SYMBOLS[i % len(SYMBOLS)]
     return {
@@ -126,8 +150,18 @@ def _line(points: Points, label: str, i: int, symbols: bool = False) -> Plain:
     """A curve, with or without a handful of symbols on it."""
     drawn = look(i)
     hover = "step %{x:,}: %{y:.4g}" + f"<extra>{text(label)}</extra>"
-    line = {"type": "scatter", "mode": "lines", "x": points[0], "y": [_short(y) for y in points[1]], "name": text(label)}
-    more = {"mode": "lines+markers", "marker": {**drawn["marker"], "maxdisplayed": 6}} if symbols else {}
+    line = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": points[0],
+        "y": [_short(y) for y in points[1]],
+        "name": text(label),
+    }
+    more = (
+        {"mode": "lines+markers", "marker": {**drawn["marker"], "maxdisplayed": 6}}
+        if symbols
+        else {}
+    )
     return {**line, **more, "line": drawn["line"], "hovertemplate": hover}
 
 
@@ -137,7 +171,12 @@ def _epsilon(run: Run, room: int) -> list[Plain]:
         return []
     asked = dig(run.config, "oracle.epsilon")
     label = "epsilon" if asked is None else f"epsilon = {asked}"
-    return [{**_line(thin(points, room), label, 0), "line": {"color": "--muted", "dash": "dash", "width": 1.8}}]
+    return [
+        {
+            **_line(thin(points, room), label, 0),
+            "line": {"color": "--muted", "dash": "dash", "width": 1.8},
+        }
+    ]
 
 
 def _crosses(points: Points, spans: list[tuple[float, float]]) -> list[Plain]:
@@ -154,14 +193,34 @@ def _crosses(points: Points, spans: list[tuple[float, float]]) -> list[Plain]:
     if not xs:
         return []
     xs, ys = thin((xs, ys), 400)
-    marker = {"symbol": "x-thin", "size": 7, "color": "--warn", "line": {"color": "--warn", "width": 1.5}}
-    plain = {"type": "scatter", "mode": "markers", "x": xs, "y": [_short(y) for y in ys], "name": "above epsilon", "marker": marker}
+    marker = {
+        "symbol": "x-thin",
+        "size": 7,
+        "color": "--warn",
+        "line": {"color": "--warn", "width": 1.5},
+    }
+    plain = {
+        "type": "scatter",
+        "mode": "markers",
+        "x": xs,
+        "y": [_short(y) for y in ys],
+        "name": "above epsilon",
+        "marker": marker,
+    }
     return [{**plain, "hovertemplate": "step %{x:,}: %{y:.4g}<extra>above epsilon</extra>"}]
 
 
 def _shade(span: tuple[float, float]) -> Plain:
     edges = {"x0": span[0], "x1": span[1], "y0": 0, "y1": 1}
-    return {"type": "rect", "xref": "x", "yref": "paper", **edges, "fillcolor": "--shade", "line": {"width": 0}, "layer": "below"}
+    return {
+        "type": "rect",
+        "xref": "x",
+        "yref": "paper",
+        **edges,
+        "fillcolor": "--shade",
+        "line": {"width": 0},
+        "layer": "below",
+    }
 
 
 def _joined(spans: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:
@@ -191,19 +250,32 @@ def _scores_by_step(run: Run) -> dict[str, Figure]:
         steps = sorted(by_step)
         means = [float(by_step[step]["mean"]) for step in steps]
         bars = [number(by_step[step].get("sd")) or 0.0 for step in steps]
-        line = {**_line(([float(s) for s in steps], means), metric, 0), "mode": "lines+markers", "marker": look(0)["marker"]}
+        line = {
+            **_line(([float(s) for s in steps], means), metric, 0),
+            "mode": "lines+markers",
+            "marker": look(0)["marker"],
+        }
         traces = [line | ({"error_y": {"array": bars, "color": "--accent"}} if any(bars) else {})]
         floor = number(by_step[steps[-1]].get("floor"))
         if floor is not None:
-            level = _line(([float(steps[0]), float(steps[-1])], [floor, floor]), "floor: real examples", 0)
+            level = _line(
+                ([float(steps[0]), float(steps[-1])], [floor, floor]), "floor: real examples", 0
+            )
             traces.append({**level, "line": {"color": "--muted", "dash": "dash", "width": 1.8}})
-        found[f"score {metric} {print_}"] = {"data": traces, "layout": {**_layout(False), "showlegend": len(traces) > 1}}
+        found[f"score {metric} {print_}"] = {
+            "data": traces,
+            "layout": {**_layout(False), "showlegend": len(traces) > 1},
+        }
     return found
 
 
 def _layout(log: bool) -> Plain:
     axis = {"type": "log", "exponentformat": "power"} if log else {"type": "linear"}
-    return {"xaxis": {"title": {"text": "step"}, "rangemode": "tozero"}, "yaxis": axis, "hovermode": "closest"}
+    return {
+        "xaxis": {"title": {"text": "step"}, "rangemode": "tozero"},
+        "yaxis": axis,
+        "hovermode": "closest",
+    }
 
 
 def _short(value: float) -> float:

@@ -27,7 +27,9 @@ def read(paths: Sequence[Path]) -> Target:
             raise UserError(f"there is no folder {path}: give a run, several runs, or a sweep")
     sweeps = [path for path in paths if is_sweep(path)]
     if sweeps and len(paths) > 1:
-        raise UserError(f"{sweeps[0]} is a sweep, which has a page of its own: give it alone, or give runs")
+        raise UserError(
+            f"{sweeps[0]} is a sweep, which has a page of its own: give it alone, or give runs"
+        )
     if sweeps:
         return read_sweep(sweeps[0])
     distinct = {path.resolve(): path for path in reversed(paths)}
@@ -44,19 +46,30 @@ def write(target: Target, output: Path) -> Path:
     """Write the page or, where the file is called as one, a picture of the sweep. Returns where.
 
     Raises:
-        UserError: it cannot be written there, is called as something else, or runs are to be drawn that are no sweep.
+        UserError: it cannot be written there, is called as something else, or runs are to be drawn
+            that are no sweep.
     """
     if output.suffix not in (*PAGES, *PICTURES):
-        raise UserError(f"{output}: give -o a name that ends in .html or, for a picture of a sweep, in {', '.join(PICTURES)}")
+        raise UserError(
+            f"{output}: give -o a name that ends in .html or, for a picture of a sweep, in"
+            f" {', '.join(PICTURES)}"
+        )
     try:
         if output.suffix in PAGES:
-            output.write_bytes(render(target).encode("utf-8", errors="replace"))  # a lone surrogate in a hand-edited file is no text
+            # a lone surrogate in a hand-edited file is no text
+            output.write_bytes(render(target).encode("utf-8", errors="replace"))
         elif isinstance(target, Sweep):
             from otgan.report.still import still
 
             still(target).savefig(output, dpi=110)
         else:
-            raise UserError(f"{output}: a picture is made of a sweep; of runs there is a page, so give -o a name that ends in .html")
+            raise UserError(
+                f"{output}: a picture is made of a sweep; of runs there is a page, so give -o a"
+                " name that ends in .html"
+            )
     except OSError as error:
-        raise UserError(f"cannot write {output} ({error.strerror}); give -o a file in a folder that is there and has room") from None
+        raise UserError(
+            f"cannot write {output} ({error.strerror}); give -o a file in a folder that is there"
+            " and has room"
+        ) from None
     return output

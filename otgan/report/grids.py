@@ -1,6 +1,8 @@
-"""Sweeps as plotly's figures, plain data: a heat map of a number over two axes, and lines along each axis. No JAX.
+"""Sweeps as plotly's figures, plain data: a heat map of a number over two axes, and lines along
+each axis. No JAX.
 
-Every cell of a heat map carries its number, and lines differ in dash and symbol: nothing is told by color alone.
+Every cell of a heat map carries its number, and lines differ in dash and symbol: nothing is told by
+color alone.
 """
 
 from __future__ import annotations
@@ -25,11 +27,17 @@ MARKS = {  # of combinations without a number
 
 
 def heat_map(means: Means, name: str, fixed: Mapping[str, str]) -> Figure:
-    """A number over the sweep's plane, the other axes held fixed. A click's `customdata` is the combination's place in the means."""
+    """A number over the sweep's plane, the other axes held fixed.
+
+    A click's `customdata` is the combination's place in the means.
+    """
     across, up = [*means.sweep.plane, "", ""][:2]
     columns, rows = (means.sweep.axes.get(key, [""]) for key in (across, up))
     called = names(means.sweep.axes)
-    here = {(group.values.get(across, ""), group.values.get(up, "")): group for group in means.within(fixed)}
+    here = {
+        (group.values.get(across, ""), group.values.get(up, "")): group
+        for group in means.within(fixed)
+    }
     spreads = {place: means.spread(group, name) for place, group in here.items()}
     place = {id(group): i for i, group in enumerate(means.groups)}
 
@@ -45,48 +53,109 @@ def heat_map(means: Means, name: str, fixed: Mapping[str, str]) -> Figure:
         "text": grid(lambda at: _cell_text(name, spreads[at], here[at], means)),
         "hovertext": grid(lambda at: _hover(name, spreads[at], here[at], means.known)),
         "customdata": grid(lambda at: place[id(here[at])]),
-        **{"texttemplate": "%{text}", "hoverinfo": "text", "colorscale": "Cividis", "showscale": False, "xgap": 3, "ygap": 3},
+        **{
+            "texttemplate": "%{text}",
+            "hoverinfo": "text",
+            "colorscale": "Cividis",
+            "showscale": False,
+            "xgap": 3,
+            "ygap": 3,
+        },
     }
-    empty = [_empty(state, [at for at in here if spreads[at] is None and _standing(here[at]) == state], here, place) for state in MARKS]
-    layout = {"xaxis": _categories(called.get(across)), "yaxis": _categories(called.get(up)), "hovermode": "closest", "showlegend": False}
-    return {"data": [heat, *(trace for trace in empty if trace["x"])], "layout": layout, "rows": len(rows), "columns": len(columns)}
+    empty = [
+        _empty(
+            state,
+            [at for at in here if spreads[at] is None and _standing(here[at]) == state],
+            here,
+            place,
+        )
+        for state in MARKS
+    ]
+    layout = {
+        "xaxis": _categories(called.get(across)),
+        "yaxis": _categories(called.get(up)),
+        "hovermode": "closest",
+        "showlegend": False,
+    }
+    return {
+        "data": [heat, *(trace for trace in empty if trace["x"])],
+        "layout": layout,
+        "rows": len(rows),
+        "columns": len(columns),
+    }
 
 
-def lines(means: Means, name: str, along: str, by: Sequence[str], fixed: Mapping[str, str]) -> Figure:
-    """A number along an axis with its deviation over seeds, a line for each combination of the axes `by`, the others held fixed."""
+def lines(
+    means: Means, name: str, along: str, by: Sequence[str], fixed: Mapping[str, str]
+) -> Figure:
+    """A number along an axis with its deviation over seeds, a line for each combination of the axes
+    `by`, the others held fixed.
+    """
     values = means.sweep.axes[along]
     numeric, called = is_numeric(values), names(means.sweep.axes)
-    combinations = list(dict.fromkeys(tuple(group.values[key] for key in by) for group in means.within(fixed)))
+    combinations = list(
+        dict.fromkeys(tuple(group.values[key] for key in by) for group in means.within(fixed))
+    )
     traces = []
     for i, combination in enumerate(combinations):
         groups = means.within({**fixed, **dict(zip(by, combination, strict=True))})
         points = [(group, s) for group in groups if (s := means.spread(group, name))]
         if not points:
             continue
-        label = ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True)) or name
+        label = (
+            ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True))
+            or name
+        )
         drawn = look(i)
         trace = {
             "type": "scatter",
             "mode": "lines+markers",
-            "x": [amount(group.values[along]) if numeric else text(group.values[along]) for group, _ in points],
+            "x": [
+                amount(group.values[along]) if numeric else text(group.values[along])
+                for group, _ in points
+            ],
             "y": [s.mean for _, s in points],
             "name": text(label),
             "hovertext": [_hover(name, s, group, means.known) for group, s in points],
             "hoverinfo": "text",
             **drawn,
         }
-        bars = {"error_y": {"array": [s.sd or 0.0 for _, s in points], "color": drawn["line"]["color"], "thickness": 1.2, "width": 4}}
+        bars = {
+            "error_y": {
+                "array": [s.sd or 0.0 for _, s in points],
+                "color": drawn["line"]["color"],
+                "thickness": 1.2,
+                "width": 4,
+            }
+        }
         traces.append(trace | (bars if any(s.sd for _, s in points) else {}))
-    ticks = {"type": "log", "tickvals": [amount(v) for v in values], "ticktext": values} if numeric else {"type": "category"}
-    log = {"type": "log", "exponentformat": "power"} if is_wide([y for trace in traces for y in trace["y"]]) else {}
-    axes = {"xaxis": {"title": {"text": text(called[along])}, **ticks}, "yaxis": {"title": {"text": text(name)}, **log}}
-    return {"data": traces, "layout": {**axes, "showlegend": len(traces) > 1, "hovermode": "closest"}}
+    ticks = (
+        {"type": "log", "tickvals": [amount(v) for v in values], "ticktext": values}
+        if numeric
+        else {"type": "category"}
+    )
+    log = (
+        {"type": "log", "exponentformat": "power"}
+        if is_wide([y for trace in traces for y in trace["y"]])
+        else {}
+    )
+    axes = {
+        "xaxis": {"title": {"text": text(called[along])}, **ticks},
+        "yaxis": {"title": {"text": text(name)}, **log},
+    }
+    return {
+        "data": traces,
+        "layout": {**axes, "showlegend": len(traces) > 1, "hovermode": "closest"},
+    }
 
 
 def is_numeric(values: list[str]) -> bool:
     """Whether values have a place on a log scale: amounts of one kind."""
     found = [amount(value) for value in values]
-    return all(v is not None and math.isfinite(v) for v in found) and len({value.endswith("x") for value in values}) == 1
+    return (
+        all(v is not None and math.isfinite(v) for v in found)
+        and len({value.endswith("x") for value in values}) == 1
+    )
 
 
 def _standing(group: SeedGroup) -> RunState:
@@ -108,7 +177,9 @@ def _cell_text(name: str, found: Spread | None, group: SeedGroup, means: Means) 
 
 
 def _hover(name: str, found: Spread | None, group: SeedGroup, known: Known) -> str:
-    values = "<br>".join(f"{text(called)} {text(group.values[key])}" for key, called in names(group.values).items())
+    values = "<br>".join(
+        f"{text(called)} {text(group.values[key])}" for key, called in names(group.values).items()
+    )
     counts = ", ".join(f"{count} {state.word}" for state, count in group.counts.items() if count)
     if found is None:
         return f"{values}<br>{counts}"
@@ -117,13 +188,34 @@ def _hover(name: str, found: Spread | None, group: SeedGroup, known: Known) -> s
     return f"{values}<br><b>{text(name)} {mean}</b><br>seeds: {seeds}<br>{counts}"
 
 
-def _empty(state: RunState, places: list[tuple[str, ...]], here: Mapping[tuple[str, ...], SeedGroup], place: Mapping[int, int]) -> Plain:
+def _empty(
+    state: RunState,
+    places: list[tuple[str, ...]],
+    here: Mapping[tuple[str, ...], SeedGroup],
+    place: Mapping[int, int],
+) -> Plain:
     """Symbols where a heat map has no number, with the reason."""
     symbol, word = MARKS[state], state.word
-    marker = {"symbol": symbol, "size": 12, "color": "--muted", "line": {"color": "--muted", "width": 2}}
+    marker = {
+        "symbol": symbol,
+        "size": 12,
+        "color": "--muted",
+        "line": {"color": "--muted", "width": 2},
+    }
     return {
-        **{"type": "scatter", "mode": "markers+text", "text": [word] * len(places), "textposition": "bottom center", "hoverinfo": "text"},
-        **{"x": [text(x) for x, _ in places], "y": [text(y) for _, y in places], "marker": marker, "textfont": {"color": "--muted"}},
+        **{
+            "type": "scatter",
+            "mode": "markers+text",
+            "text": [word] * len(places),
+            "textposition": "bottom center",
+            "hoverinfo": "text",
+        },
+        **{
+            "x": [text(x) for x, _ in places],
+            "y": [text(y) for _, y in places],
+            "marker": marker,
+            "textfont": {"color": "--muted"},
+        },
         "hovertext": [_hover("", None, here[at], KNOWN) for at in places],
         "customdata": [place[id(here[at])] for at in places],
     }

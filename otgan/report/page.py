@@ -1,7 +1,9 @@
-"""The page: one HTML file with its styles, scripts, charts and pictures, that asks nothing of a network. No JAX.
+"""The page: one HTML file with its styles, scripts, charts and pictures, that asks nothing of a
+network. No JAX.
 
-All text goes through the template engine's escaping, the charts' data through its JSON filter, which leaves no `<` in them. A content
-security policy allows the page's own two scripts by their hashes and nothing else.
+All text goes through the template engine's escaping, the charts' data through its JSON filter,
+which leaves no `<` in them. A content security policy allows the page's own two scripts by their
+hashes and nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +23,15 @@ from otgan.files import Plain
 from otgan.report import charts, grids, views
 from otgan.report.pictures import Film, films
 from otgan.report.recipe import card, compared
-from otgan.results.aggregate import Comparison, Means, aggregate, compare, in_order, numbers, score_marks
+from otgan.results.aggregate import (
+    Comparison,
+    Means,
+    aggregate,
+    compare,
+    in_order,
+    numbers,
+    score_marks,
+)
 from otgan.results.quantity import Curve
 from otgan.results.run import Run
 from otgan.results.state import STANDINGS, RunState
@@ -60,24 +70,60 @@ def _run(run: Run) -> str:
     figures: Plain = {}
     comparison = compare([run])
     shown_run = _shown(run, "run-0", run.name, comparison, FRAMES, None, figures, charts.ROOM)
-    parts = {"card": card(run), "values": compared(run), "numbers": views.all_numbers(run), "scores": views.scored(run)}
+    parts = {
+        "card": card(run),
+        "values": compared(run),
+        "numbers": views.all_numbers(run),
+        "scores": views.scored(run),
+    }
     parts["diagnosis"] = views.diagnosis(run)
-    return _page("run.html", run.name, figures, shown=shown_run, notes=comparison.notes, environment=views.environment(run), **parts)
+    return _page(
+        "run.html",
+        run.name,
+        figures,
+        shown=shown_run,
+        notes=comparison.notes,
+        environment=views.environment(run),
+        **parts,
+    )
 
 
 def _runs(runs: Sequence[Run]) -> str:
     labels = views.labels(runs)
-    figures: Plain = {f"all/{name}": figure for name, figure in charts.of_runs(runs, labels).items()}
-    overlaid = [(f"all/{name}", title, sentence) for name, (title, sentence) in charts.curves(runs).items() if f"all/{name}" in figures]
+    figures: Plain = {
+        f"all/{name}": figure for name, figure in charts.of_runs(runs, labels).items()
+    }
+    overlaid = [
+        (f"all/{name}", title, sentence)
+        for name, (title, sentence) in charts.curves(runs).items()
+        if f"all/{name}" in figures
+    ]
     comparison = compare(runs)
     shown_runs = _cells(runs, labels, comparison, figures)
     found = [numbers(run, comparison) for run in runs]
     columns = in_order(found, comparison)
     rows = [[comparison.known[name].text(f.get(name)) for name in columns] for f in found]
     notes = [*comparison.notes, *score_marks(runs, labels, comparison)]
-    parts = {"columns": _columns(columns, comparison), "rows": rows, "charts": overlaid, "differences": views.differences(runs)}
-    title = f"{len(runs)} runs" if len({run.name for run in runs}) > 1 else f"{len(runs)} runs of {runs[0].name}"
-    return _page("runs.html", title, figures, runs=shown_runs, verdict=views.verdict_of_all(runs), notes=notes, **parts)
+    parts = {
+        "columns": _columns(columns, comparison),
+        "rows": rows,
+        "charts": overlaid,
+        "differences": views.differences(runs),
+    }
+    title = (
+        f"{len(runs)} runs"
+        if len({run.name for run in runs}) > 1
+        else f"{len(runs)} runs of {runs[0].name}"
+    )
+    return _page(
+        "runs.html",
+        title,
+        figures,
+        runs=shown_runs,
+        verdict=views.verdict_of_all(runs),
+        notes=notes,
+        **parts,
+    )
 
 
 def _sweep(sweep: Sweep) -> str:
@@ -96,52 +142,108 @@ def _sweep(sweep: Sweep) -> str:
         "axes": list(called.values()),
         "columns": _columns(names, means.comparison),
         "slices": [views.group_label(SeedGroup(fixed, [], 0)) for fixed in slices],
-        "along": [(i, called[key]) for i, key in enumerate(sweep.plane) if len(sweep.axes[key]) > 1],
-        "panels": [views.group_label(SeedGroup(panel, [], 0)) for panel in _panels(sweep)] if sweep.others else [],
+        "along": [
+            (i, called[key]) for i, key in enumerate(sweep.plane) if len(sweep.axes[key]) > 1
+        ],
+        "panels": (
+            [views.group_label(SeedGroup(panel, [], 0)) for panel in _panels(sweep)]
+            if sweep.others
+            else []
+        ),
         "others": " and ".join(called[key] for key in sweep.others),
-        "states": {state: sum(group.counts[state] for group in means.groups) for state in STANDINGS},
+        "states": {
+            state: sum(group.counts[state] for group in means.groups) for state in STANDINGS
+        },
         "verdict": views.verdict_of_all(means.trained),
-        "notes": [*sweep.problems, *means.comparison.notes, *score_marks(sweep.cells, labels, means.comparison)],
+        "notes": [
+            *sweep.problems,
+            *means.comparison.notes,
+            *score_marks(sweep.cells, labels, means.comparison),
+        ],
     }
     return _page("sweep.html", f"sweep of {sweep.experiment}", figures, **parts)
 
 
 def _page(template: str, title: str, figures: Plain, **parts: Any) -> str:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "page.js"))
+    style, script = (
+        (TEMPLATES / name).read_text(encoding="utf-8") for name in ("style.css", "page.js")
+    )
     plotly = _plotly()
     hashes = " ".join(f"'sha256-{_digest(text)}'" for text in (plotly, script))
-    common = {"title": title, "figures": figures, "style": style, "script": script, "plotly": plotly, "hashes": hashes}
+    common = {
+        "title": title,
+        "figures": figures,
+        "style": style,
+        "script": script,
+        "plotly": plotly,
+        "hashes": hashes,
+    }
     return environment.get_template(template).render(**common, version=__version__, **parts)
 
 
-def _shown(run: Run, id: str, label: str, comparison: Comparison, most: int, side: int | None, figures: Plain, room: int) -> Shown:
+def _shown(
+    run: Run,
+    id: str,
+    label: str,
+    comparison: Comparison,
+    most: int,
+    side: int | None,
+    figures: Plain,
+    room: int,
+) -> Shown:
     drawn = charts.of_run(run, room)
     figures |= {f"{id}/{name}": figure for name, figure in drawn.items()}
     titles = charts.curves([run])
-    told = {name: titles.get(name) or Curve(name.split(" ")[1] if " " in name else name, "By step.") for name in drawn}
+    told = {
+        name: titles.get(name) or Curve(name.split(" ")[1] if " " in name else name, "By step.")
+        for name in drawn
+    }
     listed = [(f"{id}/{name}", curve.title, curve.sentence) for name, curve in told.items()]
     problems = list(run.problems)
     pictures = films(run.pictures, most, side, problems)
     facts, headline = views.facts(run), views.headline(run, comparison)
-    return Shown(id, run, label, views.ending(run), views.verdict(run), facts, headline, pictures, listed, problems)
+    return Shown(
+        id,
+        run,
+        label,
+        views.ending(run),
+        views.verdict(run),
+        facts,
+        headline,
+        pictures,
+        listed,
+        problems,
+    )
 
 
-def _cells(runs: Sequence[Run], labels: Sequence[str], comparison: Comparison, figures: Plain) -> list[Shown]:
+def _cells(
+    runs: Sequence[Run], labels: Sequence[str], comparison: Comparison, figures: Plain
+) -> list[Shown]:
     """Runs of a page of many, in small."""
     most = max(1, min(12, THUMBNAILS // max(1, len(runs))))
     room = max(100, min(charts.ROOM, charts.MOST // max(1, len(runs))))
     labeled = enumerate(zip(runs, labels, strict=True))
-    return [_shown(run, f"run-{i}", label, comparison, most, SIDE, figures, room) for i, (run, label) in labeled]
+    return [
+        _shown(run, f"run-{i}", label, comparison, most, SIDE, figures, room)
+        for i, (run, label) in labeled
+    ]
 
 
 def _columns(names: Sequence[str], comparison: Comparison) -> list[tuple[str, str, str]]:
     """Numbers as columns: name, which way is better, and the floor of scores."""
     known, floors = comparison.known, comparison.floors
-    return [(name, known[name].better, f"{floors[name]:.4g}" if name in floors else "") for name in names]
+    return [
+        (name, known[name].better, f"{floors[name]:.4g}" if name in floors else "")
+        for name in names
+    ]
 
 
 def _slices(means: Means) -> list[dict[str, str]]:
@@ -162,7 +264,9 @@ def _grids(means: Means, names: Sequence[str], slices: Sequence[dict[str, str]])
         for s, fixed in enumerate(slices):
             found[f"heat/{n}/{s}"] = grids.heat_map(means, name, fixed)
             for a, along in enumerate(sweep.plane):
-                found[f"line/{n}/{s}/{a}"] = grids.lines(means, name, along, [key for key in sweep.plane if key != along], fixed)
+                found[f"line/{n}/{s}/{a}"] = grids.lines(
+                    means, name, along, [key for key in sweep.plane if key != along], fixed
+                )
         for p, panel in enumerate(_panels(sweep) if sweep.others else []):
             found[f"panel/{n}/{p}"] = grids.lines(means, name, sweep.plane[0], sweep.others, panel)
     return found
@@ -173,9 +277,15 @@ def _group(means: Means, group: SeedGroup, names: Sequence[str], cells: Sequence
     numbers_ = []
     for name in names:
         found = means.spread(group, name)
-        numbers_.append("" if found is None else f"{means.known[name].text(found.mean)}{means.known[name].deviation(found.sd)}")
+        numbers_.append(
+            ""
+            if found is None
+            else f"{means.known[name].text(found.mean)}{means.known[name].deviation(found.sd)}"
+        )
     own = [cell for cell in cells if any(cell.run is run for run in group.cells)]
-    counts = [f"{s.symbol} {n} {s.word}" for s, n in group.counts.items() if n or s is RunState.FINISHED]
+    counts = [
+        f"{s.symbol} {n} {s.word}" for s, n in group.counts.items() if n or s is RunState.FINISHED
+    ]
     return {
         "label": views.group_label(group),
         "values": list(group.values.values()),
@@ -186,7 +296,10 @@ def _group(means: Means, group: SeedGroup, names: Sequence[str], cells: Sequence
 
 
 def _chosen(means: Means, names: Sequence[str]) -> int:
-    """The combination that is shown first: the best by the first number, where one is better; else the first that has a number."""
+    """The combination that is shown first: the best by the first number, where one is better.
+
+    Else the first that has a number.
+    """
     places = [i for i, group in enumerate(means.groups) if group.trained]
     if not names or not places:
         return 0

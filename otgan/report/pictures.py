@@ -32,8 +32,11 @@ class Film(NamedTuple):
     frames: list[Embedded]
 
 
-def films(pictures: Sequence[Picture], most: int, side: int | None, problems: list[str]) -> list[Film]:
-    """Pictures by kind, of each kind at most so many, spread over the steps with the first and the last.
+def films(
+    pictures: Sequence[Picture], most: int, side: int | None, problems: list[str]
+) -> list[Film]:
+    """Pictures by kind, of each kind at most so many, spread over the steps with the first and the
+    last.
 
     Args:
         pictures: by kind and step.
@@ -44,7 +47,11 @@ def films(pictures: Sequence[Picture], most: int, side: int | None, problems: li
     found = []
     for kind in dict.fromkeys(picture.kind for picture in pictures):
         chosen = spread_out([picture for picture in pictures if picture.kind == kind], most)
-        frames = [Embedded(kind, picture.step, uri) for picture in chosen if (uri := embed(picture.path, side, problems))]
+        frames = [
+            Embedded(kind, picture.step, uri)
+            for picture in chosen
+            if (uri := embed(picture.path, side, problems))
+        ]
         found += [Film(kind, frames)] if frames else []
     return found
 
@@ -66,7 +73,9 @@ def embed(path: Path, side: int | None, problems: list[str]) -> str | None:
 
 
 def spread_out(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of a sequence, evenly, the last among them, and the first where there is room for two."""
+    """At most so many of a sequence, evenly, the last among them, and the first where there is room
+    for two.
+    """
     if len(items) <= most:
         return list(items)
     if most == 1:

@@ -1,6 +1,8 @@
-"""A sweep as a picture for a paper or a README: its numbers along one axis, a line for every combination of the others.
+"""A sweep as a picture for a paper or a README: its numbers along one axis, a line for every
+combination of the others.
 
-Matplotlib's own, since what plotly draws becomes a picture in a browser only. Lines differ in dash and symbol as well as in color.
+Matplotlib's own, since what plotly draws becomes a picture in a browser only. Lines differ in dash
+and symbol as well as in color.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ ARROWS = {"lower": "lower is better", "higher": "higher is better"}
 
 
 def still(sweep: Sweep) -> Figure:
-    """Every number of a sweep that has a better and a worse, in a panel of its own, with its standard deviation over the seeds."""
+    """Every number of a sweep that has a better and a worse, in a panel of its own, with its
+    standard deviation over the seeds.
+    """
     from matplotlib.figure import Figure
 
     means = aggregate(sweep)
@@ -42,7 +46,13 @@ def still(sweep: Sweep) -> Figure:
         panel.set_axis_off()
     seeds = len(sweep.seeds)
     title = f"{sweep.experiment}, {seeds} seed{'s' if seeds > 1 else ''}"
-    figure.legend(*panels[0].get_legend_handles_labels(), title=title, loc="outside upper center", ncols=4, frameon=False)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(),
+        title=title,
+        loc="outside upper center",
+        ncols=4,
+        frameon=False,
+    )
     return figure
 
 
@@ -51,13 +61,32 @@ def _panel(panel: Any, means: Means, name: str, along: str) -> None:
     values, called = means.sweep.axes[along], names(means.sweep.axes)
     by = [key for key in means.sweep.axes if key != along and len(means.sweep.axes[key]) > 1]
     numeric, heights = is_numeric(values), []
-    for i, combination in enumerate(dict.fromkeys(tuple(group.values[key] for key in by) for group in means.groups)):
+    for i, combination in enumerate(
+        dict.fromkeys(tuple(group.values[key] for key in by) for group in means.groups)
+    ):
         groups = means.within(dict(zip(by, combination, strict=True)))
-        points = [(group.values[along], found) for group in groups if (found := means.spread(group, name))]
+        points = [
+            (group.values[along], found) for group in groups if (found := means.spread(group, name))
+        ]
         x = [amount(value) if numeric else values.index(value) for value, _ in points]
-        label = ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True)) or means.sweep.experiment
-        style = {"linestyle": DASHES[i % len(DASHES)], "marker": SYMBOLS[i % len(SYMBOLS)], "color": f"C{i}", "markersize": 5}
-        panel.errorbar(x, [s.mean for _, s in points], [s.sd or 0.0 for _, s in points], label=label, capsize=3, **style)
+        label = (
+            ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True))
+            or means.sweep.experiment
+        )
+        style = {
+            "linestyle": DASHES[i % len(DASHES)],
+            "marker": SYMBOLS[i % len(SYMBOLS)],
+            "color": f"C{i}",
+            "markersize": 5,
+        }
+        panel.errorbar(
+            x,
+            [s.mean for _, s in points],
+            [s.sd or 0.0 for _, s in points],
+            label=label,
+            capsize=3,
+            **style,
+        )
         heights += [s.mean for _, s in points]
     if numeric:
         panel.set_xscale("log")

@@ -1,4 +1,6 @@
-"""What every measure computes: the version of its numbers, and of each its name, its meaning, which way is better. No JAX."""
+"""What every measure computes: the version of its numbers, and of each its name, its meaning, which
+way is better. No JAX.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,10 @@ def _number(name: str, meaning: str, better: Better = "") -> Quantity:
 
 
 def _bounded(name: str, meaning: str) -> tuple[Quantity, ...]:
-    bounds = _number(f"{name}_at_least", "it is at least this"), _number(f"{name}_at_most", "and at most this")
+    bounds = (
+        _number(f"{name}_at_least", "it is at least this"),
+        _number(f"{name}_at_most", "and at most this"),
+    )
     return _number(name, meaning, "lower"), *bounds
 
 
@@ -37,7 +42,11 @@ _MODES = (
 _MODE_KL = _number("mode_kl", "KL of the modes' masses from those of the data", "lower")
 
 FD = Declared("fid", 1, (_number("fid", "Frechet distance of the features", "lower"),))
-FD_INFINITY = Declared("fid_infinity", 1, (_number("fid_infinity", "the same, extrapolated to infinitely many samples", "lower"),))
+FD_INFINITY = Declared(
+    "fid_infinity",
+    1,
+    (_number("fid_infinity", "the same, extrapolated to infinitely many samples", "lower"),),
+)
 KERNEL = Declared(
     "kid",
     1,
@@ -50,7 +59,9 @@ INCEPTION = Declared(
     "is",
     1,
     (
-        _number("is", "exp of the mean KL of a sample's classes from those of all samples", "higher"),
+        _number(
+            "is", "exp of the mean KL of a sample's classes from those of all samples", "higher"
+        ),
         _number("is_split_sd", "its standard deviation over splits"),
     ),
 )
@@ -60,7 +71,11 @@ MANIFOLD = Declared(
     (
         _number("precision", "share of samples in some neighborhood of a real example", "higher"),
         _number("recall", "share of real examples in some neighborhood of a sample", "higher"),
-        _number("density", "mean number of real neighborhoods that hold a sample, over their size", "higher"),
+        _number(
+            "density",
+            "mean number of real neighborhoods that hold a sample, over their size",
+            "higher",
+        ),
         _number("coverage", "share of real neighborhoods that hold a sample", "higher"),
     ),
 )
@@ -72,11 +87,21 @@ EXACT = Declared(
         _number("w2", "exact W2 of as many samples as real examples", "lower"),
     ),
 )
-EXACT_W1 = Declared("exact_w1_of_sets", 1, (_number("w1", "exact W1 of as many samples as real examples, mean of 4 sets", "lower"),))
-EXACT_W2 = Declared("exact_w2_of_sets", 1, (_number("w2", "exact W2 of as many samples as real examples, mean of 4 sets", "lower"),))
+EXACT_W1 = Declared(
+    "exact_w1_of_sets",
+    1,
+    (_number("w1", "exact W1 of as many samples as real examples, mean of 4 sets", "lower"),),
+)
+EXACT_W2 = Declared(
+    "exact_w2_of_sets",
+    1,
+    (_number("w2", "exact W2 of as many samples as real examples, mean of 4 sets", "lower"),),
+)
 SLICED = Declared("sliced_w2", 1, (_number("sliced_w2", "W2 along random directions", "lower"),))
 DIVERGENCE = Declared(
-    "sinkhorn_divergence", 1, _bounded("sinkhorn_divergence", "debiased regularized cost of transport between the features")
+    "sinkhorn_divergence",
+    1,
+    _bounded("sinkhorn_divergence", "debiased regularized cost of transport between the features"),
 )
 W2_TRAIN = Declared("w2_train", 1, _bounded("w2_train", "W2 to the whole training set"))
 GRID_MODES = Declared("grid_modes", 1, _MODES)
@@ -85,7 +110,13 @@ CLASS_MODES = Declared("class_modes", 1, (*_MODES, _MODE_KL))
 MEMORIZATION = Declared(
     "memorization",
     1,
-    (_number("memorised", "share of samples at least as near to a training example as that is to another", "lower"),),
+    (
+        _number(
+            "memorised",
+            "share of samples at least as near to a training example as that is to another",
+            "lower",
+        ),
+    ),
 )
 
 ALL = (

@@ -26,7 +26,9 @@ def accounted(folder: RunFolder) -> Iterator[None]:
         with suppress(OSError, KeyError):  # then there is no status, or no room for another
             status = folder.read_status()
             if status.get("state") == RunState.RUNNING:
-                folder.write_status(state, status["step"], status["seconds"], status["summary"], reason)
+                folder.write_status(
+                    state, status["step"], status["seconds"], status["summary"], reason
+                )
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise UserError(reason) from error
         raise
@@ -39,7 +41,10 @@ def ending(folder: RunFolder, error: BaseException) -> tuple[RunState, str]:
         case KeyboardInterrupt():
             return RunState.INTERRUPTED, f"interrupted; {on}"
         case BrokenPipeError():
-            return RunState.INTERRUPTED, f"nobody reads any more what is printed (broken pipe); {on}"
+            return (
+                RunState.INTERRUPTED,
+                f"nobody reads any more what is printed (broken pipe); {on}",
+            )
         case OSError():
             return RunState.INTERRUPTED, f"{_told(folder, error)}, then {on}"
         case UserError():
@@ -48,9 +53,18 @@ def ending(folder: RunFolder, error: BaseException) -> tuple[RunState, str]:
 
 
 def _told(folder: RunFolder, error: OSError) -> str:
-    """What the system refused, and what to do; of what was read and of what was written it says the same."""
-    why, name = error.strerror or str(error), Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None
+    """What the system refused, and what to do.
+
+    Of what was read and of what was written it says the same.
+    """
+    why, name = (
+        error.strerror or str(error),
+        Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None,
+    )
     ours = not name or name.absolute().is_relative_to(folder.path.absolute())
     if error.errno in UNWRITABLE or (ours and not os.access(folder.path, os.W_OK)):
-        return f"cannot write to {folder.path if ours else name} ({why}); make room or see that it can be written"
+        return (
+            f"cannot write to {folder.path if ours else name} ({why}); make room or see that it can"
+            " be written"
+        )
     return f"{why}{f', of {name}' if name else ''}; see to that"

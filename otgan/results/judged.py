@@ -1,4 +1,5 @@
-"""Which measures a sweep asks for of its cells, and which have been taken of one, as its folder records them. No JAX.
+"""Which measures a sweep asks for of its cells, and which have been taken of one, as its folder
+records them. No JAX.
 
 eval/judged.json    the flags of the measures, and under which versions of them
 """
@@ -19,14 +20,22 @@ JUDGED = "judged.json"
 
 
 def asked(folder: RunFolder) -> list[str]:
-    """The measures that the sweep asks for which a folder is a cell of; none of a run of its own."""
+    """The measures that the sweep asks for which a folder is a cell of; none of a run of its
+    own.
+    """
     cells = folder.path.absolute().parent
     record = cells.parent / SWEEP
-    return _words(read_table(record, []).get("eval")) if cells.name == CELLS and record.is_file() else []
+    return (
+        _words(read_table(record, []).get("eval"))
+        if cells.name == CELLS and record.is_file()
+        else []
+    )
 
 
 def judged(folder: RunFolder) -> list[str]:
-    """The measures that have been taken of a cell by today's versions of them: what others measured is not compared with it."""
+    """The measures that have been taken of a cell by today's versions of them: what others measured
+    is not compared with it.
+    """
     found = read_table(folder.eval / JUDGED, [])
     return _words(found.get("measures")) if found.get("code") == versions_digest() else []
 
@@ -44,4 +53,6 @@ def _words(value: Any) -> list[str]:
 def versions_digest() -> str:
     """A hash of all versions: what was measured under others is measured anew."""
     measures = {measure.name: measure.version for measure in ALL}
-    return hashlib.sha256(repr((measures, versions.SAMPLING, versions.TRANSPORT, versions.NETWORKS)).encode()).hexdigest()[:8]
+    return hashlib.sha256(
+        repr((measures, versions.SAMPLING, versions.TRANSPORT, versions.NETWORKS)).encode()
+    ).hexdigest()[:8]

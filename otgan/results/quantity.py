@@ -1,4 +1,6 @@
-"""What a number is: its name, meaning and unit, which way is better, how it is written and condensed. No JAX."""
+"""What a number is: its name, meaning and unit, which way is better, how it is written and
+condensed. No JAX.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,16 @@ Form = Literal["number", "share", "count", "tenths", "fine", "bytes"]
 Window = Literal["mean", "mean of updates", "sum", "largest"]
 Seeds = Literal["mean", "none"]
 
-UNTOLD = {"modes_total": "all", "gap_of": "solved duals", "gap_kind": "reported"}  # what a run says of itself, where it does not
+# what a run says of itself, where it does not
+UNTOLD = {"modes_total": "all", "gap_of": "solved duals", "gap_kind": "reported"}
 PATTERNS = {"number": "{:.4g}", "count": "{:,.0f}", "tenths": "{:.1f}", "fine": "{:.4f}"}
 
 
 class Warned(NamedTuple):
-    """What a reader must know of a number above a level; `{shown}` in the sentence stands for the number."""
+    """What a reader must know of a number above a level.
+
+    `{shown}` in the sentence stands for the number.
+    """
 
     level: float
     sentence: str
@@ -36,12 +42,16 @@ class Quantity:
 
     Attributes:
         name: its key in `metrics.jsonl`, `status.json`, CSV and JSON.
-        meaning: a few words; `{modes_total}`, `{gap_of}` and `{gap_kind}` stand for what the run says of these.
+        meaning: a few words; `{modes_total}`, `{gap_of}` and `{gap_kind}` stand for what the run
+            says of these.
         unit: `cost`, `data`, `gap`, or empty where the words say it.
-        better: which way is better; empty where neither is. A number with a direction is a result, and stands in a sweep's table.
+        better: which way is better; empty where neither is. A number with a direction is a result,
+            and stands in a sweep's table.
         format: how it is written; a share, 0 to 1, in percent.
-        over_window: how the steps of a window are condensed; `mean of updates` leaves out steps without an update.
-        over_seeds: whether its mean over seeds says something: not that of a setting, or of a floor that stands beside another number.
+        over_window: how the steps of a window are condensed; `mean of updates` leaves out steps
+            without an update.
+        over_seeds: whether its mean over seeds says something: not that of a setting, or of a floor
+            that stands beside another number.
         must_be_finite: whether a run ends as diverged where it is not.
         summarized: whether a run's summary has the last window's.
         brief: even fewer words, for the first screen of a page; None where it does not stand there.
@@ -69,7 +79,10 @@ class Quantity:
 
     @staticmethod
     def told(words: str, facts: Mapping[str, Any]) -> str:
-        """Words with what a run says in the places of `{modes_total}`, `{gap_of}`, `{gap_kind}`; other braces are left as they are."""
+        """Words with what a run says in the places of `{modes_total}`, `{gap_of}`, `{gap_kind}`.
+
+        Other braces are left as they are.
+        """
         for key, otherwise in UNTOLD.items():
             words = words.replace(f"{{{key}}}", str(facts.get(key) or otherwise))
         return words
@@ -82,13 +95,19 @@ class Quantity:
             return str(value)
         if self.format == "share":
             return f"{percentage(value)}%"
-        return f"{value / 2**20:,.0f} MiB" if self.format == "bytes" else PATTERNS[self.format].format(value)
+        return (
+            f"{value / 2**20:,.0f} MiB"
+            if self.format == "bytes"
+            else PATTERNS[self.format].format(value)
+        )
 
     def deviation(self, sd: float | None) -> str:
         """A standard deviation to stand behind a value, in its unit; empty for none."""
         if sd is None:
             return ""
-        return {"share": f" ± {100 * sd:.2g}%", "bytes": f" ± {sd / 2**20:.2g} MiB"}.get(self.format, f" ± {sd:.2g}")
+        return {"share": f" ± {100 * sd:.2g}%", "bytes": f" ± {sd / 2**20:.2g} MiB"}.get(
+            self.format, f" ± {sd:.2g}"
+        )
 
     def warning(self, value: float | None) -> str:
         """What a reader must know of a value; empty where there is nothing."""
@@ -99,24 +118,42 @@ class Quantity:
     def record(self) -> dict[str, Any]:
         """As plain data: what differs from a number of which nothing is said."""
         usual = Quantity(self.name)
-        return {key: value for key, value in asdict(self).items() if key == "name" or value != getattr(usual, key)}
+        return {
+            key: value
+            for key, value in asdict(self).items()
+            if key == "name" or value != getattr(usual, key)
+        }
 
 
-CHOICES = {"unit": ("cost", "data", "gap", ""), "better": get_args(Better), "format": get_args(Form)}
+CHOICES = {
+    "unit": ("cost", "data", "gap", ""),
+    "better": get_args(Better),
+    "format": get_args(Form),
+}
 CHOICES |= {"over_window": get_args(Window), "over_seeds": get_args(Seeds)}
 WORDS, SWITCHES = ("name", "meaning", "brief"), ("must_be_finite", "summarized")
 
 
 def of_record(record: Any) -> Quantity | None:
-    """A quantity from plain data, whoever wrote it: what this version does not know of it is left out; None where it has no name."""
+    """A quantity from plain data, whoever wrote it: what this version does not know of it is left
+    out; None where it has no name.
+    """
     if not isinstance(record, Mapping) or not isinstance(record.get("name"), str):
         return None
-    known = {key: value for key, value in record.items() if key in {field.name for field in fields(Quantity)}}
+    known = {
+        key: value
+        for key, value in record.items()
+        if key in {field.name for field in fields(Quantity)}
+    }
     sound: dict[str, Any] = {
-        key: value for key, value in known.items() if key in CHOICES and isinstance(value, str) and value in CHOICES[key]
+        key: value
+        for key, value in known.items()
+        if key in CHOICES and isinstance(value, str) and value in CHOICES[key]
     }
     sound |= {key: value for key, value in known.items() if key in WORDS and isinstance(value, str)}
-    sound |= {key: value for key, value in known.items() if key in SWITCHES and isinstance(value, bool)}
+    sound |= {
+        key: value for key, value in known.items() if key in SWITCHES and isinstance(value, bool)
+    }
     match known.get("warned"):
         case [int() | float() as level, str() as sentence]:
             sound["warned"] = Warned(level, sentence)

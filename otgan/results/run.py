@@ -1,4 +1,7 @@
-"""Run folders as plain data: what can be read is, what cannot is named. No JAX, and no check of what a newer version may have added."""
+"""Run folders as plain data: what can be read is, what cannot is named.
+
+No JAX, and no check of what a newer version may have added.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +72,15 @@ class Run:
 
     @property
     def summarized_scores(self) -> set[Key]:
-        """The scores that its summary's numbers are: none of version 0.1.0, which judged its runs' ends by other code than `eval`."""
+        """The scores that its summary's numbers are: none of version 0.1.0, which judged its runs'
+        ends by other code than `eval`.
+        """
         told = table(self.summary.get(FINGERPRINTS))
-        return {(name, fingerprint) for name, fingerprint in told.items() if isinstance(fingerprint, str)}
+        return {
+            (name, fingerprint)
+            for name, fingerprint in told.items()
+            if isinstance(fingerprint, str)
+        }
 
     @cached_property
     def newest_scores(self) -> dict[Key, Plain]:
@@ -80,22 +89,47 @@ class Run:
 
     @property
     def last_scores(self) -> dict[Key, Plain]:
-        """Those of a finished run's last step: of an older checkpoint's no mean is made. Of other runs the newest."""
+        """Those of a finished run's last step: of an older checkpoint's no mean is made.
+
+        Of other runs the newest.
+        """
         if not self.state.trained:
             return self.newest_scores
-        return {key: score for key, score in self.newest_scores.items() if score.get("step") in (self.step, None)}
+        return {
+            key: score
+            for key, score in self.newest_scores.items()
+            if score.get("step") in (self.step, None)
+        }
 
     @property
     def facts(self) -> Plain:
-        """What its numbers' meanings ask of it: what reached epsilon, by which kind of gap, of how many modes."""
-        told = {"modes_total": number(self.summary.get("modes_total")), "gap_kind": self.gap_kind, "gap_of": self.gap_of}
-        return {key: f"{value:g}" if isinstance(value, float) else value for key, value in told.items() if value}
+        """What its numbers' meanings ask of it: what reached epsilon, by which kind of gap, of how
+        many modes.
+        """
+        told = {
+            "modes_total": number(self.summary.get("modes_total")),
+            "gap_kind": self.gap_kind,
+            "gap_of": self.gap_of,
+        }
+        return {
+            key: f"{value:g}" if isinstance(value, float) else value
+            for key, value in told.items()
+            if value
+        }
 
     @cached_property
     def declared(self) -> list[Quantity]:
         """What its family said of its own numbers, when the run began or went on."""
-        told = [self.environment, *(again if isinstance(again := self.environment.get("resumed"), list) else [])]
-        records = [record for each in told if isinstance(own := table(each).get("quantities"), list) for record in own]
+        told = [
+            self.environment,
+            *(again if isinstance(again := self.environment.get("resumed"), list) else []),
+        ]
+        records = [
+            record
+            for each in told
+            if isinstance(own := table(each).get("quantities"), list)
+            for record in own
+        ]
         return [quantity for quantity in map(of_record, records) if quantity]
 
     @property
@@ -122,8 +156,14 @@ def read_run(path: Path) -> Run:
         UserError: nothing in it is a run's.
     """
     folder = RunFolder(path)
-    if not any(part.exists() for part in (folder.config_path, folder.status_path, folder.metrics, path / LOCK)):
-        raise UserError(f"{path} is neither a run nor a sweep: it holds no config.json, metrics.jsonl or sweep.json")
+    if not any(
+        part.exists()
+        for part in (folder.config_path, folder.status_path, folder.metrics, path / LOCK)
+    ):
+        raise UserError(
+            f"{path} is neither a run nor a sweep: it holds no config.json, metrics.jsonl or"
+            " sweep.json"
+        )
     problems: list[str] = []
     config = read_table(folder.config_path, problems)
     environment = read_table(path / ENVIRONMENT, problems) if (path / ENVIRONMENT).exists() else {}
@@ -134,7 +174,19 @@ def read_run(path: Path) -> Run:
     name = str(config.get("name") or path.resolve().name)
     state, found = state_of(folder), sorted(folder.eval.glob("diagnosis-*.json"))
     diagnosis = read_table(found[-1], problems) if found else {}
-    return Run(path, name, state, config, environment, status, lines, scores, drawn(folder), problems, diagnosis=diagnosis)
+    return Run(
+        path,
+        name,
+        state,
+        config,
+        environment,
+        status,
+        lines,
+        scores,
+        drawn(folder),
+        problems,
+        diagnosis=diagnosis,
+    )
 
 
 def drawn(folder: RunFolder) -> list[Picture]:
@@ -149,7 +201,14 @@ def drawn(folder: RunFolder) -> list[Picture]:
 def _newer(environment: Plain) -> list[str]:
     there = str(table(environment.get("versions")).get("otgan", ""))
     newer = _parts(there) > _parts(__version__)
-    return [f"it was written by otgan {there}, newer than this one ({__version__}): what that added is not shown"] if newer else []
+    return (
+        [
+            f"it was written by otgan {there}, newer than this one ({__version__}): what that added"
+            " is not shown"
+        ]
+        if newer
+        else []
+    )
 
 
 def _parts(version: str) -> list[int]:

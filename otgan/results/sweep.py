@@ -1,4 +1,5 @@
-"""A sweep's folder as plain data: its axes, its cells in whatever state, and the combinations that they are seeds of. No JAX.
+"""A sweep's folder as plain data: its axes, its cells in whatever state, and the combinations that
+they are seeds of. No JAX.
 
 sweep.json              which experiment, on which axes, with which seeds and measures
 cells/ID/               a run folder for every cell; ID is the hash of its resolved config
@@ -48,8 +49,17 @@ class Sweep:
 
     @property
     def plane(self) -> list[str]:
-        """The axes of a heat map: across, then up; lam and epsilon first, those of one value last. One where only one is swept."""
-        return sorted(self.axes, key=lambda key: (len(self.axes[key]) < 2, FIRST.index(key) if key in FIRST else len(FIRST)))[:2]
+        """The axes of a heat map: across, then up; lam and epsilon first, those of one value last.
+
+        One where only one is swept.
+        """
+        return sorted(
+            self.axes,
+            key=lambda key: (
+                len(self.axes[key]) < 2,
+                FIRST.index(key) if key in FIRST else len(FIRST),
+            ),
+        )[:2]
 
     @property
     def others(self) -> list[str]:
@@ -71,7 +81,9 @@ class SeedGroup(NamedTuple):
 
     @property
     def trained(self) -> list[Run]:
-        """The cells that count in a mean: those of which a measure is lacking count in the means of the numbers that they have."""
+        """The cells that count in a mean: those of which a measure is lacking count in the means of
+        the numbers that they have.
+        """
         return [cell for cell in self.cells if cell.state.trained]
 
     @property
@@ -92,25 +104,54 @@ def read_sweep(path: Path, only: Container[str] | None = None) -> Sweep:
 
     Args:
         path: the folder.
-        only: the cells to read, by the names of their folders, and then no other values of the axes; by default all.
+        only: the cells to read, by the names of their folders, and then no other values of the
+            axes; by default all.
     """
     problems: list[str] = []
     record = read_table(path / SWEEP, problems)
     if record.get("format") != FORMAT:
-        problems.append(f"{SWEEP} is of format {record.get('format')!r}, and this version knows {FORMAT}: something may be missing")
-    folders = sorted(folder for folder in (path / CELLS).glob("*") if folder.is_dir() and (only is None or folder.name in only))
+        problems.append(
+            f"{SWEEP} is of format {record.get('format')!r}, and this version knows {FORMAT}:"
+            " something may be missing"
+        )
+    folders = sorted(
+        folder
+        for folder in (path / CELLS).glob("*")
+        if folder.is_dir() and (only is None or folder.name in only)
+    )
     cells = [cell for folder in folders if (cell := _cell(folder, problems))]
-    recorded = {key: values for key, values in table(record.get("axes")).items() if isinstance(values, list)}
-    axes = {key: list(map(text, values)) if only is None else [] for key, values in recorded.items()}
+    recorded = {
+        key: values for key, values in table(record.get("axes")).items() if isinstance(values, list)
+    }
+    axes = {
+        key: list(map(text, values)) if only is None else [] for key, values in recorded.items()
+    }
     for key in {key: None for cell in cells for key in cell.values}:
-        axes[key] = ordered([*axes.get(key, []), *(cell.values[key] for cell in cells if key in cell.values)])
+        axes[key] = ordered(
+            [*axes.get(key, []), *(cell.values[key] for cell in cells if key in cell.values)]
+        )
     placed = [cell for cell in cells if cell.values.keys() == axes.keys()]
-    problems += [f"cell {cell.path.name} has no value of every axis and is left out" for cell in cells if cell not in placed]
+    problems += [
+        f"cell {cell.path.name} has no value of every axis and is left out"
+        for cell in cells
+        if cell not in placed
+    ]
     told = record.get("seeds")
-    seeds = {seed for seed in (told if isinstance(told, list) and only is None else []) if isinstance(seed, int)}
+    seeds = {
+        seed
+        for seed in (told if isinstance(told, list) and only is None else [])
+        if isinstance(seed, int)
+    }
     seeds |= {cell.seed for cell in placed if cell.seed is not None}
     name = str(record.get("experiment") or path.resolve().name)
-    return Sweep(path, name, {key: ordered(values) for key, values in axes.items()}, sorted(seeds), placed, problems)
+    return Sweep(
+        path,
+        name,
+        {key: ordered(values) for key, values in axes.items()},
+        sorted(seeds),
+        placed,
+        problems,
+    )
 
 
 def groups(sweep: Sweep) -> list[SeedGroup]:
@@ -119,7 +160,9 @@ def groups(sweep: Sweep) -> list[SeedGroup]:
     found = []
     for combination in product(*sweep.axes.values()):
         values = dict(zip(keys, combination, strict=True))
-        cells = sorted((cell for cell in sweep.cells if cell.values == values), key=lambda cell: cell.seed or 0)
+        cells = sorted(
+            (cell for cell in sweep.cells if cell.values == values), key=lambda cell: cell.seed or 0
+        )
         found.append(SeedGroup(values, cells, max(0, len(sweep.seeds) - len(cells))))
     return found
 
@@ -135,7 +178,9 @@ def text(value: Any) -> str:
 
 
 def ordered(values: Iterable[str]) -> list[str]:
-    """Distinct values: amounts ascending, absolute ones before those in multiples of the mean cost, words as they come."""
+    """Distinct values: amounts ascending, absolute ones before those in multiples of the mean cost,
+    words as they come.
+    """
     return sorted(dict.fromkeys(values), key=_rank)
 
 
@@ -160,19 +205,35 @@ def _cell(folder: Path, problems: list[str]) -> Run | None:
     except UserError:
         cell = None
     if cell is None or not isinstance(values, dict):
-        problems.append(f"cell {folder.name} is left out: {f'its {CELL} names no values' if cell else 'it holds no run'}")
+        problems.append(
+            f"cell {folder.name} is left out:"
+            f" {f'its {CELL} names no values' if cell else 'it holds no run'}"
+        )
         return None
     last = RunFolder(folder).last_words
-    died = [f"its log ends: {last[:300]}"] if last and not (cell.state.trained or cell.state is RunState.RUNNING) else []
+    died = (
+        [f"its log ends: {last[:300]}"]
+        if last and not (cell.state.trained or cell.state is RunState.RUNNING)
+        else []
+    )
     placed = {str(key): text(value) for key, value in values.items()}
-    return replace(cell, values=placed, seed=seed if isinstance(seed, int) else None, problems=[*cell.problems, *died])
+    return replace(
+        cell,
+        values=placed,
+        seed=seed if isinstance(seed, int) else None,
+        problems=[*cell.problems, *died],
+    )
 
 
 def names(axes: Iterable[str]) -> dict[str, str]:
-    """What a reader calls the axes: the last word of the key, or the whole key where two share their last word."""
+    """What a reader calls the axes: the last word of the key, or the whole key where two share
+    their last word.
+    """
     keys = [*axes]
     last = [key.rpartition(".")[2] for key in keys]
-    return {key: word if last.count(word) == 1 else key for key, word in zip(keys, last, strict=True)}
+    return {
+        key: word if last.count(word) == 1 else key for key, word in zip(keys, last, strict=True)
+    }
 
 
 def described(values: Mapping[str, Any]) -> str:

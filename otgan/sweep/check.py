@@ -1,4 +1,6 @@
-"""What must be in order before a sweep starts: the data, the networks on them, the runs that cells take networks from, the measures."""
+"""What must be in order before a sweep starts: the data, the networks on them, the runs that cells
+take networks from, the measures.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from otgan.sweep.folder import Cell
 
 
 def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None) -> None:
-    """Put every cell together as it would start, on one CPU device, and train nothing; of those that differ in their seed alone, one.
+    """Put every cell together as it would start, on one CPU device, and train nothing.
+
+    Of those that differ in their seed alone, one.
 
     Raises:
         UserError: a cell cannot start, or cannot be judged.

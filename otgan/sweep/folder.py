@@ -1,6 +1,7 @@
 """The folder of a sweep: what is written into it. Its anatomy is in `otgan.results.sweep`. No JAX.
 
-How far a cell is, is read from its folder alone. Who trains a cell holds its lock, so an abandoned one is told from one at work.
+How far a cell is, is read from its folder alone. Who trains a cell holds its lock, so an abandoned
+one is told from one at work.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """Equal exactly if the cells compute the same."""
-        return hashlib.sha256(json.dumps(self.config.identity(), sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(
+            json.dumps(self.config.identity(), sort_keys=True).encode()
+        ).hexdigest()[:12]
 
     @property
     def label(self) -> str:
@@ -77,7 +80,9 @@ class SweepFolder:
         self.path = path
 
     def folder(self, cell_id: str) -> RunFolder:
-        """A cell's run folder, which one of another version may have named by its own hash of the same cell."""
+        """A cell's run folder, which one of another version may have named by its own hash of the
+        same cell.
+        """
         return RunFolder(self.path / CELLS / self._of_other_versions.get(cell_id, cell_id))
 
     @cached_property
@@ -86,7 +91,9 @@ class SweepFolder:
         found = {}
         for name in self.cells():
             with suppress(UserError):
-                found[Cell(resolve(str(RunFolder(self.path / CELLS / name).config_path)), {}, 0).id] = name
+                found[
+                    Cell(resolve(str(RunFolder(self.path / CELLS / name).config_path)), {}, 0).id
+                ] = name
         return {cell_id: name for cell_id, name in found.items() if cell_id != name}
 
     def cells(self) -> list[str]:
@@ -101,20 +108,28 @@ class SweepFolder:
         """
         path = self.path / SWEEP
         if not path.is_file():
-            if self.path.exists() and not (self.path.is_dir() and all(map(is_unfinished, self.path.iterdir()))):
-                raise UserError(f"{self.path} holds something else than a sweep; give --out another folder")
+            if self.path.exists() and not (
+                self.path.is_dir() and all(map(is_unfinished, self.path.iterdir()))
+            ):
+                raise UserError(
+                    f"{self.path} holds something else than a sweep; give --out another folder"
+                )
             return None
         try:
             record = from_json(path.read_text())
             number = record.pop("format")
             if number != FORMAT:
-                raise UserError(f"{path} is of format {number}, and this otgan knows {FORMAT}; give --out another folder")
+                raise UserError(
+                    f"{path} is of format {number}, and this otgan knows {FORMAT}; give --out"
+                    " another folder"
+                )
             return SweepRecord(**record)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             raise UserError(f"cannot read {path}; mend it, or give --out another folder") from None
 
     def record(self, sweep: SweepRecord, cells: Iterable[Cell]) -> None:
-        """Add a sweep to the one that is here, and a folder with its config for each of its cells that has none.
+        """Add a sweep to the one that is here, and a folder with its config for each of its cells
+        that has none.
 
         Raises:
             UserError: the folder cannot be written, or holds another sweep.
@@ -124,7 +139,10 @@ class SweepFolder:
             with lock(self.path):
                 self._record(sweep, cells)
         except OSError as error:
-            raise UserError(f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be written") from None
+            raise UserError(
+                f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be"
+                " written"
+            ) from None
 
     def _record(self, sweep: SweepRecord, cells: Iterable[Cell]) -> None:
         there = self.read()
@@ -147,10 +165,18 @@ class SweepFolder:
         path, config = folder.path / CELL, flat(folder.read_config())
         values = read_table(path, []).get("values", {})
         if missing := [key for key in axes if key not in values]:
-            _write(path, {"values": {**values, **{key: config.get(key) for key in missing}}, "seed": config[SEED]})
+            _write(
+                path,
+                {
+                    "values": {**values, **{key: config.get(key) for key in missing}},
+                    "seed": config[SEED],
+                },
+            )
 
     def state(self, cell_id: str, measures: Iterable[str] | None = None) -> RunState:
-        """How far a cell is; `measures` are those to judge it by, where they are not yet those that the sweep is recorded with."""
+        """How far a cell is; `measures` are those to judge it by, where they are not yet those that
+        the sweep is recorded with.
+        """
         return state_of(self.folder(cell_id), measures)
 
     def results(self, cells: Iterable[Cell]) -> Sweep:
@@ -158,27 +184,39 @@ class SweepFolder:
         return read_sweep(self.path, {self.folder(cell.id).path.name for cell in cells})
 
 
-# --- what sweeps share ----------------------------------------------------------------------------------------------------------------
+# --- what sweeps share ----------------------------------------------------------------------------
 
 
 def extended(old: SweepRecord, new: SweepRecord, path: Path) -> SweepRecord:
-    """A sweep with the values, axes, seeds and measures of both. A key that is an axis of one alone has one value in the other.
+    """A sweep with the values, axes, seeds and measures of both.
+
+    A key that is an axis of one alone has one value in the other.
 
     Raises:
         UserError: they are of other experiments, or differ in a key that is no axis of either.
     """
     if old.experiment != new.experiment:
-        raise UserError(f"{path} holds a sweep of {old.experiment}, not of {new.experiment}; give --out another folder")
+        raise UserError(
+            f"{path} holds a sweep of {old.experiment}, not of {new.experiment}; give --out another"
+            " folder"
+        )
     axes = [*dict.fromkeys([*old.axes, *new.axes])]
     before, now = flat(old.base), flat(new.base)
     shared = {key for key in before.keys() & now.keys() if key not in axes}
     differing = sorted(k for k in shared - marked(Config, Effect.VIEW) if before[k] != now[k])
     if differing:
         named = "; ".join(f"{key} ({before[key]} there, {now[key]} now)" for key in differing)
-        raise UserError(f"{path} holds a sweep with another base: {named}. Give --out another folder")
+        raise UserError(
+            f"{path} holds a sweep with another base: {named}. Give --out another folder"
+        )
     base = nested({key: now[key] for key in now if key in shared})
-    values = {key: _union(old.axes.get(key, [before.get(key)]), new.axes.get(key, [now.get(key)])) for key in axes}
-    return SweepRecord(old.experiment, base, values, sorted({*old.seeds, *new.seeds}), _union(old.eval, new.eval))
+    values = {
+        key: _union(old.axes.get(key, [before.get(key)]), new.axes.get(key, [now.get(key)]))
+        for key in axes
+    }
+    return SweepRecord(
+        old.experiment, base, values, sorted({*old.seeds, *new.seeds}), _union(old.eval, new.eval)
+    )
 
 
 def _union(first: Sequence[Any], second: Sequence[Any]) -> list[Any]:

@@ -1,4 +1,6 @@
-"""The default executor: a process for every cell, so many at once, each with its share of the cores. It needs nothing but the folder."""
+"""The default executor: a process for every cell, so many at once, each with its share of the
+cores. It needs nothing but the folder.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,10 @@ MOST = 8  # jobs at once, where nothing else is said: each holds its own copy of
 
 
 class LocalExecutor:
-    """Processes of this machine; an `otgan.sweep.scheduler.Executor`. A job is known by its place, which has its cores."""
+    """Processes of this machine; an `otgan.sweep.scheduler.Executor`.
+
+    A job is known by its place, which has its cores.
+    """
 
     retries = 0  # who kills a process here means it, or is the system, which is out of memory
 
@@ -52,10 +57,19 @@ class LocalExecutor:
 
 
 def start(command: list[str], log: Path, cores: set[int] | None = None) -> subprocess.Popen:
-    """The interpreter with a command, in a session that Ctrl-C does not reach; its standard input is open as long as this process lives."""
+    """The interpreter with a command, in a session that Ctrl-C does not reach.
+
+    Its standard input is open as long as this process lives.
+    """
     command = [sys.executable, *command]
     with log.open("ab") as lines:
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=lines, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=lines,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
     if cores:
         with suppress(OSError):  # it is gone already
             os.sched_setaffinity(process.pid, cores)
@@ -70,13 +84,19 @@ def release(process: subprocess.Popen) -> None:
 
 
 def default_jobs(cells: int) -> int:
-    """One for every core, up to a point; one where there are NVIDIA's accelerators, of which a process takes all memory."""
+    """One for every core, up to a point.
+
+    One where there are NVIDIA's accelerators, of which a process takes all memory.
+    """
     alone = Path("/proc/driver/nvidia").exists()
     return 1 if alone else max(1, min(cells, len(_cores()), MOST))
 
 
 def share(place: int, jobs: int) -> set[int] | None:
-    """The cores of one of so many jobs: as many as any other's, or one more; None where the system does not say."""
+    """The cores of one of so many jobs: as many as any other's, or one more.
+
+    None where the system does not say.
+    """
     cores = _cores()
     if not hasattr(os, "sched_setaffinity"):
         return None
@@ -84,4 +104,8 @@ def share(place: int, jobs: int) -> set[int] | None:
 
 
 def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [*range(os.cpu_count() or 1)]
+    return (
+        sorted(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else [*range(os.cpu_count() or 1)]
+    )

@@ -1,4 +1,6 @@
-"""From what a user types to the cells of a sweep, every one of them resolved and validated. No JAX."""
+"""From what a user types to the cells of a sweep, every one of them resolved and validated.
+No JAX.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ from otgan.sweep.folder import SEED, Cell, SweepRecord
 
 
 class SweepPlan(NamedTuple):
-    """A sweep, and its cells in the order in which they are begun: all values with the first seed, then with the next."""
+    """A sweep, and its cells in the order in which they are begun: all values with the first seed,
+    then with the next.
+    """
 
     sweep: SweepRecord
     cells: list[Cell]
@@ -42,27 +46,46 @@ def make_plan(
         UserError: there is no axis, a cell's values are wrong, or two cells are the same.
     """
     if not axes:
-        raise UserError("there is nothing to sweep: give at least one axis, such as --lam 0.01,0.1,1, or for seeds alone one value of one")
+        raise UserError(
+            "there is nothing to sweep: give at least one axis, such as --lam 0.01,0.1,1, or for"
+            " seeds alone one value of one"
+        )
     if SEED in overrides or SEED in axes:
         raise UserError(f"{SEED}: seeds are not set one by one; --seeds 3 takes 0, 1 and 2")
     axes = {key: _distinct(values) for key, values in axes.items()}
     cells: dict[str, Cell] = {}
     for seed, combination in itertools.product(range(seeds), itertools.product(*axes.values())):
         values = dict(zip(axes, combination, strict=True))
-        cell = Cell(experiments.resolve(target, {**overrides, **values, SEED: seed}, source), values, seed)
+        cell = Cell(
+            experiments.resolve(target, {**overrides, **values, SEED: seed}, source), values, seed
+        )
         if cell.id in cells:
             same = f"{described(cells[cell.id].values)} and {described(values)}"
-            raise UserError(f"{same} are the same cell: give each value once, and what says how long to train as one value for all")
+            raise UserError(
+                f"{same} are the same cell: give each value once, and what says how long to train"
+                " as one value for all"
+            )
         cells[cell.id] = cell
     found = [*cells.values()]
-    sweep = SweepRecord(found[0].config.name, shared(found, axes), {k: [*v] for k, v in axes.items()}, [*range(seeds)], [*measures])
+    sweep = SweepRecord(
+        found[0].config.name,
+        shared(found, axes),
+        {k: [*v] for k, v in axes.items()},
+        [*range(seeds)],
+        [*measures],
+    )
     return SweepPlan(sweep, found)
 
 
 def shared(cells: Sequence[Cell], axes: Mapping[str, Any]) -> dict[str, Any]:
-    """The config that all cells have in common, without the axes and the seed; an axis that chooses a table takes its keys along."""
+    """The config that all cells have in common, without the axes and the seed.
+
+    An axis that chooses a table takes its keys along.
+    """
     leaves = [flat(cell.config.model_dump(mode="json")) for cell in cells]
-    common = {k: v for k, v in leaves[0].items() if all(k in other and other[k] == v for other in leaves)}
+    common = {
+        k: v for k, v in leaves[0].items() if all(k in other and other[k] == v for other in leaves)
+    }
     return nested({key: value for key, value in common.items() if key not in axes and key != SEED})
 
 

@@ -1,4 +1,6 @@
-"""How a sweep goes, from the folders of its cells alone: a live board on a terminal, plain lines elsewhere. No JAX."""
+"""How a sweep goes, from the folders of its cells alone: a live board on a terminal, plain lines
+elsewhere. No JAX.
+"""
 
 from __future__ import annotations
 
@@ -34,13 +36,19 @@ class AtWork(NamedTuple):
 class Board:
     """Shows a sweep's progress; an `otgan.sweep.scheduler.Watch`."""
 
-    def __init__(self, folder: SweepFolder, cells: Sequence[Cell], measures: Sequence[str], console: Console):
+    def __init__(
+        self, folder: SweepFolder, cells: Sequence[Cell], measures: Sequence[str], console: Console
+    ):
         self._folder, self._measures, self._console = folder, measures, console
         self._left = {cell.id: cell for cell in cells}
         self._shares = {cell.id: seen(folder.folder(cell.id), cell).share for cell in cells}
         self._total, self._before = len(cells), sum(self._shares.values())
         self._began = self._looked = self._printed = time.monotonic()
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, refresh_per_second=4, transient=True)
+            if console.is_terminal
+            else None
+        )
 
     def __enter__(self) -> Board:
         if self._live:
@@ -63,7 +71,10 @@ class Board:
             why = folder.last_words or "its process died without a word"
             self._say(f"{count}  {cell.label}  failed: {why}\n  its log: {folder.log}")
         elif finished:
-            self._say(f"{count}  {cell.label}  finished, {clock(folder.read_status().get('seconds', 0))} of training")
+            self._say(
+                f"{count}  {cell.label}  finished, {clock(folder.read_status().get('seconds', 0))}"
+                " of training"
+            )
         return failed
 
     def tick(self) -> None:
@@ -77,7 +88,14 @@ class Board:
             self._live.update(self._board(working))
         elif now - self._printed > LINE_SECONDS:
             self._printed = now
-            self._say("; ".join([self._headline(len(working)), *(f"{w.cell.label} {w.share:.0%}" for w in working[:SHOWN])]))
+            self._say(
+                "; ".join(
+                    [
+                        self._headline(len(working)),
+                        *(f"{w.cell.label} {w.share:.0%}" for w in working[:SHOWN]),
+                    ]
+                )
+            )
 
     def _look(self, cell: Cell) -> AtWork | None:
         folder = self._folder.folder(cell.id)
@@ -109,9 +127,17 @@ def seen(folder: RunFolder, cell: Cell) -> AtWork:
     last, train = last_record(folder), cell.config.train
     if not last:
         return AtWork(cell, 0.0, "starting")
-    budgets = {"step": train.steps, "seconds": train.seconds, "generator_steps": train.generator_steps}
+    budgets = {
+        "step": train.steps,
+        "seconds": train.seconds,
+        "generator_steps": train.generator_steps,
+    }
     share = min(1.0, max(last.get(name, 0) / budget for name, budget in budgets.items() if budget))
-    shown = "  ".join(f"{word} {last[name]:.4g}" for word, name in {"loss": "loss", "gap": "dual_gap"}.items() if name in last)
+    shown = "  ".join(
+        f"{word} {last[name]:.4g}"
+        for word, name in {"loss": "loss", "gap": "dual_gap"}.items()
+        if name in last
+    )
     return AtWork(cell, share, f"step {last.get('step', 0):,}/{train.steps:,}  {shown}")
 
 

@@ -1,7 +1,9 @@
-"""The same cells as tasks of a Ray cluster: Ray places them, and counts their cores and accelerators.
+"""The same cells as tasks of a Ray cluster: Ray places them, and counts their cores and
+accelerators.
 
-A task starts the same process as the local executor does, so a cell goes on from its checkpoint wherever it lands. The folder of the sweep
-and the data must be at the same place on every node, and otgan installed there.
+A task starts the same process as the local executor does, so a cell goes on from its checkpoint
+wherever it lands. The folder of the sweep and the data must be at the same place on every node, and
+otgan installed there.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ class DiedError(Exception):
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[Any]:
-    """Ray, connected to a running cluster or, without an address, to one started on this machine for as long as this lasts.
+    """Ray, connected to a running cluster or, without an address, to one started on this machine
+    for as long as this lasts.
 
     Raises:
         UserError: Ray is not installed, or the cluster does not answer.
@@ -42,9 +45,17 @@ def connected(address: str | None) -> Iterator[Any]:
     if address:
         _answers(address)
     try:
-        ray.init(address=address, include_dashboard=None if address else False, log_to_driver=False, logging_level="ERROR")
+        ray.init(
+            address=address,
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level="ERROR",
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise UserError(f"cannot reach a Ray cluster at {address or 'this machine'}: {str(error).splitlines()[0]}") from None
+        raise UserError(
+            f"cannot reach a Ray cluster at {address or 'this machine'}:"
+            f" {str(error).splitlines()[0]}"
+        ) from None
     try:
         yield ray
     finally:
@@ -58,7 +69,8 @@ class RayExecutor:
         ray: the module, connected.
         jobs: how many at once; None leaves that to Ray.
         cells: how many there are to be submitted.
-        sparing: whether no more may be submitted than there is room for, because the sweep may end early.
+        sparing: whether no more may be submitted than there is room for, because the sweep may end
+            early.
     """
 
     retries = RETRIES
@@ -67,7 +79,8 @@ class RayExecutor:
         asked = needs([node["Resources"] for node in ray.nodes() if node["Alive"]], jobs)
         self.room = jobs or (at_once(ray.cluster_resources(), asked) if sparing else cells)
         self._ray = ray
-        self._task = ray.remote(max_calls=1, max_retries=0, **asked)(run_cell)  # the scheduler tries again
+        # the scheduler tries again
+        self._task = ray.remote(max_calls=1, max_retries=0, **asked)(run_cell)
         self._pending: list[Any] = []
         self._cancelled: set[Any] = set()
 
@@ -115,7 +128,9 @@ def run_cell(command: list[str], log: Path) -> int:
 
 
 def needs(nodes: list[dict[str, float]], jobs: int | None) -> dict[str, float]:
-    """What a cell asks for: an accelerator where there are any, and a core, or a job's share of them, which one node must have."""
+    """What a cell asks for: an accelerator where there are any, and a core, or a job's share of
+    them, which one node must have.
+    """
     cores = [int(node.get("CPU", 0)) for node in nodes]
     share = min(sum(cores) // jobs, max(cores)) if jobs else 1
     return {"num_cpus": max(1, share), "num_gpus": int(any(node.get("GPU") for node in nodes))}
@@ -124,7 +139,10 @@ def needs(nodes: list[dict[str, float]], jobs: int | None) -> dict[str, float]:
 def at_once(cluster: dict[str, float], asked: dict[str, float]) -> int:
     """How many cells a cluster has room for."""
     kinds = {"num_cpus": "CPU", "num_gpus": "GPU"}
-    return max(1, min(int(cluster.get(kinds[name], 0) // amount) for name, amount in asked.items() if amount))
+    return max(
+        1,
+        min(int(cluster.get(kinds[name], 0) // amount) for name, amount in asked.items() if amount),
+    )
 
 
 def _end(ray: Any, reference: Any) -> End:
@@ -147,8 +165,14 @@ def _answers(address: str) -> None:
     if not sign or not port.isdecimal():
         if address == "auto":
             return
-        raise UserError(f"--address {address}: give HOST:PORT, or auto for the cluster that runs on this machine")
+        raise UserError(
+            f"--address {address}: give HOST:PORT, or auto for the cluster that runs on this"
+            " machine"
+        )
     try:
         socket.create_connection((host, int(port)), PATIENCE).close()
     except OSError as error:
-        raise UserError(f"no Ray cluster answers at {address} ({error}): start one with `ray start --head`, or see its address") from None
+        raise UserError(
+            f"no Ray cluster answers at {address} ({error}): start one with `ray start --head`, or"
+            " see its address"
+        ) from None

@@ -1,7 +1,8 @@
-"""The one scheduler of a sweep: which cell is begun when, what is tried again, what Ctrl-C does, and who is told.
+"""The one scheduler of a sweep: which cell is begun when, what is tried again, what Ctrl-C does,
+and who is told.
 
-It knows no processes. Where a cell runs is an executor's: processes of this machine (`otgan.sweep.local_executor`), or tasks of a Ray
-cluster (`otgan.sweep.ray_executor`).
+It knows no processes. Where a cell runs is an executor's: processes of this machine
+(`otgan.sweep.local_executor`), or tasks of a Ray cluster (`otgan.sweep.ray_executor`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any, Protocol, runtime_checkable
 from otgan.signals import interruptible
 from otgan.sweep.folder import Cell, SweepFolder
 
-WORKER = ("-P", "-m", "otgan.sweep.worker")  # -P: a file of the current folder takes no module's place
+# -P: a file of the current folder takes no module's place
+WORKER = ("-P", "-m", "otgan.sweep.worker")
 
 
 class End(Enum):
@@ -43,7 +45,9 @@ class Executor(Protocol):
         ...
 
     def submit(self, command: list[str], log: Path) -> Any:
-        """Begin a job, now or when there is room: the interpreter, with a command, whose output is added to a file."""
+        """Begin a job, now or when there is room: the interpreter, with a command, whose output is
+        added to a file.
+        """
         ...
 
     def poll(self) -> Sequence[tuple[Any, End]]:
@@ -64,7 +68,10 @@ class Watch(Protocol):
     """Who is told how a sweep goes."""
 
     def ended(self, cell: Cell, interrupted: bool) -> bool:
-        """A cell's job is gone, perhaps because the sweep was interrupted. Returns whether the cell failed."""
+        """A cell's job is gone, perhaps because the sweep was interrupted.
+
+        Returns whether the cell failed.
+        """
         ...
 
     def tick(self) -> None:
@@ -94,13 +101,21 @@ class Worklist:
         """What the interpreter is told to run a cell, and the file that takes what it prints."""
         data = ["--data-dir", str(self.data_dir.resolve())] if self.data_dir else []
         folder = self.folder.folder(cell.id)
-        return [*WORKER, str(folder.path.resolve()), "--measures", ",".join(self.measures), "--with-parent", *data], folder.log.resolve()
+        return [
+            *WORKER,
+            str(folder.path.resolve()),
+            "--measures",
+            ",".join(self.measures),
+            "--with-parent",
+            *data,
+        ], folder.log.resolve()
 
 
 def work_off(worklist: Worklist, executor: Executor, watch: Watch) -> bool:
     """Work cells off. Returns whether it was interrupted; then no job of it is left.
 
-    A first Ctrl-C or termination cancels all jobs, and no more are begun; each further one cancels again those that are still there.
+    A first Ctrl-C or termination cancels all jobs, and no more are begun; each further one cancels
+    again those that are still there.
     """
     with interruptible(again=True) as signals, closing(executor):
         scheduler, told = Scheduler(worklist, executor, watch, signals), 0
@@ -117,8 +132,15 @@ def work_off(worklist: Worklist, executor: Executor, watch: Watch) -> bool:
 class Scheduler:
     """The cells that wait, those at work, and how many have failed."""
 
-    def __init__(self, worklist: Worklist, executor: Executor, watch: Watch, signals: Sequence[int]):
-        self._worklist, self._executor, self._watch, self._signals = worklist, executor, watch, signals
+    def __init__(
+        self, worklist: Worklist, executor: Executor, watch: Watch, signals: Sequence[int]
+    ):
+        self._worklist, self._executor, self._watch, self._signals = (
+            worklist,
+            executor,
+            watch,
+            signals,
+        )
         self._waiting = deque(worklist.cells)
         self._at_work: dict[Hashable, Cell] = {}
         self._begun: Counter[str] = Counter()  # how often, by cell
@@ -140,10 +162,16 @@ class Scheduler:
             self._submit(self._waiting.popleft())
 
     def collect(self) -> None:
-        """Take the jobs that have ended: those that were killed are tried again, of the others the watch is told."""
+        """Take the jobs that have ended: those that were killed are tried again, of the others the
+        watch is told.
+        """
         for job, end in self._executor.poll():
             cell = self._at_work.pop(job)
-            if end is End.KILLED and self._begun[cell.id] <= self._executor.retries and not self._signals:
+            if (
+                end is End.KILLED
+                and self._begun[cell.id] <= self._executor.retries
+                and not self._signals
+            ):
                 self._submit(cell)
             elif end is not End.CANCELLED:
                 self._failures += self._watch.ended(cell, bool(self._signals))

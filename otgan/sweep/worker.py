@@ -1,7 +1,7 @@
 """What runs one cell: `python -m otgan.sweep.worker FOLDER`.
 
-It goes on where an earlier process stopped, waits for one that is still at work there, and stops, its state saved, when the process that
-started it is gone.
+It goes on where an earlier process stopped, waits for one that is still at work there, and stops,
+its state saved, when the process that started it is gone.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ WIDTH = 200  # columns of a log
 
 
 def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
-    """Train a cell to its end and judge it, as far as that is not done. Returns 0, or 1 where it diverged or was stopped.
+    """Train a cell to its end and judge it, as far as that is not done.
+
+    Returns 0, or 1 where it diverged or was stopped.
 
     Raises:
         UserError: the cell cannot be trained or judged.
@@ -42,20 +44,30 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     with folder.locked(wait=True), accounted(folder):
         if state_of(folder, (), mine=True) is not RunState.FINISHED:
             with ProgressBar(config, console, quiet=False) as bar:
-                result = go_on(assemble(config, folder=folder, data_dir=data_dir, note=bar.note), folder, bar)
+                result = go_on(
+                    assemble(config, folder=folder, data_dir=data_dir, note=bar.note), folder, bar
+                )
             if result.state is not RunState.FINISHED:
                 console.print(f"{result.state}: {result.reason}", markup=False)
                 return result.state.exit_code
         if lacking := [measure for measure in measures if measure not in judged(folder)]:
             said = partial(console.print, markup=False)
-            for report in evaluate(eval_plan(config, lacking), folder.path, said, data_dir=data_dir):
-                console.print(*(f"{line['metric']} {line['mean']:.4g}" for line in report.records), sep="\n", markup=False)
+            for report in evaluate(
+                eval_plan(config, lacking), folder.path, said, data_dir=data_dir
+            ):
+                console.print(
+                    *(f"{line['metric']} {line['mean']:.4g}" for line in report.records),
+                    sep="\n",
+                    markup=False,
+                )
             note_judged(folder, lacking)
     return 0
 
 
 def _stop_when_left_alone() -> None:
-    """End as if terminated when standard input does: its other end is open for as long as the process lives that started this one."""
+    """End as if terminated when standard input does: its other end is open for as long as the
+    process lives that started this one.
+    """
 
     def wait() -> None:
         while os.read(sys.stdin.fileno(), 1):
@@ -66,8 +78,13 @@ def _stop_when_left_alone() -> None:
 
 
 def main() -> int:
-    """Run the cell that the command names. Returns the exit code: 0 finished, 1 diverged, stopped or interrupted, 2 a mistake."""
-    parser = argparse.ArgumentParser(prog="python -m otgan.sweep.worker", description="Run one cell of a sweep.")
+    """Run the cell that the command names.
+
+    Returns the exit code: 0 finished, 1 diverged, stopped or interrupted, 2 a mistake.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m otgan.sweep.worker", description="Run one cell of a sweep."
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--measures", default="", help="separated by commas")
     parser.add_argument("--data-dir", type=Path)
@@ -76,7 +93,9 @@ def main() -> int:
     if words.with_parent:
         _stop_when_left_alone()
     try:
-        return work(RunFolder(words.folder), [*filter(None, words.measures.split(","))], words.data_dir)
+        return work(
+            RunFolder(words.folder), [*filter(None, words.measures.split(","))], words.data_dir
+        )
     except UserError as error:
         print(f"Error: {error}", flush=True)  # noqa: T201
         return 2

@@ -1,4 +1,6 @@
-"""The weights of feature networks: carried by the package, the user's own files, or downloaded once. No JAX."""
+"""The weights of feature networks: carried by the package, the user's own files, or downloaded
+once. No JAX.
+"""
 
 from otgan.weights.store import Weights, read, write
 

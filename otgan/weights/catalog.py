@@ -43,7 +43,9 @@ def find(network: str, show: ShowDownload | None = None) -> Weights:
 
 
 def scored_name(read: Weights) -> str:
-    """What scores by one of `IMAGENET`'s networks are called by: its name, and if its weights are not the published ones their hash."""
+    """What scores by one of `IMAGENET`'s networks are called by: its name, and if its weights are
+    not the published ones their hash.
+    """
     network, source = read.facts["network"], read.facts.get(SOURCE, read.digest)
     return network if source == IMAGENET[network].digest else f"{network}-{source[:8]}"
 
@@ -55,11 +57,15 @@ def identity(read: Weights) -> str:
 
 
 def listing() -> list[tuple[str, str, str, str, str]]:
-    """Name, whether there, hash, test accuracy, and where, of every feature network that has weights."""
+    """Name, whether there, hash, test accuracy, and where, of every feature network that has
+    weights.
+    """
     rows = []
     for name in EMBEDDED:
         carried = embedded(name)
-        rows.append((name, "yes", carried.digest[:12], carried.facts["test_accuracy"], "in the package"))
+        rows.append(
+            (name, "yes", carried.digest[:12], carried.facts["test_accuracy"], "in the package")
+        )
     return rows + [_published_row(entry) for entry in PUBLISHED.values()]
 
 
@@ -72,7 +78,8 @@ def _published_row(entry: Published) -> tuple[str, str, str, str, str]:
 
 
 def import_network(file: Path, network: str, output: Path | None) -> tuple[Path, Weights]:
-    """Convert a file of a network's weights: of the Inception the published one, of another any whose arrays fit.
+    """Convert a file of a network's weights: of the Inception the published one, of another any
+    whose arrays fit.
 
     Returns:
         Where the weights are now, and what they are.

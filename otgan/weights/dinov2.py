@@ -27,7 +27,8 @@ def file_name(network: str) -> str:
 
 
 def convert(state: Mapping[str, np.ndarray], network: str) -> dict[str, Any]:
-    """Arrange PyTorch's arrays as the network's parameters, the learned scales multiplied into the layers before them.
+    """Arrange PyTorch's arrays as the network's parameters, the learned scales multiplied into the
+    layers before them.
 
     Args:
         state: the published file's arrays, by their names there.
@@ -39,7 +40,10 @@ def convert(state: Mapping[str, np.ndarray], network: str) -> dict[str, Any]:
     module = NETWORKS[network]
     state = {name: value for name, value in state.items() if name != MASK}
     require(state, expected_shapes(module), f"{network} without registers", file_name(network))
-    kernel, bias = state["patch_embed.proj.weight"].transpose(2, 3, 1, 0), state["patch_embed.proj.bias"]
+    kernel, bias = (
+        state["patch_embed.proj.weight"].transpose(2, 3, 1, 0),
+        state["patch_embed.proj.bias"],
+    )
     return {
         "cls_token": state["cls_token"].astype(np.float32),
         "pos_embed": state["pos_embed"].astype(np.float32),
@@ -64,19 +68,37 @@ def _block(state: Mapping[str, np.ndarray], name: str) -> dict[str, Any]:
 
 
 def _norm(state: Mapping[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    return {"scale": state[f"{name}.weight"].astype(np.float32), "bias": state[f"{name}.bias"].astype(np.float32)}
+    return {
+        "scale": state[f"{name}.weight"].astype(np.float32),
+        "bias": state[f"{name}.bias"].astype(np.float32),
+    }
 
 
 def expected_shapes(module: DinoV2) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the published file's arrays, but for the token of training."""
     d = module.width
-    shapes: dict[str, tuple[int, ...]] = {"cls_token": (1, 1, d), "pos_embed": (1, 1 + module.grid**2, d)}
+    shapes: dict[str, tuple[int, ...]] = {
+        "cls_token": (1, 1, d),
+        "pos_embed": (1, 1 + module.grid**2, d),
+    }
     shapes |= {"patch_embed.proj.weight": (d, 3, PATCH, PATCH), "patch_embed.proj.bias": (d,)}
     for i in range(module.depth):
-        sizes = {"attn.qkv": (3 * d, d), "attn.proj": (d, d), "mlp.fc1": (4 * d, d), "mlp.fc2": (d, 4 * d)}
+        sizes = {
+            "attn.qkv": (3 * d, d),
+            "attn.proj": (d, d),
+            "mlp.fc1": (4 * d, d),
+            "mlp.fc2": (d, 4 * d),
+        }
         for name, size in sizes.items():
             shapes |= {f"blocks.{i}.{name}.weight": size, f"blocks.{i}.{name}.bias": size[:1]}
-        vectors = ("norm1.weight", "norm1.bias", "ls1.gamma", "norm2.weight", "norm2.bias", "ls2.gamma")
+        vectors = (
+            "norm1.weight",
+            "norm1.bias",
+            "ls1.gamma",
+            "norm2.weight",
+            "norm2.bias",
+            "ls2.gamma",
+        )
         shapes |= {f"blocks.{i}.{name}": (d,) for name in vectors}
     return shapes | {"norm.weight": (d,), "norm.bias": (d,)}
 
@@ -84,7 +106,15 @@ def expected_shapes(module: DinoV2) -> dict[str, tuple[int, ...]]:
 def _published(network: str) -> Published:
     file = file_name(network)
     address = f"https://dl.fbaipublicfiles.com/dinov2/{file.removesuffix('_pretrain.pth')}/{file}"
-    return Published(network, network, file, address, DIGESTS[network], f"{network}.safetensors", partial(convert, network=network))
+    return Published(
+        network,
+        network,
+        file,
+        address,
+        DIGESTS[network],
+        f"{network}.safetensors",
+        partial(convert, network=network),
+    )
 
 
 PUBLISHED = {network: _published(network) for network in NETWORKS}

@@ -1,4 +1,6 @@
-"""Fetch one file over HTTP: resumed where it was interrupted, checked by its hash, and there whole or not at all."""
+"""Fetch one file over HTTP: resumed where it was interrupted, checked by its hash, and there whole
+or not at all.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ ShowDownload = Callable[[int, int], None]
 
 
 def download(address: str, target: Path, digest: str, show: ShowDownload | None = None) -> Path:
-    """Fetch a file. What has come of it waits in `target` + ".part", and the next call goes on from there.
+    """Fetch a file.
+
+    What has come of it waits in `target` + ".part", and the next call goes on from there.
 
     Args:
         address: an HTTP or HTTPS address.
@@ -31,7 +35,8 @@ def download(address: str, target: Path, digest: str, show: ShowDownload | None 
         `target`.
 
     Raises:
-        UserError: it cannot be had, or is not the file that was asked for; there is no `target` then.
+        UserError: it cannot be had, or is not the file that was asked for; there is no `target`
+            then.
     """
     part = target.with_name(target.name + ".part")
     try:
@@ -39,12 +44,20 @@ def download(address: str, target: Path, digest: str, show: ShowDownload | None 
     except urllib.error.HTTPError as error:
         error.close()
         raise UserError(f"{address} answers {error.code} {error.reason}") from None
-    except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+    except (
+        urllib.error.URLError,
+        http.client.HTTPException,
+        TimeoutError,
+        ConnectionError,
+    ) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise UserError(f"no connection to {address}, {reason}") from None
     if (found := sha256(part)) != digest:
         part.unlink()
-        raise UserError(f"what {address} sent is not the file expected: its SHA-256 begins with {found[:8]}, not {digest[:8]}")
+        raise UserError(
+            f"what {address} sent is not the file expected: its SHA-256 begins with {found[:8]},"
+            f" not {digest[:8]}"
+        )
     return part.replace(target)
 
 
@@ -73,4 +86,7 @@ def _receive(address: str, part: Path, show: ShowDownload | None) -> None:
                 if show:
                     show(done, total)
     if done < total:
-        raise UserError(f"the connection to {address} ended at {done} of {total} bytes; the next try goes on from there")
+        raise UserError(
+            f"the connection to {address} ended at {done} of {total} bytes; the next try goes on"
+            " from there"
+        )

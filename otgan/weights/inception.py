@@ -1,4 +1,6 @@
-"""Inception's weights: pytorch-fid's release `fid_weights`, a port of TensorFlow's network of 2015-12-05."""
+"""Inception's weights: pytorch-fid's release `fid_weights`, a port of TensorFlow's network of
+2015-12-05.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,17 @@ __all__ = ["COUNTER", "PUBLISHED", "cached", "convert", "expected_shapes", "find
 
 NAME = "pt_inception-2015-12-05-6726825d.pth"
 ADDRESS = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{NAME}"
-DIGEST = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # its SHA-256, as several public projects state it
+# its SHA-256, as several public projects state it
+DIGEST = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 EPSILON = 1e-3  # of batch normalization
-KERNEL, SCALE, SHIFT, MEAN, VARIANCE = "conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"
+KERNEL, SCALE, SHIFT, MEAN, VARIANCE = (
+    "conv.weight",
+    "bn.weight",
+    "bn.bias",
+    "bn.running_mean",
+    "bn.running_var",
+)
 
 
 def convert(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -43,8 +52,13 @@ def convert(state: Mapping[str, np.ndarray]) -> dict[str, Any]:
     state, shapes = without_counters(state), expected_shapes()
     require(state, shapes, "Inception", NAME)
     convolutions = [name.removesuffix(f".{KERNEL}") for name in shapes if name.endswith(KERNEL)]
-    parts = {name: [state[f"{name}.{part}"] for part in (KERNEL, SCALE, SHIFT, MEAN, VARIANCE)] for name in convolutions}
-    parameters = {name: folded_convolution(*arrays, epsilon=EPSILON) for name, arrays in parts.items()}
+    parts = {
+        name: [state[f"{name}.{part}"] for part in (KERNEL, SCALE, SHIFT, MEAN, VARIANCE)]
+        for name in convolutions
+    }
+    parameters = {
+        name: folded_convolution(*arrays, epsilon=EPSILON) for name, arrays in parts.items()
+    }
     return parameters | {"fc": dense(state["fc.weight"], state["fc.bias"])}
 
 
@@ -64,7 +78,9 @@ def expected_shapes() -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-PUBLISHED = Published("inception", "Inception", NAME, ADDRESS, DIGEST, "inception-6726825d.safetensors", convert)
+PUBLISHED = Published(
+    "inception", "Inception", NAME, ADDRESS, DIGEST, "inception-6726825d.safetensors", convert
+)
 find = partial(published.find, PUBLISHED)
 
 

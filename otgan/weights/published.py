@@ -1,7 +1,8 @@
-"""Weights that somebody published: found in the cache, else downloaded once, or imported from a file that somebody has.
+"""Weights that somebody published: found in the cache, else downloaded once, or imported from a
+file that somebody has.
 
-What is kept are the parameters of one of otgan's networks, as safetensors, with the SHA-256 of the file that they come from; that file
-itself is not kept.
+What is kept are the parameters of one of otgan's networks, as safetensors, with the SHA-256 of the
+file that they come from; that file itself is not kept.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Published:
         address: where it is fetched from.
         digest: its SHA-256.
         kept: the converted file's name in the cache.
-        convert: the file's arrays by name -> the network's parameters; it refuses arrays that do not fit.
+        convert: the file's arrays by name -> the network's parameters; it refuses arrays that do
+            not fit.
     """
 
     network: str
@@ -49,7 +51,10 @@ class Published:
     @property
     def by_hand(self) -> str:
         """What to do with a file that was brought by other means."""
-        return f"give it with `otgan weights import FILE{'' if self.network == 'inception' else f' --network {self.network}'}`"
+        return (
+            "give it with `otgan weights import"
+            f" FILE{'' if self.network == 'inception' else f' --network {self.network}'}`"
+        )
 
 
 def find(
@@ -72,21 +77,29 @@ def find(
         digest: its SHA-256, likewise.
 
     Raises:
-        UserError: they are not there and cannot be had. Nothing is cached then but the part that has come, for the next call to go on from.
+        UserError: they are not there and cannot be had. Nothing is cached then but the part that
+            has come, for the next call to go on from.
     """
     with suppress(UserError):  # an unusable cache is no reason to stop
         return read(cache / published.kept)
     if not download:
-        raise UserError(f"the weights of {published.title} are not in {cache}: get {published.address} and {published.by_hand}")
+        raise UserError(
+            f"the weights of {published.title} are not in {cache}: get {published.address} and"
+            f" {published.by_hand}"
+        )
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with lock(cache):
-            return _fetch(published, cache, show, address or published.address, digest or published.digest)
+            return _fetch(
+                published, cache, show, address or published.address, digest or published.digest
+            )
     except OSError as error:
         raise _unavailable(published, error) from error
 
 
-def _fetch(published: Published, cache: Path, show: ShowDownload | None, address: str, digest: str) -> Weights:
+def _fetch(
+    published: Published, cache: Path, show: ShowDownload | None, address: str, digest: str
+) -> Weights:
     out = cache / published.kept
     with suppress(UserError):
         return read(out)  # another process has brought them meanwhile
@@ -110,22 +123,32 @@ def import_file(published: Published, path: Path, out: Path, *, digest: str | No
 
     Args:
         published: which network's.
-        path: the file, under whatever name: safetensors if it ends so, else a state dict of PyTorch.
+        path: the file, under whatever name: safetensors if it ends so, else a state dict of
+            PyTorch.
         out: the safetensors file to write.
-        digest: the SHA-256 that it must have; None takes any file of the network's weights, whose scores then carry its hash.
+        digest: the SHA-256 that it must have; None takes any file of the network's weights, whose
+            scores then carry its hash.
 
     Raises:
-        UserError: the file is not there, is another one, or does not hold the network's weights; or the result cannot be kept.
+        UserError: the file is not there, is another one, or does not hold the network's weights; or
+            the result cannot be kept.
     """
     try:
         found = sha256(path)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): give the file {published.file}") from error
+        raise UserError(
+            f"{path} cannot be read ({error.strerror}): give the file {published.file}"
+        ) from error
     if digest is not None and found != digest:
         raise UserError(
-            f"{path} is not the published {published.file}, or is damaged: its SHA-256 begins with {found[:8]}, not {digest[:8]}"
+            f"{path} is not the published {published.file}, or is damaged: its SHA-256 begins with"
+            f" {found[:8]}, not {digest[:8]}"
         )
-    state = dict(flat(read(path).parameters)) if path.suffix == ".safetensors" else torch_file.read(path)
+    state = (
+        dict(flat(read(path).parameters))
+        if path.suffix == ".safetensors"
+        else torch_file.read(path)
+    )
     parameters = published.convert(state)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
-"""ResNet-50's weights, in torchvision's layout: supervised ones are published there, MoCo v2's and SwAV's come as other files.
+"""ResNet-50's weights, in torchvision's layout: supervised ones are published there, MoCo v2's and
+SwAV's come as other files.
 
-Those of self-supervised networks have a prefix before every name, arrays of other networks beside them, and projection heads where a
-classifier would be. Of all this the network itself is taken. What is left is a classifier where it has ImageNet's 1,000 classes.
+Those of self-supervised networks have a prefix before every name, arrays of other networks beside
+them, and projection heads where a classifier would be. Of all this the network itself is taken.
+What is left is a classifier where it has ImageNet's 1,000 classes.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from otgan.weights.published import Published
 NETWORK = "resnet50"
 NAME = "resnet50-0676ba61.pth"
 ADDRESS = f"https://download.pytorch.org/models/{NAME}"
-DIGEST = "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a"  # its SHA-256, as several public projects state it
+# its SHA-256, as several public projects state it
+DIGEST = "0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a"
 
 EPSILON = 1e-5  # of batch normalization
 PREFIXES = ("", "module.encoder_q.", "module.", "encoder_q.", "backbone.", "encoder.")
-HEADS = ("fc.", "projection_head.", "prototypes.")  # of which only a classifier of the network's classes is taken
+# of which only a classifier of the network's classes is taken
+HEADS = ("fc.", "projection_head.", "prototypes.")
 NORMALIZATION = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -75,12 +79,17 @@ def convert(state: Mapping[str, np.ndarray], module: ResNet50 | None = None) -> 
 def _encoder(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The network's own arrays, by their names without a prefix."""
     prefix = next((prefix for prefix in PREFIXES if f"{prefix}conv1.weight" in state), "")
-    return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
+    }
 
 
 def _classifier(heads: Mapping[str, np.ndarray], module: ResNet50) -> dict[str, Any]:
     inside = module.width * 2 ** (len(module.blocks) - 1) * EXPANSION
-    fits = heads.keys() == {"fc.weight", "fc.bias"} and heads["fc.weight"].shape == (module.classes, inside)
+    fits = heads.keys() == {"fc.weight", "fc.bias"} and heads["fc.weight"].shape == (
+        module.classes,
+        inside,
+    )
     return {"fc": dense(heads["fc.weight"], heads["fc.bias"])} if fits else {}
 
 
@@ -104,8 +113,15 @@ def _convolutions(module: ResNet50) -> Iterator[_Convolution]:
             for k, shape in enumerate(shapes, start=1):
                 yield _Convolution((here, f"conv{k}"), f"{there}.conv{k}", f"{there}.bn{k}", shape)
             if j == 0:
-                yield _Convolution((here, "downsample"), f"{there}.downsample.0", f"{there}.downsample.1", (outside, inputs, 1, 1))
+                yield _Convolution(
+                    (here, "downsample"),
+                    f"{there}.downsample.0",
+                    f"{there}.downsample.1",
+                    (outside, inputs, 1, 1),
+                )
             inputs = outside
 
 
-PUBLISHED = Published(NETWORK, "ResNet-50", NAME, ADDRESS, DIGEST, f"{NETWORK}.safetensors", convert)
+PUBLISHED = Published(
+    NETWORK, "ResNet-50", NAME, ADDRESS, DIGEST, f"{NETWORK}.safetensors", convert
+)

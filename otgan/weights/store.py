@@ -1,4 +1,6 @@
-"""A network's parameters as one safetensors file: named arrays, a few facts about them, and the hash that names both."""
+"""A network's parameters as one safetensors file: named arrays, a few facts about them, and the
+hash that names both.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from otgan.files import write_atomically
 from otgan.plain import from_json, nested
 
 SEPARATOR = "/"  # between the names of nested modules
-FACTS = "facts"  # the metadata's one entry, in JSON; files of other programs have entries of their own
+# the metadata's one entry, in JSON; files of other programs have entries of their own
+FACTS = "facts"
 
 
 class Weights(NamedTuple):
@@ -25,7 +28,8 @@ class Weights(NamedTuple):
 
     Attributes:
         parameters: nested as Flax nests them, float32 whatever the file's type.
-        facts: what the file says of itself: `network` (its architecture), and for trained networks recipe and accuracy.
+        facts: what the file says of itself: `network` (its architecture), and for trained networks
+            recipe and accuracy.
         digest: SHA-256 of the file.
     """
 
@@ -35,9 +39,13 @@ class Weights(NamedTuple):
 
 
 def write(path: Path, parameters: Mapping[str, Any], facts: Mapping[str, str]) -> None:
-    """Save parameters, in the types that they have; the file appears whole or not at all, and equal contents give equal files."""
+    """Save parameters, in the types that they have.
+
+    The file appears whole or not at all, and equal contents give equal files.
+    """
     arrays = {name: np.ascontiguousarray(value) for name, value in flat(parameters)}
-    # As one entry, because safetensors writes several in an order that changes from process to process.
+    # As one entry, because safetensors writes several in an order that changes from process to
+    # process.
     write_atomically(path, save(arrays, metadata={FACTS: json.dumps(dict(facts), sort_keys=True)}))
 
 
@@ -56,7 +64,9 @@ def read(path: Path) -> Weights:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist: give a .safetensors file of weights") from None
     except (OSError, SafetensorError, ValueError) as error:
-        raise UserError(f"{path} holds no weights that can be read ({error})".splitlines()[0]) from None
+        raise UserError(
+            f"{path} holds no weights that can be read ({error})".splitlines()[0]
+        ) from None
     return Weights(nested(arrays, SEPARATOR), facts, digest)
 
 

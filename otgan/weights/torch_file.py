@@ -1,13 +1,18 @@
-"""Read a PyTorch state dict, `torch.save(network.state_dict(), file)`, without PyTorch and without trusting the file.
+"""Read a PyTorch state dict, `torch.save(network.state_dict(), file)`, without PyTorch and without
+trusting the file.
 
-Such a file is a pickle, and unpickling may call anything that the pickle names. Here it may name the few things of which a state dict
-consists and nothing else, none of which does more than take note of its arguments or can itself be changed by the pickle. The numbers
-lie beside the pickle, as "storages" that several tensors may share. A checkpoint of training, that is a dictionary which holds a state dict
-beside the epoch and the optimizer's tensors, is read for that state dict. Both forms of file are read:
+Such a file is a pickle, and unpickling may call anything that the pickle names. Here it may name
+the few things of which a state dict consists and nothing else, none of which does more than take
+note of its arguments or can itself be changed by the pickle. The numbers lie beside the pickle, as
+"storages" that several tensors may share. A checkpoint of training, that is a dictionary which
+holds a state dict beside the epoch and the optimizer's tensors, is read for that state dict. Both
+forms of file are read:
 
-- zip, since PyTorch 1.6: entries `NAME/data.pkl`, `NAME/data/KEY` for every storage, and in newer files `NAME/byteorder`;
-- legacy: four pickles (a magic number, a version, facts about the machine, the state dict), a pickled list of storage keys, and for each of
-  them the number of its elements in 8 bytes and then those, all little endian.
+- zip, since PyTorch 1.6: entries `NAME/data.pkl`, `NAME/data/KEY` for every storage, and in newer
+  files `NAME/byteorder`;
+- legacy: four pickles (a magic number, a version, facts about the machine, the state dict), a
+  pickled list of storage keys, and for each of them the number of its elements in 8 bytes and then
+  those, all little endian.
 """
 
 from __future__ import annotations
@@ -69,11 +74,16 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} does not exist: give a file of PyTorch's weights") from None
     except Exception as error:  # a damaged pickle may raise nearly anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-        raise UserError(f"{path} is damaged or no state dict of PyTorch ({reason}): give a file of weights alone") from error
+        raise UserError(
+            f"{path} is damaged or no state dict of PyTorch ({reason}): give a file of weights"
+            " alone"
+        ) from error
 
 
 class _RebuildTensor:
-    """Stands for PyTorch's functions of that name. Slots keep a pickle from setting attributes, as it may on a function or class.
+    """Stands for PyTorch's functions of that name.
+
+    Slots keep a pickle from setting attributes, as it may on a function or class.
 
     It is called with whatever a pickle holds, which `_view` looks at.
     """
@@ -131,20 +141,31 @@ class _Unpickler(pickle.Unpickler):
 
 def _read_zip(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     with zipfile.ZipFile(file) as archive:
-        (main,) = (name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl")
+        (main,) = (
+            name for name in archive.namelist() if name.endswith("/data.pkl") or name == "data.pkl"
+        )
         folder = main.removesuffix("data.pkl")
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):  # never PyTorch's, and a bomb if anybody's
+        # never PyTorch's, and a bomb if anybody's
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
             raise ValueError("its entries are compressed")
-        order = archive.read(f"{folder}byteorder").decode() if f"{folder}byteorder" in archive.namelist() else "little"
+        order = (
+            archive.read(f"{folder}byteorder").decode()
+            if f"{folder}byteorder" in archive.namelist()
+            else "little"
+        )
         tensors = _tensors(_Unpickler(io.BytesIO(archive.read(main))).load())
-        storages = {key: _numbers(archive.read(f"{folder}data/{key}"), storage, order) for key, storage in _storages(tensors).items()}
+        storages = {
+            key: _numbers(archive.read(f"{folder}data/{key}"), storage, order)
+            for key, storage in _storages(tensors).items()
+        }
     return {name: _view(tensor, storages) for name, tensor in tensors.items()}
 
 
 def _read_legacy(file: io.BufferedIOBase) -> dict[str, np.ndarray]:
     if _Unpickler(file).load() != MAGIC or _Unpickler(file).load() != LEGACY_VERSION:
         raise ValueError("it is neither of PyTorch's forms")
-    _Unpickler(file).load()  # sizes of C's types on the machine that wrote it, which the elements do not depend on
+    # sizes of C's types on the machine that wrote it, which the elements do not depend on
+    _Unpickler(file).load()
     loading = _Unpickler(file)
     tensors = _tensors(loading.load())
     storages = {key: _read_storage(file, loading.storages[key]) for key in _Unpickler(file).load()}
@@ -160,8 +181,12 @@ def _read_storage(file: io.BufferedIOBase, storage: _Storage) -> np.ndarray:
 def _tensors(loaded: Any) -> dict[str, _Tensor]:
     """A state dict's, or those of the one that a checkpoint holds."""
     if isinstance(loaded, Mapping):
-        loaded = next((loaded[name] for name in WRAPPERS if isinstance(loaded.get(name), Mapping)), loaded)
-    if not isinstance(loaded, Mapping) or not all(isinstance(name, str) and isinstance(value, _Tensor) for name, value in loaded.items()):
+        loaded = next(
+            (loaded[name] for name in WRAPPERS if isinstance(loaded.get(name), Mapping)), loaded
+        )
+    if not isinstance(loaded, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, _Tensor) for name, value in loaded.items()
+    ):
         raise ValueError("it is not a dictionary of named tensors")
     return dict(loaded)
 
@@ -176,7 +201,11 @@ def _numbers(raw: bytes, storage: _Storage, order: str) -> np.ndarray:
     if len(raw) != storage.count * size:
         raise ValueError(f"storage {storage.key} has {len(raw)} bytes, not {storage.count * size}")
     elements = np.frombuffer(raw, np.uint8).reshape(-1, size)
-    numbers = (elements if order == sys.byteorder else np.ascontiguousarray(elements[:, ::-1])).view(storage.dtype).reshape(-1)
+    numbers = (
+        (elements if order == sys.byteorder else np.ascontiguousarray(elements[:, ::-1]))
+        .view(storage.dtype)
+        .reshape(-1)
+    )
     numbers.flags.writeable = False
     return numbers
 
@@ -186,7 +215,9 @@ def _view(tensor: _Tensor, storages: Mapping[str, np.ndarray]) -> np.ndarray:
     numbers, shape, strides = storages[tensor.storage.key], tensor.shape, tensor.strides
     if len(shape) != len(strides) or min((tensor.offset, *shape, *strides)) < 0:
         raise ValueError("a tensor's shape or strides make no sense")
-    last = tensor.offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
+    last = tensor.offset + sum(
+        (side - 1) * stride for side, stride in zip(shape, strides, strict=True)
+    )
     if 0 not in shape and last >= len(numbers):
         raise ValueError("a tensor reaches beyond its storage")
     start = numbers[tensor.offset :]

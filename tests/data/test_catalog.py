@@ -12,10 +12,15 @@ import otgan.data.prepare as preparing
 from otgan.data import catalog, prepared
 from otgan.errors import UserError
 
-MNIST_FILES = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
+MNIST_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 
-# --- list -----------------------------------------------------------------------------------------------------------------------------
+# --- list -----------------------------------------------------------------------------------------
 
 
 def test_the_list_says_what_is_there(tiny):
@@ -27,10 +32,14 @@ def test_the_list_says_what_is_there(tiny):
 
 
 def test_without_mnist_its_stacks_are_missing_too(tmp_path):
-    assert [entry.name for entry in catalog.listing(tmp_path) if not entry.present] == ["mnist", "cifar10", "stacked-mnist"]
+    assert [entry.name for entry in catalog.listing(tmp_path) if not entry.present] == [
+        "mnist",
+        "cifar10",
+        "stacked-mnist",
+    ]
 
 
-# --- verify ---------------------------------------------------------------------------------------------------------------------------
+# --- verify ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.tfds
@@ -40,11 +49,15 @@ def test_mnist_is_the_original(mnist, tfds_dir, monkeypatch):
     assert found.problems == []
     assert found.facts[-1].endswith(": bit for bit the original")
     shuffled = np.random.default_rng(0).permutation(60_000)
-    rearranged = prepared.Prepared(mnist.train[shuffled], mnist.train_labels[shuffled], mnist.test, mnist.test_labels)
+    rearranged = prepared.Prepared(
+        mnist.train[shuffled], mnist.train_labels[shuffled], mnist.test, mnist.test_labels
+    )
     assert catalog.content(rearranged) == catalog.content(mnist)
     changed = mnist.train.copy()
     changed[0, 0, 0, 0] ^= 1
-    assert catalog.content(prepared.Prepared(changed, mnist.train_labels, mnist.test, mnist.test_labels)) != catalog.content(mnist)
+    assert catalog.content(
+        prepared.Prepared(changed, mnist.train_labels, mnist.test, mnist.test_labels)
+    ) != catalog.content(mnist)
 
 
 def test_what_differs_from_the_original_is_said(tiny):
@@ -69,14 +82,16 @@ def test_only_what_is_prepared_can_be_verified(tmp_path):
         catalog.verify("grid", tmp_path)
 
 
-# --- prepare --------------------------------------------------------------------------------------------------------------------------
+# --- prepare --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def with_tensorflow(monkeypatch):
     """Pretend that TensorFlow is installed; what would use it is replaced by the test."""
     found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: name == "tensorflow" or found(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: name == "tensorflow" or found(name, *rest)
+    )
 
 
 @pytest.fixture
@@ -127,7 +142,12 @@ def test_a_dead_network_is_said_within_seconds(tmp_path, monkeypatch):
 
 def test_the_registry_knows_the_published_archives():
     """Sizes in bytes as the authors' pages state them, and SHA-256 of CIFAR-10's binary version."""
-    assert sorted(int(info.size) for info in preparing.registry("mnist").values()) == [4542, 28881, 1648877, 9912422]
+    assert sorted(int(info.size) for info in preparing.registry("mnist").values()) == [
+        4542,
+        28881,
+        1648877,
+        9912422,
+    ]
     (cifar,) = preparing.registry("cifar10").values()
     assert (cifar.filename, int(cifar.size)) == ("cifar-10-binary.tar.gz", 170_052_171)
 
@@ -142,8 +162,13 @@ def test_a_right_archive_reaches_tfds_under_the_registered_names(archive, tmp_pa
         (home / name / "3.0.1" / "dataset_info.json").write_text("{}")
 
     monkeypatch.setattr(preparing, "_build", build)
-    monkeypatch.setattr(preparing, "_require_network", lambda *_: pytest.fail("the network was asked"))
-    assert catalog.prepare("mnist", tmp_path / "data", archive) == tmp_path / "data" / "mnist" / "3.0.1"
+    monkeypatch.setattr(
+        preparing, "_require_network", lambda *_: pytest.fail("the network was asked")
+    )
+    assert (
+        catalog.prepare("mnist", tmp_path / "data", archive)
+        == tmp_path / "data" / "mnist" / "3.0.1"
+    )
     assert built == {name: archive / name for name in MNIST_FILES}
     assert [path.name for path in (tmp_path / "data").iterdir()] == ["mnist"]
 
@@ -154,8 +179,14 @@ def change(file):
 
 WRONG = {
     "changed": (change, "has SHA-256 [0-9a-f]{64}, but TFDS expects [0-9a-f]{64}"),
-    "longer": (lambda file: file.write_bytes(file.read_bytes() + b"x"), r"has \d+ bytes, but TFDS expects \d+"),
-    "missing": (lambda file: file.unlink(), "lacks train-labels-idx1-ubyte.gz: download it from https://host.invalid"),
+    "longer": (
+        lambda file: file.write_bytes(file.read_bytes() + b"x"),
+        r"has \d+ bytes, but TFDS expects \d+",
+    ),
+    "missing": (
+        lambda file: file.unlink(),
+        "lacks train-labels-idx1-ubyte.gz: download it from https://host.invalid",
+    ),
 }
 
 
@@ -168,7 +199,9 @@ def test_a_wrong_archive_is_refused_before_anything_is_written(archive, tmp_path
 
 
 def test_one_file_of_four_or_none_is_refused(archive, tmp_path):
-    with pytest.raises(UserError, match="is one file, but 4 are needed: give the folder that holds train-images"):
+    with pytest.raises(
+        UserError, match="is one file, but 4 are needed: give the folder that holds train-images"
+    ):
         catalog.prepare("mnist", tmp_path / "data", archive / MNIST_FILES[0])
     with pytest.raises(UserError, match="nowhere does not exist"):
         catalog.prepare("mnist", tmp_path / "data", tmp_path / "nowhere")
@@ -177,8 +210,12 @@ def test_one_file_of_four_or_none_is_refused(archive, tmp_path):
 def test_a_single_archive_may_have_any_name(tmp_path, monkeypatch):
     file = tmp_path / "cifar (1).tar.gz"
     file.write_bytes(b"content")
-    info = SimpleNamespace(filename="cifar-10-binary.tar.gz", size=7, checksum=hashlib.sha256(b"content").hexdigest())
-    assert preparing._matching({"https://host.invalid/a": info}, file) == {"cifar-10-binary.tar.gz": file}
+    info = SimpleNamespace(
+        filename="cifar-10-binary.tar.gz", size=7, checksum=hashlib.sha256(b"content").hexdigest()
+    )
+    assert preparing._matching({"https://host.invalid/a": info}, file) == {
+        "cifar-10-binary.tar.gz": file
+    }
 
 
 @pytest.mark.usefixtures("with_tensorflow")
@@ -187,6 +224,8 @@ def test_a_failure_of_tfds_is_a_sentence_and_leaves_nothing(archive, tmp_path, m
         raise RuntimeError("No space left on device\nand much more")
 
     monkeypatch.setattr(preparing, "_build", fail)
-    with pytest.raises(UserError, match=r"TFDS could not prepare mnist in .* \(No space left on device\)"):
+    with pytest.raises(
+        UserError, match=r"TFDS could not prepare mnist in .* \(No space left on device\)"
+    ):
         catalog.prepare("mnist", tmp_path / "data", archive)
     assert list((tmp_path / "data").iterdir()) == []

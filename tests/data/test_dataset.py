@@ -10,7 +10,9 @@ from otgan.data import Dataset, load, load_source
 
 def test_grid_has_its_modes_around_the_origin():
     grid = load(config.Grid(side=3, spacing=2.0, sd=0.1))
-    assert sorted(map(tuple, grid.centers.tolist())) == [(x, y) for x in (-2, 0, 2) for y in (-2, 0, 2)]
+    assert sorted(map(tuple, grid.centers.tolist())) == [
+        (x, y) for x in (-2, 0, 2) for y in (-2, 0, 2)
+    ]
     assert (grid.name, grid.sd, grid.shape, grid.is_images) == ("grid", 0.1, (2,), False)
     assert grid.train.dtype == grid.test.dtype == np.float32
 
@@ -45,20 +47,42 @@ def test_fingerprint_sees_values_shapes_types_and_parts():
     zeros = np.zeros((6, 4), np.float32)
     changed = zeros.copy()
     changed[5, 3] = 1
-    variants = [(zeros, zeros), (changed, zeros), (zeros, changed), (zeros.reshape(4, 6), zeros), (zeros.view(np.int32), zeros)]
+    variants = [
+        (zeros, zeros),
+        (changed, zeros),
+        (zeros, changed),
+        (zeros.reshape(4, 6), zeros),
+        (zeros.view(np.int32), zeros),
+    ]
     assert len({Dataset("x", train, test).fingerprint for train, test in variants}) == len(variants)
-    assert Dataset("x", zeros, zeros).fingerprint == Dataset("y", zeros[::1].copy(order="F"), zeros).fingerprint
+    assert (
+        Dataset("x", zeros, zeros).fingerprint
+        == Dataset("y", zeros[::1].copy(order="F"), zeros).fingerprint
+    )
 
 
 def test_own_data_go_through_load(tmp_path):
     np.savez(tmp_path / "points.npz", x=np.random.default_rng(0).normal(size=(200, 3)))
     own = load(config.UserData(path=str(tmp_path / "points.npz"), held_out=0.25))
-    assert (own.name, own.train.shape, own.test.shape, own.centers) == ("own", (150, 3), (50, 3), None)
+    assert (own.name, own.train.shape, own.test.shape, own.centers) == (
+        "own",
+        (150, 3),
+        (50, 3),
+        None,
+    )
 
 
 def test_the_layer_imports_neither_jax_nor_tfds():
-    code = "import sys, otgan.data.catalog; print([m for m in ('jax', 'tensorflow', 'tensorflow_datasets') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    code = (
+        "import sys, otgan.data.catalog; print([m for m in ('jax', 'tensorflow',"
+        " 'tensorflow_datasets') if m in sys.modules])"
+    )
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )
 
 
 def test_a_gray_source_takes_on_the_channels_of_data_in_color(tmp_path):

@@ -37,7 +37,7 @@ def both(path, held_out=0.1):
     return np.concatenate(own.load(path, held_out))
 
 
-# --- what is read ---------------------------------------------------------------------------------------------------------------------
+# --- what is read ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int64, np.uint8])
@@ -109,13 +109,20 @@ def test_gray_pictures_stay_gray(tmp_path):
 
 
 def test_one_color_picture_makes_all_of_them_color(tmp_path):
-    assert (fill(tmp_path, Image.new("RGB", (8, 8), (1, 2, 3))) == np.full((8, 8, 3), (1, 2, 3))).all()
+    assert (
+        fill(tmp_path, Image.new("RGB", (8, 8), (1, 2, 3))) == np.full((8, 8, 3), (1, 2, 3))
+    ).all()
     assert (own._folder(tmp_path)[4] == np.full((8, 8, 3), 5)).all()
 
 
-@pytest.mark.parametrize(("alpha", "expected"), [(0, (255, 255, 255)), (255, (10, 20, 30)), (51, (206, 208, 210))])
+@pytest.mark.parametrize(
+    ("alpha", "expected"), [(0, (255, 255, 255)), (255, (10, 20, 30)), (51, (206, 208, 210))]
+)
 def test_transparency_is_laid_onto_white(tmp_path, alpha, expected):
-    assert (fill(tmp_path, Image.new("RGBA", (8, 8), (10, 20, 30, alpha))) == np.full((8, 8, 3), expected)).all()
+    assert (
+        fill(tmp_path, Image.new("RGBA", (8, 8), (10, 20, 30, alpha)))
+        == np.full((8, 8, 3), expected)
+    ).all()
 
 
 def test_gray_with_transparency_stays_gray(tmp_path):
@@ -123,7 +130,9 @@ def test_gray_with_transparency_stays_gray(tmp_path):
 
 
 def test_sixteen_bits_of_gray_keep_their_range(tmp_path):
-    read = fill(tmp_path, Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)))
+    read = fill(
+        tmp_path, Image.fromarray(np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8))
+    )
     assert abs(read[..., 0].astype(int).ravel() - np.linspace(0, 255, 64)).max() <= 1
 
 
@@ -161,7 +170,7 @@ def test_one_pixel_of_color_keeps_all_channels(save):
     np.testing.assert_array_equal(own.read(save(color)), color)
 
 
-# --- what is refused ------------------------------------------------------------------------------------------------------------------
+# --- what is refused ------------------------------------------------------------------------------
 
 
 def holed(array, *where):
@@ -181,16 +190,28 @@ ARRAYS = {
     "text": (np.array([["a", "b"]] * 200), "type <U1"),
     "booleans": (np.ones((200, 2), bool), "type bool"),
     "objects": (np.array([[1, None]] * 200, object), "Python objects, which otgan never unpickles"),
-    "holes": (holed(points(), (3, 0), (3, 1), (7, 2)), "2 of the 200 examples in .* hold NaN, infinity"),
-    "too large": (points() * 1e300, "200 of the 200 examples in .* hold NaN, infinity or a number beyond float32"),
-    "holes in pictures": (holed(pictures() / 255, (3, 0, 0, 0), (9, 1, 1, 1)), "2 of the 120 examples"),
+    "holes": (
+        holed(points(), (3, 0), (3, 1), (7, 2)),
+        "2 of the 200 examples in .* hold NaN, infinity",
+    ),
+    "too large": (
+        points() * 1e300,
+        "200 of the 200 examples in .* hold NaN, infinity or a number beyond float32",
+    ),
+    "holes in pictures": (
+        holed(pictures() / 255, (3, 0, 0, 0), (9, 1, 1, 1)),
+        "2 of the 120 examples",
+    ),
     "few": (points(99), "holds 99 examples: at least 100"),
     "empty": (np.zeros((0, 3)), "holds 0 examples"),
     "no pictures": (np.zeros((0, 8, 8, 3), np.float32), "holds 0 examples"),
     "small pictures": (pictures(side=7), "7 x 7 pixels: at least 8 x 8"),
     "constant": (np.ones((200, 2)), "all 200 examples .* are the same"),
     "one picture": (np.repeat(pictures(1), 200, axis=0), "all 200 examples .* are the same"),
-    "wide floats": (pictures().astype(np.float32), r"float pictures from 0 to 255: scale them to \[0, 1\]"),
+    "wide floats": (
+        pictures().astype(np.float32),
+        r"float pictures from 0 to 255: scale them to \[0, 1\]",
+    ),
     "integers": (pictures().astype(np.int64), "pictures of type int64: save them as uint8"),
 }
 
@@ -239,15 +260,22 @@ def test_a_damaged_npz_is_refused(save):
 def write_header(path, shape, stored=64, dtype="<f4"):
     """An `.npz` whose header tells of a shape, over so many zeros."""
     header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"shape": shape, "fortran_order": False, "descr": dtype})
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w", force_zip64=True) as member:
+    np.lib.format.write_array_header_1_0(
+        header, {"shape": shape, "fortran_order": False, "descr": dtype}
+    )
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x.npy", "w", force_zip64=True) as member,
+    ):
         member.write(header.getvalue())
         for _ in range(stored >> 24):
             member.write(bytes(1 << 24))
         member.write(bytes(stored % (1 << 24)))
 
 
-@pytest.mark.parametrize("shape", [(10**12, 3), (2**40, 2**40), (0, 10**30), (-1, 2), (10**4000, 1)], ids=range(5))
+@pytest.mark.parametrize(
+    "shape", [(10**12, 3), (2**40, 2**40), (0, 10**30), (-1, 2), (10**4000, 1)], ids=range(5)
+)
 def test_a_header_that_claims_what_is_not_there_is_refused(tmp_path, shape):
     write_header(tmp_path / "x.npz", shape)
     with pytest.raises(UserError, match="is damaged"):
@@ -258,7 +286,9 @@ def test_an_array_beyond_memory_is_refused_before_it_is_read(tmp_path, monkeypat
     monkeypatch.setattr(own, "MOST_BYTES", 1 << 26)
     write_header(tmp_path / "x.npz", ((1 << 24) + 8, 1), (1 << 26) + 32)
     assert (tmp_path / "x.npz").stat().st_size < 1 << 20
-    with pytest.raises(UserError, match="holds an array of 0 GiB, more than 0 GiB: take fewer examples"):
+    with pytest.raises(
+        UserError, match="holds an array of 0 GiB, more than 0 GiB: take fewer examples"
+    ):
         own.read(tmp_path / "x.npz")
 
 
@@ -277,7 +307,12 @@ def test_what_the_machine_has_no_memory_for_is_one_sentence(save):
         "    sys.exit(f'sentence: {error}')\n"
     )
     for megabytes in (64, 256):
-        done = subprocess.run([sys.executable, "-c", code, path, str(megabytes)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, path, str(megabytes)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.stderr.startswith("sentence: "), done.stderr
         assert "more than this machine's memory: take fewer examples" in done.stderr
 
@@ -298,7 +333,9 @@ def test_a_share_that_leaves_too_few_is_refused(save, share):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"holds no pictures: otgan reads \.bmp, \.jpeg, \.jpg, \.png, \.webp"):
+    with pytest.raises(
+        UserError, match=r"holds no pictures: otgan reads \.bmp, \.jpeg, \.jpg, \.png, \.webp"
+    ):
         own.load(tmp_path, 0.1)
 
 
@@ -309,7 +346,9 @@ def test_pictures_of_two_sizes_are_refused_by_name(tmp_path):
         own.load(tmp_path, 0.1)
 
 
-@pytest.mark.parametrize("damage", [lambda _: b"not a picture", lambda whole: whole[: len(whole) // 2], lambda _: b""])
+@pytest.mark.parametrize(
+    "damage", [lambda _: b"not a picture", lambda whole: whole[: len(whole) // 2], lambda _: b""]
+)
 def test_an_undecodable_picture_is_named(tmp_path, damage):
     for name in ("a.png", "b.png"):
         Image.fromarray(pictures(1, side=64)[0]).save(tmp_path / name)

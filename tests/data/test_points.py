@@ -13,7 +13,11 @@ def test_a_gaussian_has_its_moments(dim):
     data = Gaussian(dim=dim, seed=3, size=40_000)
     mean, covariance = points.moments(data)
     drawn = points.sample(data)
-    assert (drawn.train.shape, drawn.train.dtype, drawn.test.shape) == ((40_000, dim), np.float32, (2_000, dim))
+    assert (drawn.train.shape, drawn.train.dtype, drawn.test.shape) == (
+        (40_000, dim),
+        np.float32,
+        (2_000, dim),
+    )
     np.testing.assert_allclose(drawn.train.mean(0), mean, atol=0.05)
     np.testing.assert_allclose(np.atleast_2d(np.cov(drawn.train.T)), covariance, atol=0.15)
 
@@ -27,7 +31,9 @@ def test_the_gaussian_map_carries_the_moments_and_costs_what_the_distance_says()
     np.testing.assert_allclose(slope @ source.covariance @ slope, target.covariance, atol=1e-12)
     np.testing.assert_allclose(carry(source.mean[None])[0], target.mean, atol=1e-12)
     expected = ((target.mean - source.mean) ** 2).sum() + np.trace(
-        source.covariance + target.covariance - 2 * np.real(sqrtm(source.covariance @ target.covariance))
+        source.covariance
+        + target.covariance
+        - 2 * np.real(sqrtm(source.covariance @ target.covariance))
     )
     assert points.gaussian_w2_squared(source, target) == pytest.approx(expected)
 

@@ -82,7 +82,7 @@ def test_stacked_digits_point_at_the_sample_too(tmp_path):
         load(config.Stacked(), tmp_path)
 
 
-# --- damage ---------------------------------------------------------------------------------------------------------------------------
+# --- damage ---------------------------------------------------------------------------------------
 
 
 def truncate(file):
@@ -134,7 +134,7 @@ def test_a_format_that_needs_tensorflow_is_said(tiny):
         prepared.load("mnist", tiny.data_dir)
 
 
-# --- the cache ------------------------------------------------------------------------------------------------------------------------
+# --- the cache ------------------------------------------------------------------------------------
 
 
 def cached(tmp_path):
@@ -171,14 +171,17 @@ def test_a_cache_that_cannot_be_written_is_done_without(tiny, tmp_path):
     assert same(prepared.load("mnist", tiny.data_dir), tiny)
 
 
-# --- the real ones --------------------------------------------------------------------------------------------------------------------
+# --- the real ones --------------------------------------------------------------------------------
 
 
 @pytest.mark.tfds
 def test_mnist_reads_as_tfds_itself_decodes_it(mnist, tfds_dir):
     import tensorflow_datasets as tfds
 
-    for split, images, labels in (("train", mnist.train, mnist.train_labels), ("test", mnist.test, mnist.test_labels)):
+    for split, images, labels in (
+        ("train", mnist.train, mnist.train_labels),
+        ("test", mnist.test, mnist.test_labels),
+    ):
         builder: Any = tfds.builder_from_directory(str(prepared.find("mnist", tfds_dir)))
         source = builder.as_data_source(split=split)
         for i in range(0, len(source), 97):
@@ -191,4 +194,7 @@ def test_mnist_reads_as_tfds_itself_decodes_it(mnist, tfds_dir):
 def test_cifar_is_whole(tfds_dir):
     found = catalog.verify("cifar10", tfds_dir)
     assert found.problems == []
-    assert found.facts[:2] == ["train: 50,000 pictures of 32 x 32 x 3", "test: 10,000 pictures of 32 x 32 x 3"]
+    assert found.facts[:2] == [
+        "train: 50,000 pictures of 32 x 32 x 3",
+        "test: 10,000 pictures of 32 x 32 x 3",
+    ]

@@ -8,7 +8,9 @@ from otgan.data import strata
 from otgan.errors import UserError
 
 
-@pytest.mark.parametrize(("count", "cells", "d"), [(10, 3, 1), (1000, 7, 2), (64, 64, 3), (101, 100, 2), (5, 1, 2)])
+@pytest.mark.parametrize(
+    ("count", "cells", "d"), [(10, 3, 1), (1000, 7, 2), (64, 64, 3), (101, 100, 2), (5, 1, 2)]
+)
 def test_every_point_lies_in_one_cell_of_the_promised_size(count, cells, d):
     points = np.random.default_rng(count).normal(size=(count, d)).astype(np.float32)
     order, bounds = strata(points, cells)
@@ -31,13 +33,18 @@ def test_the_widest_axis_is_cut_first():
 
 @pytest.mark.parametrize("widest", range(4))
 def test_the_widest_axis_is_found_by_blocks_and_far_from_the_origin(widest):
-    points = np.random.default_rng(2).normal(size=(5_000, 4)) * np.where(np.arange(4) == widest, 1.2, 1.0) + 1e9
+    points = (
+        np.random.default_rng(2).normal(size=(5_000, 4))
+        * np.where(np.arange(4) == widest, 1.2, 1.0)
+        + 1e9
+    )
     order, _ = strata(points, 2)
     assert order.tolist() == np.argsort(points[:, widest], kind="stable").tolist()
 
 
 def test_bytes_are_not_turned_into_floats_all_at_once():
-    pictures = np.random.default_rng(3).integers(256, size=(20_000, 300), dtype=np.uint8)  # 6 MB, and 48 MB as float64
+    # 6 MB, and 48 MB as float64
+    pictures = np.random.default_rng(3).integers(256, size=(20_000, 300), dtype=np.uint8)
     tracemalloc.start()
     try:
         strata(pictures, 16)

@@ -33,8 +33,15 @@ def generator(theta, z):
 
 def problem(seed=0):
     keys = jax.random.split(jax.random.key(seed), 4)
-    theta = {"w": jax.random.normal(keys[0], (3, 5), jnp.float64), "v": jax.random.normal(keys[1], (5, 2), jnp.float64)}
-    return theta, 2 * jax.random.normal(keys[2], (24, 2), jnp.float64), jax.random.normal(keys[3], (24, 3), jnp.float64)
+    theta = {
+        "w": jax.random.normal(keys[0], (3, 5), jnp.float64),
+        "v": jax.random.normal(keys[1], (5, 2), jnp.float64),
+    }
+    return (
+        theta,
+        2 * jax.random.normal(keys[2], (24, 2), jnp.float64),
+        jax.random.normal(keys[3], (24, 3), jnp.float64),
+    )
 
 
 def pair(theta, x_i, z_j):
@@ -50,7 +57,9 @@ def test_the_error_keeps_its_bound_at_the_true_suboptimality(x64, regularizer, s
     solve = partial(oracle, iterations_per_check=1, max_iterations=20_000)
     constant, value = lipschitz(pair, theta, x, z), VALUES[regularizer]
     ladder = [10.0, 1.0, 0.1], [3.0, 0.3, 0.03, 0.003, 0.0003]
-    errors = gradient_errors(costs, lambda plan: pull(plan)[0], solve, solve, value, *ladder, constant)
+    errors = gradient_errors(
+        costs, lambda plan: pull(plan)[0], solve, solve, value, *ladder, constant
+    )
     assert len(errors) == 15
     for e in errors:
         assert -1e-9 <= e.suboptimality <= e.gap <= e.epsilon
@@ -61,16 +70,31 @@ def test_the_error_keeps_its_bound_at_the_true_suboptimality(x64, regularizer, s
 
 @pytest.mark.parametrize("regularizer", ["kl", "l2"])
 def test_the_suboptimality_of_a_dual_in_single_precision_is_known_to_double(x64, regularizer):
-    """A common offset of the costs rounds the value that a solve reports by far more than the dual is wrong."""
+    """A common offset of the costs rounds the value that a solve reports by far more than the dual
+    is wrong.
+    """
     theta, x, z = problem()
     costs, lam = 1e4 + np.asarray(squared_l2(x, generator(theta, z))), 1.0
     solve = {"kl": solve_entropic, "l2": solve_quadratic}[regularizer]
 
     def single(costs, lam, epsilon):
-        return solve(*(jnp.asarray(a, jnp.float32) for a in (costs, lam, epsilon)), iterations_per_check=1, max_iterations=30)
+        return solve(
+            *(jnp.asarray(a, jnp.float32) for a in (costs, lam, epsilon)),
+            iterations_per_check=1,
+            max_iterations=30,
+        )
 
     exactly = partial(solve, iterations_per_check=1, max_iterations=20_000)
-    (error,) = gradient_errors(jnp.asarray(costs), lambda plan: plan, single, exactly, VALUES[regularizer], [lam], [1e-4], 1.0)
+    (error,) = gradient_errors(
+        jnp.asarray(costs),
+        lambda plan: plan,
+        single,
+        exactly,
+        VALUES[regularizer],
+        [lam],
+        [1e-4],
+        1.0,
+    )
     g = np.asarray(single(costs, lam, 1e-4).g, float)
     rows = {"kl": _kl_rows, "l2": _l2_rows}[regularizer]
     missing = optimum(costs, lam, None, regularizer).value - (rows(g, costs, lam)[0] + g.mean())
@@ -82,19 +106,28 @@ def test_the_suboptimality_of_a_dual_in_single_precision_is_known_to_double(x64,
 def test_the_constant_is_the_largest_gradient_of_a_pair(x64):
     theta, x, z = problem()
     jacobian = jax.jacrev(lambda t: squared_l2(x, generator(t, z)))(theta)
-    flat = np.concatenate([np.asarray(leaf).reshape(24, 24, -1) for leaf in jax.tree.leaves(jacobian)], axis=2)
+    flat = np.concatenate(
+        [np.asarray(leaf).reshape(24, 24, -1) for leaf in jax.tree.leaves(jacobian)], axis=2
+    )
     assert lipschitz(pair, theta, x, z) == pytest.approx(np.linalg.norm(flat, axis=2).max())
 
 
 def test_the_slope_of_a_power_is_its_exponent(x64):
     from otgan.diagnosis.gradients import GradientError
 
-    errors = [GradientError(1.0, s, s, s, 3 * s**0.7, 1.0, 1.0, 1, 6e-6, 1e-9, 0.0, True, True) for s in (1e-4, 1e-2, 1.0)]
+    errors = [
+        GradientError(1.0, s, s, s, 3 * s**0.7, 1.0, 1.0, 1, 6e-6, 1e-9, 0.0, True, True)
+        for s in (1e-4, 1e-2, 1.0)
+    ]
     assert slope(errors) == pytest.approx(0.7)
-    late = [e._replace(measured=False, error=9.0) for e in errors] + [e._replace(suboptimality=5e-5, error=9.0) for e in errors]
+    late = [e._replace(measured=False, error=9.0) for e in errors] + [
+        e._replace(suboptimality=5e-5, error=9.0) for e in errors
+    ]
     blurred = [e._replace(floor=e.suboptimality / 5, error=9.0) for e in errors]
-    assert slope([*errors, *late, *blurred]) == pytest.approx(0.7)  # what tells nothing has no part in it
-    assert slope([e._replace(converged=False) for e in errors]) == pytest.approx(0.7)  # a dual worse than it should be is measured too
+    # what tells nothing has no part in it
+    assert slope([*errors, *late, *blurred]) == pytest.approx(0.7)
+    # a dual worse than it should be is measured too
+    assert slope([e._replace(converged=False) for e in errors]) == pytest.approx(0.7)
     assert slope(errors[:1]) is None
 
 
@@ -105,15 +138,23 @@ def test_the_squared_norm_is_estimated_without_bias():
     values = np.array([d.squared_norm for d in draws])
     assert values.mean() == pytest.approx(mean @ mean, abs=4 * values.std() / len(values) ** 0.5)
     assert np.mean([d.standard_error for d in draws]) == pytest.approx(values.std(), rel=0.2)
-    assert np.mean([d.batch_squared_norm for d in draws]) == pytest.approx(mean @ mean + 3, rel=0.02)
+    assert np.mean([d.batch_squared_norm for d in draws]) == pytest.approx(
+        mean @ mean + 3, rel=0.02
+    )
 
 
 def test_stationarity_is_that_of_the_gradient_of_the_held_loss():
-    """A loss |theta - z|^2 / 2 of one latent, whose expected gradient is theta and whose noise has variance 1 in each coordinate."""
+    """A loss |theta - z|^2 / 2 of one latent, whose expected gradient is theta and whose noise has
+    variance 1 in each coordinate.
+    """
     theta = jnp.asarray([0.3, -0.4, 0.0])
 
     def solve(state, players, data, key):
-        return state, jax.random.normal(key, (1, 3)), {"dual_converged": jax.random.uniform(key) > 0.5}
+        return (
+            state,
+            jax.random.normal(key, (1, 3)),
+            {"dual_converged": jax.random.uniform(key) > 0.5},
+        )
 
     family = Family(
         init=lambda key: (),
@@ -122,19 +163,27 @@ def test_stationarity_is_that_of_the_gradient_of_the_held_loss():
         generate=lambda state, parameters, z: z,
         gap_kind="residual",
     )
-    found = stationarity(family, (), Players(theta), BatchSource(jnp.zeros((1, 3))), jax.random.key(0), 1_000)
+    found = stationarity(
+        family, (), Players(theta), BatchSource(jnp.zeros((1, 3))), jax.random.key(0), 1_000
+    )
     assert found.squared_norm == pytest.approx(0.25, abs=4 * found.standard_error)
     assert 0 < found.standard_error < 0.05
     assert found.batch_squared_norm == pytest.approx(3.25, rel=0.1)
     assert 0.4 < found.converged_share < 0.6
 
 
-@pytest.mark.parametrize(("epsilon", "expected"), [("0.3x", 0.001), ("0.0005x", 0.0005), ("2.0", 0.001)])
+@pytest.mark.parametrize(
+    ("epsilon", "expected"), [("0.3x", 0.001), ("0.0005x", 0.0005), ("2.0", 0.001)]
+)
 def test_the_family_that_is_diagnosed_solves_its_duals_exactly(epsilon, expected):
-    config = experiments.resolve("sinkhorn-grid", {"oracle.epsilon": epsilon, "batch.size": 32, "generator.width": 8})
+    config = experiments.resolve(
+        "sinkhorn-grid", {"oracle.epsilon": epsilon, "batch.size": 32, "generator.width": 8}
+    )
     dataset = data.load(config.data)
     system = build(config, Form.of(dataset))
-    batches = jax.tree.map(jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim))
+    batches = jax.tree.map(
+        jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim)
+    )
     family, players = exact_family(config.oracle, system.problem), system.stepper.init().players
     _, _, info = family.solve((), players, batches, jax.random.key(0))
     assert info["dual_converged"]
@@ -149,7 +198,9 @@ def test_batches_cost_what_the_network_simplex_says():
 
 
 def test_larger_batches_cost_less_and_the_reference_is_below():
-    """In one dimension, where the truth is known: two Gaussians, of the same variance, a distance of 1 apart."""
+    """In one dimension, where the truth is known: two Gaussians, of the same variance, a distance
+    of 1 apart.
+    """
 
     def pairs(size, k):
         keys = jax.random.split(jax.random.key(size + k))
@@ -161,9 +212,13 @@ def test_larger_batches_cost_less_and_the_reference_is_below():
     assert small.mean - large.mean > noise
     assert large.mean == pytest.approx(1, abs=noise + 0.05)
     train = jax.random.normal(jax.random.key(1), (6_000, 1))
-    x, fresh = (1 + jax.random.normal(jax.random.key(seed), (size, 1)) for seed, size in ((2, 400), (3, 4_000)))
+    x, fresh = (
+        1 + jax.random.normal(jax.random.key(seed), (size, 1))
+        for seed, size in ((2, 400), (3, 4_000))
+    )
     found = reference(squared_l2, [train[:5_000], train[5_000:]], x, fresh)
-    quantiles = (np.arange(60_000) + 0.5) / 60_000  # in one dimension the optimal map is that of the quantiles
+    # in one dimension the optimal map is that of the quantiles
+    quantiles = (np.arange(60_000) + 0.5) / 60_000
     points = np.sort(np.asarray(train)[:, 0])[(quantiles * len(train)).astype(int)]
     truth = np.mean((1 + norm.ppf(quantiles) - points) ** 2)
     assert 0.97 * truth < found.lower + 3 * found.lower_standard_error
@@ -187,8 +242,13 @@ def test_a_run_is_diagnosed(elsewhere, run):
     done = otgan("diagnose", run, *FEW, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.output)
-    assert [row["lam"] for row in found["gradients"]] == pytest.approx([found["mean_cost"]] * 2 + [3.0] * 2)
-    assert all(row["converged"] and row["truth_gap"] < 1e-4 * found["mean_cost"] for row in found["gradients"])
+    assert [row["lam"] for row in found["gradients"]] == pytest.approx(
+        [found["mean_cost"]] * 2 + [3.0] * 2
+    )
+    assert all(
+        row["converged"] and row["truth_gap"] < 1e-4 * found["mean_cost"]
+        for row in found["gradients"]
+    )
     assert found["stationarity"]["converged_share"] == 1
     assert all(row["error"] <= row["bound"] for row in found["gradients"])
     assert [row["size"] for row in found["batches"]] == [32, 64]
@@ -230,10 +290,22 @@ def test_a_generator_that_is_not_finite_is_refused(elsewhere, tmp_path):
 
 
 def test_a_dual_that_ran_out_of_iterations_is_still_measured(elsewhere, tmp_path):
-    short = ["--set", "oracle.max_iterations=10", "--set", "oracle.anneal=1.0", "--out", tmp_path / "short"]
+    short = [
+        "--set",
+        "oracle.max_iterations=10",
+        "--set",
+        "oracle.anneal=1.0",
+        "--out",
+        tmp_path / "short",
+    ]
     assert otgan("run", "sinkhorn-grid", *TINY, *SMALL, *short).exit_code == 0
-    done = otgan("diagnose", tmp_path / "short", *FEW[4:], "--lams", "0.01x", "--epsilons", "0.0001x")
-    assert "in 1 of the rows the dual did not come as near as epsilon: they are measurements of a worse one" in done.output
+    done = otgan(
+        "diagnose", tmp_path / "short", *FEW[4:], "--lams", "0.01x", "--epsilons", "0.0001x"
+    )
+    assert (
+        "in 1 of the rows the dual did not come as near as epsilon: they are measurements of a"
+        " worse one" in done.output
+    )
     assert "no measurements" not in done.output
 
 

@@ -39,7 +39,9 @@ def dataset():
 
 
 def source(examples):
-    return SampleSource("somebody's", None, lambda seed: iter([examples[:120], examples[120:]]), None)
+    return SampleSource(
+        "somebody's", None, lambda seed: iter([examples[:120], examples[120:]]), None
+    )
 
 
 PIXELS = make_features("pixels", SHAPE)
@@ -47,7 +49,10 @@ FEW = EvalPlan(samples=200, allow_few=True, everything=True)
 
 
 def scores(plan, examples, dataset, features=PIXELS):
-    return {score.protocol.metric: score for score in judge(plan, source(examples), dataset, features).scores}
+    return {
+        score.protocol.metric: score
+        for score in judge(plan, source(examples), dataset, features).scores
+    }
 
 
 def test_the_reference_itself_is_perfect(dataset):
@@ -71,24 +76,37 @@ def test_scores_by_features_of_the_training_are_marked(dataset):
     """And those of pixels are not, whatever was trained on."""
     plan = replace(FEW, flags=("fid", "wasserstein"))
     trained = source(dataset.test)._replace(trained_on=(TrainingNetwork("net", "1234"),))
-    for features, marked in ((replace(PIXELS, name="net", digest="1234"), True), (replace(PIXELS, name="net", digest="5678"), False)):
-        found = {score.protocol.metric: score.marks for score in judge(plan, trained, dataset, features).scores}
+    for features, marked in (
+        (replace(PIXELS, name="net", digest="1234"), True),
+        (replace(PIXELS, name="net", digest="5678"), False),
+    ):
+        found = {
+            score.protocol.metric: score.marks
+            for score in judge(plan, trained, dataset, features).scores
+        }
         assert (MARK in found["fid[net]"]) == (MARK in found["sinkhorn_divergence[net]"]) == marked
         assert MARK not in found["w2"]
 
 
 def test_neighbors_of_training_examples_are_themselves(dataset):
-    found = judge(replace(FEW, flags=("nearest",)), source(dataset.train[:200]), dataset, PIXELS).neighbors
+    found = judge(
+        replace(FEW, flags=("nearest",)), source(dataset.train[:200]), dataset, PIXELS
+    ).neighbors
     assert found.shape == (8, 8, *SHAPE)
     np.testing.assert_array_equal(found[:, 0], found[:, 1])
 
 
 def test_batches_change_no_moments_and_only_the_first_features_are_kept(dataset):
-    one, other = extract(PIXELS, [dataset.train], 64, 50), extract(PIXELS, [dataset.train[:7], dataset.train[7:]], 33, 50)
+    one, other = (
+        extract(PIXELS, [dataset.train], 64, 50),
+        extract(PIXELS, [dataset.train[:7], dataset.train[7:]], 33, 50),
+    )
     values = dataset.train.reshape(600, -1) / 127.5 - 1
     assert one.features.shape == (50, 64)
     for found in (one, other):
-        np.testing.assert_allclose(found.moments.covariance, np.cov(values, rowvar=False), rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(
+            found.moments.covariance, np.cov(values, rowvar=False), rtol=1e-5, atol=1e-7
+        )
         np.testing.assert_allclose(found.features, values[:50], atol=1e-6)
 
 
@@ -121,17 +139,33 @@ def test_every_seed_has_its_own_samples_and_the_floor_as_many_sets(dataset):
     drawn = {seed: pictures(200, 10 + seed) for seed in range(3)}
     several = SampleSource("three", None, lambda seed: [drawn[seed]], None)
     found = judge(replace(FEW, flags=("fid",), seeds=3), several, dataset, PIXELS).scores[0]
-    alone = [scores(replace(FEW, flags=("fid",)), drawn[seed], dataset)["fid[pixels]"].mean for seed in range(3)]
+    alone = [
+        scores(replace(FEW, flags=("fid",)), drawn[seed], dataset)["fid[pixels]"].mean
+        for seed in range(3)
+    ]
     assert found.values == pytest.approx(alone)
-    sets = [scores(replace(FEW, flags=("fid",)), dataset.train[which::3], dataset)["fid[pixels]"].mean for which in range(3)]
+    sets = [
+        scores(replace(FEW, flags=("fid",)), dataset.train[which::3], dataset)["fid[pixels]"].mean
+        for which in range(3)
+    ]
     assert found.floor == pytest.approx(np.mean(sets))
     assert found.protocol.seeds == (0, 1, 2)
 
 
 def test_the_protocol_says_what_was_done(dataset):
     found = scores(replace(FEW, flags=("fid", "wasserstein", "nearest")), pictures(200, 3), dataset)
-    fid, w2, memory = found["fid[pixels]"].protocol, found["w2"].protocol, found["memorised"].protocol
-    assert (fid.features, fid.samples, fid.references, fid.split, fid.reference_hash) == ("pixels", 200, 200, "test", dataset.fingerprint)
+    fid, w2, memory = (
+        found["fid[pixels]"].protocol,
+        found["w2"].protocol,
+        found["memorised"].protocol,
+    )
+    assert (fid.features, fid.samples, fid.references, fid.split, fid.reference_hash) == (
+        "pixels",
+        200,
+        200,
+        "test",
+        dataset.fingerprint,
+    )
     assert (w2.features, w2.samples, w2.quantisation) == ("pixels", 200, "bytes")
     assert (memory.split, memory.references) == ("train", 600)
 
@@ -141,7 +175,10 @@ def test_the_protocol_says_what_was_done(dataset):
     [
         (np.full((200, *SHAPE), 7, np.uint8), "all examples of somebody's are the same"),
         (np.full((200, *SHAPE), np.nan, np.float32), "not finite"),
-        (np.zeros((200, 8, 8, 3), np.uint8), r"shape \(8, 8, 3\), the reference of shape \(8, 8, 1\)"),
+        (
+            np.zeros((200, 8, 8, 3), np.uint8),
+            r"shape \(8, 8, 3\), the reference of shape \(8, 8, 1\)",
+        ),
     ],
 )
 def test_what_cannot_be_judged_is_refused(dataset, examples, sentence):
@@ -151,7 +188,9 @@ def test_what_cannot_be_judged_is_refused(dataset, examples, sentence):
 
 def test_too_few_are_refused_with_the_number_needed_or_marked(dataset):
     strict = replace(FEW, flags=("kid",), allow_few=False, everything=False)
-    with pytest.raises(UserError, match=r"kid\[pixels\] needs 1,000 examples, and there are 200 .*--allow-few"):
+    with pytest.raises(
+        UserError, match=r"kid\[pixels\] needs 1,000 examples, and there are 200 .*--allow-few"
+    ):
         judge(strict, source(pictures(200, 3)), dataset, PIXELS)
     marked = scores(replace(strict, allow_few=True), pictures(200, 3), dataset)["kid[pixels]"]
     assert marked.marks == ("kid[pixels] needs 1,000 examples, and there are 200 generated ones",)
@@ -160,9 +199,18 @@ def test_too_few_are_refused_with_the_number_needed_or_marked(dataset):
 
 def test_a_measure_that_cannot_be_had_is_refused_by_name_and_left_out_of_all(dataset):
     with pytest.raises(UserError, match="--modes: modes are counted on the grid"):
-        judge(replace(FEW, flags=("modes",), everything=False), source(pictures(200, 3)), dataset, PIXELS)
+        judge(
+            replace(FEW, flags=("modes",), everything=False),
+            source(pictures(200, 3)),
+            dataset,
+            PIXELS,
+        )
     judged = judge(FEW, source(pictures(200, 3)), dataset, PIXELS)
-    assert [note.split(":")[0] for note in judged.notes] == ["left out", "is left out", "modes left out"]
+    assert [note.split(":")[0] for note in judged.notes] == [
+        "left out",
+        "is left out",
+        "modes left out",
+    ]
 
 
 def test_files_are_dealt_to_the_seeds(tmp_path):
@@ -187,14 +235,20 @@ def test_more_samples_than_a_file_holds_are_refused(dataset, tmp_path):
 
 def test_every_sample_counts_where_the_protocol_says_so(dataset, monkeypatch):
     monkeypatch.setattr(choice, "KEPT", 100)
-    found = [scores(replace(FEW, flags=("fid",), samples=n), pictures(400, 3), dataset)["fid[pixels]"] for n in (200, 400)]
+    found = [
+        scores(replace(FEW, flags=("fid",), samples=n), pictures(400, 3), dataset)["fid[pixels]"]
+        for n in (200, 400)
+    ]
     assert [score.protocol.samples for score in found] == [200, 400]
     assert found[0].mean != found[1].mean
 
 
 def test_what_looks_at_few_does_not_depend_on_how_many_there_are(dataset, monkeypatch):
     plan = replace(FEW, flags=("wasserstein",))
-    few, many = (scores(replace(plan, samples=n), pictures(1_200, 3), dataset)["w2_train"] for n in (1_000, 1_200))
+    few, many = (
+        scores(replace(plan, samples=n), pictures(1_200, 3), dataset)["w2_train"]
+        for n in (1_000, 1_200)
+    )
     assert few.protocol == many.protocol
     assert few.mean == many.mean
     assert few.floor == many.floor
@@ -213,32 +267,59 @@ def test_sorted_references_are_compared_whole(dataset):
 def test_rounding_changes_no_measure_by_much(dataset):
     examples = pictures(200, 3)
     plan = replace(FEW, flags=("wasserstein", "nearest"))
-    rounded, levels = scores(plan, examples, dataset), scores(replace(plan, rounded=False), examples.astype(np.float32), dataset)
+    rounded, levels = (
+        scores(plan, examples, dataset),
+        scores(replace(plan, rounded=False), examples.astype(np.float32), dataset),
+    )
     for name, score in rounded.items():
         assert levels[name].mean == pytest.approx(score.mean, rel=1e-3), name
 
 
 def test_directions_are_what_they_are(dataset):
     found = scores(FEW, pictures(200, 3), dataset)
-    better = {"lower", "fid", "kid", "w1", "w2", "sliced_w2", "sinkhorn_divergence", "w2_train", "memorised"}
+    better = {
+        "lower",
+        "fid",
+        "kid",
+        "w1",
+        "w2",
+        "sliced_w2",
+        "sinkhorn_divergence",
+        "w2_train",
+        "memorised",
+    }
     for name, score in found.items():
         plain = name.split("[")[0]
-        expected = "lower" if plain in better else "higher" if plain in ("precision", "recall", "density", "coverage") else ""
+        expected = (
+            "lower"
+            if plain in better
+            else "higher"
+            if plain in ("precision", "recall", "density", "coverage")
+            else ""
+        )
         assert score.better == expected, name
 
 
 def test_another_version_is_not_read_from_the_cache(dataset):
     one = extract_real(PIXELS, dataset, "test", 100, 50)
     doubled = replace(PIXELS, look=lambda x: (2 * PIXELS.look(x)[0], None), version=2)
-    np.testing.assert_allclose(extract_real(doubled, dataset, "test", 100, 50).features, 2 * one.features, rtol=1e-6)
+    np.testing.assert_allclose(
+        extract_real(doubled, dataset, "test", 100, 50).features, 2 * one.features, rtol=1e-6
+    )
 
 
 def test_the_floor_of_the_exact_distances_is_of_equally_many(dataset):
-    """The 200 test examples are copies of some of the 600 training ones: of all 600, they would be matched with those, at distance 0."""
+    """The 200 test examples are copies of some of the 600 training ones: of all 600, they would be
+    matched with those, at distance 0.
+    """
     repeated = replace(dataset, test=dataset.train[1::3])
-    found = scores(replace(FEW, flags=("wasserstein",), samples=600, split="train"), pictures(600, 3), repeated)
+    found = scores(
+        replace(FEW, flags=("wasserstein",), samples=600, split="train"), pictures(600, 3), repeated
+    )
     few = evenly(dataset.train, 200)
     cost = ((values(dataset.train[1::3])[:, None] - values(few)[None]) ** 2).sum(-1)
     assert found["w2"].protocol.references == 600
-    assert found["w2"].floor == pytest.approx(np.sqrt(cost[linear_sum_assignment(cost)].mean()), rel=1e-5)
+    assert found["w2"].floor == pytest.approx(
+        np.sqrt(cost[linear_sum_assignment(cost)].mean()), rel=1e-5
+    )
     assert any("its floor is of 200 examples" in mark for mark in found["w2"].marks)

@@ -37,14 +37,21 @@ def scores(plan, examples, dataset, features=NETWORK):
 
 def test_real_digits_have_all_classes(dataset):
     examples = dataset.train[::9]
-    found = {name.removesuffix("[mnist-lenet]"): score for name, score in scores(PLAN, examples, dataset).items()}
+    found = {
+        name.removesuffix("[mnist-lenet]"): score
+        for name, score in scores(PLAN, examples, dataset).items()
+    }
     features, probabilities = (np.asarray(part) for part in NETWORK.look(examples))
     assert found["modes"].mean == 10
     assert found["mode_kl"].mean < 0.02
     assert found["high_quality"].mean > 0.8
     assert found["is"].mean == pytest.approx(inception_score(probabilities[:, 0], 10)[0], rel=1e-4)
-    assert found["is_split_sd"].mean == pytest.approx(inception_score(probabilities[:, 0], 10)[1], rel=1e-3)
-    assert found["kid"].mean == pytest.approx(squared_mmd(features, np.asarray(NETWORK.look(dataset.test)[0])), abs=1e-6, rel=0.05)
+    assert found["is_split_sd"].mean == pytest.approx(
+        inception_score(probabilities[:, 0], 10)[1], rel=1e-3
+    )
+    assert found["kid"].mean == pytest.approx(
+        squared_mmd(features, np.asarray(NETWORK.look(dataset.test)[0])), abs=1e-6, rel=0.05
+    )
     assert found["fid"].mean < 3 * found["fid"].floor
 
 

@@ -24,7 +24,10 @@ def cache(tmp_path, monkeypatch):
 
 def scores(samples, dataset, plan=AT_END):
     source = SampleSource("somebody's", None, lambda seed: iter([samples]), len(samples))
-    return {score.protocol.metric: score for score in judge(plan, source, dataset, make_features("points", dataset.shape)).scores}
+    return {
+        score.protocol.metric: score
+        for score in judge(plan, source, dataset, make_features("points", dataset.shape)).scores
+    }
 
 
 def w2(x, y):
@@ -36,21 +39,26 @@ def test_real_points_get_what_the_gaussians_tails_allow():
     dataset = data.load(Grid())
     found = scores(np.random.default_rng(1).permutation(dataset.train), dataset)
     assert found["modes"].mean == found["modes"].floor == 25
-    assert found["high_quality"].mean == pytest.approx(1 - np.exp(-4.5), abs=0.01)  # P(|r| < 3 sd) in the plane
-    assert found["mode_kl"].mean == pytest.approx(24 / 40_000, abs=6e-4)  # (k - 1) / 2N of multinomial noise
+    # P(|r| < 3 sd) in the plane
+    assert found["high_quality"].mean == pytest.approx(1 - np.exp(-4.5), abs=0.01)
+    # (k - 1) / 2N of multinomial noise
+    assert found["mode_kl"].mean == pytest.approx(24 / 40_000, abs=6e-4)
     assert 0.5 < found["w2"].mean / found["w2"].floor < 1.6
 
 
 def test_collapse_and_imbalance_show():
     dataset = data.load(Grid())
     assert dataset.centers is not None
-    one = dataset.centers[3] + 0.1 * np.random.default_rng(2).normal(size=(2_000, 2))  # one set: the hardest of assignments
+    # one set: the hardest of assignments
+    one = dataset.centers[3] + 0.1 * np.random.default_rng(2).normal(size=(2_000, 2))
     found = scores(one, dataset)
     assert found["modes"].mean == 1
     assert found["mode_kl"].mean == pytest.approx(np.log(25))
     assert found["w2"].mean > 5 * found["w2"].floor
     half = np.repeat(dataset.centers[[0, 1]], [15_000, 5_000], axis=0)
-    assert mode_kl(half, dataset.centers) == pytest.approx(0.75 * np.log(0.75 * 25) + 0.25 * np.log(0.25 * 25))
+    assert mode_kl(half, dataset.centers) == pytest.approx(
+        0.75 * np.log(0.75 * 25) + 0.25 * np.log(0.25 * 25)
+    )
 
 
 def test_a_larger_grid_is_judged_by_all_of_its_modes():
@@ -63,20 +71,33 @@ def test_a_larger_grid_is_judged_by_all_of_its_modes():
 
 def test_every_number_says_of_how_many_it_is():
     found = scores(data.load(Grid()).train, data.load(Grid()))
-    counts = {name: (score.protocol.samples, score.protocol.references) for name, score in found.items()}
-    assert counts == {"w2": (8_000, 2_000), "modes": (2_000, 2_000), "high_quality": (2_000, 2_000), "mode_kl": (20_000, 2_000)}
+    counts = {
+        name: (score.protocol.samples, score.protocol.references) for name, score in found.items()
+    }
+    assert counts == {
+        "w2": (8_000, 2_000),
+        "modes": (2_000, 2_000),
+        "high_quality": (2_000, 2_000),
+        "mode_kl": (20_000, 2_000),
+    }
     assert found["w2"].protocol.settings == {"sets": 4}
 
 
 def test_w2_is_the_mean_of_sets_of_as_many_and_few_are_marked():
     rng = np.random.default_rng(3)
-    dataset = Dataset("few", rng.normal(size=(500, 2)).astype(np.float32), rng.normal(size=(40, 2)).astype(np.float32))
+    dataset = Dataset(
+        "few",
+        rng.normal(size=(500, 2)).astype(np.float32),
+        rng.normal(size=(40, 2)).astype(np.float32),
+    )
     samples = rng.normal(size=(2_000, 2)).astype(np.float32)
     found = scores(samples, dataset)
     assert list(found) == ["w2"]
 
     def mean(points):
-        return pytest.approx(np.mean([w2(points[i : i + 40], dataset.test) for i in range(0, 160, 40)]), rel=1e-6)
+        return pytest.approx(
+            np.mean([w2(points[i : i + 40], dataset.test) for i in range(0, 160, 40)]), rel=1e-6
+        )
 
     assert found["w2"].mean == mean(samples)
     assert found["w2"].floor == mean(dataset.train)

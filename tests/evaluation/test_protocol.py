@@ -14,12 +14,32 @@ from otgan.results import judged
 from otgan.results.judged import versions_digest
 from otgan.results.scores import read_scores, side_by_side
 
-PROTOCOL = Protocol("fid[random]", {}, "random", "12ab", "x", "bytes", 1_000, "mnist", "ff00", "test", 500, (0, 1), {"measure": 1})
+PROTOCOL = Protocol(
+    "fid[random]",
+    {},
+    "random",
+    "12ab",
+    "x",
+    "bytes",
+    1_000,
+    "mnist",
+    "ff00",
+    "test",
+    500,
+    (0, 1),
+    {"measure": 1},
+)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Protocol)])
 def test_every_field_changes_the_fingerprint(name):
-    other = {"settings": {"k": 3}, "seeds": (0, 2), "samples": 1_001, "references": 501, "versions": {"measure": 2}}.get(name, "other")
+    other = {
+        "settings": {"k": 3},
+        "seeds": (0, 2),
+        "samples": 1_001,
+        "references": 501,
+        "versions": {"measure": 2},
+    }.get(name, "other")
     assert replace(PROTOCOL, **{name: other}).fingerprint != PROTOCOL.fingerprint
 
 
@@ -36,17 +56,34 @@ def test_a_release_changes_no_fingerprint(monkeypatch):
 
 
 def test_scores_of_version_0_1_are_of_another_protocol():
-    """Its fingerprints hashed its source: what they stand for is not known. They are compared with each other only."""
+    """Its fingerprints hashed its source: what they stand for is not known.
+
+    They are compared with each other only.
+    """
     plain = {key: value for key, value in line(3.0)["protocol"].items() if key != "versions"}
-    old = {**line(3.0), "fingerprint": "15e39585d58f", "protocol": {**plain, "version": "0.1.0+1629b970"}}
+    old = {
+        **line(3.0),
+        "fingerprint": "15e39585d58f",
+        "protocol": {**plain, "version": "0.1.0+1629b970"},
+    }
     assert side_by_side([("a", [old]), ("b", [old])])
-    with pytest.raises(UserError, match=r"differ in version \(0.1.0\+1629b970 against None\), versions \(None against {'measure': 1}\)"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"differ in version \(0.1.0\+1629b970 against None\), versions \(None against"
+            r" {'measure': 1}\)"
+        ),
+    ):
         side_by_side([("a", [old]), ("b", [line(3.0)])])
 
 
 def test_every_version_is_in_the_digest(monkeypatch):
     before = versions_digest()
-    for name, value in (("SAMPLING", 2), ("TRANSPORT", 2), ("NETWORKS", {**versions.NETWORKS, "inception": 2})):
+    for name, value in (
+        ("SAMPLING", 2),
+        ("TRANSPORT", 2),
+        ("NETWORKS", {**versions.NETWORKS, "inception": 2}),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(versions, name, value)
             assert versions_digest() != before
@@ -68,12 +105,19 @@ def line(value, **changes):
 
 def test_scores_of_one_protocol_stand_side_by_side_and_the_newest_counts():
     table = side_by_side([("a", [line(3.0), line(2.0)]), ("b", [line(1.0)])])
-    assert {subject: record["mean"] for subject, record in table["fid[random]"].items()} == {"a": 2.0, "b": 1.0}
+    assert {subject: record["mean"] for subject, record in table["fid[random]"].items()} == {
+        "a": 2.0,
+        "b": 1.0,
+    }
 
 
 def test_scores_of_different_protocols_are_refused_and_the_fields_named():
     with pytest.raises(
-        UserError, match=r"fid\[random\] of a and of b cannot be compared.*samples \(1000 against 50\).*split \(test against train\)"
+        UserError,
+        match=(
+            r"fid\[random\] of a and of b cannot be compared.*samples \(1000 against 50\).*split"
+            r" \(test against train\)"
+        ),
     ):
         side_by_side([("a", [line(3.0)]), ("b", [line(1.0, samples=50, split="train")])])
 
@@ -81,7 +125,10 @@ def test_scores_of_different_protocols_are_refused_and_the_fields_named():
 def test_the_newest_scores_that_were_measured_alike_stand_side_by_side():
     a = [line(1.0), line(2.0, samples=50), line(3.0), line(4.0, samples=60)]
     table = side_by_side([("a", a), ("b", [line(5.0), line(6.0, samples=50)])])
-    assert {subject: record["mean"] for subject, record in table["fid[random]"].items()} == {"a": 3.0, "b": 5.0}
+    assert {subject: record["mean"] for subject, record in table["fid[random]"].items()} == {
+        "a": 3.0,
+        "b": 5.0,
+    }
 
 
 def test_the_newest_step_counts_however_late_an_older_one_was_judged():
@@ -124,5 +171,10 @@ def test_a_line_that_says_no_more_than_it_must_is_a_score(tmp_path, capsys):
 
 def test_marks_that_are_no_words_are_no_score(tmp_path):
     path = tmp_path / "scores.jsonl"
-    path.write_text("".join(json.dumps({**line(3.0), "marks": marks}) + "\n" for marks in (7, "words", [7], ["words"])))
+    path.write_text(
+        "".join(
+            json.dumps({**line(3.0), "marks": marks}) + "\n"
+            for marks in (7, "words", [7], ["words"])
+        )
+    )
     assert [record["marks"] for record in read_scores(path)] == [["words"]]

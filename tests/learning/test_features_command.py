@@ -62,14 +62,26 @@ def test_a_folder_of_pictures_becomes_features(tmp_path):
 def test_eval_judges_by_it(tmp_path):
     path = pictures(tmp_path)
     learn(Order(str(path), tmp_path / "mine.safetensors", steps=1), quiet, quiet)
-    words = ["--features", "mine.safetensors", "--reference", path, "--split", "train", "--allow-few", "--samples", 100]
+    words = [
+        "--features",
+        "mine.safetensors",
+        "--reference",
+        path,
+        "--split",
+        "train",
+        "--allow-few",
+        "--samples",
+        100,
+    ]
     done = otgan("eval", path, "--fid", *words)
     assert done.exit_code == 0, done.output
     assert "fid[encoder-" in done.output
 
 
 def test_large_pictures_are_looked_at_whole_by_the_file_that_small_ones_trained(tmp_path):
-    """Training sees them shrunk; the file says their true shape, and its features of them are those of the shrunk ones."""
+    """Training sees them shrunk; the file says their true shape, and its features of them are those
+    of the shrunk ones.
+    """
     path = pictures(tmp_path, shape=(64, 66, 1))
     learn(Order(str(path), tmp_path / "large.safetensors", steps=1), quiet, quiet)
     x = np.load(path)["x"][:2]
@@ -83,13 +95,21 @@ def test_large_pictures_are_looked_at_whole_by_the_file_that_small_ones_trained(
 
 def test_a_seed_makes_one_file(tmp_path):
     path = pictures(tmp_path)
-    made = [learn(Order(str(path), tmp_path / f"{i}.safetensors", steps=3, seed=seed), quiet, quiet) for i, seed in enumerate((1, 1, 2))]
+    made = [
+        learn(Order(str(path), tmp_path / f"{i}.safetensors", steps=3, seed=seed), quiet, quiet)
+        for i, seed in enumerate((1, 1, 2))
+    ]
     assert made[0].digest == made[1].digest != made[2].digest
 
 
 def test_features_are_centered_and_uncorrelated_on_the_pictures(tmp_path):
     learn(Order(str(pictures(tmp_path)), tmp_path / "mine.safetensors", steps=2), quiet, quiet)
-    x = np.asarray(make_features(str(tmp_path / "mine.safetensors"), (9, 8, 3)).look(np.load(tmp_path / "mine.npz")["x"])[0], np.float64)
+    x = np.asarray(
+        make_features(str(tmp_path / "mine.safetensors"), (9, 8, 3)).look(
+            np.load(tmp_path / "mine.npz")["x"]
+        )[0],
+        np.float64,
+    )
     variances = np.diag(np.cov(x.T))
     np.testing.assert_allclose(x.mean(axis=0), 0, atol=0.2 * np.sqrt(variances[0]))
     assert variances[0] == variances.max()
@@ -98,9 +118,18 @@ def test_features_are_centered_and_uncorrelated_on_the_pictures(tmp_path):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--data", "few.npz", "-o", "a.safetensors"], "few.npz holds 50 examples: at least 100 are needed"),
-        (["--data", "small.npz", "-o", "a.safetensors"], "pictures of 7 x 9 pixels: at least 8 x 8 are needed"),
-        (["--data", "points.npz", "-o", "a.safetensors"], "holds points, which are their own features"),
+        (
+            ["--data", "few.npz", "-o", "a.safetensors"],
+            "few.npz holds 50 examples: at least 100 are needed",
+        ),
+        (
+            ["--data", "small.npz", "-o", "a.safetensors"],
+            "pictures of 7 x 9 pixels: at least 8 x 8 are needed",
+        ),
+        (
+            ["--data", "points.npz", "-o", "a.safetensors"],
+            "holds points, which are their own features",
+        ),
         (["--data", "nothing.npz", "-o", "a.safetensors"], "does not exist"),
         (["--data", "cifar10", "-o", "a.safetensors"], "CIFAR-10 is not prepared"),
         (["--data", "mine.npz", "-o", "a.npz"], "let its name end in .safetensors"),
@@ -136,7 +165,9 @@ def test_ctrl_c_keeps_what_was_trained_so_far(tmp_path):
         if progress.step == 3:
             os.kill(os.getpid(), signal.SIGINT)
 
-    found = learn(Order(str(pictures(tmp_path)), tmp_path / "a.safetensors", steps=1_000), stop, quiet)
+    found = learn(
+        Order(str(pictures(tmp_path)), tmp_path / "a.safetensors", steps=1_000), stop, quiet
+    )
     assert found.stopped
     assert found.progress.step == 3
     facts = weights.read(tmp_path / "a.safetensors").facts
@@ -167,9 +198,15 @@ def test_learned_features_tell_digits_apart_better_than_untrained_ones():
 
     def right(steps):
         parameters: Any
-        parameters, _ = training.train(encoder, "variance", images[:2000], 0, steps, None, quiet, lambda: False)
-        x = np.asarray(encoder.apply({"params": parameters}, images[:1000].astype(np.float32) / 127.5 - 1))
-        apart = ((x[:, None, :8] - x[None, :, :8]) ** 2).sum(axis=2) + np.diag(np.full(1000, np.inf))
+        parameters, _ = training.train(
+            encoder, "variance", images[:2000], 0, steps, None, quiet, lambda: False
+        )
+        x = np.asarray(
+            encoder.apply({"params": parameters}, images[:1000].astype(np.float32) / 127.5 - 1)
+        )
+        apart = ((x[:, None, :8] - x[None, :, :8]) ** 2).sum(axis=2) + np.diag(
+            np.full(1000, np.inf)
+        )
         return (labels[apart.argmin(axis=1)] == labels[:1000]).mean()
 
     assert right(150) > right(1) + 0.05

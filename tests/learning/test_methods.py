@@ -20,7 +20,9 @@ def test_contrast_is_the_cross_entropy_of_finding_the_partner():
     for i in range(8):
         likeness = np.exp(z @ z[i] / TEMPERATURE)
         terms.append(-np.log(likeness[(i + 4) % 8] / (likeness.sum() - likeness[i])))
-    assert float(contrast(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(np.mean(terms), rel=1e-5)
+    assert float(contrast(jnp.asarray(a), jnp.asarray(b))) == pytest.approx(
+        np.mean(terms), rel=1e-5
+    )
 
 
 def test_variance_loss_is_that_of_the_authors():

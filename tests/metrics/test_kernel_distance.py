@@ -21,7 +21,9 @@ def test_the_estimate_equals_a_double_loop(monkeypatch):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(30, 7)), rng.normal(size=(41, 7)) + 0.3
     assert kernel.squared_mmd(x, y) == pytest.approx(_loop(x, y), rel=1e-10)
-    monkeypatch.setattr(kernel, "slices", lambda count: (slice(i, i + 4) for i in range(0, count, 4)))
+    monkeypatch.setattr(
+        kernel, "slices", lambda count: (slice(i, i + 4) for i in range(0, count, 4))
+    )
     assert kernel.squared_mmd(x, y) == pytest.approx(_loop(x, y), rel=1e-10)
 
 
@@ -34,8 +36,9 @@ def test_one_subset_of_everything_is_everything():
 
 
 def test_the_expectation_is_that_of_the_distributions_whatever_the_size():
-    """One dimension, N(0, 1) against N(1, 1): by the moments 1, 0, 1, 0 and 1, 1, 2, 4 of both, the cubic kernel's feature means differ by
-    sqrt(3) 1, sqrt(3) 1 and 4."""
+    """One dimension, N(0, 1) against N(1, 1): by the moments 1, 0, 1, 0 and 1, 1, 2, 4 of both, the
+    cubic kernel's feature means differ by sqrt(3) 1, sqrt(3) 1 and 4.
+    """
     rng = np.random.default_rng(2)
     x, y = rng.normal(size=(20_000, 1)), rng.normal(size=(20_000, 1)) + 1
     for size in (5, 200):

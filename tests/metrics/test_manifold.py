@@ -22,7 +22,9 @@ def _by_definition(x, y):
     )
 
 
-@pytest.mark.parametrize(("n", "m", "d", "shift"), [(60, 80, 4, 0.5), (90, 50, 2, 0.0), (30, 30, 30, 1.0)])
+@pytest.mark.parametrize(
+    ("n", "m", "d", "shift"), [(60, 80, 4, 0.5), (90, 50, 2, 0.0), (30, 30, 30, 1.0)]
+)
 def test_all_four_equal_their_definitions(n, m, d, shift, monkeypatch):
     rng = np.random.default_rng(n)
     x, y = rng.normal(size=(n, d)) + shift, rng.normal(size=(m, d))
@@ -34,12 +36,14 @@ def test_all_four_equal_their_definitions(n, m, d, shift, monkeypatch):
 
 
 def test_identical_sets_are_perfect():
-    x = 1e3 + np.random.default_rng(0).normal(size=(200, 64))  # far from zero, where the product formula cancels
+    # far from zero, where the product formula cancels
+    x = 1e3 + np.random.default_rng(0).normal(size=(200, 64))
     assert manifold_scores(x, x[::-1]) == (1, 1, pytest.approx(6 / 5), 1)
 
 
 def test_identical_sets_of_copies_are_perfect():
-    x = np.repeat(np.random.default_rng(1).normal(size=(91, 64)), 11, axis=0)  # every ball has radius zero; the last block is one row
+    # every ball has radius zero; the last block is one row
+    x = np.repeat(np.random.default_rng(1).normal(size=(91, 64)), 11, axis=0)
     scores = manifold_scores(x, x[np.random.default_rng(2).permutation(1_001)])
     assert (scores.precision, scores.recall, scores.coverage) == (1, 1, 1)
     assert scores.density == pytest.approx(11 / 5)  # eleven copies in each ball of five

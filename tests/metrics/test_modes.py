@@ -33,7 +33,9 @@ def test_quality_asks_for_every_channel():
 def test_kl_is_from_the_reference():
     p = _probabilities([[0], [0], [0], [1]], k=2)
     assert modes(p, np.array([30, 10])).kl == pytest.approx(0)
-    assert modes(p, np.array([0.5, 0.5])).kl == pytest.approx(0.75 * np.log(1.5) + 0.25 * np.log(0.5))
+    assert modes(p, np.array([0.5, 0.5])).kl == pytest.approx(
+        0.75 * np.log(1.5) + 0.25 * np.log(0.5)
+    )
     assert histogram_kl(np.array([1, 1]), np.array([1, 0])) == np.inf
 
 

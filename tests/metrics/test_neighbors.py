@@ -8,11 +8,15 @@ from otgan.metrics.neighbors import memorization, nearest
 from otgan.metrics.transport import transport_to_all
 
 
-@pytest.mark.parametrize("block", [2_000, 130, 4])  # one, several and an uneven last one, and blocks smaller than the candidates
+# one, several and an uneven last one, and blocks smaller than the candidates
+@pytest.mark.parametrize("block", [2_000, 130, 4])
 def test_nearest_are_those_of_all_distances(block, monkeypatch):
     monkeypatch.setattr(neighbors, "BLOCK", block)
     rng = np.random.default_rng(0)
-    x, train = rng.normal(size=(50, 6)).astype(np.float32), rng.normal(size=(300, 6)).astype(np.float32)
+    x, train = (
+        rng.normal(size=(50, 6)).astype(np.float32),
+        rng.normal(size=(300, 6)).astype(np.float32),
+    )
     index, distance = nearest(x, train, 3)
     truth = cdist(x.astype(np.float64), train.astype(np.float64))
     np.testing.assert_array_equal(index, np.argsort(truth, axis=1)[:, :3])
@@ -50,11 +54,18 @@ def test_samples_off_the_data_are_not():
     assert memorization(train[:100] + 20, train) == 0
 
 
-@pytest.mark.parametrize(("d", "share"), [(1, 2 / 3), (2, 6 * np.pi / (8 * np.pi + 3 * np.sqrt(3)))])
+@pytest.mark.parametrize(
+    ("d", "share"), [(1, 2 / 3), (2, 6 * np.pi / (8 * np.pi + 3 * np.sqrt(3)))]
+)
 def test_fresh_samples_have_the_share_of_reciprocal_neighbors(d, share):
-    """The share of Poisson points that are the nearest of their nearest neighbor (Clark and Evans 1955)."""
+    """The share of Poisson points that are the nearest of their nearest neighbor (Clark and Evans
+    1955).
+    """
     rng = np.random.default_rng(4)
-    shares = [memorization(rng.uniform(0.05, 0.95, (1_000, d)), rng.uniform(size=(10_000, d))) for _ in range(2)]
+    shares = [
+        memorization(rng.uniform(0.05, 0.95, (1_000, d)), rng.uniform(size=(10_000, d)))
+        for _ in range(2)
+    ]
     assert np.mean(shares) == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 2_000))
 
 
@@ -67,9 +78,14 @@ def test_too_few_examples_and_broken_samples_are_refused():
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint16, bool])
 def test_integers_that_are_no_bytes_are_refused_on_either_side(dtype):
-    """Bytes count as [-1, 1], so 0 to 255 in another type would be found 127.5 times as far away."""
+    """Bytes count as [-1, 1], so 0 to 255 in another type would be found 127.5 times as far
+    away.
+    """
     pictures = np.random.default_rng(5).integers(0, 256, (9, 4, 4, 1))
-    for x, train in ((pictures.astype(dtype), pictures.astype(np.uint8)), (pictures.astype(np.uint8), pictures.astype(dtype))):
+    for x, train in (
+        (pictures.astype(dtype), pictures.astype(np.uint8)),
+        (pictures.astype(np.uint8), pictures.astype(dtype)),
+    ):
         for measure in (nearest, memorization, transport_to_all):
             with pytest.raises(UserError, match=f"of type {np.dtype(dtype)}.*uint8"):
                 measure(x, train)

@@ -7,7 +7,7 @@ from otgan.errors import UserError
 from otgan.metrics.transport import sinkhorn_divergence, sliced_wasserstein, transport_to_all
 from tests.support.semidual import optimum
 
-# --- sliced ---------------------------------------------------------------------------------------------------------------------------
+# --- sliced ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("n", "m"), [(50, 50), (30, 50), (7, 1), (12, 18)])
@@ -41,7 +41,7 @@ def test_a_set_is_at_no_distance_from_its_copies():
     assert sliced_wasserstein(x, np.repeat(x, 3, axis=0)) == pytest.approx(0, abs=1e-12)
 
 
-# --- the Sinkhorn divergence ----------------------------------------------------------------------------------------------------------
+# --- the Sinkhorn divergence ----------------------------------------------------------------------
 
 
 def _sinkhorn_by_pot(x, y, lam):
@@ -58,7 +58,9 @@ def test_the_divergence_lies_within_its_bounds(lam):
     rng = np.random.default_rng(4)
     x, y = rng.normal(size=(40, 6)), 1.3 * rng.normal(size=(40, 6)) + 0.5
     scale = lam * cdist(x, y, "sqeuclidean").mean()
-    truth = _sinkhorn_by_pot(x, y, scale) - 0.5 * (_sinkhorn_by_pot(x, x, scale) + _sinkhorn_by_pot(y, y, scale))
+    truth = _sinkhorn_by_pot(x, y, scale) - 0.5 * (
+        _sinkhorn_by_pot(x, x, scale) + _sinkhorn_by_pot(y, y, scale)
+    )
     bounds = sinkhorn_divergence(x, y, lam)
     slack = 2e-6 * cdist(x, y, "sqeuclidean").mean()  # of float32 costs
     assert bounds.lower - slack <= truth <= bounds.upper + slack
@@ -68,13 +70,17 @@ def test_the_divergence_lies_within_its_bounds(lam):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_bounds_take_account_of_rounding(seed):
-    """Far apart on a lattice, so that costs are exact in single precision and sums of potentials are not."""
+    """Far apart on a lattice, so that costs are exact in single precision and sums of potentials
+    are not.
+    """
     rng = np.random.default_rng(seed)
     x, y = rng.integers(-3, 4, size=(2, 40, 2)).astype(float)
     y += 100 if seed < 2 else 1_000
     cross = cdist(x, y, "sqeuclidean")
     lam = float(np.float32(1e-3) * np.float32(cross.mean()))
-    truth = optimum(cross, lam).value - 0.5 * sum(optimum(cdist(z, z, "sqeuclidean"), lam).value for z in (x, y))
+    truth = optimum(cross, lam).value - 0.5 * sum(
+        optimum(cdist(z, z, "sqeuclidean"), lam).value for z in (x, y)
+    )
     bounds = sinkhorn_divergence(x, y, 1e-3)
     assert bounds.lower <= truth <= bounds.upper
     assert bounds.upper - bounds.lower < 1e-5 * cross.mean()
@@ -87,16 +93,24 @@ def test_the_divergence_of_a_set_from_itself_is_zero():
     assert bounds.value == pytest.approx(0, abs=1e-3)
 
 
-# --- to the whole training set --------------------------------------------------------------------------------------------------------
+# --- to the whole training set --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("count", [1_000, 970])  # of training examples: with and without a whole number for each of 200 samples
+# of training examples: with and without a whole number for each of 200 samples
+@pytest.mark.parametrize("count", [1_000, 970])
 @pytest.mark.parametrize("kind", ["like", "collapsed", "far"])
 def test_w2_to_all_is_bracketed(count, kind):
     rng = np.random.default_rng(6)
     train, x = rng.normal(size=(count, 20)), rng.normal(size=(200, 20))
     x = {"like": x, "collapsed": np.repeat(x[:4], 50, axis=0), "far": x + 10}[kind]
-    exact = np.sqrt(ot.emd2(np.full(200, 1 / 200), np.full(count, 1 / count), cdist(x, train, "sqeuclidean"), numItermax=1_000_000))
+    exact = np.sqrt(
+        ot.emd2(
+            np.full(200, 1 / 200),
+            np.full(count, 1 / count),
+            cdist(x, train, "sqeuclidean"),
+            numItermax=1_000_000,
+        )
+    )
     bounds = transport_to_all(x.astype(np.float32), train.astype(np.float32))
     assert bounds.lower <= exact <= bounds.upper
     assert bounds.lower <= bounds.value <= bounds.upper
@@ -105,8 +119,13 @@ def test_w2_to_all_is_bracketed(count, kind):
 
 def test_bounds_hold_however_little_the_solver_did():
     rng = np.random.default_rng(7)
-    train, x = rng.normal(size=(300, 5)).astype(np.float32), rng.normal(size=(100, 5)).astype(np.float32)
-    exact = np.sqrt(ot.emd2(np.full(100, 1 / 100), np.full(300, 1 / 300), cdist(x, train, "sqeuclidean")))
+    train, x = (
+        rng.normal(size=(300, 5)).astype(np.float32),
+        rng.normal(size=(100, 5)).astype(np.float32),
+    )
+    exact = np.sqrt(
+        ot.emd2(np.full(100, 1 / 100), np.full(300, 1 / 300), cdist(x, train, "sqeuclidean"))
+    )
     bounds = transport_to_all(x, train, max_iterations=2)
     assert bounds.lower <= exact <= bounds.upper
     assert bounds.upper - bounds.lower > 0.02 * exact  # little was done

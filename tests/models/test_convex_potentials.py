@@ -17,7 +17,9 @@ def _moved(potential, seed=0, size=0.3):
     """Parameters some way off, back in the class."""
     params = potential.init(jax.random.key(seed))
     rng = np.random.default_rng(seed)
-    return potential.project(jax.tree.map(lambda leaf: leaf + size * rng.standard_normal(leaf.shape), params))
+    return potential.project(
+        jax.tree.map(lambda leaf: leaf + size * rng.standard_normal(leaf.shape), params)
+    )
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -30,7 +32,9 @@ def test_chords_lie_above_by_the_modulus(name, dim, x64):
         a, b = 3 * rng.standard_normal((2, 500, dim))
         share = rng.random(500)
         inside = share[:, None] * a + (1 - share[:, None]) * b
-        fa, fb, f = (np.asarray(potential.value(params, jnp.asarray(point))) for point in (a, b, inside))
+        fa, fb, f = (
+            np.asarray(potential.value(params, jnp.asarray(point))) for point in (a, b, inside)
+        )
         sag = share * fa + (1 - share) * fb - f
         modulus = float(potential.modulus(params))
         assert modulus >= 0.1 - 1e-9
@@ -59,16 +63,23 @@ def test_a_negative_weight_shows_in_the_margin_and_is_projected_away(broken):
 def test_free_weights_are_not_projected():
     potential = make_potential(Convex(**SMALL), 2)
     params = jax.tree.map(lambda leaf: -jnp.ones_like(leaf), potential.init(jax.random.key(0)))
-    assert all((potential.project(params)[name] == -1).all() for name in ("passing", "biases", "slope"))
+    assert all(
+        (potential.project(params)[name] == -1).all() for name in ("passing", "biases", "slope")
+    )
 
 
 def test_a_quadratic_is_projected_to_the_nearest_one_of_its_class():
     potential = make_potential(Convex(potential="quadratic", strong_convexity=0.5), 2)
     turn = np.array([[0.6, -0.8], [0.8, 0.6]])
     skew = np.array([[0.0, 7.0], [-7.0, 0.0]])  # no part of the form
-    params = {"matrix": jnp.asarray(turn @ np.diag([3.0, -1.0]) @ turn.T + skew), "slope": jnp.ones(2)}
+    params = {
+        "matrix": jnp.asarray(turn @ np.diag([3.0, -1.0]) @ turn.T + skew),
+        "slope": jnp.ones(2),
+    }
     assert float(potential.margin(params)) == pytest.approx(-1.0, abs=1e-5)
-    np.testing.assert_allclose(potential.project(params)["matrix"], turn @ np.diag([3.0, 0.5]) @ turn.T, atol=1e-5)
+    np.testing.assert_allclose(
+        potential.project(params)["matrix"], turn @ np.diag([3.0, 0.5]) @ turn.T, atol=1e-5
+    )
 
 
 def test_the_rounded_maximum_is_near_the_maximum(x64):
@@ -76,7 +87,9 @@ def test_the_rounded_maximum_is_near_the_maximum(x64):
     params = _moved(potential)
     x = np.random.default_rng(0).standard_normal((50, 3))
     planes = x @ np.asarray(params["slopes"]).T + np.asarray(params["offsets"])
-    excess = np.asarray(potential.value(params, jnp.asarray(x))) - 0.05 * (x**2).sum(1) - planes.max(1)
+    excess = (
+        np.asarray(potential.value(params, jnp.asarray(x))) - 0.05 * (x**2).sum(1) - planes.max(1)
+    )
     assert (excess >= 0).all()
     assert (excess <= 0.1 * np.log(6)).all()
     assert excess.max() > 0.01
@@ -85,7 +98,9 @@ def test_the_rounded_maximum_is_near_the_maximum(x64):
 @pytest.mark.parametrize("name", CLASSES)
 def test_parameters_that_are_no_numbers_have_no_margin(name):
     potential = make_potential(Convex(potential=name, **SMALL), 2)
-    params = jax.tree.map(lambda leaf: leaf.at[(0,) * leaf.ndim].set(jnp.nan), potential.init(jax.random.key(0)))
+    params = jax.tree.map(
+        lambda leaf: leaf.at[(0,) * leaf.ndim].set(jnp.nan), potential.init(jax.random.key(0))
+    )
     assert not float(potential.margin(params)) >= 0
 
 

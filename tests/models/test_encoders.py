@@ -33,7 +33,9 @@ def test_maps_are_the_layers_in_order_and_end_in_the_features(shape):
     np.testing.assert_array_equal(maps[encoder.layers[-1]], encoder.apply(parameters, x))
 
 
-@pytest.mark.parametrize(("shape", "factor"), [((8, 8, 1), 1), ((63, 200, 3), 1), ((64, 64, 3), 2), ((256, 300, 3), 8)])
+@pytest.mark.parametrize(
+    ("shape", "factor"), [((8, 8, 1), 1), ((63, 200, 3), 1), ((64, 64, 3), 2), ((256, 300, 3), 8)]
+)
 def test_large_pictures_are_shrunk_to_32_pixels_or_more(shape, factor):
     assert shrinking(shape) == factor
 
@@ -47,10 +49,20 @@ def test_shrinking_takes_means_of_blocks():
 
 @pytest.mark.parametrize(
     "change",
-    [{"shape": None}, {"shape": "28 28"}, {"widths": "a b c"}, {"features": "0"}, {"shape": "4 4 1"}],
+    [
+        {"shape": None},
+        {"shape": "28 28"},
+        {"widths": "a b c"},
+        {"features": "0"},
+        {"shape": "4 4 1"},
+    ],
     ids=["no shape", "a short shape", "words", "no features", "too small"],
 )
 def test_facts_of_no_encoder_are_refused(change):
-    facts = {key: value for key, value in {**sizes(Encoder((28, 28, 1))), **change}.items() if value is not None}
+    facts = {
+        key: value
+        for key, value in {**sizes(Encoder((28, 28, 1))), **change}.items()
+        if value is not None
+    }
     with pytest.raises(UserError, match="otgan features train"):
         rebuilt(facts)

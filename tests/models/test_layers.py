@@ -16,7 +16,9 @@ CASES = {
 
 
 def _value_and_gradients(function, *inputs):
-    """The output of a function of (x, kernel), and its gradients along a fixed uneven direction of the output."""
+    """The output of a function of (x, kernel), and its gradients along a fixed uneven direction of
+    the output.
+    """
 
     def along(*inputs):
         out = function(*inputs)
@@ -31,13 +33,20 @@ def _value_and_gradients(function, *inputs):
 def test_convolutions_equal_those_of_flax(case, h, w):
     ours, layer, shape = CASES[case]
     rng = np.random.default_rng(0)
-    inputs = rng.standard_normal((3, h, w, shape[2]), np.float32), rng.standard_normal(shape, np.float32)
-    expected = _value_and_gradients(lambda x, kernel: layer.apply({"params": {"kernel": kernel}}, x), *inputs)
+    inputs = (
+        rng.standard_normal((3, h, w, shape[2]), np.float32),
+        rng.standard_normal(shape, np.float32),
+    )
+    expected = _value_and_gradients(
+        lambda x, kernel: layer.apply({"params": {"kernel": kernel}}, x), *inputs
+    )
     for mine, theirs in zip(_value_and_gradients(ours, *inputs), expected, strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("layer", "side"), [(layers.UpConv, 4), (layers.DownConv, 4), (layers.FlatConv, 3)])
+@pytest.mark.parametrize(
+    ("layer", "side"), [(layers.UpConv, 4), (layers.DownConv, 4), (layers.FlatConv, 3)]
+)
 def test_bias_is_added_per_channel(layer, side):
     bias = jnp.arange(1.0, 4.0)
     params = {"params": {"kernel": jnp.zeros((side, side, 2, 3)), "bias": bias}}
@@ -47,7 +56,9 @@ def test_bias_is_added_per_channel(layer, side):
 
 def test_doubled_repeats_each_pixel_in_both_directions():
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 5), np.float32)
-    np.testing.assert_array_equal(layers.doubled(jnp.asarray(x)), x.repeat(2, axis=1).repeat(2, axis=2))
+    np.testing.assert_array_equal(
+        layers.doubled(jnp.asarray(x)), x.repeat(2, axis=1).repeat(2, axis=2)
+    )
 
 
 def test_unit_has_length_one_and_the_same_direction():

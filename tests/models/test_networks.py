@@ -30,12 +30,17 @@ def _encoder(kind: Any = "mlp", shape=(2,), center: Any = 0.0, scale=1.0, **sett
 
 
 def _compiled(network) -> Any:
-    """The same network with one compilation of `apply` rather than one for each operation; `init` shares its own between tests."""
+    """The same network with one compilation of `apply` rather than one for each operation.
+
+    `init` shares its own between tests.
+    """
     return Network(network.init, jax.jit(network.apply))
 
 
 def _arbitrary(network):
-    """Parameters of the right shapes without the seconds that compiling `init` takes: biases 0, scales 1, random kernels."""
+    """Parameters of the right shapes without the seconds that compiling `init` takes: biases 0,
+    scales 1, random kernels.
+    """
     rng = np.random.default_rng(0)
 
     def leaf(path, shape):
@@ -61,13 +66,19 @@ def _samples(n, shape):
 
 
 def _channels(params, name):
-    return [leaf.shape for path, leaf in jax.tree.leaves_with_path(params) if name in jax.tree_util.keystr(path) and leaf.ndim == 4]
+    return [
+        leaf.shape
+        for path, leaf in jax.tree.leaves_with_path(params)
+        if name in jax.tree_util.keystr(path) and leaf.ndim == 4
+    ]
 
 
-# --- both -----------------------------------------------------------------------------------------------------------------------------
+# --- both -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("kind", "shape"), [*KINDS_AND_SHAPES, *(("residual", shape) for shape in IMAGES)])
+@pytest.mark.parametrize(
+    ("kind", "shape"), [*KINDS_AND_SHAPES, *(("residual", shape) for shape in IMAGES)]
+)
 @pytest.mark.parametrize("normalization", ["none", "layer"])
 def test_generator_makes_samples_of_the_data_s_shape(kind, shape, normalization):
     _, out = _shapes(_generator(kind, shape, normalization=normalization, depth=3), of=_latents(3))
@@ -77,7 +88,9 @@ def test_generator_makes_samples_of_the_data_s_shape(kind, shape, normalization)
 @pytest.mark.parametrize(("kind", "shape"), KINDS_AND_SHAPES)
 @pytest.mark.parametrize("normalization", ["none", "layer", "weight"])
 def test_encoder_makes_features(kind, shape, normalization):
-    _, out = _shapes(_encoder(kind, shape, normalization=normalization, depth=3), of=_samples(3, shape))
+    _, out = _shapes(
+        _encoder(kind, shape, normalization=normalization, depth=3), of=_samples(3, shape)
+    )
     assert (out.shape, out.dtype) == ((3, 16), jnp.float32)
 
 
@@ -86,23 +99,33 @@ def test_the_key_decides_the_parameters(make):
     network = make("conv", (8, 8, 2))
     params, again, other = network.init(KEY), network.init(KEY), network.init(jax.random.key(1))
     jax.tree.map(np.testing.assert_array_equal, params, again)
-    kernels = [(a, b) for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(other), strict=True) if a.ndim > 1]
+    kernels = [
+        (a, b)
+        for a, b in zip(jax.tree.leaves(params), jax.tree.leaves(other), strict=True)
+        if a.ndim > 1
+    ]
     assert len(kernels) == 3
     assert not any(np.allclose(a, b) for a, b in kernels)
 
 
-@pytest.mark.parametrize(("make", "kind"), [(_generator, "conv"), (_generator, "residual"), (_encoder, "conv")])
+@pytest.mark.parametrize(
+    ("make", "kind"), [(_generator, "conv"), (_generator, "residual"), (_encoder, "conv")]
+)
 def test_a_sample_does_not_depend_on_its_neighbors(make, kind):
     network = make(kind, (8, 8, 2), normalization="layer")
     x = _latents(6) if make is _generator else _samples(6, (8, 8, 2))
     params = _arbitrary(network)
     changed = np.concatenate([x[:2], 3 * x[2:]])
-    np.testing.assert_allclose(network.apply(params, x)[:2], network.apply(params, changed)[:2], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        network.apply(params, x)[:2], network.apply(params, changed)[:2], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_channels_double_away_from_the_image():
     generator, _ = _shapes(_generator("conv", (32, 32, 3), width=4, depth=3), of=_latents(1))
-    encoder, _ = _shapes(_encoder("conv", (32, 32, 3), width=4, depth=3), of=_samples(1, (32, 32, 3)))
+    encoder, _ = _shapes(
+        _encoder("conv", (32, 32, 3), width=4, depth=3), of=_samples(1, (32, 32, 3))
+    )
     assert _channels(generator, "UpConv") == [(4, 4, 16, 8), (4, 4, 8, 4), (4, 4, 4, 3)]
     assert _channels(encoder, "DownConv") == [(4, 4, 3, 4), (4, 4, 4, 8), (4, 4, 8, 16)]
 
@@ -122,13 +145,15 @@ def test_conv_refuses_what_it_cannot_halve(make):
     make("conv", (8, 30, 1), depth=3)
 
 
-# --- generators -----------------------------------------------------------------------------------------------------------------------
+# --- generators -----------------------------------------------------------------------------------
 
 
 def test_points_follow_center_and_scale():
     plain, moved = _generator(center=np.zeros(2), scale=1.0), _generator()
     params, z = _arbitrary(plain), _latents(50)
-    np.testing.assert_allclose(moved.apply(params, z), CENTER + SCALE * np.asarray(plain.apply(params, z)), rtol=1e-5)
+    np.testing.assert_allclose(
+        moved.apply(params, z), CENTER + SCALE * np.asarray(plain.apply(params, z)), rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize("normalization", ["none", "layer"])
@@ -138,14 +163,24 @@ def test_points_start_about_as_wide_as_the_data(normalization):
     assert 0.4 < (out - CENTER).std() / SCALE < 2
 
 
-CONVOLUTIONAL = [(kind, normalization) for kind in ("conv", "residual") for normalization in ("none", "layer")]
+CONVOLUTIONAL = [
+    (kind, normalization) for kind in ("conv", "residual") for normalization in ("none", "layer")
+]
 
 
 @pytest.mark.parametrize(
-    ("kind", "normalization", "mapping"), [*((*c, m) for c in CONVOLUTIONAL for m in (0, 2)), *(("mlp", "none", m) for m in (0, 2))]
+    ("kind", "normalization", "mapping"),
+    [*((*c, m) for c in CONVOLUTIONAL for m in (0, 2)), *(("mlp", "none", m) for m in (0, 2))],
 )
 def test_pictures_start_with_contrast_and_differ(kind, normalization, mapping):
-    network = _generator(kind, (28, 28, 1), width=32, latent_dim=64, normalization=normalization, mapping_depth=mapping)
+    network = _generator(
+        kind,
+        (28, 28, 1),
+        width=32,
+        latent_dim=64,
+        normalization=normalization,
+        mapping_depth=mapping,
+    )
     out = np.asarray(network.apply(network.init(KEY), _latents(20, 64)))
     assert np.abs(out).max() <= 1
     assert 0.2 < out.std() < 0.6
@@ -154,10 +189,16 @@ def test_pictures_start_with_contrast_and_differ(kind, normalization, mapping):
 
 @pytest.mark.parametrize("kind", ["mlp", "conv", "residual"])
 def test_a_mapping_comes_before_the_first_layer(kind):
-    plain, mapped = (_shapes(_generator(kind, (8, 8, 1), mapping_width=7, mapping_depth=m), of=_latents(1))[0] for m in (0, 2))
+    plain, mapped = (
+        _shapes(_generator(kind, (8, 8, 1), mapping_width=7, mapping_depth=m), of=_latents(1))[0]
+        for m in (0, 2)
+    )
     layers = [mapped["params"].pop(f"mapping_{k}")["kernel"].shape for k in range(2)]
     assert layers == [(6, 7), (7, 7)]
-    assert mapped["params"]["Dense_0"]["kernel"].shape == (7, plain["params"]["Dense_0"]["kernel"].shape[1])
+    assert mapped["params"]["Dense_0"]["kernel"].shape == (
+        7,
+        plain["params"]["Dense_0"]["kernel"].shape[1],
+    )
     assert jax.tree.structure(plain) == jax.tree.structure(mapped)
 
 
@@ -173,7 +214,8 @@ def test_a_residual_block_keeps_the_size_of_its_input_at_the_start(normalization
     block = UpBlock(64, normalization, None)
     out = np.asarray(block.apply(block.init(KEY, x), x))
     assert out.shape == (8, 12, 12, 64)
-    assert 0.85 < out[:, 2:-2, 2:-2].std() < 1.15  # away from the border, where padding takes some of the sum
+    # away from the border, where padding takes some of the sum
+    assert 0.85 < out[:, 2:-2, 2:-2].std() < 1.15
 
 
 def test_residual_refuses_what_it_cannot_double():
@@ -183,7 +225,7 @@ def test_residual_refuses_what_it_cannot_double():
         _generator("residual", (12, 30, 1), depth=4)
 
 
-# --- encoders -------------------------------------------------------------------------------------------------------------------------
+# --- encoders -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("normalization", ["none", "layer", "weight"])
@@ -198,10 +240,16 @@ def test_points_of_a_ray_from_the_mean_start_with_features_of_their_own(normaliz
 def test_features_do_not_depend_on_the_units_of_points():
     plain, moved = _encoder(), _encoder(center=CENTER, scale=SCALE)
     params, x = _arbitrary(plain), _samples(20, (2,))
-    np.testing.assert_allclose(moved.apply(params, CENTER + SCALE * x), plain.apply(params, x), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        moved.apply(params, CENTER + SCALE * x), plain.apply(params, x), rtol=1e-4, atol=1e-5
+    )
 
 
-ENCODERS = [(kind, normalization) for kind in ("conv", "mlp") for normalization in ("none", "layer", "weight")]
+ENCODERS = [
+    (kind, normalization)
+    for kind in ("conv", "mlp")
+    for normalization in ("none", "layer", "weight")
+]
 
 
 @pytest.mark.parametrize(("kind", "normalization"), ENCODERS)
@@ -231,7 +279,11 @@ def test_weight_normalization_forgets_the_length_of_a_raw_kernel(kind, normaliza
 
     def scaled(path, leaf):
         # Columns unequally: the normalization of the output would undo a common factor.
-        return leaf * np.linspace(0.5, 4, leaf.shape[-1]).reshape((1,) * (leaf.ndim - 1) + (-1,)) if path[-1].key == "kernel" else leaf
+        return (
+            leaf * np.linspace(0.5, 4, leaf.shape[-1]).reshape((1,) * (leaf.ndim - 1) + (-1,))
+            if path[-1].key == "kernel"
+            else leaf
+        )
 
     changed = jax.tree_util.tree_map_with_path(scaled, params)
     kept = np.allclose(network.apply(params, x), network.apply(changed, x), rtol=1e-4, atol=1e-5)

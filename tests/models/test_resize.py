@@ -5,7 +5,13 @@ import pytest
 
 from otgan.models.resize import mixtures, resize
 
-SIZES = [((8, 8), (83, 83)), ((5, 7), (11, 3)), ((28, 28), (28, 28)), ((1, 4), (6, 2)), ((300, 2), (299, 2))]
+SIZES = [
+    ((8, 8), (83, 83)),
+    ((5, 7), (11, 3)),
+    ((28, 28), (28, 28)),
+    ((1, 4), (6, 2)),
+    ((300, 2), (299, 2)),
+]
 
 
 def by_definition(image, size, convention):
@@ -15,7 +21,10 @@ def by_definition(image, size, convention):
         if convention == "tf1":
             y, x = i * height / size[0], j * width / size[1]
         else:
-            y, x = max((i + 0.5) * height / size[0] - 0.5, 0), max((j + 0.5) * width / size[1] - 0.5, 0)
+            y, x = (
+                max((i + 0.5) * height / size[0] - 0.5, 0),
+                max((j + 0.5) * width / size[1] - 0.5, 0),
+            )
         top, left = int(y), int(x)
         bottom, right = min(top + 1, height - 1), min(left + 1, width - 1)
         upper = image[top, left] * (1 - (x - left)) + image[top, right] * (x - left)
@@ -38,7 +47,8 @@ def test_half_pixel_equals_jax(old, new):
     expected = jax.image.resize(images, (2, *new, 3), "bilinear", antialias=False)
     places = max(old) * np.finfo(np.float32).eps  # jax computes where a pixel lies in float32
     found = resize(jnp.asarray(images), new, "half_pixel")
-    np.testing.assert_allclose(found, expected, atol=1e-6 + 2 * places)  # neighbors differ by 2 at most
+    # neighbors differ by 2 at most
+    np.testing.assert_allclose(found, expected, atol=1e-6 + 2 * places)
 
 
 @pytest.mark.parametrize("convention", ["tf1", "half_pixel"])

@@ -16,12 +16,16 @@ def _potential(name, sharpness=1.0, **settings):
     potential = make_potential(Convex(potential=name, **{"width": 16, "pieces": 8, **settings}), 2)
     rng = np.random.default_rng(1)
     params = potential.init(jax.random.key(0))
-    params = potential.project(jax.tree.map(lambda leaf: sharpness * leaf + 0.2 * rng.standard_normal(leaf.shape), params))
+    params = potential.project(
+        jax.tree.map(lambda leaf: sharpness * leaf + 0.2 * rng.standard_normal(leaf.shape), params)
+    )
     return lambda x: potential.value(params, x), potential.modulus(params)
 
 
 def _solve(f, modulus, epsilon=1e-12, iterations=100, y=Y):
-    return jax.jit(lambda y: solve_conjugate(f, y, y, jnp.asarray(modulus), epsilon, iterations))(jnp.asarray(y))
+    return jax.jit(lambda y: solve_conjugate(f, y, y, jnp.asarray(modulus), epsilon, iterations))(
+        jnp.asarray(y)
+    )
 
 
 def _by_scipy(f, y):
@@ -30,7 +34,10 @@ def _by_scipy(f, y):
 
     def best(y):
         starts = (y, 0.3 * y, np.zeros_like(y))
-        return max(-minimize(lambda x: tuple(map(np.asarray, slope(x, y))), start, jac=True, tol=1e-12).fun for start in starts)
+        return max(
+            -minimize(lambda x: tuple(map(np.asarray, slope(x, y))), start, jac=True, tol=1e-12).fun
+            for start in starts
+        )
 
     return np.array([best(point) for point in y])
 
@@ -41,7 +48,8 @@ def test_a_quadratic_has_the_closed_form(x64):
     x = np.linalg.solve(A, (Y - b).T).T
     np.testing.assert_allclose(inner.x, x, atol=1e-9)
     np.testing.assert_allclose(inner.value, 0.5 * ((Y - b) * x).sum(1), atol=1e-9)
-    assert int(inner.iterations) <= 2  # two products with the Hessian are exact in the plane; a direction may do with one
+    # two products with the Hessian are exact in the plane; a direction may do with one
+    assert int(inner.iterations) <= 2
 
 
 @pytest.mark.parametrize("name", ["max_affine", "plq", "icnn"])
@@ -76,17 +84,33 @@ def test_the_map_is_the_gradient_of_the_conjugate(x64):
 
 
 def test_a_rounded_maximum_has_nearly_the_conjugate_of_the_maximum(x64):
-    """The maximum's own conjugate is a quadratic program over the slopes' hull, here solved as such."""
+    """The maximum's own conjugate is a quadratic program over the slopes' hull, here solved as
+    such.
+    """
     rng = np.random.default_rng(2)
     a, c, eta, temperature = rng.standard_normal((5, 2)), 0.3 * rng.standard_normal(5), 0.1, 1e-3
-    inner = _solve(lambda x: temperature * jax.nn.logsumexp((x @ a.T + c[None]) / temperature, axis=1) + eta / 2 * (x**2).sum(1), eta, 1e-8)
+    inner = _solve(
+        lambda x: (
+            temperature * jax.nn.logsumexp((x @ a.T + c[None]) / temperature, axis=1)
+            + eta / 2 * (x**2).sum(1)
+        ),
+        eta,
+        1e-8,
+    )
 
     def program(y):
         def dual(w):
             return ((y - a.T @ w) ** 2).sum() / (2 * eta) - c @ w
 
         sums_to_one = {"type": "eq", "fun": lambda w: w.sum() - 1}
-        return minimize(dual, np.full(5, 0.2), bounds=[(0, 1)] * 5, constraints=sums_to_one, method="SLSQP", tol=1e-12).fun
+        return minimize(
+            dual,
+            np.full(5, 0.2),
+            bounds=[(0, 1)] * 5,
+            constraints=sums_to_one,
+            method="SLSQP",
+            tol=1e-12,
+        ).fun
 
     exact = np.array([program(point) for point in Y[:10]])
     assert float(inner.bound.mean()) <= 1e-8

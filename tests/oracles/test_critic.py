@@ -1,4 +1,6 @@
-"""The critic against the closed form for two points, its slopes against finite differences, its units."""
+"""The critic against the closed form for two points, its slopes against finite differences, its
+units.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,10 @@ from otgan.oracles import Players, make_family
 from otgan.oracles.critic import slopes
 from otgan.problem import make_problem
 
-TRANSLATION = Network(init=lambda key: jnp.zeros(2), apply=lambda b, z: jnp.broadcast_to(b, (len(z), 2)))  # all mass in one point
+# all mass in one point
+TRANSLATION = Network(
+    init=lambda key: jnp.zeros(2), apply=lambda b, z: jnp.broadcast_to(b, (len(z), 2))
+)
 REAL, FAKE = np.array([3.0, 1.0], np.float32), np.array([0.0, 5.0], np.float32)  # 5 apart
 
 
@@ -24,7 +29,14 @@ def family_of(unit=1.0, penalty=10.0, **settings):
         optimizer=Optimizer(learning_rate=2e-3, b1=0.5, b2=0.9, schedule="cosine"),
         **settings,
     )
-    config = Config(name="t", data=Grid(), cost=Cost(name="l2"), batch=Batch(size=64), oracle=oracle, train=Train(steps=300))
+    config = Config(
+        name="t",
+        data=Grid(),
+        cost=Cost(name="l2"),
+        batch=Batch(size=64),
+        oracle=oracle,
+        train=Train(steps=300),
+    )
     form = Form((2,), False, (2.0 * unit, 2.0 * unit), 3.0 * unit, 1)
     return make_family(oracle, make_problem(config, form, Players(TRANSLATION)))
 
@@ -39,18 +51,25 @@ def solved(family, unit=1.0, solves=300):
     return jax.tree.map(lambda leaf: leaf[0], held), info, players, data
 
 
-@pytest.mark.parametrize(("penalty", "epsilon", "converged"), [(10.0, 0.2, False), (50.0, 0.1, True)])
+@pytest.mark.parametrize(
+    ("penalty", "epsilon", "converged"), [(10.0, 0.2, False), (50.0, 0.1, True)]
+)
 def test_two_points_get_the_penalized_w1(penalty, epsilon, converged):
-    """With all mass in x and in y, L apart, D is a ramp of slope s, and s L - penalty (s - 1)^2 is largest at s = 1 + L / (2 penalty)."""
+    """With all mass in x and in y, L apart, D is a ramp of slope s, and s L - penalty (s - 1)^2 is
+    largest at s = 1 + L / (2 penalty).
+    """
     family = family_of(penalty=penalty, epsilon=epsilon)
     held, info, players, data = solved(family)
     length, slope = 5.0, 1 + 5.0 / (2 * penalty)
     np.testing.assert_allclose(info["dual_value"], slope * length, rtol=0.02)
     np.testing.assert_allclose(info["dual_gap"], slope - 1, atol=0.02)
     assert bool(info["dual_converged"]) == converged
-    loss, gradient = jax.value_and_grad(lambda b: family.loss(held, Players(b), data))(players.generator)
+    loss, gradient = jax.value_and_grad(lambda b: family.loss(held, Players(b), data))(
+        players.generator
+    )
     np.testing.assert_allclose(loss, info["dual_value"], rtol=1e-5)
-    np.testing.assert_allclose(gradient, slope * (FAKE - REAL) / length, atol=0.1)  # downhill is towards the data
+    # downhill is towards the data
+    np.testing.assert_allclose(gradient, slope * (FAKE - REAL) / length, atol=0.1)
 
 
 def test_the_unit_of_the_data_is_the_unit_of_the_value():
@@ -62,11 +81,22 @@ def test_the_unit_of_the_data_is_the_unit_of_the_value():
 
 def test_slopes_are_those_of_finite_differences(x64):
     weights = np.random.default_rng(0).normal(size=(2, 3, 3, 1))
-    network = Network(lambda key: None, lambda params, x: jnp.sin(x * weights[:1]).sum((1, 2, 3)) + (x * weights[1:]).sum((1, 2, 3)) ** 2)
+    network = Network(
+        lambda key: None,
+        lambda params, x: (
+            jnp.sin(x * weights[:1]).sum((1, 2, 3)) + (x * weights[1:]).sum((1, 2, 3)) ** 2
+        ),
+    )
     x, step = np.random.default_rng(1).normal(size=(5, 3, 3, 1)), 1e-6
-    moved = x[:, None] + step * np.array([1, -1])[:, None, None, None, None, None] * np.eye(9).reshape(9, 3, 3, 1)
+    moved = x[:, None] + step * np.array([1, -1])[:, None, None, None, None, None] * np.eye(
+        9
+    ).reshape(9, 3, 3, 1)
     up, down = (np.stack([network.apply(None, side[i]) for i in range(5)]) for side in moved)
-    np.testing.assert_allclose(slopes(network, None, jnp.asarray(x)), np.linalg.norm((up - down) / (2 * step), axis=1), rtol=1e-6)
+    np.testing.assert_allclose(
+        slopes(network, None, jnp.asarray(x)),
+        np.linalg.norm((up - down) / (2 * step), axis=1),
+        rtol=1e-6,
+    )
 
 
 def test_a_flat_critic_has_finite_gradients():

@@ -1,4 +1,6 @@
-"""The entropic oracle against independent solvers (SciPy, POT), its certificate against the truth, and hard inputs."""
+"""The entropic oracle against independent solvers (SciPy, POT), its certificate against the truth,
+and hard inputs.
+"""
 
 from functools import cache, partial
 from typing import Any
@@ -16,7 +18,10 @@ from otgan.oracles.divergence import generalized_kl
 from otgan.oracles.entropic import solve_entropic
 from tests.support.zoo import matrix_root, squared_distances, zoo
 
-solve = jax.jit(solve_entropic, static_argnames=("anneal", "iterations_per_check", "max_iterations", "symmetric"))
+solve = jax.jit(
+    solve_entropic,
+    static_argnames=("anneal", "iterations_per_check", "max_iterations", "symmetric"),
+)
 solve_well = partial(solve, max_iterations=50_000)
 
 
@@ -47,7 +52,17 @@ def optimum(name, m, lam, tau=None):
     return -found.fun, np.exp((f[:, None] + found.x - C) / lam) / C.size
 
 
-NAMES = ["random", "modes to blob", "near", "equal", "far", "collapsed", "ties", "heavy", "negative"]
+NAMES = [
+    "random",
+    "modes to blob",
+    "near",
+    "equal",
+    "far",
+    "collapsed",
+    "ties",
+    "heavy",
+    "negative",
+]
 TAUS = [None, 0.3, 3.0]
 
 
@@ -75,7 +90,13 @@ def test_the_gap_covers_the_true_suboptimality_in_single_precision(name, tau):
     lam = 0.1 * float(np.abs(C).mean())
     best, _ = optimum(name, 24, lam, tau)
     for budget in (10, 40, 2_000):
-        s = solve(jnp.asarray(C, jnp.float32), jnp.float32(lam), jnp.float32(0), tau and jnp.float32(tau), max_iterations=budget)
+        s = solve(
+            jnp.asarray(C, jnp.float32),
+            jnp.float32(lam),
+            jnp.float32(0),
+            tau and jnp.float32(tau),
+            max_iterations=budget,
+        )
         value = dual_value(np.asarray(s.f, float), np.asarray(s.g, float), C, lam, tau)
         assert s.gap > 0
         assert s.gap >= best - value - 1e-6 * scale
@@ -108,7 +129,15 @@ def test_the_gap_closes_and_the_value_is_the_optimum(x64, name, tau):
 @pytest.mark.parametrize("reg", [0.02, 0.2, 2.0])
 def test_value_and_plan_agree_with_pot(x64, reg):
     C = np.random.default_rng(0).random((5, 6)) * 2 - 0.5
-    P: Any = ot.sinkhorn(np.full(5, 1 / 5), np.full(6, 1 / 6), C, reg, method="sinkhorn_log", stopThr=1e-14, numItermax=200_000)
+    P: Any = ot.sinkhorn(
+        np.full(5, 1 / 5),
+        np.full(6, 1 / 6),
+        C,
+        reg,
+        method="sinkhorn_log",
+        stopThr=1e-14,
+        numItermax=200_000,
+    )
     s = solve_well(jnp.asarray(C), reg, 1e-12)
     np.testing.assert_allclose(s.plan, P, atol=1e-6)
     np.testing.assert_allclose(s.value, (P * C).sum() + reg * (P * np.log(P * 30)).sum(), atol=1e-8)
@@ -118,7 +147,17 @@ def test_value_and_plan_agree_with_pot(x64, reg):
 def test_the_semi_relaxed_plan_agrees_with_pot(x64, tau):
     C = np.random.default_rng(1).random((5, 6)) * 2
     a, b, reg = np.full(5, 1 / 5), np.full(6, 1 / 6), 0.1
-    P = ot.unbalanced.sinkhorn_unbalanced(a, b, C, reg, (np.inf, tau), reg_type="kl", c=np.outer(a, b), stopThr=1e-14, numItermax=200_000)
+    P = ot.unbalanced.sinkhorn_unbalanced(
+        a,
+        b,
+        C,
+        reg,
+        (np.inf, tau),
+        reg_type="kl",
+        c=np.outer(a, b),
+        stopThr=1e-14,
+        numItermax=200_000,
+    )
     s = solve(jnp.asarray(C), reg, 0.0, tau)
     np.testing.assert_allclose(s.plan, P, atol=1e-7)
     np.testing.assert_allclose(s.plan.sum(1), a, atol=1e-9)
@@ -129,7 +168,10 @@ def test_the_semi_relaxed_plan_becomes_the_balanced_one_as_tau_grows(x64):
     C = jnp.asarray(zoo(24)["modes to blob"])
     lam = 0.05 * float(C.mean())
     balanced = solve_well(C, lam, 1e-8)
-    apart = [float(jnp.abs(solve_well(C, lam, 1e-8, tau * C.mean()).plan - balanced.plan).sum()) for tau in (0.1, 10.0, 1e4)]
+    apart = [
+        float(jnp.abs(solve_well(C, lam, 1e-8, tau * C.mean()).plan - balanced.plan).sum())
+        for tau in (0.1, 10.0, 1e4)
+    ]
     assert apart[0] > 0.05
     assert apart[0] > 10 * apart[1] > 100 * apart[2]
 
@@ -152,7 +194,9 @@ def test_large_lam_gives_the_product_plan(x64):
 
 @pytest.mark.parametrize("lam", [0.5, 2.0])
 def test_between_gaussians_the_value_is_the_closed_form(lam):
-    """Janati, Muzellec, Peyré, Cuturi (2020), Theorem 1, for the cost |x - y|^2 and lam = 2 sigma^2, on large samples in the plane."""
+    """Janati, Muzellec, Peyré, Cuturi (2020), Theorem 1, for the cost |x - y|^2 and lam = 2
+    sigma^2, on large samples in the plane.
+    """
     rng = np.random.default_rng(0)
     n, A, B = 4_000, np.array([[1.0, 0.3], [0.3, 0.5]]), np.array([[0.6, -0.2], [-0.2, 0.9]])
     x = rng.multivariate_normal([0, 0], A, n)
@@ -161,9 +205,13 @@ def test_between_gaussians_the_value_is_the_closed_form(lam):
     root = matrix_root(A)
     D = matrix_root(4 * root @ B @ root + (lam / 2) ** 2 * np.eye(2))
     half = lam / 2
-    entropy = -half * (np.trace(D) / half - np.log(np.linalg.det(D + half * np.eye(2))) + 2 * np.log(2 * half) - 2)
+    entropy = -half * (
+        np.trace(D) / half - np.log(np.linalg.det(D + half * np.eye(2))) + 2 * np.log(2 * half) - 2
+    )
     closed = ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(A + B) + entropy
-    s = solve(jnp.asarray(squared_distances(x, y), jnp.float32), jnp.float32(lam), jnp.float32(1e-3))
+    s = solve(
+        jnp.asarray(squared_distances(x, y), jnp.float32), jnp.float32(lam), jnp.float32(1e-3)
+    )
     assert s.converged
     np.testing.assert_allclose(s.value, closed, rtol=0.02)
 
@@ -175,8 +223,13 @@ def test_the_plan_is_the_gradient_of_the_solved_value(x64):
     for tau in (None, 0.1 * C.mean()):
         at = solve_well(jnp.asarray(C), lam, 1e-10, tau)
         direction = rng.normal(size=C.shape)
-        up, down = (solve_well(jnp.asarray(C + sign * step * direction), lam, 1e-10, tau).value for sign in (1, -1))
-        np.testing.assert_allclose((up - down) / (2 * step), (np.asarray(at.plan) * direction).sum(), rtol=1e-4)
+        up, down = (
+            solve_well(jnp.asarray(C + sign * step * direction), lam, 1e-10, tau).value
+            for sign in (1, -1)
+        )
+        np.testing.assert_allclose(
+            (up - down) / (2 * step), (np.asarray(at.plan) * direction).sum(), rtol=1e-4
+        )
 
 
 def test_a_cloud_against_itself_converges_at_once_to_symmetric_potentials(x64):
@@ -187,7 +240,8 @@ def test_a_cloud_against_itself_converges_at_once_to_symmetric_potentials(x64):
         s = solve(C, lam, 1e-4, symmetric=True)
         assert s.converged
         assert s.iterations <= 60
-        np.testing.assert_allclose(s.f, s.g, atol=1e-4)  # as closely as the dual is solved: the last update is of f alone
+        # as closely as the dual is solved: the last update is of f alone
+        np.testing.assert_allclose(s.f, s.g, atol=1e-4)
         np.testing.assert_allclose(s.value, solve_well(C, lam, 1e-8).value, atol=1e-4)
 
 
@@ -228,7 +282,9 @@ def test_the_starts_do_not_matter_to_the_answer(x64):
 def test_annealing_saves_iterations_at_small_lam():
     C = jnp.asarray(zoo(24)["modes to blob"], jnp.float32)
     mean = C.mean()
-    cold, annealed = (solve(C, 1e-3 * mean, 1e-2 * mean, anneal=a, max_iterations=20_000) for a in (1.0, 4.0))
+    cold, annealed = (
+        solve(C, 1e-3 * mean, 1e-2 * mean, anneal=a, max_iterations=20_000) for a in (1.0, 4.0)
+    )
     assert annealed.converged
     assert annealed.iterations < 0.7 * cold.iterations
 
@@ -241,9 +297,13 @@ def test_jit_and_no_jit_agree():
 
 
 def test_known_potentials_spare_iterations_and_no_accuracy():
-    """Those of the same real points against another generated batch, some of them lacking: fewer iterations to the same certified gap."""
+    """Those of the same real points against another generated batch, some of them lacking: fewer
+    iterations to the same certified gap.
+    """
     keys = jax.random.split(jax.random.key(3), 3)
-    x, y, other = (jax.random.normal(key, (size, 2)) for key, size in zip(keys, (200, 150, 150), strict=True))
+    x, y, other = (
+        jax.random.normal(key, (size, 2)) for key, size in zip(keys, (200, 150, 150), strict=True)
+    )
     before, now = squared_l2(x, other), squared_l2(x, y)
     lam, epsilon = 0.02 * jnp.mean(now), 0.005 * jnp.mean(now)
     known = solve_entropic(before, lam, epsilon).f

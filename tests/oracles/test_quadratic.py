@@ -1,4 +1,6 @@
-"""The L2-regularized oracle against independent solvers (POT, SciPy), its certificate against the truth, and hard inputs."""
+"""The L2-regularized oracle against independent solvers (POT, SciPy), its certificate against the
+truth, and hard inputs.
+"""
 
 from functools import cache, partial
 from typing import Any
@@ -23,34 +25,58 @@ def dual_value(f, g, C, lam):
 
 @cache
 def lower_bound(name, m, lam):
-    """The dual optimum, or a little less: the better of L-BFGS on the dual and (n = m) the assignment plus lam / 2, as mean(w^2) >= 1."""
+    """The dual optimum, or a little less: the better of L-BFGS on the dual and (n = m) the
+    assignment plus lam / 2, as mean(w^2) >= 1.
+    """
     C = zoo(m)[name]
     n = len(C)
 
     def loss(fg):
         f, g = fg[:n], fg[n:]
         w = np.maximum(f[:, None] + g - C, 0) / lam
-        return -dual_value(f, g, C, lam), np.r_[w.mean(1) - 1, w.mean(0) - 1] / np.r_[np.full(n, n), np.full(m, m)]
+        return (
+            -dual_value(f, g, C, lam),
+            np.r_[w.mean(1) - 1, w.mean(0) - 1] / np.r_[np.full(n, n), np.full(m, m)],
+        )
 
     start = np.r_[C.min(1), np.full(m, lam)]
     found = -minimize(
-        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "maxfun": 10000, "ftol": 1e-15, "gtol": 1e-12}
+        loss,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        options={"maxiter": 5000, "maxfun": 10000, "ftol": 1e-15, "gtol": 1e-12},
     ).fun
     return max(found, C[linear_sum_assignment(C)].mean() + lam / 2) if n == m else found
 
 
-@pytest.mark.filterwarnings("ignore:scipy.optimize:DeprecationWarning")  # POT passes L-BFGS-B an option that SciPy drops
+# POT passes L-BFGS-B an option that SciPy drops
+@pytest.mark.filterwarnings("ignore:scipy.optimize:DeprecationWarning")
 @pytest.mark.parametrize("lam", [0.03, 0.3, 3.0])
 def test_value_and_plan_agree_with_pot(x64, lam):
     n, m = 5, 6
     C = np.random.default_rng(0).random((n, m)) * 2 - 0.5
     # POT penalizes reg / 2 * sum(P^2), and mean(w^2) = n m sum(P^2).
-    P: Any = ot.smooth.smooth_ot_dual(np.full(n, 1 / n), np.full(m, 1 / m), C, lam * n * m, reg_type="l2", stopThr=1e-14, numItermax=10_000)
+    P: Any = ot.smooth.smooth_ot_dual(
+        np.full(n, 1 / n),
+        np.full(m, 1 / m),
+        C,
+        lam * n * m,
+        reg_type="l2",
+        stopThr=1e-14,
+        numItermax=10_000,
+    )
     solution = solve_well(C, lam, 1e-12)
     assert solution.converged
     np.testing.assert_allclose(solution.plan, P, atol=1e-6)
-    np.testing.assert_allclose(solution.value, (P * C).sum() + lam / 2 * n * m * (P**2).sum(), atol=1e-7)
-    np.testing.assert_allclose(solution.value, dual_value(np.asarray(solution.f), np.asarray(solution.g), C, lam), atol=1e-12)
+    np.testing.assert_allclose(
+        solution.value, (P * C).sum() + lam / 2 * n * m * (P**2).sum(), atol=1e-7
+    )
+    np.testing.assert_allclose(
+        solution.value,
+        dual_value(np.asarray(solution.f), np.asarray(solution.g), C, lam),
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("m", [24, 30])
@@ -82,7 +108,10 @@ def test_gap_closes_on_the_zoo(x64):
             solution = solve_well(C, relative * mean, 1e-8 * mean)
             assert solution.converged, (name, relative)
             np.testing.assert_allclose(
-                solution.value, lower_bound(name, 30, relative * mean), atol=1e-7 * mean, err_msg=f"{name} {relative}"
+                solution.value,
+                lower_bound(name, 30, relative * mean),
+                atol=1e-7 * mean,
+                err_msg=f"{name} {relative}",
             )
             assert solution.iterations < 60, (name, relative)
 
@@ -90,10 +119,19 @@ def test_gap_closes_on_the_zoo(x64):
 def test_single_precision_gap_covers_the_true_suboptimality():
     for name, C in zoo(30).items():
         mean = np.abs(C).mean()
-        solution = solve(C.astype(np.float32), np.float32(0.01 * mean), np.float32(1e-2 * mean), iterations_per_check=1, max_iterations=100)
+        solution = solve(
+            C.astype(np.float32),
+            np.float32(0.01 * mean),
+            np.float32(1e-2 * mean),
+            iterations_per_check=1,
+            max_iterations=100,
+        )
         assert solution.plan.dtype == solution.value.dtype == np.float32
         assert solution.converged, name
-        assert solution.gap >= lower_bound(name, 30, 0.01 * mean) - float(solution.value) - 1e-6 * np.abs(C).max(), name
+        assert (
+            solution.gap
+            >= lower_bound(name, 30, 0.01 * mean) - float(solution.value) - 1e-6 * np.abs(C).max()
+        ), name
 
 
 def test_plan_is_the_gradient_of_the_solved_value(x64):
@@ -107,7 +145,9 @@ def test_plan_is_the_gradient_of_the_solved_value(x64):
     for entry in np.ndindex(C.shape):
         step = np.zeros_like(C)
         step[entry] = h
-        assert (value(C + step) - value(C - step)) / (2 * h) == pytest.approx(float(plan[entry]), abs=1e-6)
+        assert (value(C + step) - value(C - step)) / (2 * h) == pytest.approx(
+            float(plan[entry]), abs=1e-6
+        )
 
 
 def test_large_lam_gives_the_product_plan(x64):
@@ -133,7 +173,9 @@ def test_small_lam_gives_the_assignment(x64):
 @pytest.mark.parametrize(("per_check", "budget"), [(1, 1), (1, 2), (3, 7), (10, 4)])
 def test_spent_budget_is_not_convergence(per_check, budget):
     C = zoo(30)["modes to blob"].astype(np.float32)
-    solution = solve(C, 1e-4 * C.mean(), 1e-7, iterations_per_check=per_check, max_iterations=budget)
+    solution = solve(
+        C, 1e-4 * C.mean(), 1e-7, iterations_per_check=per_check, max_iterations=budget
+    )
     assert not solution.converged
     assert solution.iterations == budget
     assert np.isfinite(solution.gap)
@@ -146,7 +188,9 @@ def test_value_and_plan_are_those_of_the_potentials_even_when_unsolved(x64, budg
     lam = 1e-2 * C.mean()
     solution = solve(C, lam, 0.0, iterations_per_check=1, max_iterations=budget)
     f, g = np.asarray(solution.f), np.asarray(solution.g)
-    np.testing.assert_allclose(solution.plan, np.maximum(f[:, None] + g - C, 0) / lam / C.size, atol=1e-10)
+    np.testing.assert_allclose(
+        solution.plan, np.maximum(f[:, None] + g - C, 0) / lam / C.size, atol=1e-10
+    )
     assert solution.value == pytest.approx(dual_value(f, g, C, lam))
 
 
@@ -168,7 +212,9 @@ def test_the_shift_makes_rows_exact_from_anywhere(x64):
     for offset in (-1e3, -1.0, 0.0, 1.0, 1e3):
         V = offset + rng.standard_t(1.5, size=(20, 30))
         s = exact_shift(jnp.asarray(V), jnp.asarray(0.1), 1e-9, 50)
-        np.testing.assert_allclose(np.maximum(V + np.asarray(s)[:, None], 0).mean(1), 0.1, rtol=1e-6)
+        np.testing.assert_allclose(
+            np.maximum(V + np.asarray(s)[:, None], 0).mean(1), 0.1, rtol=1e-6
+        )
 
 
 def test_looser_epsilon_stops_earlier():
@@ -182,7 +228,10 @@ def test_looser_epsilon_stops_earlier():
 @pytest.mark.parametrize("scale", [1e-30, 1e-6, 1e6, 1e30])
 def test_any_unit_of_cost_gives_the_same_plan(scale):
     C = zoo(30)["modes to blob"].astype(np.float32)
-    plain, scaled = (solve_well(np.float32(s) * C, np.float32(s * 0.1), np.float32(s * 0.01)) for s in (1.0, scale))
+    plain, scaled = (
+        solve_well(np.float32(s) * C, np.float32(s * 0.1), np.float32(s * 0.01))
+        for s in (1.0, scale)
+    )
     assert scaled.converged
     assert scaled.gap >= 0
     np.testing.assert_allclose(scaled.plan, plain.plan, atol=1e-6)
@@ -232,10 +281,14 @@ def test_jit_and_no_jit_agree(x64):
 
 
 def test_scan_over_batches_with_traced_lam_keeps_single_precision(x64):
-    costs = jnp.asarray(np.stack([zoo(30)[name] for name in ("near", "far", "random")]), jnp.float32)
+    costs = jnp.asarray(
+        np.stack([zoo(30)[name] for name in ("near", "far", "random")]), jnp.float32
+    )
 
     def one(_, C):
-        return None, solve_quadratic(C, 0.1 * C.mean(), 0.01 * C.mean(), iterations_per_check=1, max_iterations=50)
+        return None, solve_quadratic(
+            C, 0.1 * C.mean(), 0.01 * C.mean(), iterations_per_check=1, max_iterations=50
+        )
 
     together = jax.jit(lambda costs: jax.lax.scan(one, None, costs)[1])(costs)
     assert together.plan.dtype == together.gap.dtype == jnp.float32

@@ -1,4 +1,6 @@
-"""The exact search against NumPy, the semi-dual against exact transport (POT), the balance of masses against counting."""
+"""The exact search against NumPy, the semi-dual against exact transport (POT), the balance of
+masses against counting.
+"""
 
 from typing import Any
 
@@ -65,7 +67,9 @@ def test_a_common_offset_costs_no_digits():
     center = np.full(2, 4_096, np.float32)
     targets = Targets(jnp.asarray(y + center), jnp.asarray(center)[None])
     near = cdist(x, (y + center) - center, "sqeuclidean").argmin(1)
-    assert (assign(targets, jnp.asarray(x), half_squares(targets), "squared_l2").index == near).all()
+    assert (
+        assign(targets, jnp.asarray(x), half_squares(targets), "squared_l2").index == near
+    ).all()
 
 
 def test_of_equal_scores_the_first_wins_and_nan_is_seen():
@@ -82,30 +86,48 @@ def test_soft_masses_are_a_softmax(monkeypatch, cost, rows):
     y, x = rng.normal(size=(100, 3)), rng.normal(size=(9, 3))
     psi, lam = rng.normal(size=100), 0.7
     targets = Targets(jnp.asarray(y, jnp.float32), jnp.zeros((1, 3)))
-    masses, found = assign_softly(targets, jnp.asarray(x, jnp.float32), offset_of(cost, targets, psi), jnp.asarray(lam), cost)
+    masses, found = assign_softly(
+        targets, jnp.asarray(x, jnp.float32), offset_of(cost, targets, psi), jnp.asarray(lam), cost
+    )
     total = costs_and(cost, x, y, psi)
     weights = np.exp(-(total - total.min(1, keepdims=True)) / (lam * COST_PER_SCORE[cost]))
-    np.testing.assert_allclose(masses, (weights / weights.sum(1, keepdims=True)).mean(0), rtol=2e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        masses, (weights / weights.sum(1, keepdims=True)).mean(0), rtol=2e-4, atol=1e-7
+    )
     assert (found.index == total.argmin(1)).all()
 
 
 @pytest.mark.parametrize("cost", ["l1", "squared_l2"])
 def test_the_value_reached_is_that_of_exact_transport(cost):
-    """2,000 against 2,000 points, by the network simplex; the source is visited in batches, as a generator's samples are."""
-    x, y = rng.normal(size=(2_000, 2)).astype(np.float32), (rng.normal(size=(2_000, 2)) @ [[1, 0.8], [0, 0.5]] + 1).astype(np.float32)
-    exact: Any = ot.emd2([], [], cdist(x.astype(float), y.astype(float), METRIC[cost]), numItermax=2_000_000)
+    """2,000 against 2,000 points, by the network simplex.
+
+    The source is visited in batches, as a generator's samples are.
+    """
+    x, y = (
+        rng.normal(size=(2_000, 2)).astype(np.float32),
+        (rng.normal(size=(2_000, 2)) @ [[1, 0.8], [0, 0.5]] + 1).astype(np.float32),
+    )
+    exact: Any = ot.emd2(
+        [], [], cdist(x.astype(float), y.astype(float), METRIC[cost]), numItermax=2_000_000
+    )
     targets, X = Targets(jnp.asarray(y), jnp.asarray(y.mean(0))[None]), jnp.asarray(x - y.mean(0))
     offset = offset_of(cost, targets, 0.0)
 
     def smooth(psi, lam_and_key):
         lam, key = lam_and_key
-        masses, _ = assign_softly(targets, jax.random.choice(key, X, (256,)), offset + psi, lam, cost)
+        masses, _ = assign_softly(
+            targets, jax.random.choice(key, X, (256,)), offset + psi, lam, cost
+        )
         return entropic_step(psi, masses, lam, 0.5), None
 
     def step(carry, t_and_key):
         psi, mean = carry
         t, key = t_and_key
-        psi = feedback(psi, assign(targets, jax.random.choice(key, X, (256,)), offset + psi, cost).index, 0.003 / jnp.sqrt(1 + t / 8))
+        psi = feedback(
+            psi,
+            assign(targets, jax.random.choice(key, X, (256,)), offset + psi, cost).index,
+            0.003 / jnp.sqrt(1 + t / 8),
+        )
         return (psi, mean + (psi - mean) / (t / 3 + 1)), None
 
     @jax.jit
@@ -132,9 +154,20 @@ def test_entropic_steps_rest_at_sinkhorns_potentials(x64):
     x, y, lam = rng.normal(size=(60, 2)), rng.normal(size=(40, 2)) + 1, 0.5
     targets, psi = Targets(jnp.asarray(y), jnp.zeros((1, 2))), jnp.zeros(40)
     for _ in range(200):
-        masses, _ = assign_softly(targets, jnp.asarray(x), half_squares(targets) + psi, jnp.asarray(lam), "squared_l2")
+        masses, _ = assign_softly(
+            targets, jnp.asarray(x), half_squares(targets) + psi, jnp.asarray(lam), "squared_l2"
+        )
         psi = entropic_step(psi, masses, jnp.asarray(lam), 1.0)
-    _, log = ot.sinkhorn([], [], cdist(x, y, "sqeuclidean"), reg=2 * lam, method="sinkhorn_log", numItermax=5_000, stopThr=1e-12, log=True)
+    _, log = ot.sinkhorn(
+        [],
+        [],
+        cdist(x, y, "sqeuclidean"),
+        reg=2 * lam,
+        method="sinkhorn_log",
+        numItermax=5_000,
+        stopThr=1e-12,
+        log=True,
+    )
     potential = np.log(log["v"]) * 2 * lam
     np.testing.assert_allclose(-2 * psi, potential - potential.mean(), atol=1e-6)
 
@@ -161,7 +194,9 @@ def test_uneven_mass_is_measured():
 
 
 def test_points_without_mass_hide_in_bins_but_not_from_the_chi_square():
-    """Why both are kept: on shuffled data a bin mixes points that receive much with points that receive nothing."""
+    """Why both are kept: on shuffled data a bin mixes points that receive much with points that
+    receive nothing.
+    """
     counts = jnp.tile(jnp.asarray([16.0, 0.0]), 5_000)
     balance = mass_balance(counts, 100)
     assert balance.least_bin == balance.worst_bin == 1
@@ -170,7 +205,9 @@ def test_points_without_mass_hide_in_bins_but_not_from_the_chi_square():
 
 
 def test_uneven_neighborhoods_show_in_bins_where_points_are_more_even_than_chance():
-    """Potentials that answer every hit make it so: within a mode all points receive the same, and modes do not."""
+    """Potentials that answer every hit make it so: within a mode all points receive the same, and
+    modes do not.
+    """
     counts = jnp.repeat(jnp.asarray([2.0, 1.0, 3.0, 2.0]), 2_500)
     balance = mass_balance(counts, 4)
     assert balance.chi_square < 0
@@ -186,14 +223,18 @@ def test_bins_of_unequal_size_are_compared_by_their_mean():
 @pytest.mark.parametrize("rows", [7, 64, 1_000])
 @pytest.mark.parametrize("cost", ["l1", "squared_l2"])
 def test_potentials_of_points_that_are_missed_may_fall_by_their_shortfall(monkeypatch, cost, rows):
-    """By brute force: then no x goes elsewhere, each point is some x's best but for rounding, and the semi-dual stays below transport."""
+    """By brute force: then no x goes elsewhere, each point is some x's best but for rounding, and
+    the semi-dual stays below transport.
+    """
     monkeypatch.setitem(semidual.BLOCK_ROWS, cost, rows)
     examples, x = pictures(192, 6), rng.uniform(-1, 1, (11, 36)).astype(np.float32)
     psi = 2 * rng.normal(size=192)
     targets = Targets(jnp.asarray(examples), jnp.zeros((1, 1)))
     offset = offset_of(cost, targets, psi.astype(np.float32))
     found = assign(targets, jnp.asarray(x), offset, cost)
-    short = COST_PER_SCORE[cost] * np.asarray(shortfall(targets, jnp.asarray(x), offset, found.score, cost), np.float64)
+    short = COST_PER_SCORE[cost] * np.asarray(
+        shortfall(targets, jnp.asarray(x), offset, found.score, cost), np.float64
+    )
     total = costs_and(cost, x, floats(examples), psi)
     np.testing.assert_allclose(short, (total - total.min(1)[:, None]).min(0), atol=1e-3)
     assert (short[np.asarray(found.index)] == 0).all()

@@ -1,4 +1,6 @@
-"""The page in a browser that has no network: charts draw, a click shows a cell's samples, a hostile name is text, nothing complains."""
+"""The page in a browser that has no network: charts draw, a click shows a cell's samples, a hostile
+name is text, nothing complains.
+"""
 
 import json
 import shutil
@@ -8,8 +10,12 @@ import pytest
 from otgan.report.command import read, write
 from tests.support.reports import SUMMARY, end, line, renamed, run_folder, score, sweep_folder
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'otgan[dev]'")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+sync_api = pytest.importorskip(
+    "playwright.sync_api", reason="no playwright: pip install 'otgan[dev]'"
+)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 HOSTILE = "<script>document.title = 'stolen'</script>"
 PATIENCE = 120_000  # milliseconds, for a machine that is busy
 
@@ -21,7 +27,9 @@ def browser():
     if CHROMIUM is None:
         pytest.skip("no browser: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE)
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox"], timeout=PATIENCE
+        )
         yield browser
         browser.close()
 
@@ -34,7 +42,12 @@ def open_page(browser, tmp_path):
     def opened(*folders, width=1200, dark=False):
         path = write(read(folders), tmp_path / "page.html")
         scheme = "dark" if dark else "light"
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True, reduced_motion="reduce")
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme=scheme,
+            offline=True,
+            reduced_motion="reduce",
+        )
         context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
@@ -53,8 +66,15 @@ def open_page(browser, tmp_path):
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Twelve cells that differ in W2, half of them at another loss; their experiment's name is an attack."""
-    axes = {"oracle.lam": [0.1, 1.0, 10.0], "oracle.epsilon": ["0.03x", "0.3x"], "oracle.loss": ["regot", "sinkhorn"]}
+    """Twelve cells that differ in W2, half of them at another loss.
+
+    Their experiment's name is an attack.
+    """
+    axes = {
+        "oracle.lam": [0.1, 1.0, 10.0],
+        "oracle.epsilon": ["0.03x", "0.3x"],
+        "oracle.loss": ["regot", "sinkhorn"],
+    }
     for i, folder in enumerate(sweep_folder(tmp_path / "s", axes, [0]).values()):
         renamed(end(folder, summary={**SUMMARY, "w2": 1.0 + i}, scores=[score(9.0 - i)]), HOSTILE)
     told = json.loads((tmp_path / "s/sweep.json").read_text())
@@ -68,12 +88,15 @@ def test_a_click_in_the_heat_map_shows_the_cells_samples(open_page, sweep):
     heat.wait_for()
     assert page.locator("h1").inner_text() == HOSTILE
     assert page.title().startswith("sweep of <script>")
-    assert page.locator("#panel h2").inner_text() == "lam 10, epsilon 0.3x, loss sinkhorn"  # the best by the first number, the score
+    # the best by the first number, the score
+    assert page.locator("#panel h2").inner_text() == "lam 10, epsilon 0.3x, loss sinkhorn"
     page.select_option("#slice", "0")
     page.wait_for_function("document.querySelector('.heat').data[0].text[0][0].includes('9')")
     box = page.locator(".heat .nsewdrag").bounding_box()
     page.mouse.click(box["x"] + box["width"] / 6, box["y"] + box["height"] * 3 / 4)
-    page.wait_for_function("document.querySelector('#panel h2').innerText === 'lam 0.1, epsilon 0.03x, loss regot'")
+    page.wait_for_function(
+        "document.querySelector('#panel h2').innerText === 'lam 0.1, epsilon 0.03x, loss regot'"
+    )
     assert page.locator("#panel .film img:visible").get_attribute("alt") == "samples after step 40"
     page.locator("#panel .chart .scatterlayer").first.wait_for()
     slider = page.locator("#panel input[type=range]")
@@ -87,14 +110,22 @@ def test_the_number_of_the_heat_map_can_be_chosen_and_rows_choose_too(open_page,
     page.locator(".heat .heatmaplayer image").wait_for()
     options = page.locator("#metric option").all_inner_texts()
     assert options[0].startswith("fid[x] (lower is better)")
-    page.select_option("#metric", str(next(i for i, option in enumerate(options) if option.startswith("w2 ("))))
-    page.wait_for_function("document.querySelector('.heat').data[0].text[0][0].startsWith('<b>2</b>')")
+    page.select_option(
+        "#metric", str(next(i for i, option in enumerate(options) if option.startswith("w2 (")))
+    )
+    page.wait_for_function(
+        "document.querySelector('.heat').data[0].text[0][0].startsWith('<b>2</b>')"
+    )
     page.locator("button[data-choose]").nth(2).click()
     assert page.locator("#panel h2").inner_text() == "lam 0.1, epsilon 0.3x, loss regot"
-    page.wait_for_function("document.querySelector('.heat').data[0].text[0][0].startsWith('<b>1</b>')")  # the slice went along
+    # the slice went along
+    page.wait_for_function(
+        "document.querySelector('.heat').data[0].text[0][0].startsWith('<b>1</b>')"
+    )
     page.locator("#lines .chart").first.scroll_into_view_if_needed()
     page.locator("#lines .point").first.wait_for()
-    assert page.locator("#lines .chart").first.locator(".point").count() == 6  # three for each epsilon
+    # three for each epsilon
+    assert page.locator("#lines .chart").first.locator(".point").count() == 6
 
 
 def test_nothing_is_wider_than_a_phone(open_page, sweep, tmp_path):
@@ -110,7 +141,8 @@ def test_a_run_draws_its_curves_in_the_theme(open_page, tmp_path):
     page = open_page(run_folder(tmp_path / "r", lines=lines).path, dark=True)
     gap = page.locator("[data-figure='run-0/dual_gap']")
     gap.scroll_into_view_if_needed()
-    gap.locator(".scatterlayer .trace").first.wait_for(state="attached")  # a level line has no height to be visible by
+    # a level line has no height to be visible by
+    gap.locator(".scatterlayer .trace").first.wait_for(state="attached")
     assert gap.locator(".scatterlayer .trace").count() == 3
     assert gap.locator(".shapelayer path").count() == 2
     color = "document.querySelector('[data-figure=\"run-0/dual_gap\"]').data[0].line.color"
@@ -120,7 +152,9 @@ def test_a_run_draws_its_curves_in_the_theme(open_page, tmp_path):
 
 
 def test_a_run_among_several_opens(open_page, tmp_path):
-    page = open_page(*(run_folder(tmp_path / f"r{i}", overrides={"oracle.lam": 0.1 + i}).path for i in range(3)))
+    page = open_page(
+        *(run_folder(tmp_path / f"r{i}", overrides={"oracle.lam": 0.1 + i}).path for i in range(3))
+    )
     assert page.locator(".run-card strong").all_inner_texts() == ["lam 0.1", "lam 1.1", "lam 2.1"]
     page.locator(".run-card").nth(1).click()
     assert page.locator("#panel h3").first.inner_text() == "lam 1.1"

@@ -1,4 +1,6 @@
-"""Curves keep their extremes when thinned, mark the steps above epsilon, and are figures that plotly takes."""
+"""Curves keep their extremes when thinned, mark the steps above epsilon, and are figures that
+plotly takes.
+"""
 
 import numpy as np
 import pytest
@@ -26,25 +28,50 @@ def test_a_thinned_curve_keeps_every_stretchs_extremes(size):
 
 def test_the_spans_above_epsilon_are_those_of_the_windows(tmp_path):
     shares = [1.0, 0.9, 0.0, 1.0, 0.5, 1.0]
-    run = read_run(run_folder(tmp_path / "r", lines=[line(10 * (i + 1), dual_converged=s) for i, s in enumerate(shares)]).path)
+    run = read_run(
+        run_folder(
+            tmp_path / "r",
+            lines=[line(10 * (i + 1), dual_converged=s) for i, s in enumerate(shares)],
+        ).path
+    )
     assert uncertified(run) == [(10, 30), (40, 50)]
 
 
 def test_chunks_that_solved_nothing_are_not_above_epsilon(tmp_path):
-    lines = [line(10, dual_converged=0.0, ready=0.0), line(20, dual_converged=0.0, ready=0.1), line(30, dual_converged=0.1, ready=0.1)]
+    lines = [
+        line(10, dual_converged=0.0, ready=0.0),
+        line(20, dual_converged=0.0, ready=0.1),
+        line(30, dual_converged=0.1, ready=0.1),
+    ]
     assert uncertified(read_run(run_folder(tmp_path / "r", lines=lines).path)) == [(10, 20)]
 
 
 def test_iterations_are_those_of_a_step(tmp_path):
-    lines = [line(10, dual_iterations=200), line(20, dual_iterations=250), line(24, dual_iterations=330)]
-    assert curve(read_run(run_folder(tmp_path / "r", lines=lines).path), "dual_iterations") == ([10, 20, 24], [20, 5, 20])
+    lines = [
+        line(10, dual_iterations=200),
+        line(20, dual_iterations=250),
+        line(24, dual_iterations=330),
+    ]
+    assert curve(read_run(run_folder(tmp_path / "r", lines=lines).path), "dual_iterations") == (
+        [10, 20, 24],
+        [20, 5, 20],
+    )
 
 
 def test_a_runs_figures(tmp_path):
-    lines = [line(10 * i, dual_gap=3.0 if i == 7 else 1.0, dual_converged=0.9 if i == 7 else 1.0) for i in range(1, 30)]
+    lines = [
+        line(10 * i, dual_gap=3.0 if i == 7 else 1.0, dual_converged=0.9 if i == 7 else 1.0)
+        for i in range(1, 30)
+    ]
     scores = [score(5.0, step=10), score(4.0, step=20), score(9.0, fingerprint="other", step=20)]
     figures = of_run(read_run(run_folder(tmp_path / "r", lines=lines, scores=scores).path))
-    assert list(figures) == ["loss", "dual_gap", "dual_iterations", "gradient_norm", "score fid[x] abc"]
+    assert list(figures) == [
+        "loss",
+        "dual_gap",
+        "dual_iterations",
+        "gradient_norm",
+        "score fid[x] abc",
+    ]
     gap, epsilon, crosses = figures["dual_gap"]["data"]
     assert figures["dual_gap"]["layout"]["yaxis"]["type"] == "log"
     assert set(epsilon["y"]) == {2.0}

@@ -15,7 +15,13 @@ from tests.support.reports import SUMMARY, line, run_folder, score, write_lines
 
 def test_a_finished_run_is_read_whole(tmp_path):
     run = read_run(run_folder(tmp_path / "r", scores=[score(3.0)]).path)
-    assert (run.name, run.state, run.step, run.gap_kind, run.problems) == ("sinkhorn-grid", "finished", 40, "certified", [])
+    assert (run.name, run.state, run.step, run.gap_kind, run.problems) == (
+        "sinkhorn-grid",
+        "finished",
+        40,
+        "certified",
+        [],
+    )
     assert [line["step"] for line in run.lines] == [10, 20, 30, 40]
     assert [(drawn.kind, drawn.step) for drawn in run.pictures] == [("step", 20), ("step", 40)]
     assert run.summary["w2"] == SUMMARY["w2"]
@@ -39,7 +45,9 @@ def test_half_a_line_is_left_out_and_counted(tmp_path):
 def test_who_holds_the_lock_is_running_and_who_let_go_without_a_word_has_failed(tmp_path):
     folder = run_folder(tmp_path / "r", state="running")
     assert read_run(folder.path).state == "failed"
-    assert "its process is gone and left no word; go on with: otgan run" in render([read_run(folder.path)])
+    assert "its process is gone and left no word; go on with: otgan run" in render(
+        [read_run(folder.path)]
+    )
     with folder.locked():
         assert read_run(folder.path).state == "running"
 
@@ -63,8 +71,12 @@ def test_a_newer_version_and_its_keys_are_named(tmp_path):
 
 
 def test_values_other_than_the_experiments_are_marked(tmp_path):
-    run = read_run(run_folder(tmp_path / "r", overrides={"oracle.lam": 0.7, "train.steps": 12}).path)
-    marked = {value.key: (value.value, value.usual) for value in compared(run) if value.usual is not None}
+    run = read_run(
+        run_folder(tmp_path / "r", overrides={"oracle.lam": 0.7, "train.steps": 12}).path
+    )
+    marked = {
+        value.key: (value.value, value.usual) for value in compared(run) if value.usual is not None
+    }
     assert marked == {"oracle.lam": ("0.7", "0.05"), "train.steps": ("12", "6500")}
     assert len(compared(run)) > 40
 
@@ -87,8 +99,23 @@ def test_what_is_no_number_is_none(value):
     assert number(value) is None
 
 
-GARBAGE = [b"", b"{", b"[1]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"state": 7, "step": "x", "summary": [], "name": {}, "oracle": 3}']
-FILES = ["config.json", "environment.json", "status.json", "metrics.jsonl", "eval/scores.jsonl", "samples/step-0000040.png"]
+GARBAGE = [
+    b"",
+    b"{",
+    b"[1]",
+    b"null",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"state": 7, "step": "x", "summary": [], "name": {}, "oracle": 3}',
+]
+FILES = [
+    "config.json",
+    "environment.json",
+    "status.json",
+    "metrics.jsonl",
+    "eval/scores.jsonl",
+    "samples/step-0000040.png",
+]
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -97,15 +124,23 @@ def test_garbage_in_any_file_leaves_a_page_of_the_rest(tmp_path, file, garbage):
     folder = run_folder(tmp_path / "r", scores=[score(3.0)])
     (folder.path / file).write_bytes(garbage)
     run = read_run(folder.path)
-    sound = (file.endswith("jsonl") and not garbage) or (file in ("environment.json", "status.json") and garbage == GARBAGE[-1])
+    sound = (file.endswith("jsonl") and not garbage) or (
+        file in ("environment.json", "status.json") and garbage == GARBAGE[-1]
+    )
     assert ("What could not be read" in render([run])) != sound
     json.loads(as_json(of_runs([run])))
 
 
 def test_a_run_of_a_hand_that_slipped_is_shown(tmp_path):
-    odd = [line(10), line(20, loss="high", dual_gap=None, dual_converged=[]), line(30, steps=-4, epsilon=float("nan"))]
+    odd = [
+        line(10),
+        line(20, loss="high", dual_gap=None, dual_converged=[]),
+        line(30, steps=-4, epsilon=float("nan")),
+    ]
     summary = {"w2": "small", "w2_floor": 0.0, "loss": float("inf"), "modes": 25}
-    folder = run_folder(tmp_path / "r", lines=odd, summary=summary, scores=[{**score(3.0), "floor": float("nan")}])
+    folder = run_folder(
+        tmp_path / "r", lines=odd, summary=summary, scores=[{**score(3.0), "floor": float("nan")}]
+    )
     run = read_run(folder.path)
     assert json.loads(as_json(of_runs([run])))["runs"][0]["numbers"] == {"fid[x]": 3.0, "modes": 25}
     assert "modes" in render([run])

@@ -1,4 +1,6 @@
-"""A sweep's folder becomes its grid: cells in their places, means over seeds, and nothing averaged that is not comparable."""
+"""A sweep's folder becomes its grid: cells in their places, means over seeds, and nothing averaged
+that is not comparable.
+"""
 
 import csv
 import io
@@ -26,17 +28,31 @@ AXES = {LOSS: ["regot", "sinkhorn"], EPSILON: ["0.3x", "0.02x"], LAM: [5.0, 0.05
 
 @pytest.fixture
 def cells(tmp_path):
-    """A sweep of 12 combinations and two seeds: W2 known, one cell diverged, one died, one combination not begun."""
+    """A sweep of 12 combinations and two seeds: W2 known, one cell diverged, one died, one
+    combination not begun.
+    """
     found = sweep_folder(tmp_path / "s", AXES, [0, 1])
     for i, (place, folder) in enumerate(found.items()):
         if place[:3] == ("regot", "0.02x", 5.0):
             continue
         if place == ("regot", "0.3x", 5.0, 1):
-            end(folder, state="diverged", reason="loss became nan at step 3", summary={"w2": 1e9, "w2_floor": 0.4})
+            end(
+                folder,
+                state="diverged",
+                reason="loss became nan at step 3",
+                summary={"w2": 1e9, "w2_floor": 0.4},
+            )
         elif place == ("sinkhorn", "0.3x", 0.05, 0):
             (folder.path / "log.txt").write_text("compiling\nMemoryError: out of memory\n")
         else:
-            end(folder, summary={**SUMMARY, "w2": 0.5 + i / 100, "converged_share": 0.75 if place[2] == 5.0 else 1.0})
+            end(
+                folder,
+                summary={
+                    **SUMMARY,
+                    "w2": 0.5 + i / 100,
+                    "converged_share": 0.75 if place[2] == 5.0 else 1.0,
+                },
+            )
     return found
 
 
@@ -57,9 +73,17 @@ def test_a_sweeps_cells_are_in_their_places(cells, tmp_path):
     assert sweep.problems == []
     assert sweep.plane == [LAM, EPSILON]
     assert sweep.others == [LOSS]
-    assert sweep.axes == {LOSS: ["regot", "sinkhorn"], EPSILON: ["0.02x", "0.3x"], LAM: ["0.05", "0.5", "5"]}
+    assert sweep.axes == {
+        LOSS: ["regot", "sinkhorn"],
+        EPSILON: ["0.02x", "0.3x"],
+        LAM: ["0.05", "0.5", "5"],
+    }
     found = {
-        tuple(g.values.values()): (g.counts[RunState.FINISHED], g.counts[RunState.FAILED], g.counts[RunState.MISSING])
+        tuple(g.values.values()): (
+            g.counts[RunState.FINISHED],
+            g.counts[RunState.FAILED],
+            g.counts[RunState.MISSING],
+        )
         for g in groups(sweep)
     }
     assert len(found) == 12
@@ -76,8 +100,14 @@ def test_means_are_over_the_seeds_that_finished(cells, tmp_path):
     for i, key in enumerate(cells):
         place[key[:3]].append(0.5 + i / 100)
     expected = place["sinkhorn", "0.02x", 0.5]
-    assert means["sinkhorn", "0.02x", "0.5"] == pytest.approx({"mean": np.mean(expected), "sd": np.std(expected, ddof=1), "n": 2})
-    assert means["regot", "0.3x", "5"] == {"mean": pytest.approx(place["regot", "0.3x", 5.0][0]), "sd": None, "n": 1}
+    assert means["sinkhorn", "0.02x", "0.5"] == pytest.approx(
+        {"mean": np.mean(expected), "sd": np.std(expected, ddof=1), "n": 2}
+    )
+    assert means["regot", "0.3x", "5"] == {
+        "mean": pytest.approx(place["regot", "0.3x", 5.0][0]),
+        "sd": None,
+        "n": 1,
+    }
     assert means["regot", "0.02x", "5"] is None
     json.loads(as_json(told))
     rows = list(csv.DictReader(io.StringIO(as_csv(told))))
@@ -121,7 +151,10 @@ def test_lines_have_the_spread_of_the_seeds(cells, tmp_path):
     assert regot["marker"]["symbol"] != sinkhorn["marker"]["symbol"]
     assert figure["layout"]["xaxis"]["type"] == "log"
     checked(figure)
-    assert lines(board, "w2", LOSS, [], {EPSILON: "0.3x", LAM: "5"})["layout"]["xaxis"]["type"] == "category"
+    assert (
+        lines(board, "w2", LOSS, [], {EPSILON: "0.3x", LAM: "5"})["layout"]["xaxis"]["type"]
+        == "category"
+    )
 
 
 def test_a_still_picture_has_a_line_for_every_other_combination(cells, tmp_path):
@@ -145,15 +178,23 @@ def test_a_still_picture_has_a_line_for_every_other_combination(cells, tmp_path)
     containers: list[Any] = panel.containers
     for label, bars in zip(labels, containers, strict=True):
         loss, epsilon = (word.split()[1] for word in label.split(", "))
-        points = [(g, found) for g in board.within({LOSS: loss, EPSILON: epsilon}) if (found := board.spread(g, RATIO))]
+        points = [
+            (g, found)
+            for g in board.within({LOSS: loss, EPSILON: epsilon})
+            if (found := board.spread(g, RATIO))
+        ]
         line, _, (spread,) = bars.lines
-        assert line.get_xydata() == pytest.approx(np.array([[float(g.values[LAM]), found.mean] for g, found in points]))
+        assert line.get_xydata() == pytest.approx(
+            np.array([[float(g.values[LAM]), found.mean] for g, found in points])
+        )
         heights = [ends[1, 1] - ends[0, 1] for ends in spread.get_segments()]
         assert heights == pytest.approx([2 * (found.sd or 0.0) for _, found in points])
 
 
 def test_a_still_picture_shows_what_real_examples_get(tmp_path):
-    for i, folder in enumerate(sweep_folder(tmp_path / "s", {LOSS: ["regot", "sinkhorn"]}, [0]).values()):
+    for i, folder in enumerate(
+        sweep_folder(tmp_path / "s", {LOSS: ["regot", "sinkhorn"]}, [0]).values()
+    ):
         end(folder, summary={}, scores=[score(0.4 + i, floor=0.25)])
     (panel,) = (panel for panel in still(read_sweep(tmp_path / "s")).axes if panel.axison)
     handles = dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
@@ -167,7 +208,9 @@ def test_a_sweep_that_has_not_begun_has_an_empty_picture(tmp_path):
 
 
 def test_an_axis_of_one_value_takes_no_room(tmp_path):
-    for folder in sweep_folder(tmp_path / "s", {LAM: [0.1], EPSILON: ["0.3x", "0.02x"]}, [0]).values():
+    for folder in sweep_folder(
+        tmp_path / "s", {LAM: [0.1], EPSILON: ["0.3x", "0.02x"]}, [0]
+    ).values():
         end(folder)
     sweep = read_sweep(tmp_path / "s")
     assert sweep.plane == [EPSILON, LAM]
@@ -178,7 +221,14 @@ def test_an_axis_of_one_value_takes_no_room(tmp_path):
 
 def test_a_score_of_an_older_checkpoint_is_no_result(tmp_path):
     for folder in sweep_folder(tmp_path / "s", {LAM: [0.1, 1.0]}, [0]).values():
-        end(folder, scores=[score(2.0, step=40), score(99.0, step=20), score(98.0, step=20, metric="kid[x]")])
+        end(
+            folder,
+            scores=[
+                score(2.0, step=40),
+                score(99.0, step=20),
+                score(98.0, step=20, metric="kid[x]"),
+            ],
+        )
     told = of_sweep(read_sweep(tmp_path / "s"))
     assert [m["numbers"]["fid[x]"]["mean"] for m in told["means"]] == [2.0, 2.0]
     assert all("kid[x]" not in m["numbers"] for m in told["means"])
@@ -188,7 +238,9 @@ def test_a_judged_number_is_not_the_summarys_of_the_same_name(tmp_path):
     for folder in sweep_folder(tmp_path / "s", {LAM: [0.1, 1.0]}, [0]).values():
         end(folder, scores=[score(7.0, metric="w2")])
     told = of_sweep(read_sweep(tmp_path / "s"))
-    assert [(m["numbers"]["w2"]["mean"], m["numbers"]["w2 (judged)"]["mean"]) for m in told["means"]] == [(SUMMARY["w2"], 7.0)] * 2
+    assert [
+        (m["numbers"]["w2"]["mean"], m["numbers"]["w2 (judged)"]["mean"]) for m in told["means"]
+    ] == [(SUMMARY["w2"], 7.0)] * 2
 
 
 def test_interrupted_cells_are_no_failures(tmp_path):
@@ -205,9 +257,19 @@ def test_interrupted_cells_are_no_failures(tmp_path):
 def test_scores_by_different_protocols_are_not_averaged(tmp_path):
     cells = sweep_folder(tmp_path / "s", {LAM: [1.0]}, [0, 1, 2])
     for folder, print_ in zip(cells.values(), ("abc", "abc", "other"), strict=True):
-        end(folder, scores=[score(1.0), score(3.0, fingerprint=print_, samples=100 if print_ == "abc" else 5)])
+        end(
+            folder,
+            scores=[
+                score(1.0),
+                score(3.0, fingerprint=print_, samples=100 if print_ == "abc" else 5),
+            ],
+        )
     told = of_sweep(read_sweep(tmp_path / "s"))
-    assert told["means"][0]["numbers"]["fid[x] (abc)"] == {"mean": pytest.approx(7 / 3), "sd": pytest.approx(2 / 3**0.5), "n": 3}
+    assert told["means"][0]["numbers"]["fid[x] (abc)"] == {
+        "mean": pytest.approx(7 / 3),
+        "sd": pytest.approx(2 / 3**0.5),
+        "n": 3,
+    }
     assert told["means"][0]["numbers"]["fid[x] (other)"] == {"mean": 3.0, "sd": None, "n": 1}
     (note,) = told["notes"]
     assert "abc and other differ in samples (100 against 5)" in note

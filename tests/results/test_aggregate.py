@@ -21,18 +21,45 @@ def test_mean_and_standard_deviation_over_seeds(tmp_path):
     root = recorded(tmp_path, plan)
     ratios = {cell.id: 0.9 + 0.01 * i**2 for i, cell in enumerate(plan.cells)}
     for cell in plan.cells:
-        say(root, cell, modes=25, high_quality=0.5, w2=2 * ratios[cell.id], w2_floor=2.0, converged_share=0.75)
+        say(
+            root,
+            cell,
+            modes=25,
+            high_quality=0.5,
+            w2=2 * ratios[cell.id],
+            w2_floor=2.0,
+            converged_share=0.75,
+        )
     means = means_of(root, plan)
-    assert means.short(judged=False) == ["w2 / w2_floor", "modes", "high_quality", "converged_share", "seconds"]
+    assert means.short(judged=False) == [
+        "w2 / w2_floor",
+        "modes",
+        "high_quality",
+        "converged_share",
+        "seconds",
+    ]
     assert [group.values for group in means.groups] == [{"oracle.lam": "0.1"}, {"oracle.lam": "1"}]
     for group in means.groups:
-        mine = [ratios[cell.id] for cell in plan.cells if f"{cell.values['oracle.lam']:g}" == group.values["oracle.lam"]]
+        mine = [
+            ratios[cell.id]
+            for cell in plan.cells
+            if f"{cell.values['oracle.lam']:g}" == group.values["oracle.lam"]
+        ]
         got: Any = means.spread(group, "w2 / w2_floor")
-        np.testing.assert_allclose([got.mean, got.sd, len(got.values)], [float(np.mean(mine)), float(np.std(mine, ddof=1)), 3])
+        np.testing.assert_allclose(
+            [got.mean, got.sd, len(got.values)],
+            [float(np.mean(mine)), float(np.std(mine, ddof=1)), 3],
+        )
         assert (len(group.finished), len(group.cells)) == (3, 3)
         share: Any = means.spread(group, "converged_share")
-        assert means.known["converged_share"].text(share.mean) + means.known["converged_share"].deviation(share.sd) == "75.0% ± 0%"
-    assert {(cell.gap_of, cell.gap_kind) for cell in means.finished} == {("solved duals", "certified")}
+        assert (
+            means.known["converged_share"].text(share.mean)
+            + means.known["converged_share"].deviation(share.sd)
+            == "75.0% ± 0%"
+        )
+    assert {(cell.gap_of, cell.gap_kind) for cell in means.finished} == {
+        ("solved duals", "certified")
+    }
 
 
 def test_what_is_not_finished_is_counted_and_left_out(tmp_path):
@@ -59,7 +86,10 @@ def test_scores_of_the_end_stand_in_the_table_where_they_are_asked_for(tmp_path)
         note_judged(root.folder(cell.id), ["fid"])
     means = means_of(root, plan)
     assert means.short(judged=True) == ["fid[x]", "converged_share", "seconds"]
-    assert [means.spread(group, "fid[x]") for group in means.groups] == [Spread(1.0, None, [1.0]), Spread(2.0, None, [2.0])]
+    assert [means.spread(group, "fid[x]") for group in means.groups] == [
+        Spread(1.0, None, [1.0]),
+        Spread(2.0, None, [2.0]),
+    ]
     assert means_of(root, plan).short(judged=False)[0] == "w2 / w2_floor"
 
 
@@ -94,14 +124,22 @@ def test_scores_that_were_measured_differently_have_columns_of_their_own_and_a_n
     assert few.startswith("fid[x] (")
     assert many.startswith("fid[x] (")
     assert kid == "kid[x]"
-    found = [{name: spread.mean for name in (few, many) if (spread := means.spread(group, name))} for group in means.groups]
+    found = [
+        {name: spread.mean for name in (few, many) if (spread := means.spread(group, name))}
+        for group in means.groups
+    ]
     assert found == [{few: 1.0}, {many: 1.0}]
     assert "differ in samples (100 against 200)" in means.comparison.notes[0]
 
 
-@pytest.mark.parametrize("others", [{"w2": '{"metric": "w2", "samples": 100, "versions": 2}'}, None])
+@pytest.mark.parametrize(
+    "others", [{"w2": '{"metric": "w2", "samples": 100, "versions": 2}'}, None]
+)
 def test_numbers_of_summaries_that_were_measured_differently_are_in_no_one_mean(tmp_path, others):
-    """As where a version of the measure was raised between two seeds; of a summary without fingerprints it is not known."""
+    """As where a version of the measure was raised between two seeds.
+
+    Of a summary without fingerprints it is not known.
+    """
     plan = grid(lams=(0.1,), seeds=2)
     root = recorded(tmp_path, plan)
     first, second = plan.cells
@@ -114,7 +152,9 @@ def test_numbers_of_summaries_that_were_measured_differently_are_in_no_one_mean(
     (group,) = means.groups
     assert means.spread(group, "loss").mean == 1.5
     found = [means.spread(group, name) for name in means.names if name.startswith("w2")]
-    assert sorted(each.values for each in found) == ([[1.0], [9.0]] if others else [[1.0], [9.0], [9.0]])
+    assert sorted(each.values for each in found) == (
+        [[1.0], [9.0]] if others else [[1.0], [9.0], [9.0]]
+    )
     assert "w2 was measured in different ways" in means.comparison.notes[0]
 
 
@@ -126,9 +166,13 @@ def test_marks_are_said_of_whom_they_are_true(tmp_path):
         score(root, cell, "fid[x]", 1.0)
         note_judged(root.folder(cell.id), ["fid"])
     path = root.folder(plan.cells[0].id).scores
-    path.write_text(path.read_text().replace('"floor": null', '"floor": null, "marks": ["too few"]'))
+    path.write_text(
+        path.read_text().replace('"floor": null', '"floor": null, "marks": ["too few"]')
+    )
     means = means_of(root, plan)
-    assert score_marks(means.finished, ["one", "two"], means.comparison) == ["fid[x] of one: too few"]
+    assert score_marks(means.finished, ["one", "two"], means.comparison) == [
+        "fid[x] of one: too few"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +181,11 @@ def test_marks_are_said_of_whom_they_are_true(tmp_path):
         ({"loss": 1.0}, ["loss"]),
         ({"w2": 2.0, "w2_floor": 0.0}, ["w2"]),
         ({"modes": 3, "w2": 2.0, "w2_floor": 1.0, "loss": 1.0}, ["w2 / w2_floor", "modes"]),
-        ({"loss": 1.0, "estimated_gap": 2.0, "potential_w2_squared": 1.0}, ["loss", "estimated_gap"]),  # a family's own, with a direction
+        # a family's own, with a direction
+        (
+            {"loss": 1.0, "estimated_gap": 2.0, "potential_w2_squared": 1.0},
+            ["loss", "estimated_gap"],
+        ),
         ({"loss": 1.0, "nobody_knows": 2.0}, ["loss"]),
     ],
 )

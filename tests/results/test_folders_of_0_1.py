@@ -1,7 +1,9 @@
-"""What version 0.1.0 wrote is read as it read it itself: two runs, one judged while training and one by `eval`, and a sweep of 2 x 2 cells.
+"""What version 0.1.0 wrote is read as it read it itself: two runs, one judged while training and
+one by `eval`, and a sweep of 2 x 2 cells.
 
-`tests/fixtures/folders` holds the folders without checkpoints and pictures, and what that version's `report --json`, `scores --json` and
-`sweep` said of them. A number may be added to theirs; none may be lost or changed.
+`tests/fixtures/folders` holds the folders without checkpoints and pictures, and what that version's
+`report --json`, `scores --json` and `sweep` said of them. A number may be added to theirs; none may
+be lost or changed.
 """
 
 import csv
@@ -30,13 +32,17 @@ def copied(tmp_path, monkeypatch):
 def within(old, new):
     """Whether all that was said is said again; a table may hold more."""
     if isinstance(old, dict):
-        return isinstance(new, dict) and all(key in new and within(value, new[key]) for key, value in old.items())
+        return isinstance(new, dict) and all(
+            key in new and within(value, new[key]) for key, value in old.items()
+        )
     if isinstance(old, list):
         return isinstance(new, list) and len(old) == len(new) and all(map(within, old, new))
     return old == (pytest.approx(new) if isinstance(new, float) else new)
 
 
-@pytest.mark.parametrize("folders", [("grid",), ("mnist",), ("grid", "mnist"), ("sweep",)], ids="+".join)
+@pytest.mark.parametrize(
+    "folders", [("grid",), ("mnist",), ("grid", "mnist"), ("sweep",)], ids="+".join
+)
 def test_a_report_says_what_it_said(folders):
     told = json.loads(otgan("report", *folders, "--json").output)
     assert within(TOLD["report"]["+".join(folders)], told)

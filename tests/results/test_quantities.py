@@ -1,4 +1,6 @@
-"""One table says what every number is, and plain data from a folder is taken as far as it is sound."""
+"""One table says what every number is, and plain data from a folder is taken as far as it is
+sound.
+"""
 
 import json
 
@@ -81,33 +83,55 @@ def test_deviations_are_in_the_unit_of_their_number():
 
 def test_meanings_are_filled_in_and_braces_of_others_left_alone():
     facts = {"gap_of": "fields", "gap_kind": "residual"}
-    assert KNOWN["converged_share"].sentence(facts) == "fields that reached epsilon, by their residual gap"
-    assert KNOWN["converged_share"].sentence() == "solved duals that reached epsilon, by their reported gap"
-    assert Quantity("x", "{0.__class__} of {}").sentence(facts) == "{0.__class__} of {}"  # a folder's words are no program
+    assert (
+        KNOWN["converged_share"].sentence(facts)
+        == "fields that reached epsilon, by their residual gap"
+    )
+    assert (
+        KNOWN["converged_share"].sentence()
+        == "solved duals that reached epsilon, by their reported gap"
+    )
+    # a folder's words are no program
+    assert Quantity("x", "{0.__class__} of {}").sentence(facts) == "{0.__class__} of {}"
     assert OWN.sentence({"modes_total": 25}) == "the worst slice of 25 modes, units of the cost"
     assert OWN.warning(3.0) == "a slice is at 3.0000"
     assert OWN.warning(2.0) == OWN.warning(None) == KNOWN["loss"].warning(1e9) == ""
 
 
 def test_what_a_family_declares_says_how_its_steps_are_condensed_and_what_must_be_finite():
-    records = {"slice_worst": np.array([1.0, 5.0, 2.0]), "dull": np.array([1.0, 5.0, 3.0]), "updates": np.ones(3)}
+    records = {
+        "slice_worst": np.array([1.0, 5.0, 2.0]),
+        "dull": np.array([1.0, 5.0, 3.0]),
+        "updates": np.ones(3),
+    }
     (window,) = windows(records, 1, 3, known([OWN]))
     assert (window["slice_worst"], window["dull"]) == (5.0, 3.0)
-    assert must_be_finite({"slice_worst": 1.0, "dull": 1.0, "loss": 1.0}, known([OWN])) == ["loss", "slice_worst"]
+    assert must_be_finite({"slice_worst": 1.0, "dull": 1.0, "loss": 1.0}, known([OWN])) == [
+        "loss",
+        "slice_worst",
+    ]
     assert must_be_finite({"slice_worst": 1.0, "loss": 1.0}) == ["loss"]
 
 
 def test_a_folder_records_what_the_table_does_not_hold():
     assert recorded([KNOWN["loss"], OWN]) == [OWN.record()]
-    assert known([Quantity("loss", "mine")])["loss"] is KNOWN["loss"]  # or one folder would change what another's number means
+    # or one folder would change what another's number means
+    assert known([Quantity("loss", "mine")])["loss"] is KNOWN["loss"]
 
 
 def test_w2_is_told_in_multiples_of_its_floor():
     assert ratio({"w2": 1.0, "w2_floor": 0.5}) == {RATIO: 2.0}
-    assert ratio({"w2": 1.0, "w2_floor": 0.0}) == ratio({"w2": "small", "w2_floor": 1.0}) == ratio({"w2": 1.0}) == {}
+    assert (
+        ratio({"w2": 1.0, "w2_floor": 0.0})
+        == ratio({"w2": "small", "w2_floor": 1.0})
+        == ratio({"w2": 1.0})
+        == {}
+    )
 
 
-@pytest.mark.parametrize("field", ["meaning", "brief", "format", "unit", "curve", "warned", "over_window"])
+@pytest.mark.parametrize(
+    "field", ["meaning", "brief", "format", "unit", "curve", "warned", "over_window"]
+)
 def test_a_declaration_edited_by_hand_is_read_as_far_as_it_is_sound(field):
     for value in (True, 3, ["cost"], {"a": 1}, None):
         found = of_record({"name": "own", "better": "lower", field: value})

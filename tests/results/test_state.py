@@ -19,8 +19,11 @@ RECORDED = ["finished", "failed", "diverged", "stopped", "interrupted"]
 
 def test_every_state_has_its_own_word_and_only_the_finished_one_succeeds():
     assert len({state.word for state in RunState}) == len(RunState)
-    assert {state: state.exit_code for state in RunState if not state.exit_code} == {RunState.FINISHED: 0}
-    assert json.loads(json.dumps([*RunState])) == [state.value for state in RunState]  # what is recorded is the bare word
+    assert {state: state.exit_code for state in RunState if not state.exit_code} == {
+        RunState.FINISHED: 0
+    }
+    # what is recorded is the bare word
+    assert json.loads(json.dumps([*RunState])) == [state.value for state in RunState]
     assert {state.standing for state in RunState} == set(STANDINGS)
 
 
@@ -61,11 +64,15 @@ def test_a_sweep_its_report_and_a_cell_say_the_same_of_one_that_lacks_a_measure(
     """It counts in the means of the numbers that it has."""
     (folder,) = sweep_folder(tmp_path / "s", {"oracle.lam": [0.1]}, [0], measures=["fid"]).values()
     end(folder)
-    assert state_of(folder) is SweepFolder(tmp_path / "s").state(folder.path.name) is RunState.UNJUDGED
+    assert (
+        state_of(folder) is SweepFolder(tmp_path / "s").state(folder.path.name) is RunState.UNJUDGED
+    )
     sweep = read([tmp_path / "s"])
     assert isinstance(sweep, Sweep)
     assert [cell.state for cell in sweep.cells] == [RunState.UNJUDGED]
-    assert json.loads(otgan("report", folder.path, "--json").output)["runs"][0]["state"] == "unjudged"
+    assert (
+        json.loads(otgan("report", folder.path, "--json").output)["runs"][0]["state"] == "unjudged"
+    )
     told = json.loads(otgan("report", tmp_path / "s", "--json").output)
     assert told["cells"][0]["state"] == "unjudged"
     assert told["means"][0]["numbers"]["w2"]["mean"] == 0.5
@@ -73,7 +80,8 @@ def test_a_sweep_its_report_and_a_cell_say_the_same_of_one_that_lacks_a_measure(
     note_judged(folder, ["fid"])
     assert state_of(folder) is RunState.FINISHED
     (tmp_path / "s/sweep.json").write_text('{"eval": [["fid"], 7]}')
-    assert state_of(folder) is RunState.FINISHED  # a record that a hand has changed asks for nothing
+    # a record that a hand has changed asks for nothing
+    assert state_of(folder) is RunState.FINISHED
 
 
 def test_a_sweep_its_report_and_a_run_say_the_same_of_a_dead_one(tmp_path):

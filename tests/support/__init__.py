@@ -1,4 +1,6 @@
-"""What several tests share: problems, runs, folders, commands, scripts as modules, and programs that tests start."""
+"""What several tests share: problems, runs, folders, commands, scripts as modules, and programs
+that tests start.
+"""
 
 from pathlib import Path
 

@@ -10,7 +10,17 @@ from PIL import Image
 
 from otgan.cli import main
 
-TINY = ["--steps", "6", "--batch-size", "32", "--set", "generator.width=8", "--set", "train.pictures=1", "--quiet"]
+TINY = [
+    "--steps",
+    "6",
+    "--batch-size",
+    "32",
+    "--set",
+    "generator.width=8",
+    "--set",
+    "train.pictures=1",
+    "--quiet",
+]
 SMALL = ["--set", "data.side=2", "--set", "data.size=2000"]  # 320 points to judge by
 
 
@@ -21,7 +31,14 @@ def otgan(*words):
 def otgan_alone(*words, **environment):
     """In a process of its own, as a user runs it."""
     command = [sys.executable, "-m", "otgan", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env={**os.environ, **environment})
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
 
 
 def picture_size(path):

@@ -1,4 +1,6 @@
-"""Scripts as modules: the seeded random weights and pictures on which networks are compared with other libraries'."""
+"""Scripts as modules: the seeded random weights and pictures on which networks are compared with
+other libraries'.
+"""
 
 import importlib.util
 import sys

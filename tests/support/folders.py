@@ -6,7 +6,8 @@ from otgan.results.aggregate import aggregate
 from otgan.results.sweep import read_sweep
 from otgan.sweep.folder import SweepFolder
 
-CALLED = {"w2 / w2_floor": "w2 / floor", "converged_share": "within epsilon"}  # what the table of version 0.1.0 called them
+# what the table of version 0.1.0 called them
+CALLED = {"w2 / w2_floor": "w2 / floor", "converged_share": "within epsilon"}
 
 
 def sweep_states(path):
@@ -16,8 +17,16 @@ def sweep_states(path):
 
 
 def sweep_table(path):
-    """The numbers of the table that `otgan sweep` ends with: by the cells' values, then by column, the mean over seeds."""
+    """The numbers of the table that `otgan sweep` ends with: by the cells' values, then by column,
+    the mean over seeds.
+    """
     means = aggregate(read_sweep(Path(path)))
     columns = means.short(judged=False)
-    found = {" ".join(group.values[key] for key in ("oracle.lam", "oracle.epsilon")): group for group in means.groups}
-    return {values: {CALLED.get(name, name): means.spread(group, name).mean for name in columns} for values, group in found.items()}
+    found = {
+        " ".join(group.values[key] for key in ("oracle.lam", "oracle.epsilon")): group
+        for group in means.groups
+    }
+    return {
+        values: {CALLED.get(name, name): means.spread(group, name).mean for name in columns}
+        for values, group in found.items()
+    }

@@ -18,25 +18,64 @@ TINY = {
 
 ENCODER = {"kind": "mlp", "features": 8, "width": 16, "generator_updates": 2, "encoder_updates": 1}
 NETWORK = {"kind": "mlp", "width": 16, "depth": 2}
-DIGITS = {"data": {"kind": "mnist", "source": "sample"}, "generator.depth": 1, "cost.kept": "float16"}
+DIGITS = {
+    "data": {"kind": "mnist", "source": "sample"},
+    "generator.depth": 1,
+    "cost.kept": "float16",
+}
 
 FAMILIES = {  # one of each kind, small enough to try
     "entropic": ("sinkhorn-grid", {}),
     "relaxed": ("relaxed-grid", {}),  # stratified, sobol
     "quadratic": ("regot-l2-grid", {}),
-    "energy, learned cost": ("ot-gan-grid", {"cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01}),
-    "fixed features": ("sinkhorn-grid", {"cost.features": "random", "cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01}),
-    "independent self term": ("sinkhorn-grid", {"oracle.self_term": "independent", "batch.reals": 64}),
+    "energy, learned cost": (
+        "ot-gan-grid",
+        {"cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01},
+    ),
+    "fixed features": (
+        "sinkhorn-grid",
+        {
+            "cost.features": "random",
+            "cost.encoder": ENCODER,
+            "oracle.lam": 0.1,
+            "oracle.epsilon": 0.01,
+        },
+    ),
+    "independent self term": (
+        "sinkhorn-grid",
+        {"oracle.self_term": "independent", "batch.reals": 64},
+    ),
     "warm start": ("regot-grid", {"oracle.warm_start": True}),
     "independent self terms, learned cost": (
         "ot-gan-grid",
-        {"oracle.loss": "sinkhorn", "oracle.self_term": "independent", "cost.encoder": ENCODER, "oracle.lam": 0.1, "oracle.epsilon": 0.01},
+        {
+            "oracle.loss": "sinkhorn",
+            "oracle.self_term": "independent",
+            "cost.encoder": ENCODER,
+            "oracle.lam": 0.1,
+            "oracle.epsilon": 0.01,
+        },
     ),
     "layers": ("feature-mnist", {**DIGITS, "cost.features": "random:conv_1@2+conv_2@2"}),
-    "layers apart": ("feature-mnist", {**DIGITS, "cost.features": "random:pixels+conv_2@1", "cost.groups": "separate", "batch.reals": 40}),
+    "layers apart": (
+        "feature-mnist",
+        {
+            **DIGITS,
+            "cost.features": "random:pixels+conv_2@1",
+            "cost.groups": "separate",
+            "batch.reals": 40,
+        },
+    ),
     "semidiscrete": ("semidiscrete-grid", {}),
     "convex": ("convex-grid", {"oracle.width": 8, "oracle.depth": 2}),
-    "map": ("convex-map", {"source": {"kind": "grid", "side": 3, "size": 2_000}, "data": {"kind": "grid"}, "oracle.width": 8}),
+    "map": (
+        "convex-map",
+        {
+            "source": {"kind": "grid", "side": 3, "size": 2_000},
+            "data": {"kind": "grid"},
+            "oracle.width": 8,
+        },
+    ),
     "neural kl": ("neural-grid", {"oracle.potential": NETWORK}),
     "neural l2": ("neural-grid", {"oracle.potential": NETWORK, "oracle.regularizer": "l2"}),
     "critic": ("wgan-gp-grid", {"oracle.critic": NETWORK}),

@@ -7,7 +7,9 @@ from otgan.sweep.plan import make_plan
 
 
 def grid(lams=(0.1, 1.0), seeds=1, measures=(), **overrides):
-    return make_plan("sinkhorn-grid", {"train.steps": 10, **overrides}, {"oracle.lam": [*lams]}, seeds, measures)
+    return make_plan(
+        "sinkhorn-grid", {"train.steps": 10, **overrides}, {"oracle.lam": [*lams]}, seeds, measures
+    )
 
 
 def recorded(path, plan):
@@ -26,6 +28,13 @@ def score(root, cell, metric, mean, step=10, **protocol):
     folder.eval.mkdir(exist_ok=True)
     protocol = {"metric": metric, "samples": 100, **protocol}
     body = {"mean": mean, "sd": None, "values": [mean], "floor": None, "better": "lower"}
-    line = {"subject": cell.id, "step": step, "metric": metric, **body, "fingerprint": json.dumps(protocol), "protocol": protocol}
+    line = {
+        "subject": cell.id,
+        "step": step,
+        "metric": metric,
+        **body,
+        "fingerprint": json.dumps(protocol),
+        "protocol": protocol,
+    }
     with folder.scores.open("a") as lines:
         lines.write(json.dumps(line) + "\n")

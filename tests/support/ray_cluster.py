@@ -1,6 +1,8 @@
-"""A local Ray cluster of two nodes' worth of processes, a sweep on it, and one node killed in the middle.
+"""A local Ray cluster of two nodes' worth of processes, a sweep on it, and one node killed in the
+middle.
 
-Prints what happened as a line of JSON. A process of its own, since Ray leaves threads, warnings and signal handlers behind.
+Prints what happened as a line of JSON. A process of its own, since Ray leaves threads, warnings and
+signal handlers behind.
 """
 
 import json
@@ -19,17 +21,35 @@ from otgan.sweep.folder import SweepFolder
 
 def main():
     out, *words = sys.argv[1:]
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    cluster = Cluster(
+        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
+    )
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     cluster.wait_for_nodes()
-    command = [sys.executable, "-m", "otgan", "sweep", *words, "--out", out, "--engine", "ray", "--address", cluster.address]
+    command = [
+        sys.executable,
+        "-m",
+        "otgan",
+        "sweep",
+        *words,
+        "--out",
+        out,
+        "--engine",
+        "ray",
+        "--address",
+        cluster.address,
+    ]
     sweep = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     root = SweepFolder(Path(out))
     reached = wait_for_checkpoints(root, sweep, 2)
     cluster.remove_node(nodes[0], allow_graceful=False)
     output, _ = sweep.communicate()
     cluster.shutdown()
-    facts = {"exit_code": sweep.returncode, "nodes": [str(node.node_ip_address) for node in nodes], "interrupted_at": reached}
+    facts = {
+        "exit_code": sweep.returncode,
+        "nodes": [str(node.node_ip_address) for node in nodes],
+        "interrupted_at": reached,
+    }
     sys.stdout.write("\n" + json.dumps({**facts, "output": output}) + "\n")
 
 
@@ -38,7 +58,9 @@ def wait_for_checkpoints(root, sweep, cells):
     end = time.monotonic() + 600
     while time.monotonic() < end and sweep.poll() is None:
         working = [folder for folder in map(root.folder, root.cells()) if folder.at_work]
-        kept = [[int(p.name) for p in f.checkpoints.glob("*") if p.name.isdecimal()] for f in working]
+        kept = [
+            [int(p.name) for p in f.checkpoints.glob("*") if p.name.isdecimal()] for f in working
+        ]
         if len(kept) == cells and all(kept):
             return min(map(max, kept))
         time.sleep(0.1)

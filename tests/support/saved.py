@@ -37,6 +37,10 @@ def save(path, state):
         patch.setitem(sys.modules, "torch", torch)
         patch.setitem(sys.modules, "torch._utils", utils)
         with archive.open("weights/data.pkl", "w") as file:
-            Pickler(file, 2).dump(OrderedDict((name, Tensor(str(i), value)) for i, (name, value) in enumerate(state.items())))
+            Pickler(file, 2).dump(
+                OrderedDict(
+                    (name, Tensor(str(i), value)) for i, (name, value) in enumerate(state.items())
+                )
+            )
         for i, value in enumerate(state.values()):
             archive.writestr(f"weights/data/{i}", value.tobytes())

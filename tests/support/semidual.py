@@ -1,5 +1,6 @@
-"""Regularised transport between uniform clouds to float64's precision, by means that the oracles share nothing with: NumPy, and damped
-Newton steps on the semi-dual in g, whose Hessian is a dense matrix. For small problems.
+"""Regularised transport between uniform clouds to float64's precision, by means that the oracles
+share nothing with: NumPy, and damped Newton steps on the semi-dual in g, whose Hessian is a dense
+matrix. For small problems.
 """
 
 from typing import NamedTuple
@@ -59,7 +60,11 @@ def _l2_rows(g, C, lam):
     W = np.maximum(f[:, None] + g[None] - C, 0) / lam
     M = (W > 0) * 1.0
     value = (f - lam / 2 * (W**2).mean(1)).mean()
-    return value, W / W.size, lambda: (np.diag(M.sum(0)) - (M / M.sum(1, keepdims=True)).T @ M) / (lam * n * m)
+    return (
+        value,
+        W / W.size,
+        lambda: (np.diag(M.sum(0)) - (M / M.sum(1, keepdims=True)).T @ M) / (lam * n * m),
+    )
 
 
 def _climb(g, C, lam, tau, rows):

@@ -1,4 +1,7 @@
-"""A process whose runs send it a signal at moments around their end; those that it cut are run again. It prints how they ended."""
+"""A process whose runs send it a signal at moments around their end.
+
+Those that it cut are run again. It prints how they ended.
+"""
 
 import json
 import os
@@ -39,12 +42,18 @@ def signalled(owner, name, number):
 
 def main(root):
     config = tiny_config(**{"train.steps": STEPS, "train.pictures": 1})
-    for (moment, place), number in zip(MOMENTS.items(), cycle((signal.SIGTERM, signal.SIGINT)), strict=False):
+    for (moment, place), number in zip(
+        MOMENTS.items(), cycle((signal.SIGTERM, signal.SIGINT)), strict=False
+    ):
         with signalled(*place, number):
             folder, outcome = run(config, root / moment)
         status = folder.read_status()
         newest = Checkpoints(folder.checkpoints).newest
-        ends = [outcome.state, status["state"], *([] if outcome.state == "finished" else [run(config, root / moment)[1].state])]
+        ends = [
+            outcome.state,
+            status["state"],
+            *([] if outcome.state == "finished" else [run(config, root / moment)[1].state]),
+        ]
         sys.stdout.write(json.dumps([moment, newest, *ends]) + "\n")
         sys.stdout.flush()
 

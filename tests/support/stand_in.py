@@ -1,4 +1,7 @@
-"""Takes a worker's place where a test is about processes: what it does is said by the cell's lam. It imports nothing of otgan's."""
+"""Takes a worker's place where a test is about processes: what it does is said by the cell's lam.
+
+It imports nothing of otgan's.
+"""
 
 import json
 import os
@@ -15,7 +18,9 @@ signal.signal(signal.SIGTERM, lambda *_: terminated.append(time.time()))
 
 
 def say(state):
-    (folder / "status.json").write_text(json.dumps({"state": state, "step": 1, "seconds": 1.0, "reason": "", "summary": {}}))
+    (folder / "status.json").write_text(
+        json.dumps({"state": state, "step": 1, "seconds": 1.0, "reason": "", "summary": {}})
+    )
 
 
 def note(**facts):

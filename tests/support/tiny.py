@@ -1,4 +1,6 @@
-"""A small TFDS folder, written without TFDS: its records from the protocol's own words, its description by hand."""
+"""A small TFDS folder, written without TFDS: its records from the protocol's own words, its
+description by hand.
+"""
 
 import io
 import json
@@ -17,7 +19,9 @@ FEATURES = {
                 "image": {"dtype": "uint8", "shape": {"dimensions": ["28", "28", "1"]}},
             },
             "label": {
-                "pythonClassName": "tensorflow_datasets.core.features.class_label_feature.ClassLabel",
+                "pythonClassName": (
+                    "tensorflow_datasets.core.features.class_label_feature.ClassLabel"
+                ),
                 "classLabel": {"numClasses": "10"},
             },
         }
@@ -25,13 +29,18 @@ FEATURES = {
 }
 
 
-def write_tiny(data_dir: Path, file_format: str = "array_record", version: str = "3.0.1", seed: int = 0) -> SimpleNamespace:
+def write_tiny(
+    data_dir: Path, file_format: str = "array_record", version: str = "3.0.1", seed: int = 0
+) -> SimpleNamespace:
     folder = data_dir / "mnist" / version
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
     truth = SimpleNamespace(data_dir=data_dir, folder=folder)
     for split, count in (("train", 120), ("test", 30)):
-        images, labels = rng.integers(0, 256, (count, 28, 28, 1), np.uint8), rng.integers(0, 10, count, np.uint8)
+        images, labels = (
+            rng.integers(0, 256, (count, 28, 28, 1), np.uint8),
+            rng.integers(0, 10, count, np.uint8),
+        )
         setattr(truth, split, images)
         setattr(truth, f"{split}_labels", labels)
         records = [_record(image, int(label)) for image, label in zip(images, labels, strict=True)]
@@ -47,7 +56,13 @@ def _info(file_format: str, version: str) -> dict:
         {"name": name, "filepathTemplate": template, "numBytes": "1", "shardLengths": [str(count)]}
         for name, count in (("train", 120), ("test", 30))
     ]
-    return {"name": "mnist", "version": version, "fileFormat": file_format, "moduleName": "m", "splits": splits}
+    return {
+        "name": "mnist",
+        "version": version,
+        "fileFormat": file_format,
+        "moduleName": "m",
+        "splits": splits,
+    }
 
 
 def _record(image: np.ndarray, label: int) -> bytes:
@@ -71,7 +86,11 @@ def _array_record(path: Path, records: list[bytes]) -> None:
 
 
 def _tfrecord(path: Path, records: list[bytes]) -> None:
-    path.write_bytes(b"".join(len(record).to_bytes(8, "little") + bytes(4) + record + bytes(4) for record in records))
+    path.write_bytes(
+        b"".join(
+            len(record).to_bytes(8, "little") + bytes(4) + record + bytes(4) for record in records
+        )
+    )
 
 
 WRITERS = {"array_record": _array_record, "tfrecord": _tfrecord}

@@ -1,4 +1,6 @@
-"""What checks annotations as tests run: beartype, to which an int is a float, as it is to type checkers."""
+"""What checks annotations as tests run: beartype, to which an int is a float, as it is to type
+checkers.
+"""
 
 from beartype import BeartypeConf, beartype
 

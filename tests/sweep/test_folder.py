@@ -20,9 +20,21 @@ def cell(target="sinkhorn-grid", /, **values):
 
 
 def test_a_cell_is_what_it_computes(tmp_path):
-    same = {"name": "other", "card.title": "other", "train.seconds": 5.0, "train.pictures": 3, "train.checkpoint_seconds": 1.0}
+    same = {
+        "name": "other",
+        "card.title": "other",
+        "train.seconds": 5.0,
+        "train.pictures": 3,
+        "train.checkpoint_seconds": 1.0,
+    }
     assert cell(**same).id == cell().id
-    changed = [{"oracle.lam": 0.06}, {"train.seed": 1}, {"train.steps": 7}, {"oracle.loss": "regot"}, {"generator.width": 8}]
+    changed = [
+        {"oracle.lam": 0.06},
+        {"train.seed": 1},
+        {"train.steps": 7},
+        {"oracle.loss": "regot"},
+        {"generator.width": 8},
+    ]
     assert len({cell(**change).id for change in [{}, *changed]}) == len(changed) + 1
     assert cell(**{"oracle.lam": "0.1"}).id == cell(**{"oracle.lam": 0.1}).id
     (tmp_path / "config.json").write_text(cell().config.json())
@@ -34,7 +46,12 @@ def test_the_folder_is_as_agreed(tmp_path):
     plan = grid(seeds=2, measures=("fid",))
     root = recorded(tmp_path / "s", plan)
     record = json.loads((tmp_path / "s/sweep.json").read_text())
-    assert (record["format"], record["experiment"], record["seeds"], record["eval"]) == (1, "sinkhorn-grid", [0, 1], ["fid"])
+    assert (record["format"], record["experiment"], record["seeds"], record["eval"]) == (
+        1,
+        "sinkhorn-grid",
+        [0, 1],
+        ["fid"],
+    )
     assert record["axes"] == {"oracle.lam": [0.1, 1.0]}
     assert "lam" not in record["base"]["oracle"]
     assert "seed" not in record["base"]["train"]
@@ -42,7 +59,10 @@ def test_the_folder_is_as_agreed(tmp_path):
     assert sorted(root.cells()) == sorted(cell.id for cell in plan.cells)
     for each in plan.cells:
         folder = tmp_path / "s/cells" / each.id
-        assert json.loads((folder / "cell.json").read_text()) == {"values": each.values, "seed": each.seed}
+        assert json.loads((folder / "cell.json").read_text()) == {
+            "values": each.values,
+            "seed": each.seed,
+        }
         assert experiments.resolve(str(folder / "config.json")) == each.config
     assert root.read() == plan.sweep
 
@@ -69,7 +89,8 @@ def test_states_are_read_from_the_folder_alone(tmp_path, monkeypatch):
     note_judged(root.folder(done.id), ["modes"])
     assert root.state(done.id, ["fid", "modes"]) == "finished"
     monkeypatch.setattr(judged, "versions_digest", lambda: "other")
-    assert root.state(done.id, ["fid"]) == "unjudged"  # what was measured under other versions is not compared with what is now
+    # what was measured under other versions is not compared with what is now
+    assert root.state(done.id, ["fid"]) == "unjudged"
     shutil.rmtree(root.folder(done.id).path)
     assert root.state(done.id) == "missing"
 
@@ -112,10 +133,15 @@ def test_cells_of_a_version_that_lacked_a_key_are_found(tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     folder.rename(folder.with_name("0" * 12))
     again = SweepFolder(tmp_path)
-    assert [again.state(cell.id) for cell in plan.cells] == ["finished", root.state(plan.cells[1].id)]
+    assert [again.state(cell.id) for cell in plan.cells] == [
+        "finished",
+        root.state(plan.cells[1].id),
+    ]
     again.record(plan.sweep, plan.cells)
     assert sorted(again.cells()) == sorted(["0" * 12, plan.cells[1].id])  # none is made twice
-    assert [cell.state for cell in again.results(plan.cells).cells if cell.path.name == "0" * 12] == ["finished"]
+    assert [
+        cell.state for cell in again.results(plan.cells).cells if cell.path.name == "0" * 12
+    ] == ["finished"]
 
 
 def test_an_axis_can_be_added_and_left_out(tmp_path):
@@ -124,12 +150,19 @@ def test_an_axis_can_be_added_and_left_out(tmp_path):
     second = grid(lams=(0.1,))
     second = second._replace(sweep=extended(first.sweep, second.sweep, tmp_path))
     assert second.sweep.axes == first.sweep.axes
-    third = make_plan("sinkhorn-grid", {"train.steps": 10}, {"oracle.epsilon": ["0.1x", "0.5x"]}, 1)  # lam is the experiment's, 0.05
+    # lam is the experiment's, 0.05
+    third = make_plan("sinkhorn-grid", {"train.steps": 10}, {"oracle.epsilon": ["0.1x", "0.5x"]}, 1)
     whole = extended(first.sweep, third.sweep, tmp_path)
-    assert whole.axes == {"oracle.lam": [0.1, 1.0, 0.05], "oracle.epsilon": ["0.3x", "0.1x", "0.5x"]}
+    assert whole.axes == {
+        "oracle.lam": [0.1, 1.0, 0.05],
+        "oracle.epsilon": ["0.3x", "0.1x", "0.5x"],
+    }
     assert not {"lam", "epsilon"} & whole.base["oracle"].keys()
     root.record(whole, third.cells)
-    values = [json.loads((root.folder(id_).path / "cell.json").read_text())["values"] for id_ in root.cells()]
+    values = [
+        json.loads((root.folder(id_).path / "cell.json").read_text())["values"]
+        for id_ in root.cells()
+    ]
     pairs = sorted((each["oracle.lam"], each["oracle.epsilon"]) for each in values)
     assert pairs == [(0.05, "0.1x"), (0.05, "0.5x"), (0.1, "0.3x"), (1.0, "0.3x")]
     assert all(each["oracle.lam"] in whole.axes["oracle.lam"] for each in values)
@@ -138,11 +171,17 @@ def test_an_axis_can_be_added_and_left_out(tmp_path):
 def test_another_sweeps_folder_is_refused(tmp_path):
     here = grid().sweep
     other = grid(**{"batch.size": 64, "train.seconds": 9.0, "train.log_every": 5}).sweep
-    with pytest.raises(UserError, match=r"batch.size \(512 there, 64 now\); train.seconds \(None there, 9.0 now\). Give --out"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"batch.size \(512 there, 64 now\); train.seconds \(None there, 9.0 now\). Give --out"
+        ),
+    ):
         extended(here, other, tmp_path)
     with pytest.raises(UserError, match="holds a sweep of sinkhorn-grid, not of regot-grid"):
         extended(here, SweepFolder(tmp_path).read() or grid_of("regot-grid"), tmp_path)
-    extended(here, grid(**{"train.log_every": 5, "train.eval_every": 5}).sweep, tmp_path)  # only how often one looks
+    # only how often one looks
+    extended(here, grid(**{"train.log_every": 5, "train.eval_every": 5}).sweep, tmp_path)
 
 
 def grid_of(name):
@@ -151,7 +190,12 @@ def grid_of(name):
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("{", "cannot read"), ('{"format": 2}', "is of format 2"), ("[]", "cannot read"), ('{"format": 1, "axes": {}}', "cannot read")],
+    [
+        ("{", "cannot read"),
+        ('{"format": 2}', "is of format 2"),
+        ("[]", "cannot read"),
+        ('{"format": 1, "axes": {}}', "cannot read"),
+    ],
 )
 def test_a_record_that_cannot_be_read_is_refused(tmp_path, text, sentence):
     (tmp_path / "sweep.json").write_text(text)

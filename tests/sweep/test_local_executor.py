@@ -32,8 +32,15 @@ def run(path, lams, jobs, **options):
     plan = grid(lams=lams)
     root, said = recorded(path, plan), io.StringIO()
     with Board(root, plan.cells, (), Console(file=said, width=200)) as board:
-        interrupted = work_off(Worklist(root, tuple(plan.cells), **options), LocalExecutor(jobs), board)
-    return interrupted, [root.state(cell.id) for cell in plan.cells], said.getvalue(), [noted(root, cell) for cell in plan.cells]
+        interrupted = work_off(
+            Worklist(root, tuple(plan.cells), **options), LocalExecutor(jobs), board
+        )
+    return (
+        interrupted,
+        [root.state(cell.id) for cell in plan.cells],
+        said.getvalue(),
+        [noted(root, cell) for cell in plan.cells],
+    )
 
 
 def noted(root, cell):
@@ -48,7 +55,9 @@ def test_so_many_at_once_and_no_more(tmp_path):
     edges = sorted([(each["began"], 1) for each in facts] + [(each["ended"], -1) for each in facts])
     at_once = [sum(step for _, step in edges[: i + 1]) for i in range(len(edges))]
     assert max(at_once) == 2
-    assert [set(each["cores"]) for each in facts] == [share(i, 2) for i in (0, 1)] + [set(each["cores"]) for each in facts[2:]]
+    assert [set(each["cores"]) for each in facts] == [share(i, 2) for i in (0, 1)] + [
+        set(each["cores"]) for each in facts[2:]
+    ]
     assert "5/5" in said
 
 
@@ -75,12 +84,15 @@ def test_after_so_many_failures_no_cell_is_begun(tmp_path):
 
 
 def test_ctrl_c_stops_every_worker_once(tmp_path):
-    threading.Thread(target=interrupt_when, args=(lambda: len([*tmp_path.glob("cells/*/noted.json")]) == 2,)).start()
+    threading.Thread(
+        target=interrupt_when, args=(lambda: len([*tmp_path.glob("cells/*/noted.json")]) == 2,)
+    ).start()
     interrupted, states, said, facts = run(tmp_path, (3, 4, 0.1), jobs=2)
     assert interrupted
     assert states == ["interrupted", "interrupted", "missing"]
     assert [each["terminated"] for each in facts[:2]] == [1, 1]
-    assert os.getsid(0) not in {each["session"] for each in facts[:2]}  # or the terminal would send Ctrl-C to them as well
+    # or the terminal would send Ctrl-C to them as well
+    assert os.getsid(0) not in {each["session"] for each in facts[:2]}
     assert "failed" not in said  # to be interrupted is no failure
 
 
@@ -89,7 +101,10 @@ def test_workers_stop_when_the_sweep_is_killed(tmp_path):
     root = recorded(tmp_path, plan)
     worker = [*STAND_IN, str(root.folder(plan.cells[0].id).path)]
     log = str(tmp_path / "log")
-    code = f"from otgan.sweep.local_executor import start; from pathlib import Path; start({worker}, Path({log!r})).wait()"
+    code = (
+        f"from otgan.sweep.local_executor import start; from pathlib import Path; start({worker},"
+        f" Path({log!r})).wait()"
+    )
     sweep = subprocess.Popen([sys.executable, "-c", code])
     wait_for(lambda: noted(root, plan.cells[0]))
     sweep.kill()

@@ -13,7 +13,8 @@ def test_every_combination_with_every_seed():
     configs: list[Any] = [cell.config for cell in plan.cells]
     found = [(str(config.oracle.lam), config.oracle.loss, config.train.seed) for config in configs]
     assert len(set(found)) == len(found) == 2 * 2 * 3
-    assert [seed for *_, seed in found] == [0] * 4 + [1] * 4 + [2] * 4  # a whole grid first, then the next seed
+    # a whole grid first, then the next seed
+    assert [seed for *_, seed in found] == [0] * 4 + [1] * 4 + [2] * 4
     assert all(cell.config.batch.size == 64 for cell in plan.cells)
     assert plan.cells[1].label == "lam=0.1 loss=sinkhorn seed=0"
 
@@ -39,7 +40,11 @@ def test_an_axis_may_choose_a_table():
         ({"oracle.lam": [1.0]}, {"train.seed": 7}, "--seeds 3"),
         ({"train.seconds": [1.0, 2.0]}, {}, "seconds=1.0 and seconds=2.0 are the same cell"),
         ({"oracle.lam": ["0.1x", "0.10x"]}, {}, "are the same cell"),
-        ({"oracle.tau": [1.0, "inf"], "oracle.regularizer": ["kl", "l2"]}, {}, "with l2 leave tau at inf"),
+        (
+            {"oracle.tau": [1.0, "inf"], "oracle.regularizer": ["kl", "l2"]},
+            {},
+            "with l2 leave tau at inf",
+        ),
     ],
 )
 def test_mistakes_are_told_before_anything(axes, overrides, sentence):

@@ -14,8 +14,13 @@ def test_how_far_a_cell_is(tmp_path):
     root, cell = recorded(tmp_path, plan), plan.cells[0]
     folder = root.folder(cell.id)
     assert seen(folder, cell).share == 0
-    lines = [{"step": 1, "seconds": 90.0}, {"step": 2, "seconds": 30.0, "generator_steps": 100, "loss": 0.5}]
-    folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "sec')
+    lines = [
+        {"step": 1, "seconds": 90.0},
+        {"step": 2, "seconds": 30.0, "generator_steps": 100, "loss": 0.5},
+    ]
+    folder.metrics.write_text(
+        "".join(json.dumps(line) + "\n" for line in lines) + '{"step": 9, "sec'
+    )
     assert last_record(folder) == lines[1]  # the last whole line
     assert seen(folder, cell).share == 0.3  # of the budget that is spent first
     assert "step 2/10  loss 0.5" in seen(folder, cell).words
@@ -30,9 +35,15 @@ def test_remaining_time_counts_what_was_gained(tmp_path, monkeypatch):
     root, cell = recorded(tmp_path, plan), plan.cells[0]
     folder = root.folder(cell.id)
     folder.metrics.write_text('{"step": 4}\n')  # by an earlier command
-    with Board(root, plan.cells, (), Console(file=said, width=200)) as board, lock(folder.path / ".lock"):
+    with (
+        Board(root, plan.cells, (), Console(file=said, width=200)) as board,
+        lock(folder.path / ".lock"),
+    ):
         folder.metrics.write_text('{"step": 9}\n')
         clock[0] = 30.0
         board.tick()
     # half a cell in 30 seconds, 1.1 cells left
-    assert said.getvalue() == "0/2 cells, 1 at work, 0:30 so far, about 1:06 left; lam=0.1 seed=0 90%\n"
+    assert (
+        said.getvalue()
+        == "0/2 cells, 1 at work, 0:30 so far, about 1:06 left; lam=0.1 seed=0 90%\n"
+    )

@@ -1,4 +1,6 @@
-"""Cells as tasks of a Ray of the test's own, with a stand-in for the worker: failures, retries, Ctrl-C. test_sweep.py has a cluster."""
+"""Cells as tasks of a Ray of the test's own, with a stand-in for the worker: failures, retries,
+Ctrl-C. test_sweep.py has a cluster.
+"""
 
 import io
 import itertools
@@ -25,7 +27,8 @@ from tests.support.made_sweeps import grid, recorded
 def test_what_a_cell_asks_for():
     assert needs([{"CPU": 8.0}], None) == {"num_cpus": 1, "num_gpus": 0}
     assert needs([{"CPU": 8.0}], 3) == {"num_cpus": 2, "num_gpus": 0}
-    assert needs([{"CPU": 4.0}, {"CPU": 4.0}], 1) == {"num_cpus": 4, "num_gpus": 0}  # no node has all eight
+    # no node has all eight
+    assert needs([{"CPU": 4.0}, {"CPU": 4.0}], 1) == {"num_cpus": 4, "num_gpus": 0}
     assert needs([{"CPU": 2.0, "GPU": 4.0}, {}], 9) == {"num_cpus": 1, "num_gpus": 1}
 
 
@@ -36,7 +39,9 @@ def test_how_many_cells_a_cluster_has_room_for():
 
 
 class Stage:
-    """Ray's part, as far as the executor calls it: tasks are done in the order in which they were submitted, one a look."""
+    """Ray's part, as far as the executor calls it: tasks are done in the order in which they were
+    submitted, one a look.
+    """
 
     class RayError(Exception):
         pass
@@ -51,14 +56,19 @@ class Stage:
         def __init__(self, cause):
             self.cause = cause
 
-    exceptions = SimpleNamespace(RayError=RayError, TaskCancelledError=TaskCancelledError, RayTaskError=RayTaskError)
+    exceptions = SimpleNamespace(
+        RayError=RayError, TaskCancelledError=TaskCancelledError, RayTaskError=RayTaskError
+    )
 
     def __init__(self, *ends):
         self.ends, self.asked, self.cancelled = dict(enumerate(ends)), {}, []
         self.submitted = itertools.count()
 
     def nodes(self):
-        return [{"Alive": True, "Resources": {"CPU": 4.0}}, {"Alive": False, "Resources": {"CPU": 64.0}}]
+        return [
+            {"Alive": True, "Resources": {"CPU": 4.0}},
+            {"Alive": False, "Resources": {"CPU": 64.0}},
+        ]
 
     def cluster_resources(self):
         return {"CPU": 4.0}
@@ -80,14 +90,29 @@ class Stage:
 
 
 def test_how_a_task_ended():
-    ends = [0, 2, DiedError("killed by signal 9"), Stage.RayTaskError(DiedError("killed")), Stage.RayTaskError(OSError("no log"))]
+    ends = [
+        0,
+        2,
+        DiedError("killed by signal 9"),
+        Stage.RayTaskError(DiedError("killed")),
+        Stage.RayTaskError(OSError("no log")),
+    ]
     ray = Stage(*ends, Stage.WorkerCrashedError(), Stage.TaskCancelledError())
     executor = RayExecutor(ray, None, len(ray.ends))
     for _ in ray.ends:
         executor.submit([], Path())
     found = [end for _ in ray.ends for _, end in executor.poll()]
-    assert found == [End.EXITED, End.EXITED, End.KILLED, End.KILLED, End.EXITED, End.KILLED, End.CANCELLED]
-    assert ray.asked == {"max_calls": 1, "max_retries": 0, "num_cpus": 1, "num_gpus": 0}  # the scheduler tries again, not Ray
+    assert found == [
+        End.EXITED,
+        End.EXITED,
+        End.KILLED,
+        End.KILLED,
+        End.EXITED,
+        End.KILLED,
+        End.CANCELLED,
+    ]
+    # the scheduler tries again, not Ray
+    assert ray.asked == {"max_calls": 1, "max_retries": 0, "num_cpus": 1, "num_gpus": 0}
     assert executor.poll() == []
 
 
@@ -112,18 +137,27 @@ def test_how_much_room_a_cluster_has():
 def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
     monkeypatch.setattr(scheduler, "WORKER", (str(REPOSITORY / "tests/support/stand_in.py"),))
-    with pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1"), connected("127.0.0.1:1"):
+    with (
+        pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1"),
+        connected("127.0.0.1:1"),
+    ):
         pass
     plan = grid(lams=(0.1, 1, 2, 0.2))
     root = recorded(tmp_path / "failing", plan)
     with connected(None) as ray:
         interrupted, said = run(ray, plan, root)
         assert not interrupted
-        assert [root.state(cell.id) for cell in plan.cells] == ["finished", "failed", "failed", "finished"]
+        assert [root.state(cell.id) for cell in plan.cells] == [
+            "finished",
+            "failed",
+            "failed",
+            "finished",
+        ]
         assert "failed: MemoryError: no room for the plan" in said
         killed = plan.cells[2]
         assert root.folder(killed.id).log.read_text().count("at work") == 1 + RETRIES
-        assert root.folder(plan.cells[1].id).log.read_text().count("at work") == 1  # its own fault: not tried again
+        # its own fault: not tried again
+        assert root.folder(plan.cells[1].id).log.read_text().count("at work") == 1
 
         plan = grid(lams=(1, 0.1, 0.2))
         root = recorded(tmp_path / "enough", plan)
@@ -138,7 +172,9 @@ def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
         interrupted, said = run(ray, plan, root)
         assert interrupted
         assert all("terminated" in json.loads(path.read_text()) for path in facts)  # they saved
-        assert [root.state(cell.id) for cell in plan.cells[jobs:]] == ["missing"] * (3 - min(3, jobs))
+        assert [root.state(cell.id) for cell in plan.cells[jobs:]] == ["missing"] * (
+            3 - min(3, jobs)
+        )
         assert "failed" not in said
 
 
@@ -153,4 +189,7 @@ def run(ray, plan, root, jobs=None, max_failures=None):
     said = io.StringIO()
     with Board(root, plan.cells, (), Console(file=said, width=200)) as board:
         executor = RayExecutor(ray, jobs, len(plan.cells), sparing=max_failures is not None)
-        return work_off(Worklist(root, tuple(plan.cells), max_failures=max_failures), executor, board), said.getvalue()
+        return (
+            work_off(Worklist(root, tuple(plan.cells), max_failures=max_failures), executor, board),
+            said.getvalue(),
+        )

@@ -1,4 +1,6 @@
-"""The scheduler alone, with an executor that runs nothing: order, room, retries, failures, Ctrl-C."""
+"""The scheduler alone, with an executor that runs nothing: order, room, retries, failures,
+Ctrl-C.
+"""
 
 import os
 import signal
@@ -18,7 +20,14 @@ class Pretended:
         self.room, self.retries = room, retries
         self.ends = {lam: [*found] for lam, found in (ends or {}).items()}
         self.at_poll = dict(at_poll)  # what happens at the n-th poll
-        self.jobs, self.begun, self.cancelled, self.closed, self.polls, self.most = {}, [], [], False, 0, 0
+        self.jobs, self.begun, self.cancelled, self.closed, self.polls, self.most = (
+            {},
+            [],
+            [],
+            False,
+            0,
+            0,
+        )
 
     def submit(self, command, log):
         job = len(self.begun)
@@ -61,7 +70,10 @@ def cells():
 
 
 def run(cells, executor, failing=(), **limits):
-    """Whether it was interrupted, and what the watch was told; `ends` are by place in the list, and cells by lam afterwards."""
+    """Whether it was interrupted, and what the watch was told.
+
+    `ends` are by place in the list, and cells by lam afterwards.
+    """
     executor.ends = {cells[i].id: found for i, found in executor.ends.items()}
     watch = Noted(failing)
     interrupted = work_off(Worklist(SweepFolder(Path("s")), cells, **limits), executor, watch)
@@ -99,15 +111,23 @@ def test_without_retries_a_cell_that_was_killed_has_ended(cells):
 
 def test_after_so_many_failures_none_is_begun_and_those_at_work_end(cells):
     executor = Pretended(room=2)
-    assert run(cells, executor, failing=(0.1,), max_failures=1) == (False, [(0.1, False), (0.2, False)])
-    assert run(cells, Pretended(room=2), failing=(0.1,), max_failures=2)[1] == [(lam, False) for lam in (0.1, 0.2, 0.3, 0.4)]
+    assert run(cells, executor, failing=(0.1,), max_failures=1) == (
+        False,
+        [(0.1, False), (0.2, False)],
+    )
+    assert run(cells, Pretended(room=2), failing=(0.1,), max_failures=2)[1] == [
+        (lam, False) for lam in (0.1, 0.2, 0.3, 0.4)
+    ]
 
 
 def test_ctrl_c_cancels_what_is_at_work_and_begins_no_more(cells):
-    executor = Pretended(room=2, retries=3, at_poll={2: interrupt}, ends={1: [End.KILLED], 2: [End.CANCELLED]})
+    executor = Pretended(
+        room=2, retries=3, at_poll={2: interrupt}, ends={1: [End.KILLED], 2: [End.CANCELLED]}
+    )
     interrupted, told = run(cells, executor)
     assert interrupted
-    assert told == [(0.1, False), (0.2, True)]  # killed, it is not tried again; what was cancelled before it began has not ended
+    # killed, it is not tried again; what was cancelled before it began has not ended
+    assert told == [(0.1, False), (0.2, True)]
     assert executor.begun == [0.1, 0.2, 0.3]
     assert executor.cancelled == [0.2, 0.3]
 
@@ -131,7 +151,15 @@ def test_an_executor_is_closed_where_a_cell_cannot_be_submitted(cells):
 
 
 def test_a_cells_command_names_its_folder_its_log_and_how_it_is_judged(cells, tmp_path):
-    command, log = Worklist(SweepFolder(tmp_path), cells, ("fid", "kid"), tmp_path / "data").command(cells[0])
+    command, log = Worklist(
+        SweepFolder(tmp_path), cells, ("fid", "kid"), tmp_path / "data"
+    ).command(cells[0])
     assert command[3] == str(tmp_path / "cells" / cells[0].id)
-    assert command[4:] == ["--measures", "fid,kid", "--with-parent", "--data-dir", str(tmp_path / "data")]
+    assert command[4:] == [
+        "--measures",
+        "fid,kid",
+        "--with-parent",
+        "--data-dir",
+        str(tmp_path / "data"),
+    ]
     assert log == tmp_path / "cells" / cells[0].id / "log.txt"

@@ -39,7 +39,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.silent.wait()
         asked = self.headers.get("Range")
         self.server.ranges.append(asked)
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.server.resumes else 0
+        start = (
+            int(asked.removeprefix("bytes=").removesuffix("-"))
+            if asked and self.server.resumes
+            else 0
+        )
         if self.server.status != 200 or start >= len(CONTENT):
             self.send_error(416 if self.server.status == 200 else self.server.status)
             return
@@ -75,7 +79,10 @@ def files(target):
 
 def test_fetches_and_shows(server, target):
     shown = []
-    assert download(server.address, target, DIGEST, lambda done, total: shown.append((done, total))) == target
+    assert (
+        download(server.address, target, DIGEST, lambda done, total: shown.append((done, total)))
+        == target
+    )
     assert target.read_bytes() == CONTENT
     assert files(target) == ["weights.pth"]
     assert shown[-1] == (len(CONTENT), len(CONTENT))

@@ -1,4 +1,6 @@
-"""Conversion, import and the cache, with seeded random weights in the place of the published ones."""
+"""Conversion, import and the cache, with seeded random weights in the place of the published
+ones.
+"""
 
 import hashlib
 import shutil
@@ -52,7 +54,9 @@ def direct(monkeypatch):
 
 @pytest.fixture
 def server(published):
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=published.parent)) as server:
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Quiet, directory=published.parent)
+    ) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -69,15 +73,20 @@ def assert_equal(found, expected):
 
 
 def test_folding_is_batch_normalization(state):
-    """A 1 x 1 convolution of random pixels, then the definition of batch normalization, in float64."""
+    """A 1 x 1 convolution of random pixels, then the definition of batch normalization, in
+    float64.
+    """
     layer = "Mixed_5b.branch1x1"
     weight, scale, shift, mean, variance = (
-        state[f"{layer}.{part}"].astype(float) for part in ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+        state[f"{layer}.{part}"].astype(float)
+        for part in ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
     )
     pixels = np.random.default_rng(0).standard_normal((10, weight.shape[1]))
     expected = (pixels @ weight[:, :, 0, 0].T - mean) / np.sqrt(variance + 1e-3) * scale + shift
     folded = inception.convert(state)[layer]
-    np.testing.assert_allclose(pixels @ folded["kernel"][0, 0] + folded["bias"], expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        pixels @ folded["kernel"][0, 0] + folded["bias"], expected, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_kernels_keep_their_axes(state):
@@ -86,35 +95,55 @@ def test_kernels_keep_their_axes(state):
     kernel = inception.convert(state)[name]["kernel"]
     factor = state[f"{name}.bn.weight"] / np.sqrt(state[f"{name}.bn.running_var"] + 1e-3)
     assert kernel.shape == (1, 7, 128, 128)
-    np.testing.assert_allclose(kernel[0, 6, 5, 3], state[f"{name}.conv.weight"][3, 5, 0, 6] * factor[3], rtol=1e-6)
+    np.testing.assert_allclose(
+        kernel[0, 6, 5, 3], state[f"{name}.conv.weight"][3, 5, 0, 6] * factor[3], rtol=1e-6
+    )
 
 
 def test_arrays_that_do_not_fit_are_named(state):
     counters = {"Conv2d_1a_3x3.bn.num_batches_tracked": np.array(0)}
     assert_equal(inception.convert(state | counters), inception.convert(state))
     lacking = {
-        name: value for name, value in state.items() if not name.startswith(("fc.", "Mixed_7c.branch1x1.conv", "Mixed_7c.branch1x1.bn.b"))
+        name: value
+        for name, value in state.items()
+        if not name.startswith(("fc.", "Mixed_7c.branch1x1.conv", "Mixed_7c.branch1x1.bn.b"))
     }
-    with pytest.raises(UserError, match=r"lack Mixed_7c\.branch1x1\.bn\.bias, Mixed_7c\.branch1x1\.conv\.weight, fc\.bias and 1 more"):
+    with pytest.raises(
+        UserError,
+        match=(
+            r"lack Mixed_7c\.branch1x1\.bn\.bias, Mixed_7c\.branch1x1\.conv\.weight, fc\.bias and 1"
+            r" more"
+        ),
+    ):
         inception.convert(lacking)
     with pytest.raises(UserError, match=r"have besides AuxLogits\.fc\.weight"):
         inception.convert(state | {"AuxLogits.fc.weight": np.zeros((1008, 768))})
-    with pytest.raises(UserError, match=r"have in another shape fc\.weight"):  # torchvision's own network has 1,000 classes
+    # torchvision's own network has 1,000 classes
+    with pytest.raises(UserError, match=r"have in another shape fc\.weight"):
         inception.convert(state | {"fc.weight": np.zeros((1000, 2048))})
 
 
 def test_import_writes_the_same_file_every_time(state, published, tmp_path):
-    first = inception.import_file(published, tmp_path / "new" / "a.safetensors", digest=digest(published))
+    first = inception.import_file(
+        published, tmp_path / "new" / "a.safetensors", digest=digest(published)
+    )
     assert_equal(first.parameters, inception.convert(state))
     assert first.facts == {"network": "inception", "source_sha256": digest(published)}
-    assert inception.import_file(published, tmp_path / "b.safetensors", digest=None).digest == first.digest
+    assert (
+        inception.import_file(published, tmp_path / "b.safetensors", digest=None).digest
+        == first.digest
+    )
 
 
 def test_equal_contents_give_equal_files(tmp_path):
     """Safetensors alone writes more than one fact in any order."""
     facts = dict.fromkeys("abcdef", "x")
     for i in range(8):
-        store.write(tmp_path / f"{i}.safetensors", {"layer": {"kernel": np.ones(3), "bias": np.zeros(2)}}, facts)
+        store.write(
+            tmp_path / f"{i}.safetensors",
+            {"layer": {"kernel": np.ones(3), "bias": np.zeros(2)}},
+            facts,
+        )
     found = [store.read(path) for path in tmp_path.iterdir()]
     assert len({weights.digest for weights in found}) == 1
     assert found[0].facts == facts
@@ -137,7 +166,12 @@ def test_import_refuses_another_file(published, tmp_path):
 def test_find_downloads_once(state, published, server, tmp_path):
     cache, shown = tmp_path / "cache", []
     address = f"{server}/weights.pth"
-    found = inception.find(cache, show=lambda *progress: shown.append(progress), address=address, digest=digest(published))
+    found = inception.find(
+        cache,
+        show=lambda *progress: shown.append(progress),
+        address=address,
+        digest=digest(published),
+    )
     assert_equal(found.parameters, inception.convert(state))
     assert files(cache) == [inception.cached(cache).name]
     assert shown[-1] == (published.stat().st_size, published.stat().st_size)
@@ -157,7 +191,12 @@ def test_two_at_once_download_once(published, server, tmp_path, monkeypatch):
         return download(*words)
 
     monkeypatch.setattr("otgan.weights.published.download", slow)
-    find = partial(inception.find, tmp_path / "cache", address=f"{server}/weights.pth", digest=digest(published))
+    find = partial(
+        inception.find,
+        tmp_path / "cache",
+        address=f"{server}/weights.pth",
+        digest=digest(published),
+    )
     with ThreadPoolExecutor(2) as pool:
         first, second = (job.result() for job in [pool.submit(find), pool.submit(find)])
     assert first.digest == second.digest
@@ -171,7 +210,11 @@ def test_find_caches_nothing_but_the_right_file(published, server, tmp_path):
         inception.find(tmp_path, address=f"{server}/other.pth")
     shutil.copy(REPOSITORY / "tests/fixtures/state_zip.pth", published.parent)
     with pytest.raises(UserError, match="lack"):
-        inception.find(tmp_path, address=f"{server}/state_zip.pth", digest=digest(published.parent / "state_zip.pth"))
+        inception.find(
+            tmp_path,
+            address=f"{server}/state_zip.pth",
+            digest=digest(published.parent / "state_zip.pth"),
+        )
     assert files(tmp_path) == []
 
 

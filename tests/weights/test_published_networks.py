@@ -1,4 +1,6 @@
-"""Import, download and identity of DINOv2's and ResNet-50's weights, with tiny networks of seeded random weights in their place."""
+"""Import, download and identity of DINOv2's and ResNet-50's weights, with tiny networks of seeded
+random weights in their place.
+"""
 
 import threading
 from dataclasses import replace
@@ -77,8 +79,12 @@ def test_the_published_files_arrays_are_known_by_name_and_shape():
 def test_the_learned_scales_are_part_of_the_layers_before_them(dino_state):
     block = dinov2.convert(dino_state, "dinov2-s")["block_2"]
     scale = dino_state["blocks.1.ls2.gamma"]
-    np.testing.assert_allclose(block["fc2"]["kernel"], dino_state["blocks.1.mlp.fc2.weight"].T * scale, rtol=1e-6)
-    np.testing.assert_allclose(block["fc2"]["bias"], dino_state["blocks.1.mlp.fc2.bias"] * scale, rtol=1e-6)
+    np.testing.assert_allclose(
+        block["fc2"]["kernel"], dino_state["blocks.1.mlp.fc2.weight"].T * scale, rtol=1e-6
+    )
+    np.testing.assert_allclose(
+        block["fc2"]["bias"], dino_state["blocks.1.mlp.fc2.bias"] * scale, rtol=1e-6
+    )
     np.testing.assert_array_equal(block["fc1"]["kernel"], dino_state["blocks.1.mlp.fc1.weight"].T)
 
 
@@ -96,11 +102,20 @@ def without(state, *starts):
     [
         (
             lambda s: without(s, "blocks.1.ls1"),
-            r"dinov2-s without registers: they lack blocks\.1\.ls1\.gamma; give the file dinov2_vits14",
+            (
+                r"dinov2-s without registers: they lack blocks\.1\.ls1\.gamma; give the file"
+                r" dinov2_vits14"
+            ),
         ),
         (lambda s: s | {"register_tokens": np.zeros((1, 4, 24))}, "have besides register_tokens"),
         (lambda s: s | {"pos_embed": np.zeros((1, 257, 24))}, "have in another shape pos_embed"),
-        (lambda s: {}, r"lack blocks\.0\.attn\.proj\.bias, blocks\.0\.attn\.proj\.weight, blocks\.0\.attn\.qkv\.bias and 31 more"),
+        (
+            lambda s: {},
+            (
+                r"lack blocks\.0\.attn\.proj\.bias, blocks\.0\.attn\.proj\.weight,"
+                r" blocks\.0\.attn\.qkv\.bias and 31 more"
+            ),
+        ),
     ],
     ids=["missing", "unexpected", "shape", "empty"],
 )
@@ -112,9 +127,15 @@ def test_dinov2s_arrays_that_do_not_fit_are_named(dino_state, change, sentence):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda s: without(s, "layer2.1.bn2.weight"), r"ResNet-50: they lack layer2\.1\.bn2\.weight; give the file resnet50-0676ba61\.pth"),
+        (
+            lambda s: without(s, "layer2.1.bn2.weight"),
+            r"ResNet-50: they lack layer2\.1\.bn2\.weight; give the file resnet50-0676ba61\.pth",
+        ),
         (lambda s: s | {"layer1.0.se.weight": np.zeros(3)}, r"have besides layer1\.0\.se\.weight"),
-        (lambda s: s | {"conv1.weight": np.zeros((4, 1, 7, 7))}, r"have in another shape conv1\.weight"),
+        (
+            lambda s: s | {"conv1.weight": np.zeros((4, 1, 7, 7))},
+            r"have in another shape conv1\.weight",
+        ),
     ],
     ids=["missing", "unexpected", "shape"],
 )
@@ -130,10 +151,21 @@ def with_prefix(state, prefix):
 def test_self_supervised_files_give_the_network_without_a_classifier(resnet_state):
     bare = without(resnet_state, "fc.")
     expected = without(converted(resnet_state), "fc")
-    moco = with_prefix(bare | {"fc.0.weight": np.zeros((128, 128)), "fc.2.weight": np.zeros((16, 128))}, "module.encoder_q.")
+    moco = with_prefix(
+        bare | {"fc.0.weight": np.zeros((128, 128)), "fc.2.weight": np.zeros((16, 128))},
+        "module.encoder_q.",
+    )
     moco |= with_prefix(bare, "module.encoder_k.") | {"module.queue": np.zeros((128, 65536))}
-    swav = with_prefix(bare | {"projection_head.0.weight": np.zeros((8, 128)), "prototypes.weight": np.zeros((30, 8))}, "module.")
-    narrow = bare | {"fc.weight": np.zeros((128, 128)), "fc.bias": np.zeros(128)}  # a projection of as many outputs, no classifier
+    swav = with_prefix(
+        bare
+        | {
+            "projection_head.0.weight": np.zeros((8, 128)),
+            "prototypes.weight": np.zeros((30, 8)),
+        },
+        "module.",
+    )
+    # a projection of as many outputs, no classifier
+    narrow = bare | {"fc.weight": np.zeros((128, 128)), "fc.bias": np.zeros(128)}
     for state in (bare, moco, swav, narrow):
         assert_equal(converted(state), expected)
     assert "fc" in converted(with_prefix(resnet_state, "module."))
@@ -156,7 +188,10 @@ def test_only_the_published_weights_have_the_plain_name():
     entry = catalog.IMAGENET["resnet50"]
     parts = {}, {"network": "resnet50", "source_sha256": entry.digest}, "0" * 64
     assert catalog.scored_name(store.Weights(*parts)) == "resnet50"
-    assert catalog.scored_name(store.Weights({}, {"network": "resnet50"}, "12345678" * 8)) == "resnet50-12345678"
+    assert (
+        catalog.scored_name(store.Weights({}, {"network": "resnet50"}, "12345678" * 8))
+        == "resnet50-12345678"
+    )
 
 
 def test_import_refuses_what_is_not_there_or_holds_something_else(tmp_path):
@@ -187,10 +222,15 @@ def test_find_takes_the_published_file_alone(dino_state, tmp_path):
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         address = f"http://127.0.0.1:{server.server_address[1]}/weights.pth"
-        with pytest.raises(UserError, match=r"begins with .*, not b938bf1b.*`otgan weights import FILE --network dinov2-s`"):
+        with pytest.raises(
+            UserError,
+            match=r"begins with .*, not b938bf1b.*`otgan weights import FILE --network dinov2-s`",
+        ):
             published.find(entry, tmp_path / "cache", address=address)
         assert not list((tmp_path / "cache").iterdir())
-        found = published.find(entry, tmp_path / "cache", address=address, digest=store.sha256(file))
+        found = published.find(
+            entry, tmp_path / "cache", address=address, digest=store.sha256(file)
+        )
         server.shutdown()
         thread.join()
     assert_equal(found.parameters, dinov2.convert(dino_state, "dinov2-s"))
@@ -205,5 +245,8 @@ def test_addresses_and_hashes_are_whole():
         assert entry.address.startswith("https://")
         assert entry.address.endswith(entry.file)
         assert len(bytes.fromhex(entry.digest)) == 32
-    assert catalog.PUBLISHED["dinov2-b"].address == "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth"
+    assert (
+        catalog.PUBLISHED["dinov2-b"].address
+        == "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitb14/dinov2_vitb14_pretrain.pth"
+    )
     assert f"-{resnet50.DIGEST[:8]}.pth" in resnet50.NAME  # PyTorch puts the first digits there

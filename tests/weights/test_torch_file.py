@@ -1,9 +1,12 @@
 """Files that PyTorch 2.13 saved, in both forms, and files that nobody should open.
 
 a = torch.arange(24.0).reshape(4, 6)
-state = OrderedDict(a=a, t=a.t(), part=a[1:3, 2:5], s=torch.tensor(7), h=torch.ones(3, dtype=torch.float16) * 1.5,
-    b=torch.tensor([1.5, -2, 3e38], dtype=torch.bfloat16), d=torch.tensor([1e-300], dtype=torch.float64), e=torch.zeros(0, 3),
-    p=torch.nn.Parameter(torch.ones(2) * 2), i=torch.arange(3, dtype=torch.int32), z=torch.ones(1).expand(5))
+state = OrderedDict(a=a, t=a.t(), part=a[1:3, 2:5], s=torch.tensor(7),
+    h=torch.ones(3, dtype=torch.float16) * 1.5,
+    b=torch.tensor([1.5, -2, 3e38], dtype=torch.bfloat16),
+    d=torch.tensor([1e-300], dtype=torch.float64), e=torch.zeros(0, 3),
+    p=torch.nn.Parameter(torch.ones(2) * 2), i=torch.arange(3, dtype=torch.int32),
+    z=torch.ones(1).expand(5))
 state._metadata = OrderedDict(version=1)
 torch.save(state, "state_zip.pth")
 torch.save(state, "state_legacy.pth", _use_new_zipfile_serialization=False)
@@ -15,7 +18,8 @@ optimizer.step()
 state = OrderedDict({"module.encoder_q.conv1.weight": torch.arange(6.0).reshape(2, 3)})
 state["module.queue_ptr"] = torch.zeros(1, dtype=torch.long)
 state._metadata = OrderedDict(version=1)
-checkpoint = {"epoch": 200, "arch": "resnet50", "state_dict": state, "optimizer": optimizer.state_dict()}
+checkpoint = {"epoch": 200, "arch": "resnet50", "state_dict": state,
+    "optimizer": optimizer.state_dict()}
 torch.save(checkpoint, "checkpoint_zip.pth")
 torch.save(checkpoint, "checkpoint_legacy.pth", _use_new_zipfile_serialization=False)
 """
@@ -65,13 +69,18 @@ def rezip(target, change=None, **options):
     with zipfile.ZipFile(FORMS[0]) as old, zipfile.ZipFile(target, "w", **options) as new:
         for name in old.namelist():
             inside = name.removeprefix("new/")
-            new.writestr(f"state/{inside}", change(inside, old.read(name)) if change else old.read(name))
+            new.writestr(
+                f"state/{inside}", change(inside, old.read(name)) if change else old.read(name)
+            )
     return target
 
 
 def legacy(target, state_pickle):
     """The legacy form's first three pickles, then the one given."""
-    head = b"".join(pickle.dumps(part, 2) for part in (torch_file.MAGIC, torch_file.LEGACY_VERSION, {"little_endian": True}))
+    head = b"".join(
+        pickle.dumps(part, 2)
+        for part in (torch_file.MAGIC, torch_file.LEGACY_VERSION, {"little_endian": True})
+    )
     target.write_bytes(head + state_pickle)
     return target
 
@@ -115,7 +124,9 @@ class Call:
 
 
 @pytest.mark.parametrize("form", [zipped, legacy])
-@pytest.mark.parametrize("wrap", [lambda call: call, lambda call: {"a": call}], ids=["bare", "inside"])
+@pytest.mark.parametrize(
+    "wrap", [lambda call: call, lambda call: {"a": call}], ids=["bare", "inside"]
+)
 def test_refuses_to_call_anything(tmp_path, form, wrap):
     marker = tmp_path / "called"
     evil = form(tmp_path / "evil.pth", pickle.dumps(wrap(Call(os.system, f"touch {marker}")), 2))
@@ -132,7 +143,9 @@ def test_a_pickle_in_the_place_of_the_magic_number_is_refused_too(tmp_path):
         torch_file.read(tmp_path / "evil.pth")
 
 
-@pytest.mark.parametrize("name", ["_rebuild_tensor_v2.__call__", "_rebuild_tensor_v2.__class__", "_rebuild_tensor_v3"])
+@pytest.mark.parametrize(
+    "name", ["_rebuild_tensor_v2.__call__", "_rebuild_tensor_v2.__class__", "_rebuild_tensor_v3"]
+)
 def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
     text = name.encode()
     code = b"\x80\x04\x8c\x0ctorch._utils\x8c" + bytes([len(text)]) + text + b"\x93."
@@ -140,8 +153,17 @@ def test_names_that_lead_elsewhere_are_refused(tmp_path, name):
         torch_file.read(zipped(tmp_path / "evil.pth", code))
 
 
-@pytest.mark.parametrize("named", [b"ctorch._utils\n_rebuild_tensor_v2\n", b"ccollections\nOrderedDict\n", b"ctorch\nFloatStorage\n"])
-@pytest.mark.parametrize("state", [b"}U\x05movedK\x01s", b"N}U\x05movedK\x01s\x86", b"N}U\x08__call__K\x01s\x86"])
+@pytest.mark.parametrize(
+    "named",
+    [
+        b"ctorch._utils\n_rebuild_tensor_v2\n",
+        b"ccollections\nOrderedDict\n",
+        b"ctorch\nFloatStorage\n",
+    ],
+)
+@pytest.mark.parametrize(
+    "state", [b"}U\x05movedK\x01s", b"N}U\x05movedK\x01s\x86", b"N}U\x08__call__K\x01s\x86"]
+)
 def test_what_a_pickle_names_cannot_be_changed(tmp_path, named, state):
     with pytest.raises(UserError):
         torch_file.read(zipped(tmp_path / "evil.pth", b"\x80\x02" + named + state + b"b."))
@@ -153,13 +175,20 @@ def test_what_a_pickle_names_cannot_be_changed(tmp_path, named, state):
 def test_reads_the_state_dict_of_a_checkpoint_of_training(path):
     found = torch_file.read(path)
     assert list(found) == ["module.encoder_q.conv1.weight", "module.queue_ptr"]
-    np.testing.assert_array_equal(found["module.encoder_q.conv1.weight"], np.arange(6, dtype=np.float32).reshape(2, 3))
+    np.testing.assert_array_equal(
+        found["module.encoder_q.conv1.weight"], np.arange(6, dtype=np.float32).reshape(2, 3)
+    )
     np.testing.assert_array_equal(found["module.queue_ptr"], np.zeros(1, np.int64))
 
 
 @pytest.mark.parametrize("form", [zipped, legacy])
 def test_refuses_to_call_anything_that_lies_beside_a_state_dict(tmp_path, form):
-    evil = form(tmp_path / "evil.pth", pickle.dumps({"state_dict": {}, "optimizer": Call(os.system, f"touch {tmp_path / 'called'}")}, 2))
+    evil = form(
+        tmp_path / "evil.pth",
+        pickle.dumps(
+            {"state_dict": {}, "optimizer": Call(os.system, f"touch {tmp_path / 'called'}")}, 2
+        ),
+    )
     with pytest.raises(UserError, match=rf"asks for {os.system.__module__}\.system"):
         torch_file.read(evil)
     assert not (tmp_path / "called").exists()
@@ -168,7 +197,9 @@ def test_refuses_to_call_anything_that_lies_beside_a_state_dict(tmp_path, form):
 @pytest.mark.parametrize("form", [zipped, legacy])
 def test_refuses_a_checkpoint_whose_state_dict_holds_more_than_tensors(tmp_path, form):
     with pytest.raises(UserError, match="not a dictionary of named tensors"):
-        torch_file.read(form(tmp_path / "odd.pth", pickle.dumps({"epoch": 3, "state_dict": {"lr": 0.1}}, 2)))
+        torch_file.read(
+            form(tmp_path / "odd.pth", pickle.dumps({"epoch": 3, "state_dict": {"lr": 0.1}}, 2))
+        )
 
 
 @pytest.mark.parametrize("path", FORMS, ids=["zip", "legacy"])
@@ -213,10 +244,15 @@ def test_refuses_a_tensor_that_leaves_its_storage(tmp_path, form, changed, messa
 def test_refuses_a_storage_of_another_length(tmp_path):
     whole = FORMS[1].read_bytes()
     start = whole.index(A.tobytes())
-    (tmp_path / "long.pth").write_bytes(whole[: start - 8] + (25).to_bytes(8, "little") + whole[start:])
+    (tmp_path / "long.pth").write_bytes(
+        whole[: start - 8] + (25).to_bytes(8, "little") + whole[start:]
+    )
     with pytest.raises(UserError, match="25 elements, not 24"):
         torch_file.read(tmp_path / "long.pth")
-    shorter = rezip(tmp_path / "short.pth", lambda _, content: content[:-4] if content == A.tobytes() else content)
+    shorter = rezip(
+        tmp_path / "short.pth",
+        lambda _, content: content[:-4] if content == A.tobytes() else content,
+    )
     with pytest.raises(UserError, match="92 bytes, not 96"):
         torch_file.read(shorter)
 
@@ -239,12 +275,15 @@ def foreign(kind, target):
             zipped(target, pickle.dumps([1, 2], 2))
         case "nested":
             inner = zipfile.ZipFile(FORMS[0]).read("new/data.pkl")
-            zipped(target, inner.replace(b"\x80\x02", b"\x80\x02}U\x05state", 1)[:-1] + b"s.")  # {"state": the dict}
+            # {"state": the dict}
+            zipped(target, inner.replace(b"\x80\x02", b"\x80\x02}U\x05state", 1)[:-1] + b"s.")
         case "folder":
             target.mkdir()
 
 
-@pytest.mark.parametrize("kind", ["empty", "text", "npz", "compressed", "tar", "list", "nested", "folder"])
+@pytest.mark.parametrize(
+    "kind", ["empty", "text", "npz", "compressed", "tar", "list", "nested", "folder"]
+)
 def test_refuses_what_is_no_state_dict(tmp_path, kind):
     foreign(kind, tmp_path / "file.pth")
     with pytest.raises(UserError, match="no state dict") as caught:
