@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Shaped
 from rich.console import Console
 
-from otgan import experiments, sampling
+from otgan import experiments, sampling, suggest
 from otgan.config import Config
 from otgan.console import ProgressBar
 from otgan.data import as_examples
@@ -147,7 +147,7 @@ def train(
             )
         config = experiment
     else:
-        config = experiments.resolve(str(experiment), changes, data)
+        config = suggest.resolve(str(experiment), changes, data, _path(data_dir))
     with ProgressBar(config, Console(), quiet) as bar:
         ended = launch(config, _path(out), changes or {}, _path(data_dir), devices, bar)
     return TrainedRun(Path(ended.folder))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
@@ -16,6 +16,7 @@ from rich.text import Text
 
 from otgan.config import Config, Neural, Regularized
 from otgan.files import number
+from otgan.results.quality import quality
 from otgan.results.quantities import KNOWN, Known, ratio
 from otgan.results.quantity import percentage
 
@@ -102,11 +103,21 @@ class ProgressBar:
             if name in progress.last
         )
         pace = f"{progress.steps_per_second:.1f}/s  {clock(left)} left"
-        reached = f"{self._config.oracle.REACHING} within epsilon"
-        return (
-            f"step {progress.step:,}/{self._config.train.steps:,}  {pace}  {seen}  {reached}"
-            f" {progress.converged_share:.1%}"
-        )
+        reached = f"{self._config.oracle.REACHING} within epsilon {progress.converged_share:.1%}"
+        words = [f"step {progress.step:,}/{self._config.train.steps:,}", pace, seen, reached]
+        return "  ".join([*words, *_held_out(progress)])
+
+
+def _held_out(progress: Progress) -> list[str]:
+    """The newest scores beside those of real examples: a loss alone does not show whether training
+    comes closer.
+    """
+    shown = [metric for metric in progress.scores if metric in progress.floors]
+    chosen = [m for m in shown if m.partition("[")[0] in ("recall", "fid")] or shown
+    return [
+        f"{metric} {progress.scores[metric]:.3g} (real {progress.floors[metric]:.3g})"
+        for metric in chosen[:2]
+    ]
 
 
 def _share(config: Config, progress: Progress) -> float:
@@ -137,6 +148,8 @@ def summary_table(name: str, summary: Mapping[str, Any], known: Known = KNOWN) -
         box=None,
         pad_edge=False,
     )
+    if said := quality(summary):
+        table.add_row(Text("samples", style="bold"), "", Text(said))
     numbers = {
         key: value
         for key, value in {**summary, **ratio(summary)}.items()
@@ -366,15 +379,21 @@ def plain_table(header: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
     return table
 
 
-def grouped_table(groups: Mapping[str, Iterable[Iterable[str]]]) -> Table:
-    """Rows under the name of their group."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for group, rows in groups.items():
-        table.add_row(f"[bold]{group}[/]")
-        for row in rows:
-            first, *rest = row
-            table.add_row(f"  {first}", *rest)
-    return table
+def grouped_tables(groups: Mapping[str, Sequence[Sequence[str]]]) -> Group:
+    """Rows of three cells under the name of their group, all groups in the same columns."""
+    rows = [row for group in groups.values() for row in group]
+    widths = [max(len(row[k]) for row in rows) for k in range(3)]
+    parts: list[Text | Table] = []
+    for group, its in groups.items():
+        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
+        table.add_column(width=2)
+        table.add_column(min_width=widths[0], no_wrap=True)
+        table.add_column(ratio=widths[1], max_width=widths[1])
+        table.add_column(ratio=widths[2], max_width=widths[2])
+        for row in its:
+            table.add_row("", *map(Text, row))
+        parts += [Text(group, style="bold"), table]
+    return Group(*parts)
 
 
 def describe(config: Config) -> str:

@@ -50,6 +50,7 @@ class Progress:
     examples: int = 0  # real and generated ones that the solves looked at
     last: dict[str, Any] = field(default_factory=dict)  # the newest window
     scores: dict[str, float] = field(default_factory=dict)  # the newest, by metric
+    floors: dict[str, float] = field(default_factory=dict)  # theirs
     unjudged: str = ""  # why there are none
 
     @property

@@ -139,12 +139,14 @@ def score(setup: TrainSetup, state: TrainState, folder: RunFolder, progress: Pro
     """
     if setup.config.train.eval_every is not None:
         try:
-            progress.scores, progress.unjudged = (
-                setup.judge.while_training(state, progress.step, folder.eval),
-                "",
-            )
+            scores = setup.judge.while_training(state, progress.step, folder.eval)
+            progress.scores = {score.protocol.metric: score.mean for score in scores}
+            progress.floors = {
+                score.protocol.metric: score.floor for score in scores if score.floor is not None
+            }
+            progress.unjudged = ""
         except UserError as error:
-            progress.scores, progress.unjudged = {}, str(error)
+            progress.scores, progress.floors, progress.unjudged = {}, {}, str(error)
 
 
 def draw(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) -> None:
@@ -229,8 +231,8 @@ def finish(
             summary = {**found, **summary, **summarize(progress, known), **found}
             summary |= {
                 name: said
-                for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged))
-                if said
+                for name in ("scores", "floors", "unjudged")
+                if (said := getattr(progress, name))
             }
     except KeyboardInterrupt:
         stop = cut if stop.state is RunState.FINISHED else stop

@@ -20,7 +20,7 @@ LAYERS = [
     ("results",),
     ("data",),
     ("batches", "costs", "models", "optim"),
-    ("weights",),
+    ("suggest", "weights"),
     ("features",),
     ("groups",),
     ("problem",),

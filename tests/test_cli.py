@@ -18,6 +18,7 @@ from tests.support.commands import SMALL, TINY, otgan, otgan_alone, run_folders
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
 EXPERIMENTS = [
+    "points",
     "sinkhorn-grid",
     "sinkhorn-grid-tight",
     "relaxed-grid",
@@ -25,7 +26,6 @@ EXPERIMENTS = [
     "regot-l2-grid",
     "sinkhorn-mnist",
     "regot-mnist",
-    "sinkhorn-stacked-mnist",
     "sinkhorn-cifar10",
     "semidiscrete-grid",
     "semidiscrete-mnist",

@@ -11,6 +11,7 @@ from otgan.plain import flat
 CHANGES = {
     "name": "other",
     "card.title": "other",
+    "rules": "points",  # of a run it is always "none"
     "train.log_every": 3,
     "train.pictures": 3,
     "train.checkpoint_seconds": 1.0,

@@ -3,7 +3,17 @@
 JAX is imported only by those that compute.
 """
 
-from otgan.cli import data, diagnosing, features, judging, listing, reporting, sweeping, training
+from otgan.cli import (
+    data,
+    diagnosing,
+    features,
+    judging,
+    listing,
+    reporting,
+    suggesting,
+    sweeping,
+    training,
+)
 from otgan.cli.group import main
 
 __all__ = [
@@ -14,6 +24,7 @@ __all__ = [
     "listing",
     "main",
     "reporting",
+    "suggesting",
     "sweeping",
     "training",
 ]

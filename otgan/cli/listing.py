@@ -4,6 +4,7 @@ add.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import get_args
 
 import click
@@ -13,7 +14,7 @@ from otgan.cli.group import main, terminal
 from otgan.config import Cost, Measures
 from otgan.config.data import DATA_SETS
 from otgan.config.families import FAMILIES
-from otgan.console import grouped_table
+from otgan.console import grouped_tables
 from otgan.errors import UserError
 from otgan.plugins import Kind
 
@@ -25,13 +26,24 @@ OWN = {  # names that no package can take
 }
 
 
+AIMS = {  # what one wants to do who takes an experiment on such data, in the order of the list
+    "own": "learn from data of your own",
+    "grid": "see every family on one small problem, in a minute or two",
+    "mixture": "find the map between two distributions",
+    "gaussian": "find the map between two distributions",
+    "mnist": "make digits",
+    "stacked-mnist": "make digits of 1,000 kinds",
+    "cifar10": "make pictures of CIFAR-10",
+}
+
+
 @main.command("list")
 def list_() -> None:
-    """The named experiments, one line each, grouped by data.
+    """The named experiments, one line each, grouped by what one wants to do.
 
     Below them, what is not otgan's own, and where it comes from.
     """
-    groups: dict[str, list[tuple[str, ...]]] = {}
+    groups = defaultdict(list, {aim: [] for aim in AIMS.values()})
     for name in named.names():
         _add(groups, name, name)
     origins, notes = (
@@ -53,11 +65,12 @@ def list_() -> None:
         for n in plugins.names(kind)
         if n not in own
     ]
-    terminal().print(grouped_table({**groups, **({"from elsewhere": origins} if origins else {})}))
+    terminal().print(grouped_tables({**groups, **({"from elsewhere": origins} if origins else {})}))
     for note in notes:
         click.echo(note, err=True)
 
 
-def _add(groups: dict[str, list[tuple[str, ...]]], name: str, target: str) -> None:
+def _add(groups: defaultdict[str, list[tuple[str, ...]]], name: str, target: str) -> None:
     config = experiments.resolve(target)
-    groups.setdefault(config.data.kind, []).append((name, config.card.title, config.card.cost))
+    group = AIMS.get(config.data.kind, f"on {config.data.kind}")
+    groups[group].append((name, config.card.title, config.card.cost))

@@ -148,7 +148,7 @@ def sweep(
     if options["address"] and options["engine"] != "ray":
         raise UserError("--address is of a Ray cluster: add --engine ray")
     overrides, axes = _values(options, assignments)
-    plan = make_plan(name_or_file, overrides, axes, seeds, measures or (), source)
+    plan = make_plan(name_or_file, overrides, axes, seeds, measures or (), source, data_dir)
     folder = SweepFolder(out or ROOT / plan.sweep.experiment)
     there = folder.read()
     whole = extended(there, plan.sweep, folder.path) if there else plan.sweep

@@ -204,11 +204,14 @@ def run(
 
     A run folder in its place is resumed.
     """
+    from otgan import suggest
+
     if not find(name_or_file) and RunFolder(Path(name_or_file)).exists:
         out = out or Path(name_or_file)
         name_or_file = str(RunFolder(Path(name_or_file)).config_path)
     overrides = _overrides(options, assignments)
-    _train(experiments.resolve(name_or_file, overrides, source), overrides, out, options)
+    config = suggest.resolve(name_or_file, overrides, source, options["data_dir"])
+    _train(config, overrides, out, options)
 
 
 @main.command()
@@ -237,6 +240,9 @@ def _train(
         return
     from otgan.launch import launch
 
+    if not options["quiet"]:
+        for reason in config.card.why:
+            click.echo(f"why {reason}")
     with ProgressBar(config, terminal(), options["quiet"]) as bar:
         ended = launch(config, out, overrides, options["data_dir"], options["devices"], bar)
     terminal().print(summary_table(config.name, ended.summary, ended.known))

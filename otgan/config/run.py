@@ -27,6 +27,8 @@ class Card(Section):
     measured: str = ""
     cost: str = ""
     note: str = ""
+    # of values that rules have filled in, why they are what they are
+    why: tuple[str, ...] = Field(default=(), strict=False)
 
 
 Measures = Literal["fid", "kid", "is", "pr", "wasserstein", "modes", "nearest"]
@@ -58,6 +60,8 @@ class Config(Section):
 
     name: Annotated[str, Effect.NAME] = Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")
     card: Annotated[Card, Effect.VIEW] = Card()
+    # by which rules values are yet to be filled in that depend on the data
+    rules: Annotated[Literal["none", "points", "pictures"], Effect.VIEW] = "none"
     data: Data
     source: Source | None = None
     batch: Batch = Batch()

@@ -12,10 +12,15 @@ from otgan.evaluation.stats import FeatureStats
 from otgan.metrics.classes import inception_score
 from otgan.metrics.frechet import frechet_distance, frechet_infinity
 from otgan.metrics.kernel import kernel_distance
-from otgan.metrics.manifold import DENSITY_NEIGHBORS, PRECISION_NEIGHBORS, manifold_scores
+from otgan.metrics.manifold import (
+    DENSITY_NEIGHBORS,
+    PRECISION_NEIGHBORS,
+    Manifold,
+    manifold_scores,
+)
 from otgan.metrics.modes import mode_index, modes
 from otgan.metrics.neighbors import memorization
-from otgan.metrics.points import mode_kl, modes_and_quality
+from otgan.metrics.points import mode_kl, mode_width, modes_and_quality
 from otgan.metrics.transport import (
     Bounds,
     sinkhorn_divergence,
@@ -104,15 +109,19 @@ def exact_w2(generated: FeatureStats, real: Real) -> dict[str, float]:
 
 
 def _of_sets(generated: FeatureStats, real: Real, p: Literal[1, 2]) -> float:
+    return float(np.mean([exact_wasserstein(x, y, p) for x, y in _sets(generated, real)]))
+
+
+def manifold_of_sets(generated: FeatureStats, real: Real) -> dict[str, float]:
+    """The means over sets of as many; see `otgan.metrics.manifold`."""
+    found = [manifold_scores(x, y) for x, y in _sets(generated, real)]
+    return dict(zip(Manifold._fields, np.mean(found, axis=0).tolist(), strict=True))
+
+
+def _sets(generated: FeatureStats, real: Real) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Generated examples in sets of as many as there are real ones, each with the real ones."""
     x, y = values(generated.examples), values(real.reference.examples)
-    return float(
-        np.mean(
-            [
-                exact_wasserstein(x[first : first + len(y)], y, p)
-                for first in range(0, len(x), len(y))
-            ]
-        )
-    )
+    return [(x[first : first + len(y)], y) for first in range(0, len(x), len(y))]
 
 
 def sliced(generated: FeatureStats, real: Real) -> dict[str, float]:
@@ -150,6 +159,13 @@ def grid_masses(generated: FeatureStats, real: Real) -> dict[str, float]:
     """See `otgan.metrics.points`."""
     assert real.dataset.centers is not None
     return {"mode_kl": mode_kl(generated.examples, real.dataset.centers)}
+
+
+def grid_widths(generated: FeatureStats, real: Real) -> dict[str, float]:
+    """See `otgan.metrics.points`."""
+    assert real.dataset.centers is not None
+    assert real.dataset.sd is not None
+    return {"mode_width": mode_width(generated.examples, real.dataset.centers, real.dataset.sd)}
 
 
 def class_modes(generated: FeatureStats, real: Real) -> dict[str, float]:

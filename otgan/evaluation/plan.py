@@ -48,7 +48,7 @@ class EvalPlan:
 
     def kinds(self, images: bool) -> tuple[str, ...]:
         """The kinds of measures that are taken of images, or of points."""
-        quick = ("fid",) if images else ("wasserstein", "modes")
+        quick = ("fid",) if images else ("wasserstein", "modes", "pr")
         return self.flags or (KINDS if self.everything else quick)
 
     @property

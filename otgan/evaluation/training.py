@@ -51,16 +51,13 @@ class RunJudge:
         if self.config.train.eval_every is not None:
             require(self.plan, self.dataset, self.features)
 
-    def while_training(self, state: TrainState, step: int, folder: Path) -> dict[str, float]:
-        """The scores that the config asks for: the mean of each, by its metric.
+    def while_training(self, state: TrainState, step: int, folder: Path) -> list[Score]:
+        """The scores that the config asks for.
 
         Raises:
             UserError: the samples cannot be judged.
         """
-        return {
-            score.protocol.metric: score.mean
-            for score in self._scores(self.plan, state, step, folder)
-        }
+        return self._scores(self.plan, state, step, folder)
 
     def at_end(self, state: TrainState, step: int, folder: Path) -> dict[str, Any]:
         """What the summary of every run on points holds: `otgan eval` measures the same of the same

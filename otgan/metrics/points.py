@@ -5,6 +5,8 @@ And what points are compared with.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
@@ -34,6 +36,24 @@ def modes_and_quality(
     distances = cdist(points, centers)
     near = distances.min(axis=1) <= WITHIN * sd
     return len(np.unique(distances.argmin(axis=1)[near])), float(near.mean())
+
+
+def mode_width(
+    points: Float[np.ndarray, "n d"], centers: Float[np.ndarray, "k d"], sd: float
+) -> float:
+    """How far the points within 3 sd of a mode lie from their own mean, over sd: the root mean
+    square along a coordinate, its mean over the modes that have two points or more; NaN where
+    none has.
+
+    Points of the modes themselves have a little less than 1, for they are cut off at 3 sd.
+    """
+    distances = cdist(points, centers)
+    mode, near = distances.argmin(axis=1), distances.min(axis=1) <= WITHIN * sd
+    groups = [points[near & (mode == k)] for k in range(len(centers))]
+    widths = [
+        float(np.sqrt(group.var(axis=0, ddof=1).mean())) for group in groups if len(group) > 1
+    ]
+    return float(np.mean(widths)) / sd if widths else math.nan
 
 
 def mode_kl(points: Float[np.ndarray, "n d"], centers: Float[np.ndarray, "k d"]) -> float:

@@ -32,6 +32,7 @@ from otgan.results.aggregate import (
     numbers,
     score_marks,
 )
+from otgan.results.quality import quality
 from otgan.results.quantity import Curve
 from otgan.results.run import Run
 from otgan.results.state import STANDINGS, RunState
@@ -52,6 +53,7 @@ class Shown(NamedTuple):
     label: str
     ending: views.Word
     verdict: views.Word
+    quality: str  # of its samples, in words
     facts: list[tuple[str, str]]
     headline: list[views.NumberRow]
     films: list[Film]
@@ -216,6 +218,7 @@ def _shown(
         label,
         views.ending(run),
         views.verdict(run),
+        quality(run.summary),
         facts,
         headline,
         pictures,

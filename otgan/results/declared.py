@@ -41,6 +41,15 @@ _MODES = (
 )
 _MODE_KL = _number("mode_kl", "KL of the modes' masses from those of the data", "lower")
 
+_MANIFOLD = (
+    _number("precision", "share of samples in some neighborhood of a real example", "higher"),
+    _number("recall", "share of real examples in some neighborhood of a sample", "higher"),
+    _number(
+        "density", "mean number of real neighborhoods that hold a sample, over their size", "higher"
+    ),
+    _number("coverage", "share of real neighborhoods that hold a sample", "higher"),
+)
+
 FD = Declared("fid", 1, (_number("fid", "Frechet distance of the features", "lower"),))
 FD_INFINITY = Declared(
     "fid_infinity",
@@ -65,20 +74,8 @@ INCEPTION = Declared(
         _number("is_split_sd", "its standard deviation over splits"),
     ),
 )
-MANIFOLD = Declared(
-    "pr",
-    1,
-    (
-        _number("precision", "share of samples in some neighborhood of a real example", "higher"),
-        _number("recall", "share of real examples in some neighborhood of a sample", "higher"),
-        _number(
-            "density",
-            "mean number of real neighborhoods that hold a sample, over their size",
-            "higher",
-        ),
-        _number("coverage", "share of real neighborhoods that hold a sample", "higher"),
-    ),
-)
+MANIFOLD = Declared("pr", 1, _MANIFOLD)
+MANIFOLD_OF_POINTS = Declared("pr_of_sets", 1, _MANIFOLD)
 EXACT = Declared(
     "exact",
     1,
@@ -106,6 +103,11 @@ DIVERGENCE = Declared(
 W2_TRAIN = Declared("w2_train", 1, _bounded("w2_train", "W2 to the whole training set"))
 GRID_MODES = Declared("grid_modes", 1, _MODES)
 GRID_MASSES = Declared("grid_masses", 1, (_MODE_KL,))
+GRID_WIDTHS = Declared(
+    "grid_widths",
+    1,
+    (_number("mode_width", "spread of the samples around a mode over its sd, mean of the modes"),),
+)
 CLASS_MODES = Declared("class_modes", 1, (*_MODES, _MODE_KL))
 MEMORIZATION = Declared(
     "memorization",
@@ -125,6 +127,7 @@ ALL = (
     KERNEL,
     INCEPTION,
     MANIFOLD,
+    MANIFOLD_OF_POINTS,
     EXACT,
     EXACT_W1,
     EXACT_W2,
@@ -133,6 +136,7 @@ ALL = (
     W2_TRAIN,
     GRID_MODES,
     GRID_MASSES,
+    GRID_WIDTHS,
     CLASS_MODES,
     MEMORIZATION,
 )

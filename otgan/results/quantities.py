@@ -52,6 +52,38 @@ POINTS = (
     ),
     Q("mode_kl_floor", "the same of the training data", format="fine", over_seeds="none"),
     Q("modes_total", "modes of the data", over_seeds="none"),
+    Q(
+        "mode_width",
+        "spread of the samples within 3 sd of a mode, over its sd, mean of the modes",
+    ),
+    Q("mode_width_floor", "the same for real points", over_seeds="none"),
+    Q(
+        "precision",
+        "share of samples in a neighborhood of a held-out point, as many of both (2,000 at most)",
+        better="higher",
+        format="share",
+        brief="of the samples lie on the data",
+    ),
+    Q("precision_floor", "the same for real points", format="share", over_seeds="none"),
+    Q(
+        "recall",
+        "share of held-out points in a neighborhood of a sample: how much of the data is there",
+        better="higher",
+        format="share",
+        brief="of the data is there",
+    ),
+    Q("recall_floor", "the same for real points", format="share", over_seeds="none"),
+    Q(
+        "density",
+        "mean number of neighborhoods of held-out points that hold a sample, over their size",
+    ),
+    Q("density_floor", "the same for real points", over_seeds="none"),
+    Q(
+        "coverage",
+        "share of neighborhoods of held-out points that hold a sample",
+        format="share",
+    ),
+    Q("coverage_floor", "the same for real points", format="share", over_seeds="none"),
 )
 
 # --- of every step, whatever the family -----------------------------------------------------------

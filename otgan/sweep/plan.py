@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from otgan import experiments
 from otgan.errors import UserError
 from otgan.plain import flat, nested
 from otgan.results.sweep import described
@@ -31,6 +31,7 @@ def make_plan(
     seeds: int,
     measures: Sequence[str] = (),
     source: str | None = None,
+    data_dir: Path | None = None,
 ) -> SweepPlan:
     """The grid over all values of all axes, with seeds 0 to `seeds` - 1.
 
@@ -41,10 +42,13 @@ def make_plan(
         seeds: how many.
         measures: what every cell is judged by.
         source: where the data come from.
+        data_dir: where TFDS has prepared data.
 
     Raises:
         UserError: there is no axis, a cell's values are wrong, or two cells are the same.
     """
+    from otgan import suggest  # here, because it reads data, which no command's help does
+
     if not axes:
         raise UserError(
             "there is nothing to sweep: give at least one axis, such as --lam 0.01,0.1,1, or for"
@@ -56,9 +60,8 @@ def make_plan(
     cells: dict[str, Cell] = {}
     for seed, combination in itertools.product(range(seeds), itertools.product(*axes.values())):
         values = dict(zip(axes, combination, strict=True))
-        cell = Cell(
-            experiments.resolve(target, {**overrides, **values, SEED: seed}, source), values, seed
-        )
+        config = suggest.resolve(target, {**overrides, **values, SEED: seed}, source, data_dir)
+        cell = Cell(config, values, seed)
         if cell.id in cells:
             same = f"{described(cells[cell.id].values)} and {described(values)}"
             raise UserError(

@@ -1,0 +1,124 @@
+"""What is seen of data before anything is trained on them: their size, their scales, and what is
+odd about them. No JAX.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from otgan.data import Dataset
+
+LOOKED_AT = 20_000  # examples
+BATCH, BATCHES = 512, 4  # among so many neighbors are looked for, so often
+SEED = 2013
+UNEVEN, HEAVY, DOUBLED = 20, 30, 0.2  # from which on it is said
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of the examples to learn from, flattened.
+
+    Attributes:
+        images: whether they are pictures.
+        shape: of one example.
+        size: how many there are.
+        spread: standard deviation over all coordinates, of pictures in [-1, 1].
+        mean_cost: the mean squared distance of two examples.
+        local: the median squared distance to the nearest other example of a batch, duplicates left
+            out.
+        duplicates: the share of examples that another one is equal to.
+        tail: the largest distance from the mean, in multiples of the root mean square one.
+        uneven: the largest standard deviation of a column over the smallest; 1 of pictures.
+    """
+
+    images: bool
+    shape: tuple[int, ...]
+    size: int
+    spread: float
+    mean_cost: float
+    local: float
+    duplicates: float
+    tail: float
+    uneven: float
+
+    @property
+    def dimension(self) -> int:
+        """Coordinates, or pixels times channels."""
+        return int(np.prod(self.shape))
+
+    @property
+    def odd(self) -> list[str]:
+        """Sentences on what will not go well, and what to do."""
+        told = (
+            (
+                self.uneven > UNEVEN,
+                f"the standard deviations of the columns differ {self.uneven:,.0f} times, and the"
+                " cost sees the largest alone: bring the columns to one scale first",
+            ),
+            (
+                self.tail > HEAVY,
+                f"one example lies {self.tail:,.0f} times further out than is usual: a generator"
+                " hardly reaches such tails; take logarithms, or leave such examples out",
+            ),
+            (
+                self.duplicates > DOUBLED,
+                f"{self.duplicates:.0%} of the examples are there more than once: a generator that"
+                " repeats them is not told from one that learned",
+            ),
+        )
+        return [sentence for holds, sentence in told if holds]
+
+    @property
+    def detail(self) -> float:
+        """The squared distance of neighbors over that of any two: small where the data lie in
+        clusters or on curves, near 1 where every example stands alone.
+        """
+        return self.local / self.mean_cost
+
+
+def look(dataset: Dataset) -> Facts:
+    """The facts of the examples to learn from."""
+    examples = flattened(dataset.train)
+    some = examples[_few(len(examples), LOOKED_AT)]
+    center = some.mean(axis=0)
+    away = np.linalg.norm(some - center, axis=1)
+    deviations = some.std(axis=0)
+    return Facts(
+        images=dataset.is_images,
+        shape=dataset.shape,
+        size=len(examples),
+        spread=float(np.sqrt(np.mean(deviations**2))),
+        mean_cost=float(2 * np.sum(deviations**2)),
+        local=_local(some),
+        duplicates=_doubled(some),
+        tail=float(away.max() / np.sqrt(np.mean(away**2))),
+        uneven=1.0 if dataset.is_images else float(deviations.max() / deviations.min()),
+    )
+
+
+def flattened(examples: np.ndarray) -> np.ndarray:
+    """(n, d) float64 coordinates, or pixels in [-1, 1]."""
+    flat = examples.reshape(len(examples), -1).astype(np.float64)
+    return flat / 127.5 - 1 if examples.dtype == np.uint8 else flat
+
+
+def _few(size: int, most: int) -> np.ndarray:
+    return np.random.default_rng(SEED).permutation(size)[:most]
+
+
+def _local(examples: np.ndarray) -> float:
+    """The median over so many batches of different examples."""
+    distinct = np.unique(examples, axis=0)
+    order = _few(len(distinct), BATCHES * BATCH)
+    batches = [distinct[order[i : i + BATCH]] for i in range(0, len(order), BATCH)]
+    nearest = [cKDTree(batch).query(batch, k=2)[0][:, 1] for batch in batches if len(batch) > 1]
+    return float(np.median(np.concatenate(nearest)) ** 2)
+
+
+def _doubled(examples: np.ndarray) -> float:
+    """The share that has an equal one."""
+    _, counts = np.unique(examples, axis=0, return_counts=True)
+    return float(counts[counts > 1].sum() / len(examples))

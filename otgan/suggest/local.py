@@ -1,0 +1,59 @@
+"""Amounts in multiples of the local scale: what it costs to move an example to its neighbor."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from otgan.config import Config
+from otgan.data import Dataset
+from otgan.errors import UserError
+
+AMOUNTS = ("oracle.lam", "oracle.epsilon", "oracle.tau")
+WRITTEN = re.compile(r"(\d+\.?\d*(e-?\d+)?|\.\d+)s")
+SEED = 2014
+BATCHES = 8
+
+
+def is_local(value: Any) -> bool:
+    """Whether a value is written in multiples of the local scale: `0.5s`."""
+    return isinstance(value, str) and WRITTEN.fullmatch(value.strip()) is not None
+
+
+def local_scale(config: Config, dataset: Dataset) -> float:
+    """The median cost between a real example and the nearest other one of its batch, in units of
+    the cost. Far below it a plan is a matching whatever lam is; far above it neighbors are one.
+
+    Raises:
+        UserError: the cost is not on the examples themselves.
+    """
+    from otgan.costs import make_cost
+
+    if config.cost.features != "pixels":
+        raise UserError(
+            "a local scale is known of costs on points or pixels alone: give amounts in multiples"
+            " of the mean cost, such as 0.1x"
+        )
+    cost, draw = make_cost(config.cost.name), np.random.default_rng(SEED)
+    size, nearest = min(config.batch.real, len(dataset.train)), []
+    for _ in range(BATCHES):
+        batch = dataset.train[draw.choice(len(dataset.train), size, replace=False)]
+        values = batch.astype(np.float32) / 127.5 - 1 if dataset.is_images else batch
+        matrix = np.array(cost(values, values))
+        np.fill_diagonal(matrix, np.inf)
+        nearest.append(matrix.min(axis=1))
+    found = float(np.median(np.concatenate(nearest)))
+    if not found > 0:
+        raise UserError(
+            "half of the examples or more have an equal one in their batch, so there is no local"
+            " scale: give amounts in multiples of the mean cost, such as 0.1x"
+        )
+    return found
+
+
+def in_units_of_cost(amounts: Mapping[str, str], scale: float) -> dict[str, float]:
+    """Amounts by key as plain numbers, four digits of them."""
+    return {key: float(f"{float(text.strip()[:-1]) * scale:.4g}") for key, text in amounts.items()}
