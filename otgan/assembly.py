@@ -5,14 +5,17 @@ its folder is touched.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.sharding import Mesh
 
 from otgan.batches import BatchSource, make_batch_source, make_held_out
-from otgan.config import Config, PretrainedRun
+from otgan.config import Config, PretrainedRun, UserData
 from otgan.data import Dataset, Form, load, load_source
+from otgan.data.examples import listed
 from otgan.errors import UserError
 from otgan.evaluation.training import RunJudge
 from otgan.groups import make_sight
@@ -58,7 +61,7 @@ def assemble(
         devices: how many to run on; by default all.
         looks: whether to see all training examples through the network of the cost, if it has one:
             without that no step can be taken.
-        note: is told of what takes a while.
+        note: is told of how the data were read, and of what takes a while.
 
     Raises:
         UserError: the data are not there, the devices do not fit the batch, or networks, the
@@ -68,8 +71,13 @@ def assemble(
     mesh = make_mesh(devices)
     check_batch(config, mesh.size)
     dataset = dataset or load(config.data, data_dir)
-    initial = NOBODY if folder and has_checkpoint(folder) else load_pretrained(config, dataset)
     source = load_source(config, dataset.shape)
+    for text in (*dataset.notes, *(source.notes if source else ())):
+        note(text)
+    begun = folder is not None and has_checkpoint(folder)
+    if not begun:
+        check_data(config, dataset)
+    initial = NOBODY if begun else load_pretrained(config, dataset)
     if source and source.shape != dataset.shape:
         raise UserError(
             f"the source's examples are of shape {source.shape}, the data's of shape"
@@ -110,6 +118,31 @@ def check_batch(config: Config, devices: int) -> None:
             raise UserError(
                 f"a batch of {size} cannot be shared equally by {devices} devices; try {flag}"
                 f" {near}"
+            )
+
+
+def check_data(config: Config, dataset: Dataset) -> None:
+    """Refuse data that a run should not begin with.
+
+    Raises:
+        UserError: there are fewer examples than a batch draws, or a column is constant that the
+            config does not name.
+    """
+    count, asked = len(dataset.train), config.batch.real
+    if count < asked:
+        flag = "--reals" if config.batch.reals else "--batch-size"
+        raise UserError(
+            f"there are {count} examples to learn from, fewer than the {asked} of a batch: give"
+            f" {flag} {2 ** (count.bit_length() - 1)}"
+        )
+    if isinstance(config.data, UserData) and not config.data.columns and dataset.columns:
+        moving = np.ptp(dataset.train, axis=0) > 0
+        constant = list(compress(dataset.columns, ~moving))
+        if constant:
+            raise UserError(
+                f"columns of {config.data.path} are constant ({listed(constant)}): leave them out"
+                f" with --columns {','.join(compress(dataset.columns, moving))}, or name them there"
+                " to keep them"
             )
 
 

@@ -141,7 +141,7 @@ def eval_(
     data_dir: Path | None,
     **options: Any,
 ) -> None:
-    """Judge a run, an .npz of images or a folder of images.
+    """Judge a run, a file of examples or a folder of images.
 
     RUN is the run at work last, by default. Without a measure: --fid for images, --wasserstein and
     --modes for points. Every score carries its protocol, and beside it stands its floor: the same

@@ -5,8 +5,8 @@ written but a whole file.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from otgan.learning import Method
 from otgan.learning.training import ShowTraining, TrainingProgress, train
 from otgan.models.encoders import Encoder, shrink, shrinking, sizes
 
+NAMED = ("sample", "mnist", "cifar10")
 SUFFIX = ".safetensors"
 SECONDS = 120.0
 CHUNK = 500
@@ -32,13 +33,15 @@ class Order:
     """What is to be trained.
 
     Attributes:
-        data: a folder, an `.npz`, `mnist`, `cifar10` or `sample`.
+        data: a folder, a file of an array, `mnist`, `cifar10` or `sample`.
         output: the file of weights to write.
         method: what the encoder is asked to do.
         steps: at most so many; without them and seconds, two minutes.
         seconds: at most so long.
         seed: of everything random.
         data_dir: the TFDS folder.
+        preparation: `resize`, `crop` and `channels` of `otgan.config.UserData`, of pictures of a
+            user's own.
     """
 
     data: str
@@ -48,6 +51,7 @@ class Order:
     seconds: float | None = None
     seed: int = 0
     data_dir: Path | None = None
+    preparation: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Learned(NamedTuple):
@@ -72,6 +76,8 @@ def learn(order: Order, show: ShowTraining, say: Callable[[str], None]) -> Learn
     require_writable(order.output)
     say("reading the pictures")
     data = _load(order)
+    for text in data.notes:
+        say(text)
     encoder, pictures = _prepared(data)
     seconds = SECONDS if order.steps is None and order.seconds is None else order.seconds
     say("compiling")
@@ -119,13 +125,18 @@ def require_writable(output: Path) -> None:
 
 
 def _load(order: Order) -> Dataset:
+    if order.preparation and order.data in NAMED:
+        raise UserError(
+            f"{order.data} is taken as it is: {', '.join(f'--{key}' for key in order.preparation)}"
+            " are for pictures of your own"
+        )
     match order.data:
         case "sample":
             asked: Any = config.Images(kind="mnist", source="sample")
         case "mnist" | "cifar10":
             asked = config.Images(kind=order.data)
         case _:
-            asked = config.UserData(path=order.data)
+            asked = config.UserData(path=order.data, **order.preparation)
     data = load(asked, order.data_dir)
     if not data.is_images:
         raise UserError(
@@ -162,7 +173,7 @@ def _facts(
         "loss": f"{progress.loss:.6g}",
         "complete": "yes" if progress.share >= 1 else f"stopped at {progress.share:.0%}",
         "seed": str(order.seed),
-        "data": order.data if order.data in ("sample", "mnist", "cifar10") else "own",
+        "data": order.data if order.data in NAMED else "own",
         "data_fingerprint": data.fingerprint,
         "pictures": str(len(data.train)),
         "otgan": otgan.__version__,

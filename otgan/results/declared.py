@@ -107,6 +107,14 @@ W2_TRAIN = Declared("w2_train", 1, _bounded("w2_train", "W2 to the whole trainin
 GRID_MODES = Declared("grid_modes", 1, _MODES)
 GRID_MASSES = Declared("grid_masses", 1, (_MODE_KL,))
 CLASS_MODES = Declared("class_modes", 1, (*_MODES, _MODE_KL))
+LABELS = Declared(
+    "labels",
+    1,
+    (
+        _number("labels_hit", "labels that a sample has, taken from its nearest example", "higher"),
+        _number("label_kl", "KL of the labels' shares from those of the data", "lower"),
+    ),
+)
 MEMORIZATION = Declared(
     "memorization",
     1,
@@ -134,5 +142,6 @@ ALL = (
     GRID_MODES,
     GRID_MASSES,
     CLASS_MODES,
+    LABELS,
     MEMORIZATION,
 )
