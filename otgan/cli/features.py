@@ -83,6 +83,8 @@ def train(**options: Any) -> None:
         preparation = {key: value for key, value in given.items() if value is not None}
         found = learn(Order(**options, preparation=preparation), Line(steps), steps)
     progress, output = found.progress, options["output"]
+    for note in found.notes:
+        click.echo(note)
     if found.digest is None:
         click.echo("stopped before the first step: nothing was written", err=True)
         sys.exit(STOPPED)

@@ -279,6 +279,6 @@ def _different_sizes(sizes: dict[Size, tuple[int, Path]]) -> str:
     counts = (f"{_words(size)} ({sizes[size][0]:,}, such as {sizes[size][1]})" for size in common)
     side = max(SMALLEST_SIDE, min(common[0]))
     return (
-        f"pictures must all have one size, and have {len(sizes)}: {listed(counts)}. --resize"
-        f" {side} --crop center makes them one"
+        f"pictures must all have one size, and have {len(sizes)}: {listed(counts)}: scale"
+        f" them, or let otgan run do it with --resize {side} --crop center"
     )

@@ -57,7 +57,8 @@ def evaluate(
             the run at work last.
         show: told what is being done.
         checkpoint: the step of a run's, or `all`; None is the newest.
-        reference: the real data, by name or by path; None are a run's own.
+        reference: the real data, by name or by path, of a run its own; None are those of the run
+            that is judged.
         out: the folder for scores and pictures; None is the run's own, and none for files.
         data_dir: where data sets lie.
 
@@ -113,6 +114,8 @@ def reference_data(name: str | None, folder: RunFolder | None, subject: str) -> 
             f"{subject} is no run, so say what to compare it with: a reference (--reference) of"
             f" {known}, or a file of examples or a folder of images"
         )
+    if name and name not in NAMED and RunFolder(Path(name)).exists:
+        folder, name = RunFolder(Path(name)), None
     if name is None:
         assert folder is not None
         return experiments.resolve(str(folder.config_path)).data

@@ -160,7 +160,7 @@ def class_modes(generated: FeatureStats, real: Real) -> dict[str, float]:
 
 
 def labels(generated: FeatureStats, real: Real) -> dict[str, float]:
-    """The labels of the training examples that are nearest to samples. See `otgan.metrics.neighbors`."""
+    """Every sample has the label of the training example that is nearest to it."""
     known = real.dataset.labels
     assert known is not None
     index, _ = nearest(values(generated.examples), real.dataset.train)

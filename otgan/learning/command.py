@@ -60,6 +60,7 @@ class Learned(NamedTuple):
     digest: str | None  # of the file; None if it was stopped before the first step
     progress: TrainingProgress
     stopped: bool
+    notes: tuple[str, ...] = ()  # on how the pictures were read
 
 
 def learn(order: Order, show: ShowTraining, say: Callable[[str], None]) -> Learned:
@@ -76,8 +77,6 @@ def learn(order: Order, show: ShowTraining, say: Callable[[str], None]) -> Learn
     require_writable(order.output)
     say("reading the pictures")
     data = _load(order)
-    for text in data.notes:
-        say(text)
     encoder, pictures = _prepared(data)
     seconds = SECONDS if order.steps is None and order.seconds is None else order.seconds
     say("compiling")
@@ -93,7 +92,7 @@ def learn(order: Order, show: ShowTraining, say: Callable[[str], None]) -> Learn
             lambda: bool(seen),
         )
         if parameters is None:
-            return Learned(None, progress, True)
+            return Learned(None, progress, True, data.notes)
         try:
             weights.write(order.output, parameters, _facts(order, data, encoder, progress))
         except OSError as error:
@@ -101,7 +100,7 @@ def learn(order: Order, show: ShowTraining, say: Callable[[str], None]) -> Learn
                 f"{order.output} could not be written ({error.strerror}): make room or choose"
                 " another place"
             ) from None
-        return Learned(weights.read(order.output).digest, progress, bool(seen))
+        return Learned(weights.read(order.output).digest, progress, bool(seen), data.notes)
 
 
 def require_writable(output: Path) -> None:
@@ -127,8 +126,8 @@ def require_writable(output: Path) -> None:
 def _load(order: Order) -> Dataset:
     if order.preparation and order.data in NAMED:
         raise UserError(
-            f"{order.data} is taken as it is: {', '.join(f'--{key}' for key in order.preparation)}"
-            " are for pictures of your own"
+            f"{order.data} is taken as it is: leave out"
+            f" {' and '.join(f'--{key}' for key in order.preparation)}"
         )
     match order.data:
         case "sample":
