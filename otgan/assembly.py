@@ -122,28 +122,40 @@ def check_batch(config: Config, devices: int) -> None:
 
 
 def check_data(config: Config, dataset: Dataset) -> None:
-    """Refuse data that a run should not begin with.
+    """Refuse data that a run should not begin with; all that is wrong in one message.
 
     Raises:
         UserError: there are fewer examples than a batch draws, or a column is constant that the
             config does not name.
     """
+    mistakes = [*_fewer_than_a_batch(config, dataset), *_constant_columns(config, dataset)]
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+
+
+def _fewer_than_a_batch(config: Config, dataset: Dataset) -> list[str]:
     count, asked = len(dataset.train), config.batch.real
-    if count < asked:
-        flag = "--reals" if config.batch.reals else "--batch-size"
-        raise UserError(
-            f"there are {count} examples to learn from, fewer than the {asked} of a batch: give"
-            f" {flag} {2 ** (count.bit_length() - 1)}"
-        )
-    if isinstance(config.data, UserData) and not config.data.columns and dataset.columns:
-        moving = np.ptp(dataset.train, axis=0) > 0
-        constant = list(compress(dataset.columns, ~moving))
-        if constant:
-            raise UserError(
-                f"columns of {config.data.path} are constant ({listed(constant)}): leave them out"
-                f" with --columns {','.join(compress(dataset.columns, moving))}, or name them there"
-                " to keep them"
-            )
+    if count >= asked:
+        return []
+    flag = "--reals" if config.batch.reals else "--batch-size"
+    return [
+        f"there are {count} examples to learn from, fewer than the {asked} of a batch: give"
+        f" {flag} {2 ** (count.bit_length() - 1)}"
+    ]
+
+
+def _constant_columns(config: Config, dataset: Dataset) -> list[str]:
+    """Those that a user names are wanted, whatever is in them."""
+    if not isinstance(config.data, UserData) or config.data.columns or not dataset.columns:
+        return []
+    moving = np.ptp(dataset.train, axis=0) > 0
+    constant = [*compress(dataset.columns, ~moving)]
+    if not constant:
+        return []
+    return [
+        f"columns of {config.data.path} are constant ({listed(constant)}): leave them out with"
+        f" --columns {','.join(compress(dataset.columns, moving))}, or name them there to keep them"
+    ]
 
 
 def load_pretrained(config: Config, dataset: Dataset) -> Players:

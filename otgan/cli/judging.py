@@ -23,7 +23,7 @@ SENTENCES = {  # of `eval`'s flags
     "is": "Inception score, on the classes of the feature network.",
     "pr": "Improved precision and recall; density and coverage.",
     "wasserstein": "Exact W1 and W2, sliced W2, Sinkhorn divergence, W2 to the whole training set.",
-    "modes": "Modes hit and their masses: on the grid, on digits, and by the labels of your own data.",
+    "modes": "Modes hit and their masses: on the grid, on digits, or by labels of your own data.",
     "nearest": "Nearest training examples as a picture, and the share of memorized samples.",
 }
 

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 
@@ -129,7 +129,7 @@ def _member(arrays: np.lib.npyio.NpzFile, name: str, path: Path) -> np.ndarray:
     return array
 
 
-def _require_room(file: IO[bytes], size: int, path: Path) -> None:
+def _require_room(file: Any, size: int, path: Path) -> None:
     """Refuse an array that says it is larger than what is stored of it, or than what fits: numpy
     makes room before it reads.
     """
