@@ -75,8 +75,6 @@ def assemble(
     for text in (*dataset.notes, *(source.notes if source else ())):
         note(text)
     begun = folder is not None and has_checkpoint(folder)
-    if not begun:
-        check_data(config, dataset)
     initial = NOBODY if begun else load_pretrained(config, dataset)
     if source and source.shape != dataset.shape:
         raise UserError(
@@ -93,6 +91,8 @@ def assemble(
     system = build(config, Form.of(dataset), mesh, network)
     judge = RunJudge(config, dataset, system, source)
     judge.require()
+    if not begun:
+        check_data(config, dataset)
     return TrainSetup(
         config,
         dataset,
