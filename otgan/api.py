@@ -125,8 +125,8 @@ def train(
         experiment: a name of `otgan list`, a TOML file, a stored `config.json`, or a config.
         changes: new values by dotted key, such as `{"oracle.lam": "0.1x", "train.seconds": 60}`;
             not of a config.
-        data: where the examples come from, as in `--data`: "tfds", "sample", an `.npz`, or a folder
-            of pictures; not of a config.
+        data: where the examples come from, as in `--data`: "tfds", "sample", a file of yours, or a
+            folder of pictures; not of a config.
         out: the run's folder; by default a new one in `runs/`.
         data_dir: where TFDS has prepared data.
         devices: how many to run on; by default all.
@@ -178,7 +178,7 @@ def score(
     Scores of a run are kept in its folder too.
 
     Args:
-        subject: a run, the path of one or of an `.npz` or a folder of pictures, or samples as an
+        subject: a run, the path of one or of a file or a folder of pictures, or samples as an
             array.
         measures: of "fid", "kid", "is", "pr", "wasserstein", "modes", "nearest" and those of other
             packages; by default the quick ones.

@@ -5,14 +5,17 @@ its folder is touched.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from jax.sharding import Mesh
 
 from otgan.batches import BatchSource, make_batch_source, make_held_out
-from otgan.config import Config, PretrainedRun
+from otgan.config import Config, PretrainedRun, UserData
 from otgan.data import Dataset, Form, load, load_source
+from otgan.data.examples import listed
 from otgan.errors import UserError
 from otgan.evaluation.training import RunJudge
 from otgan.groups import make_sight
@@ -58,7 +61,7 @@ def assemble(
         devices: how many to run on; by default all.
         looks: whether to see all training examples through the network of the cost, if it has one:
             without that no step can be taken.
-        note: is told of what takes a while.
+        note: is told of how the data were read, and of what takes a while.
 
     Raises:
         UserError: the data are not there, the devices do not fit the batch, or networks, the
@@ -68,8 +71,11 @@ def assemble(
     mesh = make_mesh(devices)
     check_batch(config, mesh.size)
     dataset = dataset or load(config.data, data_dir)
-    initial = NOBODY if folder and has_checkpoint(folder) else load_pretrained(config, dataset)
     source = load_source(config, dataset.shape)
+    for text in (*dataset.notes, *(source.notes if source else ())):
+        note(text)
+    begun = folder is not None and has_checkpoint(folder)
+    initial = NOBODY if begun else load_pretrained(config, dataset)
     if source and source.shape != dataset.shape:
         raise UserError(
             f"the source's examples are of shape {source.shape}, the data's of shape"
@@ -85,6 +91,8 @@ def assemble(
     system = build(config, Form.of(dataset), mesh, network)
     judge = RunJudge(config, dataset, system, source)
     judge.require()
+    if not begun:
+        check_data(config, dataset)
     return TrainSetup(
         config,
         dataset,
@@ -111,6 +119,43 @@ def check_batch(config: Config, devices: int) -> None:
                 f"a batch of {size} cannot be shared equally by {devices} devices; try {flag}"
                 f" {near}"
             )
+
+
+def check_data(config: Config, dataset: Dataset) -> None:
+    """Refuse data that a run should not begin with; all that is wrong in one message.
+
+    Raises:
+        UserError: there are fewer examples than a batch draws, or a column is constant that the
+            config does not name.
+    """
+    mistakes = [*_fewer_than_a_batch(config, dataset), *_constant_columns(config, dataset)]
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+
+
+def _fewer_than_a_batch(config: Config, dataset: Dataset) -> list[str]:
+    count, asked = len(dataset.train), config.batch.real
+    if count >= asked:
+        return []
+    flag = "--reals" if config.batch.reals else "--batch-size"
+    return [
+        f"there are {count} examples to learn from, fewer than the {asked} of a batch: give"
+        f" {flag} {2 ** (count.bit_length() - 1)}"
+    ]
+
+
+def _constant_columns(config: Config, dataset: Dataset) -> list[str]:
+    """Those that a user names are wanted, whatever is in them."""
+    if not isinstance(config.data, UserData) or config.data.columns or not dataset.columns:
+        return []
+    moving = np.ptp(dataset.train, axis=0) > 0
+    constant = [*compress(dataset.columns, ~moving)]
+    if not constant:
+        return []
+    return [
+        f"columns of {config.data.path} are constant ({listed(constant)}): leave them out with"
+        f" --columns {','.join(compress(dataset.columns, moving))}, or name them there to keep them"
+    ]
 
 
 def load_pretrained(config: Config, dataset: Dataset) -> Players:

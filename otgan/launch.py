@@ -137,6 +137,7 @@ def describe(setup: TrainSetup) -> dict[str, Any]:
             "held_out": len(dataset.test),
             "fingerprint": dataset.fingerprint,
             "form": setup.system.form.record(),
+            **({"notes": [*dataset.notes]} if dataset.notes else {}),
         },
         **({"sight": setup.sight} if setup.sight else {}),
         **({"quantities": own} if (own := recorded(setup.system.family.quantities)) else {}),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.cli.training import flags
 from otgan.console import LINE_SECONDS, Spinner, clock
 from otgan.learning import METHODS
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from otgan.learning.training import TrainingProgress
 
 STOPPED = 130
+PREPARING = ("--resize", "--crop", "--channels")
 
 
 @main.group()
@@ -27,9 +29,10 @@ def features() -> None:
 @click.option(
     "--data",
     required=True,
-    metavar="FOLDER|FILE.npz|mnist|cifar10|sample",
+    metavar="FOLDER|FILE|mnist|cifar10|sample",
     help="The pictures: at least 100, of one size, 8 x 8 or more.",
 )
+@flags(*PREPARING, default="pictures as they are")
 @click.option(
     "-o",
     "--output",
@@ -76,8 +79,12 @@ def train(**options: Any) -> None:
     from otgan.learning.command import Order, learn
 
     with Spinner(terminal(), quiet=False) as steps:
-        found = learn(Order(**options), Line(steps), steps)
+        given = {flag[2:]: options.pop(flag[2:]) for flag in PREPARING}
+        preparation = {key: value for key, value in given.items() if value is not None}
+        found = learn(Order(**options, preparation=preparation), Line(steps), steps)
     progress, output = found.progress, options["output"]
+    for note in found.notes:
+        click.echo(note)
     if found.digest is None:
         click.echo("stopped before the first step: nothing was written", err=True)
         sys.exit(STOPPED)

@@ -23,7 +23,7 @@ SENTENCES = {  # of `eval`'s flags
     "is": "Inception score, on the classes of the feature network.",
     "pr": "Improved precision and recall; density and coverage.",
     "wasserstein": "Exact W1 and W2, sliced W2, Sinkhorn divergence, W2 to the whole training set.",
-    "modes": "Modes hit, their masses and the share of good samples: on the grid and on digits.",
+    "modes": "Modes hit and their masses: on the grid, on digits, or by labels of your own data.",
     "nearest": "Nearest training examples as a picture, and the share of memorized samples.",
 }
 
@@ -100,9 +100,9 @@ def _measures(command: Callable) -> Callable:
 )
 @click.option(
     "--reference",
-    metavar="mnist|cifar10|NAME|FILE",
+    metavar="mnist|cifar10|NAME|FILE|RUN",
     show_default="the run's own data",
-    help="The real data; of a file a tenth is test.",
+    help="The real data; of a file a tenth is test, of another run they are its own.",
 )
 @click.option(
     "--resize",
@@ -141,7 +141,7 @@ def eval_(
     data_dir: Path | None,
     **options: Any,
 ) -> None:
-    """Judge a run, an .npz of images or a folder of images.
+    """Judge a run, a file of examples or a folder of images.
 
     RUN is the run at work last, by default. Without a measure: --fid for images, --wasserstein and
     --modes for points. Every score carries its protocol, and beside it stands its floor: the same

@@ -10,8 +10,16 @@ from typing import Any
 import click
 
 from otgan import experiments
-from otgan.cli.group import PATH, AmountType, Whole, main, terminal, with_data_dir
-from otgan.config import Config, Cost
+from otgan.cli.group import (
+    PATH,
+    AmountType,
+    CommaSeparated,
+    Whole,
+    main,
+    terminal,
+    with_data_dir,
+)
+from otgan.config import Config, Cost, UserData
 from otgan.console import ProgressBar, describe, push_errors, summary_table
 from otgan.named import find
 from otgan.runs import RunFolder
@@ -125,17 +133,47 @@ FLAGS = {
         "Real examples in it; as many as generated ones, unless the experiment says otherwise.",
     ),
     "--seed": ("train.seed", SEED, "N", "Seed of everything random in the run."),
+    "--columns": (
+        "data.columns",
+        CommaSeparated(str),
+        "A,B,...",
+        "Columns of your table to take as points, all of numbers.",
+    ),
+    "--label": (
+        "data.label",
+        str,
+        "NAME",
+        "Column of your table, or array of your .npz, with the kind of every example.",
+    ),
+    "--resize": (
+        "data.resize",
+        Whole(8, 512),
+        "N",
+        "Scale your pictures so that the shorter side has N pixels.",
+    ),
+    "--crop": (
+        "data.crop",
+        click.Choice(["none", "center"]),
+        None,
+        "What to keep of your pictures: all, or the square in the middle.",
+    ),
+    "--channels": (
+        "data.channels",
+        click.Choice(["auto", "gray", "rgb"]),
+        None,
+        "One channel, or three; auto is one where all of your pictures are gray.",
+    ),
 }
 
 
-def flags(*chosen: str) -> Callable[[Callable], Callable]:
-    """The options of so many of `FLAGS`."""
+def flags(*chosen: str, default: str = "the experiment's") -> Callable[[Callable], Callable]:
+    """The options of so many of `FLAGS`; help says what holds by default."""
 
     def decorate(command: Callable) -> Callable:
         for flag in reversed(chosen):
             _, kind, metavar, sentence = FLAGS[flag]
             command = click.option(
-                flag, type=kind, metavar=metavar, show_default="the experiment's", help=sentence
+                flag, type=kind, metavar=metavar, show_default=default, help=sentence
             )(command)
         return command
 
@@ -189,7 +227,7 @@ def _running(command: Callable) -> Callable:
     show_default="the experiment's",
     help=(
         "Where the examples come from: prepared by TFDS, the 5,000 digits in the package, your"
-        " .npz, or your folder of pictures."
+        " .npz, .npy, .csv, .tsv or .parquet, or your folder of pictures."
     ),
 )
 @_running
@@ -284,19 +322,20 @@ def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[st
     metavar="FILE",
     show_default="draw",
     help=(
-        "Send all examples of this .npz through the map that the run has learned, instead of"
+        "Send all examples of this file through the map that the run has learned, instead of"
         " drawing N by the seed."
     ),
 )
 def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | None) -> None:
     """Draw samples from a run's averaged generator, or push given examples through its map."""
     from otgan import sampling
-    from otgan.data import read_examples
+    from otgan.data import read_user_data
 
     folder = RunFolder(run_folder)
     sampling.check(output, number, folder)
     if push:
-        samples, errors = sampling.transport(folder, read_examples(push), push)
+        given = read_user_data(UserData(path=str(push)))
+        samples, errors = sampling.transport(folder, given.values, push)
     else:
         samples, errors = sampling.sample(folder, number, seed), None
     sampling.write(samples, output)

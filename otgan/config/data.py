@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from otgan.config.foreign import OrForeign, chosen_from
 from otgan.config.values import Section
@@ -51,13 +51,36 @@ class Stacked(Section):
 
 
 class UserData(Section):
-    """The user's points or pictures: an `.npz` with one array (n d, or n h w c), or a folder of
-    pictures of one size.
+    """The user's points or pictures: an array (n d, or n h w c) in an `.npz` or `.npy`, the numeric
+    columns of a `.csv`, `.tsv` or `.parquet`, or a folder of pictures.
+
+    `columns` are those of points that are taken, by default all. `label` is a column of a table, or
+    an array of an `.npz`, that says of which kind an example is. Of pictures, `resize` is the
+    shorter side in pixels that they are scaled to, `crop` the part that is kept, and `channels` how
+    many there are, by default one where all pictures are gray.
     """
 
     kind: Literal["own"] = "own"
     path: str
     held_out: float = Field(default=0.1, gt=0, lt=1)
+    columns: tuple[str, ...] = Field(default=(), strict=False)
+    label: str | None = None
+    resize: int | None = Field(default=None, ge=8, le=512)
+    crop: Literal["none", "center"] = "none"
+    channels: Literal["auto", "gray", "rgb"] = "auto"
+
+    @field_validator("columns")
+    @classmethod
+    def _each_once(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(columns)) < len(columns):
+            raise ValueError("name each column once")
+        return columns
+
+    @model_validator(mode="after")
+    def _label_apart(self) -> UserData:
+        if self.label in self.columns:
+            raise ValueError(f"{self.label} is the label: leave it out of columns")
+        return self
 
 
 class Gaussian(Section):

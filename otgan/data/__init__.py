@@ -3,18 +3,19 @@ digits, the user's own data.
 """
 
 from otgan.data.dataset import Dataset, load, load_source, with_channels_of
+from otgan.data.examples import UserExamples, as_examples
 from otgan.data.form import Form
-from otgan.data.own import as_examples
-from otgan.data.own import read as read_examples
+from otgan.data.own import read as read_user_data
 from otgan.data.strata import strata
 
 __all__ = [
     "Dataset",
     "Form",
+    "UserExamples",
     "as_examples",
     "load",
     "load_source",
-    "read_examples",
+    "read_user_data",
     "strata",
     "with_channels_of",
 ]

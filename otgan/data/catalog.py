@@ -126,7 +126,7 @@ def listing(data_dir: Path | None = None) -> list[Entry]:
             "your points or pictures",
             "what you give",
             "(n, d) or (n, h, w, c)",
-            "an .npz file or a folder of pictures",
+            "an .npz, .npy, .csv, .tsv or .parquet file, or a folder of pictures",
             True,
         ),
     ]

@@ -30,6 +30,9 @@ class Dataset:
         test: the held-out examples, of the same kind.
         centers: (k, d) float32 true modes; where they are known.
         sd: standard deviation of every mode in each coordinate; where it is known.
+        labels: (N,) whole numbers from 0, of `train`; where the data have labels.
+        columns: of points: the names of the coordinates; where they have names.
+        notes: sentences on what was done and left out in reading.
     """
 
     name: str
@@ -37,6 +40,9 @@ class Dataset:
     test: np.ndarray
     centers: np.ndarray | None = None
     sd: float | None = None
+    labels: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,6 +73,11 @@ class Dataset:
             digest.update(np.ascontiguousarray(part).data)
         return digest.hexdigest()[:12]
 
+    @cached_property
+    def labels_digest(self) -> str:
+        """A short hash of the labels; empty where there are none."""
+        return "" if self.labels is None else hashlib.sha256(self.labels.tobytes()).hexdigest()[:12]
+
 
 def load(data: config.Data | config.Section, data_dir: Path | None = None) -> Dataset:
     """Read or make the data set that a config describes.
@@ -87,7 +98,7 @@ def load(data: config.Data | config.Section, data_dir: Path | None = None) -> Da
             train, test = _pictures(config.Images(kind="mnist", source=data.source), data_dir)
             return Dataset(data.kind, *digits.stack(train, test, data.size))
         case config.UserData():
-            return Dataset(data.kind, *own.load(Path(data.path).expanduser(), data.held_out))
+            return Dataset(data.kind, **own.load(data)._asdict())
         case config.Gaussian():
             return Dataset(data.kind, *points.sample(data))
         case config.Mixture():

@@ -98,7 +98,7 @@ def protocols(
     return {
         name: Protocol(
             metric=_named(name, measure, features),
-            settings=dict(measure.settings),
+            settings=measure.protocol_settings(dataset),
             features=looks[0],
             weights=looks[1],
             preparation=looks[2],

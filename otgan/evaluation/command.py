@@ -53,11 +53,12 @@ def evaluate(
 
     Args:
         plan: how.
-        subject: samples, or the path of a run, an `.npz` or a folder of images; None is the run at
-            work last.
+        subject: samples, or the path of a run, a file of examples or a folder of images; None is
+            the run at work last.
         show: told what is being done.
         checkpoint: the step of a run's, or `all`; None is the newest.
-        reference: the real data, by name or by path; None are a run's own.
+        reference: the real data, by name or by path, of a run its own; None are those of the run
+            that is judged.
         out: the folder for scores and pictures; None is the run's own, and none for files.
         data_dir: where data sets lie.
 
@@ -68,7 +69,7 @@ def evaluate(
     folder = RunFolder(subject) if isinstance(subject, Path) and RunFolder(subject).exists else None
     if isinstance(subject, Path) and not subject.exists():
         raise UserError(
-            f"{subject} does not exist: name a run folder, an .npz or a folder of images"
+            f"{subject} does not exist: name a run folder, a file of examples or a folder of images"
         )
     data = reference_data(
         reference, folder, subject.name if isinstance(subject, SampleSource) else str(subject)
@@ -90,9 +91,8 @@ def evaluate(
     )
     for source in found:
         judged = judge(plan, source, dataset, features, show)
-        yield Report(
-            records(judged, source), judged.notes, _kept(judged, source, out) if out else []
-        )
+        notes = [*dict.fromkeys((*dataset.notes, *source.notes, *judged.notes))]
+        yield Report(records(judged, source), notes, _kept(judged, source, out) if out else [])
 
 
 def _require_writable(out: Path) -> None:
@@ -112,15 +112,17 @@ def reference_data(name: str | None, folder: RunFolder | None, subject: str) -> 
         known = ", ".join(NAMED)
         raise UserError(
             f"{subject} is no run, so say what to compare it with: a reference (--reference) of"
-            f" {known}, or an .npz or a folder of images"
+            f" {known}, or a file of examples or a folder of images"
         )
+    if name and name not in NAMED and RunFolder(Path(name)).exists:
+        folder, name = RunFolder(Path(name)), None
     if name is None:
         assert folder is not None
         return experiments.resolve(str(folder.config_path)).data
     if name not in NAMED and not Path(name).exists():
         raise UserError(
-            f"there are no data {name!r} to compare with: choose {', '.join(NAMED)}, or an .npz or"
-            " a folder of images"
+            f"there are no data {name!r} to compare with: choose {', '.join(NAMED)}, or a file of"
+            " examples or a folder of images"
         )
     return NAMED.get(name) or UserData(path=str(Path(name).resolve()))
 

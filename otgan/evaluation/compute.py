@@ -18,8 +18,8 @@ from otgan.metrics.manifold import (
     Manifold,
     manifold_scores,
 )
-from otgan.metrics.modes import mode_index, modes
-from otgan.metrics.neighbors import memorization
+from otgan.metrics.modes import histogram_kl, mode_index, modes
+from otgan.metrics.neighbors import memorization, nearest
 from otgan.metrics.points import mode_kl, mode_width, modes_and_quality
 from otgan.metrics.transport import (
     Bounds,
@@ -173,6 +173,16 @@ def class_modes(generated: FeatureStats, real: Real) -> dict[str, float]:
     assert generated.probabilities is not None
     found = modes(generated.probabilities, _mode_shares(real.reference))
     return {"modes": found.hit, "mode_kl": found.kl, "high_quality": found.high_quality}
+
+
+def labels(generated: FeatureStats, real: Real) -> dict[str, float]:
+    """Every sample has the label of the training example that is nearest to it."""
+    known = real.dataset.labels
+    assert known is not None
+    index, _ = nearest(values(generated.examples), real.dataset.train)
+    shares = np.bincount(known)
+    counts = np.bincount(known[index[:, 0]], minlength=len(shares))
+    return {"labels_hit": float((counts > 0).sum()), "label_kl": histogram_kl(counts, shares)}
 
 
 def _mode_shares(real: FeatureStats) -> np.ndarray:

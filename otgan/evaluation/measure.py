@@ -58,6 +58,7 @@ class Measure:
             examples are too few for it.
         at_end: whether it is taken at the end of every run, and stands in its summary.
         solver: whether its numbers depend on the solver of entropic transport.
+        labeled: whether they depend on the labels of the data.
         lacks: why it cannot be had for these data and features; empty where it can.
     """
 
@@ -75,6 +76,7 @@ class Measure:
     companion: bool = False
     at_end: bool = False
     solver: bool = False
+    labeled: bool = False
     lacks: Callable[[Dataset, Features], str] = lambda dataset, features: ""
 
     @property
@@ -91,6 +93,10 @@ class Measure:
         """Of all that its numbers depend on, given that of what it looks at."""
         found = {"measure": self.declared.version, "features": features, "sampling": SAMPLING}
         return {**found, "transport": TRANSPORT} if self.solver else found
+
+    def protocol_settings(self, dataset: Dataset) -> dict[str, Any]:
+        """Its own part of the protocol, on given data."""
+        return {**self.settings, **({"labels": dataset.labels_digest} if self.labeled else {})}
 
     def counts(self, generated: int, dataset: Dataset, split: str) -> Counts:
         """Of so many generated examples, and of the real ones of a split, how many it looks at."""

@@ -18,6 +18,7 @@ from otgan.results import declared
 EXACT = 2_000  # the assignment problem takes seconds at this size, and grows with its cube
 SETS = 4  # of so many points, whose mean W2 is a score: one set's scatters by a tenth and more
 TO_ALL = 1_000
+LABELED = 2_000  # samples whose nearest training examples are looked for
 
 
 def _no_classes(dataset: Dataset, features: Features) -> str:
@@ -37,12 +38,17 @@ def _no_centers(dataset: Dataset, features: Features) -> str:
     return "" if dataset.centers is not None else "these data have no known modes"
 
 
+def _no_labels(dataset: Dataset, features: Features) -> str:
+    return "" if dataset.labels is not None else "these data have no labels"
+
+
 def _no_digits(dataset: Dataset, features: Features) -> str:
     readers = " or ".join(DIGIT_READERS)
     return (
         ""
         if features.name in DIGIT_READERS
-        else f"modes are counted on the grid, and by {readers} on digits and stacked digits"
+        else f"modes are counted on the grid, by {readers} on digits and stacked digits, and by the"
+        " labels of data of your own (--label, or subfolders)"
     )
 
 
@@ -180,6 +186,16 @@ MEASURES: tuple[Measure, ...] = (
         most=COUNTED,
         at_end=True,
         lacks=_no_centers,
+    ),
+    Measure(
+        declared.LABELS,
+        "modes",
+        compute.labels,
+        of="values",
+        most=LABELED,
+        whole=True,
+        labeled=True,
+        lacks=_no_labels,
     ),
     Measure(declared.CLASS_MODES, "modes", compute.class_modes, most=None, lacks=_no_digits),
     Measure(

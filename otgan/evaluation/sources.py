@@ -1,4 +1,4 @@
-"""Where generated examples come from: a run at a checkpoint, or somebody's images in an `.npz` or a
+"""Where generated examples come from: a run at a checkpoint, or somebody's examples in a file or a
 folder.
 """
 
@@ -11,7 +11,8 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from otgan.data import load_source, read_examples
+from otgan.config import UserData
+from otgan.data import load_source, read_user_data
 from otgan.errors import UserError
 from otgan.evaluation.neutrality import TrainingNetwork, training_networks
 from otgan.restore import restore
@@ -32,6 +33,7 @@ class SampleSource(NamedTuple):
     shape: tuple[int, ...] = ()  # of an example
     # the networks whose features were its cost; of files it is not known
     trained_on: tuple[TrainingNetwork, ...] = ()
+    notes: tuple[str, ...] = ()  # on how it was read
 
 
 def of_run(folder: RunFolder, step: int | None, rounded: bool) -> SampleSource:
@@ -58,12 +60,13 @@ def of_run(folder: RunFolder, step: int | None, rounded: bool) -> SampleSource:
 
 
 def of_files(path: Path, seeds: int) -> SampleSource:
-    """Examples of an `.npz` or a folder.
+    """Examples of a file or a folder.
 
     Raises:
         UserError: there are none, or they cannot be read.
     """
-    return of_examples(read_examples(path), seeds, str(path.resolve()))
+    found = read_user_data(UserData(path=str(path)))
+    return of_examples(found.values, seeds, str(path.resolve()))._replace(notes=found.notes)
 
 
 def of_examples(examples: np.ndarray, seeds: int, name: str) -> SampleSource:
@@ -98,6 +101,7 @@ def newest_run(root: Path) -> RunFolder:
     begun = [run for run in runs if run.exists]
     if not begun:
         raise UserError(
-            f"there is no run in {root}: name a run folder, an .npz or a folder of images"
+            f"there is no run in {root}: name a run folder, a file of examples or a folder of"
+            " images"
         )
     return max(begun, key=lambda run: run.last_touched)

@@ -5,8 +5,8 @@ written but a whole file.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from otgan.learning import Method
 from otgan.learning.training import ShowTraining, TrainingProgress, train
 from otgan.models.encoders import Encoder, shrink, shrinking, sizes
 
+NAMED = ("sample", "mnist", "cifar10")
 SUFFIX = ".safetensors"
 SECONDS = 120.0
 CHUNK = 500
@@ -32,13 +33,15 @@ class Order:
     """What is to be trained.
 
     Attributes:
-        data: a folder, an `.npz`, `mnist`, `cifar10` or `sample`.
+        data: a folder, a file of an array, `mnist`, `cifar10` or `sample`.
         output: the file of weights to write.
         method: what the encoder is asked to do.
         steps: at most so many; without them and seconds, two minutes.
         seconds: at most so long.
         seed: of everything random.
         data_dir: the TFDS folder.
+        preparation: `resize`, `crop` and `channels` of `otgan.config.UserData`, of pictures of a
+            user's own.
     """
 
     data: str
@@ -48,6 +51,7 @@ class Order:
     seconds: float | None = None
     seed: int = 0
     data_dir: Path | None = None
+    preparation: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Learned(NamedTuple):
@@ -56,6 +60,7 @@ class Learned(NamedTuple):
     digest: str | None  # of the file; None if it was stopped before the first step
     progress: TrainingProgress
     stopped: bool
+    notes: tuple[str, ...] = ()  # on how the pictures were read
 
 
 def learn(order: Order, show: ShowTraining, say: Callable[[str], None]) -> Learned:
@@ -87,7 +92,7 @@ def learn(order: Order, show: ShowTraining, say: Callable[[str], None]) -> Learn
             lambda: bool(seen),
         )
         if parameters is None:
-            return Learned(None, progress, True)
+            return Learned(None, progress, True, data.notes)
         try:
             weights.write(order.output, parameters, _facts(order, data, encoder, progress))
         except OSError as error:
@@ -95,7 +100,7 @@ def learn(order: Order, show: ShowTraining, say: Callable[[str], None]) -> Learn
                 f"{order.output} could not be written ({error.strerror}): make room or choose"
                 " another place"
             ) from None
-        return Learned(weights.read(order.output).digest, progress, bool(seen))
+        return Learned(weights.read(order.output).digest, progress, bool(seen), data.notes)
 
 
 def require_writable(output: Path) -> None:
@@ -119,13 +124,18 @@ def require_writable(output: Path) -> None:
 
 
 def _load(order: Order) -> Dataset:
+    if order.preparation and order.data in NAMED:
+        raise UserError(
+            f"{order.data} is taken as it is: leave out"
+            f" {' and '.join(f'--{key}' for key in order.preparation)}"
+        )
     match order.data:
         case "sample":
             asked: Any = config.Images(kind="mnist", source="sample")
         case "mnist" | "cifar10":
             asked = config.Images(kind=order.data)
         case _:
-            asked = config.UserData(path=order.data)
+            asked = config.UserData(path=order.data, **order.preparation)
     data = load(asked, order.data_dir)
     if not data.is_images:
         raise UserError(
@@ -162,7 +172,7 @@ def _facts(
         "loss": f"{progress.loss:.6g}",
         "complete": "yes" if progress.share >= 1 else f"stopped at {progress.share:.0%}",
         "seed": str(order.seed),
-        "data": order.data if order.data in ("sample", "mnist", "cifar10") else "own",
+        "data": order.data if order.data in NAMED else "own",
         "data_fingerprint": data.fingerprint,
         "pictures": str(len(data.train)),
         "otgan": otgan.__version__,

@@ -109,6 +109,14 @@ GRID_WIDTHS = Declared(
     (_number("mode_width", "spread of the samples around a mode over its sd, mean of the modes"),),
 )
 CLASS_MODES = Declared("class_modes", 1, (*_MODES, _MODE_KL))
+LABELS = Declared(
+    "labels",
+    1,
+    (
+        _number("labels_hit", "labels that a sample has, taken from its nearest example", "higher"),
+        _number("label_kl", "KL of the labels' shares from those of the data", "lower"),
+    ),
+)
 MEMORIZATION = Declared(
     "memorization",
     1,
@@ -138,5 +146,6 @@ ALL = (
     GRID_MASSES,
     GRID_WIDTHS,
     CLASS_MODES,
+    LABELS,
     MEMORIZATION,
 )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from otgan.data import own
+from otgan.config import UserData
+from otgan.data import arrays, folder, own
 from otgan.errors import UserError
 
 
@@ -33,8 +34,16 @@ def rows(array):
     return sorted(row.tobytes() for row in array)
 
 
+def load(path, held_out=0.1, **wanted):
+    return own.load(UserData(path=str(path), held_out=held_out, **wanted))
+
+
+def read(path, **wanted):
+    return own.read(UserData(path=str(path), **wanted)).values
+
+
 def both(path, held_out=0.1):
-    return np.concatenate(own.load(path, held_out))
+    return np.concatenate(load(path, held_out)[:2])
 
 
 # --- what is read ---------------------------------------------------------------------------------
@@ -50,10 +59,10 @@ def test_points_of_any_real_type_become_float32(save, dtype):
 
 def test_split_is_fixed_disjoint_and_of_the_asked_share(save):
     path = save(np.arange(400.0).reshape(200, 2))
-    train, test = own.load(path, 0.25)
+    train, test = load(path, 0.25)[:2]
     assert (len(train), len(test)) == (150, 50)
     assert not set(rows(train)) & set(rows(test))
-    again = own.load(path, 0.25)
+    again = load(path, 0.25)
     assert np.array_equal(train, again[0])
     assert np.array_equal(test, again[1])
     assert test[:, 0].max() > 300  # drawn from everywhere, not the head of the file
@@ -101,7 +110,7 @@ def fill(folder, special, mode="L"):
     for i in range(99):
         Image.new(mode, (8, 8), i + 1 if mode == "L" else (i + 1,) * 3).save(folder / f"{i:03}.png")
     special.save(folder / "z.png")
-    return own._folder(folder)[-1]
+    return read(folder)[-1]
 
 
 def test_gray_pictures_stay_gray(tmp_path):
@@ -112,7 +121,7 @@ def test_one_color_picture_makes_all_of_them_color(tmp_path):
     assert (
         fill(tmp_path, Image.new("RGB", (8, 8), (1, 2, 3))) == np.full((8, 8, 3), (1, 2, 3))
     ).all()
-    assert (own._folder(tmp_path)[4] == np.full((8, 8, 3), 5)).all()
+    assert (read(tmp_path)[4] == np.full((8, 8, 3), 5)).all()
 
 
 @pytest.mark.parametrize(
@@ -147,9 +156,9 @@ def test_a_picture_is_turned_the_way_its_camera_was(tmp_path):
     lying = np.zeros((8, 16), np.uint8)
     lying[0] = 255
     Image.fromarray(lying).save(tmp_path / "a.png", exif=exif)
-    read = own._picture(tmp_path / "a.png")
-    assert read.shape == (16, 8, 1)
-    assert (read[:, -1] == 255).all()
+    turned = read(tmp_path)[0]
+    assert turned.shape == (16, 8, 1)
+    assert (turned[:, -1] == 255).all()
 
 
 @pytest.mark.parametrize("as_folder", [False, True])
@@ -160,14 +169,14 @@ def test_gray_stored_as_color_is_gray(tmp_path, save, as_folder):
         for i, picture in enumerate(color):
             Image.fromarray(picture).save(tmp_path / f"{i:03}.png")
     path = tmp_path if as_folder else save(color)
-    np.testing.assert_array_equal(own.read(path), gray)
+    np.testing.assert_array_equal(read(path), gray)
     assert rows(both(path)) == rows(gray)
 
 
 def test_one_pixel_of_color_keeps_all_channels(save):
     color = np.repeat(pictures(channels=1), 3, axis=3)
     color[100, 3, 4, 2] ^= 1
-    np.testing.assert_array_equal(own.read(save(color)), color)
+    np.testing.assert_array_equal(read(save(color)), color)
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -220,30 +229,30 @@ ARRAYS = {
 def test_unfit_arrays_are_refused(save, array, message):
     path = save(array)
     with pytest.raises(UserError, match=message) as refused:
-        own.load(path, 0.1)
+        load(path, 0.1)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_several_arrays_are_refused_by_name(save):
     with pytest.raises(UserError, match=r"several arrays \(a, b\): keep one, or name the data x"):
-        own.load(save(a=points(), b=points()), 0.1)
+        load(save(a=points(), b=points()), 0.1)
     with pytest.raises(UserError, match=r"several arrays \(x, train\)"):
-        own.load(save(x=points(), train=points()), 0.1)
+        load(save(x=points(), train=points()), 0.1)
     with pytest.raises(UserError, match="holds no array"):
-        own.load(save(), 0.1)
+        load(save(), 0.1)
 
 
 def test_a_missing_path_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"nowhere\.npz does not exist"):
-        own.load(tmp_path / "nowhere.npz", 0.1)
+        load(tmp_path / "nowhere.npz", 0.1)
 
 
 @pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"\x93NUMPY\x01\x00"])
 def test_a_file_that_is_no_npz_is_refused(tmp_path, content):
     (tmp_path / "data.npz").write_bytes(content)
     with pytest.raises(UserError, match=r"is no \.npz file"):
-        own.load(tmp_path / "data.npz", 0.1)
+        load(tmp_path / "data.npz", 0.1)
 
 
 def test_a_damaged_npz_is_refused(save):
@@ -251,10 +260,10 @@ def test_a_damaged_npz_is_refused(save):
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match=r"is no \.npz file, or is cut short"):
-        own.load(path, 0.1)
+        load(path, 0.1)
     path.write_bytes(whole[:20_000] + bytes([whole[20_000] ^ 1]) + whole[20_001:])
     with pytest.raises(UserError, match="is damaged"):
-        own.load(path, 0.1)
+        load(path, 0.1)
 
 
 def write_header(path, shape, stored=64, dtype="<f4"):
@@ -279,17 +288,17 @@ def write_header(path, shape, stored=64, dtype="<f4"):
 def test_a_header_that_claims_what_is_not_there_is_refused(tmp_path, shape):
     write_header(tmp_path / "x.npz", shape)
     with pytest.raises(UserError, match="is damaged"):
-        own.read(tmp_path / "x.npz")
+        read(tmp_path / "x.npz")
 
 
 def test_an_array_beyond_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(own, "MOST_BYTES", 1 << 26)
+    monkeypatch.setattr(arrays, "MOST_BYTES", 1 << 26)
     write_header(tmp_path / "x.npz", ((1 << 24) + 8, 1), (1 << 26) + 32)
     assert (tmp_path / "x.npz").stat().st_size < 1 << 20
     with pytest.raises(
         UserError, match="holds an array of 0 GiB, more than 0 GiB: take fewer examples"
     ):
-        own.read(tmp_path / "x.npz")
+        read(tmp_path / "x.npz")
 
 
 def test_what_the_machine_has_no_memory_for_is_one_sentence(save):
@@ -297,12 +306,13 @@ def test_what_the_machine_has_no_memory_for_is_one_sentence(save):
     code = (
         "import resource, sys\n"
         "from pathlib import Path\n"
+        "from otgan.config import UserData\n"
         "from otgan.data import own\n"
         "from otgan.errors import UserError\n"
         "held = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
         "resource.setrlimit(resource.RLIMIT_AS, (held + (int(sys.argv[2]) << 20),) * 2)\n"
         "try:\n"
-        "    own.read(Path(sys.argv[1]))\n"
+        "    own.read(UserData(path=sys.argv[1]))\n"
         "except UserError as error:\n"
         "    sys.exit(f'sentence: {error}')\n"
     )
@@ -323,27 +333,29 @@ def test_a_zip_of_something_else_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "data.npz", "w") as file:
         file.writestr("readme.txt", "hello")
     with pytest.raises(UserError, match="holds no array"):
-        own.load(tmp_path / "data.npz", 0.1)
+        load(tmp_path / "data.npz", 0.1)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.999])
 def test_a_share_that_leaves_too_few_is_refused(save, share):
     with pytest.raises(UserError, match="choose a held_out that leaves each part at least 10"):
-        own.load(save(points()), share)
+        load(save(points()), share)
 
 
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(
         UserError, match=r"holds no pictures: otgan reads \.bmp, \.jpeg, \.jpg, \.png, \.webp"
     ):
-        own.load(tmp_path, 0.1)
+        load(tmp_path, 0.1)
 
 
 def test_pictures_of_two_sizes_are_refused_by_name(tmp_path):
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     Image.new("L", (9, 8)).save(tmp_path / "b.png")
-    with pytest.raises(UserError, match=r"a\.png has 8 x 8 pixels and .*b\.png 9 x 8"):
-        own.load(tmp_path, 0.1)
+    with pytest.raises(
+        UserError, match=r"have 2: 8 x 8 \(1, such as .*a\.png\), 9 x 8 \(1, such as .*b\.png\)"
+    ):
+        load(tmp_path, 0.1)
 
 
 @pytest.mark.parametrize(
@@ -354,12 +366,12 @@ def test_an_undecodable_picture_is_named(tmp_path, damage):
         Image.fromarray(pictures(1, side=64)[0]).save(tmp_path / name)
     (tmp_path / "b.png").write_bytes(damage((tmp_path / "b.png").read_bytes()))
     with pytest.raises(UserError, match=re.escape(str(tmp_path / "b.png")) + " cannot be decoded"):
-        own.load(tmp_path, 0.1)
+        load(tmp_path, 0.1)
 
 
 def test_a_folder_beyond_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(own, "MOST_BYTES", 100)
+    monkeypatch.setattr(folder, "MOST_BYTES", 100)
     for name in ("a.png", "b.png"):
         Image.new("L", (8, 8)).save(tmp_path / name)
     with pytest.raises(UserError, match="holds 2 pictures of 8 x 8 pixels, more than"):
-        own.load(tmp_path, 0.1)
+        load(tmp_path, 0.1)

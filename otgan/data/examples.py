@@ -1,0 +1,166 @@
+"""The user's examples in memory: what every reader of files makes of them, and the limits that all
+of them keep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from otgan.errors import UserError
+
+MOST_BYTES = 16 * 2**30
+"""Examples that take more memory than this are refused before they are read."""
+
+MOST_VALUES = 3 * 512**2
+"""In one example, as in a color picture of 512 x 512.
+
+A step holds a batch of examples many times over, and the generator's last layer has a few hundred
+weights for each value, with four copies for Adam and the average.
+"""
+
+MOST_LABELS = 1_000
+NAMED = 10
+"""So many names at most stand in a sentence."""
+
+ROUNDING = 1e-5
+"""How far outside [0, 1] or [-1, 1] a float may lie, as resizing in floats leaves it."""
+
+
+@dataclass(frozen=True, eq=False)
+class UserExamples:
+    """The user's points or pictures as they were read.
+
+    Attributes:
+        values: (n, d) float32 points, or (n, h, w, c) uint8 pictures, c = 1 or 3.
+        columns: of points: the names of the d coordinates.
+        labels: (n,) whole numbers from 0, where the user's data have labels.
+        notes: sentences on what was done and left out in reading.
+    """
+
+    values: np.ndarray
+    columns: tuple[str, ...] = ()
+    labels: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+
+def as_examples(array: np.ndarray, name: object) -> np.ndarray:
+    """An array as (n, d) float32 points or (n, h, w, c) uint8 pictures; `name` is what messages
+    call it.
+
+    Raises:
+        UserError: it is unfit.
+    """
+    return one_channel_if_gray(_typed(array, name))
+
+
+def one_channel_if_gray(examples: np.ndarray) -> np.ndarray:
+    """Pictures with three equal channels with one of them; all else as it is."""
+    if (
+        examples.ndim == 4
+        and examples.shape[3] == 3
+        and all(np.array_equal(examples[..., 0], examples[..., k]) for k in (1, 2))
+    ):
+        return np.ascontiguousarray(examples[..., :1])
+    return examples
+
+
+def coded(labels: np.ndarray, label: str, path: object) -> np.ndarray:
+    """Labels of any kind, (n,), as whole numbers from 0 in their order.
+
+    Raises:
+        UserError: there are too many different ones for labels.
+    """
+    kinds, codes = np.unique(labels, return_inverse=True)
+    most = most_labels(len(labels))
+    if len(kinds) > most:
+        raise UserError(
+            f"{label} of {path} has {len(kinds):,} different values, and labels of {len(labels):,}"
+            f" examples at most {most:,}: name something else as the label"
+        )
+    return codes.reshape(-1)
+
+
+def most_labels(count: int) -> int:
+    """How many different labels so many examples may have: what differs more is no label."""
+    return min(MOST_LABELS, count // 2)
+
+
+def require_few_values(count: int, path: object) -> None:
+    """Refuse examples of so many values each that no step could hold a batch of them.
+
+    Raises:
+        UserError: they are too many.
+    """
+    if count > MOST_VALUES:
+        raise UserError(
+            f"every example in {path} has {count:,} values, and at most {MOST_VALUES:,} fit a"
+            " step's memory, as in a color picture of 512 x 512: take fewer, or scale pictures down"
+        )
+
+
+def listed(names: Iterable[object]) -> str:
+    """Names for a sentence: the first few, and how many more there are."""
+    words = [*map(str, names)]
+    more = len(words) - NAMED
+    return ", ".join(words[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def finite(array: np.ndarray, path: object) -> np.ndarray:
+    """The array as float32.
+
+    Raises:
+        UserError: some of its examples hold no finite numbers.
+    """
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32, copy=False)
+    bad = int((~np.isfinite(values).all(axis=tuple(range(1, values.ndim)))).sum())
+    if bad:
+        raise UserError(
+            f"{bad} of the {len(values)} examples in {path} hold NaN, infinity or a number beyond"
+            " float32: remove or mend them"
+        )
+    return values
+
+
+def _typed(array: np.ndarray, path: object) -> np.ndarray:
+    """Points as float32, pictures as uint8 with a channel axis."""
+    if not (np.issubdtype(array.dtype, np.integer) or np.issubdtype(array.dtype, np.floating)):
+        raise UserError(
+            f"{path} holds values of type {array.dtype}: save real numbers, integers or floats"
+        )
+    if array.ndim == 2 and array.shape[1]:
+        require_few_values(array.shape[1], path)
+        return finite(array, path)
+    if array.ndim == 3:
+        array = array[..., None]
+    if array.ndim == 4 and array.shape[3] in (1, 3):
+        return _bytes(array, path)
+    raise UserError(
+        f"{path} holds an array of shape {array.shape}: points are (n, d), pictures (n, h, w) or"
+        " (n, h, w, c) with c = 1 or 3 channels last"
+    )
+
+
+def _bytes(array: np.ndarray, path: object) -> np.ndarray:
+    """Pictures as uint8: floats in [0, 1], or in [-1, 1] if any is negative, are stretched to
+    0..255.
+    """
+    if array.dtype == np.uint8:
+        return array
+    if np.issubdtype(array.dtype, np.integer):
+        raise UserError(
+            f"{path} holds pictures of type {array.dtype}: save them as uint8 (0 to 255) or as"
+            " floats in [0, 1]"
+        )
+    values = finite(array, path)
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low < -1 - ROUNDING or high > 1 + ROUNDING:
+        raise UserError(
+            f"{path} holds float pictures from {low:g} to {high:g}: scale them to [0, 1] or [-1,"
+            " 1], or save bytes (0 to 255) as uint8"
+        )
+    unit = (values + 1) / 2 if low < -ROUNDING else values
+    return np.rint(unit.clip(0, 1) * 255).astype(np.uint8)

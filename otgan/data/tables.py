@@ -1,0 +1,239 @@
+"""The user's tables: the numeric columns of a `.csv`, `.tsv` or `.parquet` as points, and perhaps
+one column as labels.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv as arrow_csv
+from pyarrow import parquet
+
+from otgan.config import UserData
+from otgan.data.examples import (
+    MOST_BYTES,
+    UserExamples,
+    coded,
+    finite,
+    listed,
+    require_few_values,
+)
+from otgan.errors import UserError
+
+SEPARATORS = {".csv": ",", ".tsv": "\t"}
+PARQUET = ".parquet"
+COMPRESSED = ".gz"
+ROW_NUMBERS = ("", "Unnamed: 0", "__index_level_0__")
+"""What writers call a column that numbers the rows."""
+
+BLOCK = 32 * 2**20
+"""Bytes of text that are parsed at once: a line may not be longer."""
+
+
+class Table(NamedTuple):
+    """A table's columns by name, and what is to be said of how they were found."""
+
+    columns: dict[str, Any]  # of pyarrow's ChunkedArray
+    notes: list[str]
+
+
+def is_table(path: Path) -> bool:
+    """Whether a file's name is that of a table."""
+    return _suffix(path) in (*SEPARATORS, PARQUET)
+
+
+def read(path: Path, wanted: UserData) -> UserExamples:
+    """Read a table's numeric columns, or those that are wanted, as points.
+
+    Raises:
+        UserError: the file is no table, a column is not there or holds no numbers, or values are
+            missing.
+    """
+    table = _parquet(path) if _suffix(path) == PARQUET else _text(path)
+    return examples(table, path, wanted)
+
+
+def examples(table: Table, path: Path, wanted: UserData) -> UserExamples:
+    """The wanted columns of a table as points, and its label.
+
+    Raises:
+        UserError: as `read`.
+    """
+    named = [*wanted.columns, *([wanted.label] if wanted.label is not None else [])]
+    _require_there(named, table, path)
+    chosen, notes = _chosen(table, wanted)
+    _require_numbers(chosen, table, path, wanted)
+    require_few_values(len(chosen), path)
+    _require_complete([*chosen, *named[len(wanted.columns) :]], table, path)
+    values = _points([table.columns[name] for name in chosen])
+    said = f"{path.name}: {len(values):,} rows of {_columns(chosen)}"
+    codes = None
+    if wanted.label is not None:
+        column = table.columns[wanted.label].combine_chunks()
+        codes = coded(np.asarray(column.to_pylist()), wanted.label, path)
+        said += f", {codes.max(initial=-1) + 1} labels in {wanted.label}"
+    return UserExamples(finite(values, path), tuple(chosen), codes, (said, *table.notes, *notes))
+
+
+# --- files ----------------------------------------------------------------------------------------
+
+
+def _suffix(path: Path) -> str:
+    """`.csv` of `x.csv` and of `x.csv.gz`."""
+    name = path.name.lower().removesuffix(COMPRESSED)
+    return Path(name).suffix
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Whatever Arrow finds wrong with a file, as one sentence."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
+        if isinstance(error, MemoryError):
+            raise
+        first = (str(error).splitlines() or [""])[0][:200]
+        why = "".join(letter if letter.isprintable() else "?" for letter in first)
+        raise UserError(f"{path} cannot be read as a table ({why}): mend it") from error
+
+
+def _text(path: Path) -> Table:
+    separator = SEPARATORS[_suffix(path)]
+    with _told(path):
+        if path.stat().st_size > MOST_BYTES:
+            raise UserError(f"{path} is larger than {MOST_BYTES >> 30} GiB: take fewer rows")
+        with pa.input_stream(str(path), compression="detect") as stream:
+            first = stream.read(BLOCK).decode("utf-8-sig", "replace").partition("\n")[0]
+        if separator == "," and first.count(";") > first.count(","):
+            separator = ";"
+        words = next(csv.reader([first], delimiter=separator), [])
+        require_few_values(len(words), path)
+        headed = not _are_numbers(words)
+        found = arrow_csv.read_csv(
+            path,
+            arrow_csv.ReadOptions(
+                block_size=BLOCK,
+                autogenerate_column_names=not headed,
+                use_threads=False,  # or messages do not say in which row something is wrong
+            ),
+            arrow_csv.ParseOptions(delimiter=separator),
+            arrow_csv.ConvertOptions(strings_can_be_null=True),
+        )
+    if headed:
+        return _table([name.strip() for name in found.column_names], found, [], path)
+    numbered = f"{path.name} names no columns in its first line: they are numbered from 0"
+    return _table([*map(str, range(found.num_columns))], found, [numbered], path)
+
+
+def _are_numbers(words: list[str]) -> bool:
+    """Whether the first line is data: numbers, but not those that number columns."""
+    with suppress(ValueError):
+        numbers = [float(word) for word in words]
+        return numbers != [*range(len(words))]
+    return False
+
+
+def _parquet(path: Path) -> Table:
+    with _told(path), parquet.ParquetFile(path) as file:
+        size = file.metadata.num_rows * max(1, file.metadata.num_columns) * 8
+        if size > MOST_BYTES:
+            raise UserError(
+                f"{path} holds a table of {size / 2**30:.0f} GiB, more than"
+                f" {MOST_BYTES >> 30} GiB: take fewer rows"
+            )
+        found = file.read()
+    return _table(found.column_names, found, [], path)
+
+
+def _table(names: list[str], found: pa.Table, notes: list[str], path: Path) -> Table:
+    if twice := {name for name in names if names.count(name) > 1 and name}:
+        raise UserError(f"{path} has several columns called {listed(sorted(twice))}: rename them")
+    return Table(dict(zip(names, found.columns, strict=True)), notes)
+
+
+# --- columns --------------------------------------------------------------------------------------
+
+
+def _columns(names: list[str]) -> str:
+    return f"the column{'s' if len(names) > 1 else ''} {listed(names)}"
+
+
+def _require_there(names: list[str], table: Table, path: Path) -> None:
+    if unknown := [name for name in names if name not in table.columns]:
+        raise UserError(
+            f"{path} has no column {listed(map(repr, unknown))}: it has {listed(table.columns)}"
+        )
+
+
+def _chosen(table: Table, wanted: UserData) -> tuple[list[str], list[str]]:
+    """The names of the columns that are taken, and what is said of those that are not."""
+    if wanted.columns:
+        return [*wanted.columns], []
+    numbering = [name for name in table.columns if name in ROW_NUMBERS]
+    chosen = [name for name in table.columns if name not in (*numbering, wanted.label)]
+    left = f"left out: the column {numbering[0]!r}, which numbers the rows" if numbering else ""
+    return chosen, [left] if left else []
+
+
+def _require_numbers(chosen: list[str], table: Table, path: Path, wanted: UserData) -> None:
+    numeric = [name for name in chosen if _is_numeric(table.columns[name])]
+    others = [name for name in chosen if name not in numeric]
+    if not numeric:
+        raise UserError(f"{path} has no column of numbers to take as points")
+    if others:
+        label = "" if wanted.label is not None else f", or name a label with --label {others[0]}"
+        raise UserError(
+            f"{_columns(others)} of {path} hold{'' if len(others) > 1 else 's'} no numbers (such as"
+            f" {_word(table.columns[others[0]])}): take those that do with --columns"
+            f" {','.join(numeric[:20])}{'...' if len(numeric) > 20 else ''}{label}"
+        )
+
+
+def _is_numeric(column: Any) -> bool:
+    """Whether a column holds numbers; a column of missing values alone counts as one."""
+    kind, types = column.type, pa.types
+    return any(
+        of(kind) for of in (types.is_integer, types.is_floating, types.is_decimal, types.is_null)
+    )
+
+
+def _word(column: Any) -> str:
+    """The first value that is no number, for a sentence."""
+    for value in column.to_pylist():
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            if value is not None:
+                return repr(value)[:40]
+    return str(column.type)
+
+
+def _require_complete(names: list[str], table: Table, path: Path) -> None:
+    """Refuse missing values: which of them would be drawn, nobody could say."""
+    holes = {name: mask for name in names if (mask := _missing(table.columns[name])).any()}
+    if holes:
+        rows = np.logical_or.reduce([*holes.values()])
+        counts = listed(f"{int(mask.sum()):,} in {name}" for name, mask in holes.items())
+        raise UserError(
+            f"values are missing in {int(rows.sum()):,} of the {len(rows):,} rows of {path}"
+            f" ({counts}): fill them in, remove these rows, or leave the columns out with --columns"
+        )
+
+
+def _missing(column: Any) -> np.ndarray:
+    return np.asarray(column.is_null(nan_is_null=True))
+
+
+def _points(columns: list[Any]) -> np.ndarray:
+    """(n, d) float32, a column at a time, so that no second copy of all is made."""
+    values = np.empty((len(columns[0]), len(columns)), np.float32)
+    with np.errstate(over="ignore"):
+        for k, column in enumerate(columns):
+            values[:, k] = column.cast(pa.float64(), safe=False).to_numpy()
+    return values
