@@ -386,12 +386,11 @@ def grouped_tables(groups: Mapping[str, Sequence[Sequence[str]]]) -> Group:
     parts: list[Text | Table] = []
     for group, its in groups.items():
         table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 0))
-        table.add_column(width=2)
-        table.add_column(min_width=widths[0], no_wrap=True)
+        table.add_column(min_width=widths[0] + 2, no_wrap=True)
         table.add_column(ratio=widths[1], max_width=widths[1])
         table.add_column(ratio=widths[2], max_width=widths[2])
         for row in its:
-            table.add_row("", *map(Text, row))
+            table.add_row(*map(Text, (f"  {row[0]}", *row[1:])))
         parts += [Text(group, style="bold"), table]
     return Group(*parts)
 

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.usefixtures("elsewhere")
 
 EXPERIMENTS = [
     "points",
+    "pictures",
     "sinkhorn-grid",
     "sinkhorn-grid-tight",
     "relaxed-grid",
@@ -74,9 +75,9 @@ def test_every_experiment_resolves_and_says_what_it_is(name):
         (words in done.output) == hasattr(oracle, "lam") for words in ("POT", "GeomLoss", "ott-jax")
     )
     family = name.split("-")[0]
-    if family in ("regot", "sinkhorn", "relaxed", "feature", "ot"):
+    if family in ("regot", "sinkhorn", "relaxed", "feature", "ot", "points", "pictures"):
         assert oracle.loss == {"regot": "regot", "ot": "energy"}.get(family, "sinkhorn")
-        assert oracle.tau.finite == (family == "relaxed")
+        assert oracle.tau.finite == (family in ("relaxed", "points"))
         assert oracle.regularizer == ("l2" if "-l2-" in name else "kl")
     else:
         assert oracle.family == {"wgan": "critic"}.get(family, family)

@@ -17,13 +17,12 @@ def suggest(data: Path) -> None:
 
     The reasons are those that `otgan run` prints before it trains.
     """
+    from otgan import suggest as rules
     from otgan.config import UserData
-    from otgan.data import load
-    from otgan.suggest import suggestions
 
-    name, facts, settings = suggestions(load(UserData(path=str(data))))
+    name, facts, settings = rules.suggest(UserData(path=str(data)))
     what = f"pictures of {'x'.join(map(str, facts.shape))}" if facts.images else "points"
-    click.echo(f"{data}: {facts.size:,} {what} to learn from, {facts.dimension:,} numbers each")
+    click.echo(f"{data}: {facts.size:,} {what}, {facts.dimension:,} numbers each")
     click.echo(
         f"squared distance of any two {facts.mean_cost:.4g}, of neighbors in a batch"
         f" {facts.local:.2g}, {facts.detail:.2g} times that"

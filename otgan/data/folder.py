@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,8 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 SMALLEST_SIDE = 8
 MOST_PIXELS = 2**26
 """In one file, as in 8,192 x 8,192: a larger one is refused before it is decoded."""
+
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # Exif's tag, and its values of a quarter's turn
 
 UNCHANGED = None, "none", "auto"
 """`resize`, `crop` and `channels` of pictures that stay as they are."""
@@ -97,6 +100,22 @@ def read(path: Path, wanted: UserData) -> UserExamples:
     values = _stacked(reading.pictures, wanted)
     labels = _subfolders(files, path)
     return UserExamples(values, (), labels, _said(reading, values, labels, skipped, path))
+
+
+def sizes(path: Path) -> set[Size]:
+    """Of the pictures in a folder as they lie there, by their headers; those that have none are
+    left to `read` to refuse.
+    """
+    found = set()
+    for file in _files(path)[0]:
+        with suppress(OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                opened = Image.open(file)
+            with opened:
+                turned = opened.getexif().get(ORIENTATION, 1) in SIDEWAYS
+                found.add(opened.size[::-1] if turned else opened.size)
+    return found
 
 
 def prepare(pictures: np.ndarray, wanted: UserData, path: Path) -> np.ndarray:

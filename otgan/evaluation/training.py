@@ -9,7 +9,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from otgan.config import Config
+from otgan.config import Config, UserData
 from otgan.data import Dataset
 from otgan.evaluation.choice import require
 from otgan.evaluation.command import keep
@@ -88,9 +88,10 @@ class RunJudge:
     @property
     def plan(self) -> EvalPlan:
         """What the config asks for while training."""
-        return EvalPlan(
-            flags=self.config.train.eval_measures, samples=self.config.train.eval_samples
-        )
+        train = self.config.train
+        # of data that are the user's own there may be few: better a score with a mark than none
+        few = isinstance(self.config.data, UserData)
+        return EvalPlan(flags=train.eval_measures, samples=train.eval_samples, allow_few=few)
 
     @cached_property
     def features(self) -> Features:

@@ -2,6 +2,6 @@
 values with their reasons.
 """
 
-from otgan.suggest.resolve import resolve, suggestions
+from otgan.suggest.resolve import resolve, suggest
 
-__all__ = ["resolve", "suggestions"]
+__all__ = ["resolve", "suggest"]

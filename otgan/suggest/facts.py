@@ -19,12 +19,12 @@ UNEVEN, HEAVY, DOUBLED = 20, 30, 0.2  # from which on it is said
 
 @dataclass(frozen=True)
 class Facts:
-    """Of the examples to learn from, flattened.
+    """Of the user's examples, the numbers of those to learn from, flattened.
 
     Attributes:
         images: whether they are pictures.
         shape: of one example.
-        size: how many there are.
+        size: how many there are, held-out ones with them.
         spread: standard deviation over all coordinates, of pictures in [-1, 1].
         mean_cost: the mean squared distance of two examples.
         local: the median squared distance to the nearest other example of a batch, duplicates left
@@ -89,7 +89,7 @@ def look(dataset: Dataset) -> Facts:
     return Facts(
         images=dataset.is_images,
         shape=dataset.shape,
-        size=len(examples),
+        size=len(dataset.train) + len(dataset.test),
         spread=float(np.sqrt(np.mean(deviations**2))),
         mean_cost=float(2 * np.sum(deviations**2)),
         local=_local(some),

@@ -30,6 +30,8 @@ def local_scale(config: Config, dataset: Dataset) -> float:
     Raises:
         UserError: the cost is not on the examples themselves.
     """
+    import jax.numpy as jnp
+
     from otgan.costs import make_cost
 
     if config.cost.features != "pixels":
@@ -42,7 +44,7 @@ def local_scale(config: Config, dataset: Dataset) -> float:
     for _ in range(BATCHES):
         batch = dataset.train[draw.choice(len(dataset.train), size, replace=False)]
         values = batch.astype(np.float32) / 127.5 - 1 if dataset.is_images else batch
-        matrix = np.array(cost(values, values))
+        matrix = np.array(cost(jnp.asarray(values), jnp.asarray(values)))
         np.fill_diagonal(matrix, np.inf)
         nearest.append(matrix.min(axis=1))
     found = float(np.median(np.concatenate(nearest)))

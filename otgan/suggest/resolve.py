@@ -8,11 +8,11 @@ from typing import Any
 
 from otgan import experiments
 from otgan.config import Config, UserData
-from otgan.data import Dataset, load
+from otgan.data import load, picture_sizes
 from otgan.errors import UserError
 from otgan.suggest.facts import Facts, look
 from otgan.suggest.local import AMOUNTS, in_units_of_cost, is_local, local_scale
-from otgan.suggest.rules import RULES, Setting
+from otgan.suggest.rules import RULES, Setting, scaled
 
 NOWHERE = "DATA"  # where the data of a recipe are that is made for anybody's
 
@@ -45,25 +45,49 @@ def resolve(
     config = experiments.resolve(target, plain, source)
     if config.rules == "none" and not local:
         return config
-    if isinstance(config.data, UserData) and config.data.path == NOWHERE:
-        raise UserError(f"{config.name} is for data of your own: give them with --data")
-    dataset = load(config.data, data_dir)
     if config.rules != "none":
-        plain = {**fitted(config, look(dataset), given), **plain}
+        plain = {**_fitted(config, given, data_dir), **plain}
         config = experiments.resolve(target, plain, source)
     if local:
-        plain |= in_units_of_cost(local, local_scale(config, dataset))
-        config = experiments.resolve(target, plain, source)
+        scale = local_scale(config, load(config.data, data_dir))
+        config = experiments.resolve(target, plain | in_units_of_cost(local, scale), source)
     return config
 
 
-def fitted(config: Config, facts: Facts, given: Mapping[str, Any]) -> dict[str, Any]:
-    """What the rules of a config say of data, by key, and why; without what is given.
+def suggest(data: UserData) -> tuple[str, Facts, list[Setting]]:
+    """The recipe for data, what is seen of them, and what its rules say.
 
     Raises:
-        UserError: the rules are for other data.
+        UserError: the data cannot be read.
     """
-    settings = [setting for setting in RULES[config.rules](facts) if setting.key not in given]
+    first = _scaled(data, {})
+    data = data.model_copy(update={s.key.removeprefix("data."): s.value for s in first})
+    facts = look(load(data))
+    name = "pictures" if facts.images else "points"
+    return name, facts, [*first, *RULES[name](facts)]
+
+
+def _fitted(config: Config, given: Mapping[str, Any], data_dir: Path | None) -> dict[str, Any]:
+    """What the rules of a config say of its data, by key, and why; without what is given.
+
+    Raises:
+        UserError: there are no data, they cannot be read, or the rules are for others.
+    """
+    if not isinstance(config.data, UserData):
+        raise UserError(
+            f"{config.name} is for data of your own: --data FILE or FOLDER, not {config.data.kind}"
+        )
+    if config.data.path == NOWHERE:
+        raise UserError(f"{config.name} is for data of your own: give them with --data")
+    first = _scaled(config.data, given)
+    update = {setting.key.removeprefix("data."): setting.value for setting in first}
+    facts = look(load(config.data.model_copy(update=update), data_dir))
+    if facts.images != (config.rules == "pictures"):
+        there, other = ("pictures", "points")[:: 1 if facts.images else -1]
+        raise UserError(
+            f"{config.data.path} holds {there}, and {other} is for {other}: otgan run {there}"
+        )
+    settings = [*first, *(s for s in RULES[config.rules](facts) if s.key not in given)]
     return {
         **{setting.key: setting.value for setting in settings},
         "rules": "none",
@@ -71,8 +95,9 @@ def fitted(config: Config, facts: Facts, given: Mapping[str, Any]) -> dict[str, 
     }
 
 
-def suggestions(dataset: Dataset) -> tuple[str, Facts, list[Setting]]:
-    """The recipe for data, what is seen of them, and what its rules say."""
-    facts = look(dataset)
-    name = "pictures" if facts.images else "points"
-    return name, facts, RULES[name](facts)
+def _scaled(data: UserData, given: Mapping[str, Any]) -> list[Setting]:
+    """How a folder's pictures are brought to one size; nothing where that is given already."""
+    path = Path(data.path).expanduser()
+    if not path.is_dir() or "data.resize" in given or data.resize is not None:
+        return []
+    return [setting for setting in scaled(picture_sizes(path)) if setting.key not in given]

@@ -5,18 +5,34 @@ They were chosen on sets of `scripts/unseen_data.py` marked for tuning, and judg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from otgan.suggest.facts import Facts
 
-LAM, EPSILON = 5.0, 1.0  # of the local squared distance; of lam
+# --- of points ------------------------------------------------------------------------------------
+LAM, EPSILON = 2.0, 1.0  # of the local squared distance; of lam
 FLOOR = 1e-4  # of the mean cost: about what rounding alone makes of a gap
 CLIP = 0.15  # of the mean cost: 5 on the grid
 MOST_LATENTS = 64
 EVEN = 3  # coordinates that stratified reals and Sobol latents are even in
+BATCH = 512
+POINT_STEPS = 8_000
+# --- of pictures ----------------------------------------------------------------------------------
+SIDE, SIDES = 32, (16, 20, 24, 28, 32, 40, 48, 64)  # that windows and grids divide
+WINDOW, GRID = 4, 5  # pixels
+REALS = 256  # in a batch
+PICTURE_STEPS = 1_000
+# --- of both --------------------------------------------------------------------------------------
+SHARE, LARGEST_SHARE, HELD_OUT = (
+    0.1,
+    0.3,
+    500,
+)  # held out: a tenth, or so many, if they are not more
+LOOKS = 8  # at held-out examples while training
+MOST_JUDGED = 2_000
 
 
 class Setting(NamedTuple):
@@ -68,12 +84,66 @@ def points(facts: Facts) -> list[Setting]:
             Setting("batch.draw", "iid", f"more than {EVEN} coordinates cannot be drawn evenly"),
             Setting("batch.latents", "iid", "the same"),
         ]
-    return settings
+    held_out, judged = _judged(facts, POINT_STEPS)
+    left = facts.size - held_out
+    if left < BATCH:
+        settings.append(Setting("batch.size", left, f"all that are left, fewer than {BATCH}"))
+    return [*settings, *judged]
 
 
 def pictures(facts: Facts) -> list[Setting]:
-    """Of pictures, whatever their size."""
-    return []
+    """Of square pictures whose side `scaled` has chosen."""
+    side = facts.shape[0]
+    windows = side // WINDOW
+    settings = [
+        Setting(
+            "cost.features",
+            f"random:pixels/{windows}+conv_0/{windows}+conv_0/2+conv_1+conv_2",
+            f"windows of {WINDOW} x {WINDOW} pixels and the layers of an untrained network, which"
+            " every picture suits; a network of your own is better: otgan features train",
+        ),
+        Setting(
+            "generator.depth",
+            max(1, round(np.log2(side / GRID))),
+            f"so many doublings lead from a grid of about {GRID} x {GRID} to {side} x {side}",
+        ),
+    ]
+    held_out, judged = _judged(facts, PICTURE_STEPS)
+    left = facts.size - held_out
+    if left < REALS:
+        settings.append(Setting("batch.reals", left, f"all that are left, fewer than {REALS}"))
+    return [*settings, *judged]
+
+
+def _judged(facts: Facts, steps: int) -> tuple[int, list[Setting]]:
+    """How many examples are held out, and how samples are compared with them as training goes."""
+    share = min(LARGEST_SHARE, max(SHARE, HELD_OUT / facts.size))
+    held_out = round(facts.size * share)
+    few = f"{facts.size:,} examples are few: more are held out, so that samples can be judged"
+    settings = [Setting("data.held_out", _rounded(share), few)] if share > SHARE else []
+    return held_out, [
+        *settings,
+        Setting("train.steps", steps, "as many as a few minutes on two cores have room for"),
+        Setting(
+            "train.eval_every", steps // LOOKS, "a loss does not show whether samples come near"
+        ),
+        Setting("train.eval_measures", ["pr"], "precision and recall do"),
+        Setting("train.eval_samples", min(held_out, MOST_JUDGED), "as many as held-out examples"),
+    ]
+
+
+def scaled(sizes: Collection[tuple[int, int]]) -> list[Setting]:
+    """How a folder's pictures of such widths and heights are brought to one size, if they must
+    be.
+    """
+    if len(sizes) == 1 and (size := next(iter(sizes))) in {(side, side) for side in SIDES}:
+        return []
+    what = "pictures of several sizes" if len(sizes) > 1 else f"pictures of {size[0]} x {size[1]}"
+    why = f"{what}: a square of {SIDE} pixels trains in minutes; --resize 64 shows more"
+    return [
+        Setting("data.resize", SIDE, why),
+        Setting("data.crop", "center", "the middle of what is not square"),
+    ]
 
 
 def _rounded(value: float) -> float:

@@ -68,7 +68,12 @@ def stats(n, by, at=0.0):
 
 CENTERS = 2.0 * np.stack(np.meshgrid(np.arange(4), np.arange(4)), axis=-1).reshape(-1, 2)
 DATASET = Dataset(
-    "golden", stats(60, 0.7).examples, stats(20, 0.9).examples, CENTERS.astype(np.float32), 0.2
+    "golden",
+    stats(60, 0.7).examples,
+    stats(20, 0.9).examples,
+    CENTERS.astype(np.float32),
+    0.2,
+    labels=np.arange(60) % 4,
 )
 
 

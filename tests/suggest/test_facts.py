@@ -13,9 +13,9 @@ def dataset(examples):
 
 def test_scales_of_well_separated_gaussians():
     draw = np.random.default_rng(0)
-    places = np.array([[-10.0, 0.0], [10.0, 0.0]])[draw.integers(0, 2, 4_000)]
+    places = np.array([[-5.0, -5.0], [5.0, 5.0]])[draw.integers(0, 2, 4_000)]
     facts = look(dataset((places + 0.1 * draw.normal(size=places.shape)).astype(np.float32)))
-    assert facts.mean_cost == pytest.approx(2 * (100 + 2 * 0.01), rel=0.02)
+    assert facts.mean_cost == pytest.approx(2 * (50 + 2 * 0.01), rel=0.02)
     # in a batch of 512 each cloud has 256; the nearest of n in a disc of density n rho is at a
     # squared distance of log 2 / (pi n rho) in the median, largest where the cloud is densest
     densest = 256 / (2 * np.pi * 0.01)

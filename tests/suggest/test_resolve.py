@@ -2,6 +2,7 @@
 
 import json
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,7 +11,7 @@ from otgan.cli import main
 from otgan.costs import squared_l2
 from otgan.data import load
 from otgan.errors import UserError
-from tests.support.helpers import otgan
+from tests.support.commands import otgan
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_amounts_in_multiples_of_the_local_scale():
     draw = np.random.default_rng(1)
     nearest = []
     for _ in range(20):
-        batch = train[draw.choice(len(train), 128, replace=False)]
+        batch = jnp.asarray(train[draw.choice(len(train), 128, replace=False)])
         matrix = np.array(squared_l2(batch, batch))
         np.fill_diagonal(matrix, np.inf)
         nearest.append(np.median(matrix.min(axis=1)))
