@@ -75,7 +75,8 @@ def test_scores_while_training_are_those_of_eval(elsewhere, grid_run):
     )
 
 
-AT_END = ["w2", "modes", "high_quality", "mode_kl"]
+SHARES = ["precision", "recall", "density", "coverage"]
+AT_END = ["w2", "modes", "high_quality", "mode_kl", "mode_width", *SHARES]
 
 
 def test_the_summary_is_what_eval_measures(elsewhere, tmp_path):
@@ -92,6 +93,7 @@ def test_the_summary_is_what_eval_measures(elsewhere, tmp_path):
         tmp_path / "run",
         "--wasserstein",
         "--modes",
+        "--pr",
         "--allow-few",
         "--json",
         "--out",
@@ -116,6 +118,7 @@ def test_the_summary_is_what_eval_measures(elsewhere, tmp_path):
         "modes (judged)",
         "high_quality (judged)",
         "mode_kl (judged)",
+        "mode_width (judged)",
     }
 
 

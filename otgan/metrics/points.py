@@ -5,8 +5,6 @@ And what points are compared with.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
@@ -42,8 +40,8 @@ def mode_width(
     points: Float[np.ndarray, "n d"], centers: Float[np.ndarray, "k d"], sd: float
 ) -> float:
     """How far the points within 3 sd of a mode lie from their own mean, over sd: the root mean
-    square along a coordinate, its mean over the modes that have two points or more; NaN where
-    none has.
+    square along a coordinate, its mean over the modes that have two points or more; 0 where none
+    has.
 
     Points of the modes themselves have a little less than 1, for they are cut off at 3 sd.
     """
@@ -53,7 +51,7 @@ def mode_width(
     widths = [
         float(np.sqrt(group.var(axis=0, ddof=1).mean())) for group in groups if len(group) > 1
     ]
-    return float(np.mean(widths)) / sd if widths else math.nan
+    return float(np.mean(widths)) / sd if widths else 0.0
 
 
 def mode_kl(points: Float[np.ndarray, "n d"], centers: Float[np.ndarray, "k d"]) -> float:

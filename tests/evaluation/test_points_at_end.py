@@ -12,7 +12,7 @@ from otgan.evaluation.plan import AT_END
 from otgan.evaluation.sources import SampleSource
 from otgan.evaluation.stats import real_examples
 from otgan.features import make_features
-from otgan.metrics.points import mode_kl, reference_points
+from otgan.metrics.points import mode_kl, mode_width, reference_points
 
 pytestmark = pytest.mark.slow
 
@@ -20,6 +20,9 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("OTGAN_CACHE", str(tmp_path / "cache"))
+
+
+SHARES = ("precision", "recall", "density", "coverage")
 
 
 def scores(samples, dataset, plan=AT_END):
@@ -79,6 +82,8 @@ def test_every_number_says_of_how_many_it_is():
         "modes": (2_000, 2_000),
         "high_quality": (2_000, 2_000),
         "mode_kl": (20_000, 2_000),
+        "mode_width": (20_000, 2_000),
+        **dict.fromkeys(SHARES, (8_000, 2_000)),
     }
     assert found["w2"].protocol.settings == {"sets": 4}
 
@@ -92,7 +97,7 @@ def test_w2_is_the_mean_of_sets_of_as_many_and_few_are_marked():
     )
     samples = rng.normal(size=(2_000, 2)).astype(np.float32)
     found = scores(samples, dataset)
-    assert list(found) == ["w2"]
+    assert list(found) == ["w2", *SHARES]
 
     def mean(points):
         return pytest.approx(
@@ -118,3 +123,20 @@ def test_real_points_in_the_place_of_generated_ones_have_all_modes(split):
         taken = real_examples(data.load(Grid()), split, 1_000, which)
         assert len(taken) == 1_000
         assert len(np.unique(np.round(taken / 2), axis=0)) == 25
+
+
+def test_precision_recall_and_width_tell_narrow_modes_from_real_ones():
+    """Shrunk to a third around the modes W2 is still near its floor; recall is not."""
+    dataset = data.load(Grid())
+    assert dataset.centers is not None
+    near = dataset.centers[np.round(dataset.train / 2 + 2).astype(int) @ np.array([5, 1])]
+    found = scores(near + (dataset.train - near) / 3, dataset)
+    assert found["w2"].mean / found["w2"].floor < 1.1
+    assert found["recall"].mean < 0.5 < 0.9 < found["recall"].floor
+    assert found["precision"].mean > 0.95
+    assert found["mode_width"].mean == pytest.approx(1 / 3, rel=0.05)
+    assert found["mode_width"].floor == pytest.approx(0.98, abs=0.02)
+
+
+def test_nothing_near_a_mode_has_no_width():
+    assert mode_width(np.full((50, 2), 99.0), data.load(Grid()).centers, 0.1) == 0
