@@ -5,10 +5,13 @@ It knows no family.
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,18 +22,20 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from otgan.assembly import TrainSetup
 from otgan.batches import as_bytes
+from otgan.budgets import pictures_due
 from otgan.checkpoints import Checkpoints
 from otgan.config import Config
 from otgan.data import Dataset
-from otgan.dispatch import Progress, StopReason, advance, compile_dispatch, picture_steps, spent
+from otgan.dispatch import Progress, StopReason, advance, compile_dispatch, spent
 from otgan.errors import UserError
 from otgan.metrics.points import WITHIN, reference_points
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import Recorder
+from otgan.results.ending import note_ending
 from otgan.results.quantities import TOTALS, Known
 from otgan.results.state import RunState
 from otgan.runs import RunFolder
-from otgan.signals import at_once, interruptible
+from otgan.signals import Halted, at_once, exit_code_of, interruptible
 from otgan.step import TrainState
 
 SHOWN = 64  # images in a picture
@@ -61,6 +66,12 @@ class RunResult(NamedTuple):
     picture: str  # empty where the end was not drawn
     folder: str
     reason: str  # a sentence, where it did not finish
+    signal: int | None = None  # that interrupted it
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command that trained it."""
+        return self.state.exit_code if self.signal is None else exit_code_of(self.signal)
 
 
 def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
@@ -78,27 +89,31 @@ def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
     everywhere, known = NamedSharding(mesh, PartitionSpec()), system.stepper.known
     data = jax.device_put(data, everywhere)
     state = jax.jit(system.stepper.init, out_shardings=everywhere)(setup.initial)
-    with interruptible() as interrupted, Checkpoints(folder.checkpoints) as checkpoints:
+    last_words = partial(stopped_at_once, folder)
+    with (
+        interruptible(last_words=last_words) as interrupted,
+        Checkpoints(folder.checkpoints) as checkpoints,
+    ):
         checkpoints.tidy()
         progress, resumed = Progress(), checkpoints.newest is not None
         if resumed:
             state, numbers = checkpoints.restore(state)
             progress = Progress(**numbers)
-        dispatch = compile_dispatch(
-            system.stepper, state, data, mesh, config.oracle.on_budget == "stop"
-        )
+        dispatch = compile_dispatch(system, state, data, mesh, config)
         folder.write_status(
             RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known)
         )
         show.begin(progress, resumed)
         with Recorder(folder, progress.step) as recorder:
             stop, saved = None, time.monotonic()
+            drawn = pictures_due(config.train, progress.used)
             while not stop and not spent(config, progress) and not interrupted:
                 state, stop = advance(config, known, dispatch, state, data, progress, recorder)
                 show.advance(progress)
-                # the end is drawn by finish
-                if progress.step in picture_steps(config) and progress.step < config.train.steps:
+                due = pictures_due(config.train, progress.used)
+                if due > drawn and not spent(config, progress):  # the end is drawn by finish
                     draw(setup, state, folder, progress.step)
+                drawn = due
                 if eval_due(config, progress.step):
                     # judging may take longer than training
                     keep(checkpoints, folder, state, progress, known)
@@ -110,7 +125,8 @@ def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
         checkpoints.wait()
         cut = StopReason(
             RunState.INTERRUPTED,
-            f"interrupted after step {progress.step}; go on with: otgan run {folder.path}",
+            f"interrupted after step {progress.step}; go on with: {folder.again}",
+            interrupted[0] if interrupted else None,
         )
         # said before the end is drawn and judged: who stopped the run may not wait for that
         if stop or interrupted:
@@ -232,8 +248,8 @@ def finish(
                 for name, said in (("scores", progress.scores), ("unjudged", progress.unjudged))
                 if said
             }
-    except KeyboardInterrupt:
-        stop = cut if stop.state is RunState.FINISHED else stop
+    except Halted as halted:
+        stop = cut._replace(signal=halted.number) if stop.state is RunState.FINISHED else stop
     conclude(folder, progress, stop, summary)
     picture = folder.picture(progress.step)
     return RunResult(
@@ -244,6 +260,7 @@ def finish(
         str(picture) if picture.is_file() else "",
         str(folder.path),
         stop.reason,
+        stop.signal,
     )
 
 
@@ -252,6 +269,17 @@ def conclude(
 ) -> None:
     """Say how the run ended."""
     folder.write_status(stop.state, progress.step, progress.seconds, summary, stop.reason)
+
+
+def stopped_at_once(folder: RunFolder, number: int) -> None:
+    """Say that a second signal ended a run that could not be broken off otherwise: it goes on from
+    its newest whole checkpoint.
+    """
+    note_ending(folder, RunState.INTERRUPTED, f"stopped at once; go on with: {folder.again}")
+    said = (
+        f"\n{RunState.INTERRUPTED}: stopped at once by {signal.Signals(number).name}; go on with:"
+    )
+    os.write(2, f"{said} {folder.again}\n".encode())
 
 
 def judge(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ LAYERS = [
     ("files", "plugins"),
     ("cache", "named"),
     ("config",),
-    ("experiments", "runs"),
+    ("budgets", "experiments", "runs"),
     ("results",),
     ("data",),
     ("batches", "costs", "models", "optim"),

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from otgan import experiments
-from otgan.cli.group import PATH, AmountType, Whole, main, terminal, with_data_dir
+from otgan.cli.group import PATH, AmountType, Whole, main, said, terminal, with_data_dir
 from otgan.config import Config, Cost
 from otgan.console import ProgressBar, describe, push_errors, summary_table
 from otgan.named import find
@@ -238,14 +238,14 @@ def _train(
     from otgan.launch import launch
 
     with ProgressBar(config, terminal(), options["quiet"]) as bar:
-        ended = launch(config, out, overrides, options["data_dir"], options["devices"], bar)
+        ended = launch(config, out, overrides, options["data_dir"], options["devices"], bar, said())
     terminal().print(summary_table(config.name, ended.summary, ended.known))
     if ended.picture:
         click.echo(f"samples   {ended.picture}")
     click.echo(f"run       {ended.folder}")
     if ended.reason:
         click.echo(f"{ended.state}: {ended.reason}", err=True)
-    sys.exit(ended.state.exit_code)
+    sys.exit(ended.exit_code)
 
 
 def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:

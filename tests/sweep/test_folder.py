@@ -23,6 +23,7 @@ def test_a_cell_is_what_it_computes(tmp_path):
     same = {
         "name": "other",
         "card.title": "other",
+        "train.steps": 7,
         "train.seconds": 5.0,
         "train.pictures": 3,
         "train.checkpoint_seconds": 1.0,
@@ -31,7 +32,6 @@ def test_a_cell_is_what_it_computes(tmp_path):
     changed = [
         {"oracle.lam": 0.06},
         {"train.seed": 1},
-        {"train.steps": 7},
         {"oracle.loss": "regot"},
         {"generator.width": 8},
     ]
@@ -170,11 +170,11 @@ def test_an_axis_can_be_added_and_left_out(tmp_path):
 
 def test_another_sweeps_folder_is_refused(tmp_path):
     here = grid().sweep
-    other = grid(**{"batch.size": 64, "train.seconds": 9.0, "train.log_every": 5}).sweep
+    other = grid(**{"batch.size": 64, "train.eval_samples": 9, "train.log_every": 5}).sweep
     with pytest.raises(
         UserError,
         match=(
-            r"batch.size \(512 there, 64 now\); train.seconds \(None there, 9.0 now\). Give --out"
+            r"batch.size \(512 there, 64 now\); train.eval_samples \(None there, 9 now\). Give --out"
         ),
     ):
         extended(here, other, tmp_path)

@@ -54,11 +54,14 @@ class Pretended:
 
 class Noted:
     def __init__(self, failing=()):
-        self.told, self.ticks, self.failing = [], 0, failing
+        self.told, self.ticks, self.failing, self.signals = [], 0, failing, []
 
     def ended(self, cell, interrupted):
         self.told.append((cell.values["oracle.lam"], interrupted))
         return cell.values["oracle.lam"] in self.failing and not interrupted
+
+    def interrupted(self, at_work, again):
+        self.signals.append((at_work, again))
 
     def tick(self):
         self.ticks += 1
