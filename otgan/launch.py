@@ -14,9 +14,10 @@ from typing import Any
 from otgan import experiments
 from otgan.assembly import TrainSetup, assemble
 from otgan.budgets import USED_BY, rising_again
-from otgan.config import Config, Effect
+from otgan.config import Config, Effect, marked
 from otgan.data import Dataset
 from otgan.errors import UserError
+from otgan.loggers import require
 from otgan.loop import RunResult, Show, train
 from otgan.plain import flat
 from otgan.restore import has_checkpoint
@@ -41,7 +42,8 @@ def launch(
 
     Nothing is written before everything is checked.
 
-    What was changed of the experiment, by dotted key, is a part of a new folder's name. `said` are
+    What was changed of the experiment, by dotted key, is a part of a new folder's name, unless it
+    is about what is shown. `said` are
     the words after `otgan` on the command line, which a run that is interrupted says again.
 
     Raises:
@@ -53,8 +55,13 @@ def launch(
         check_same(config, folder)
     elif folder:
         folder.require_free()
+    require(config.train.loggers)
     setup = assemble(config, folder=folder, data_dir=data_dir, devices=devices, note=show.note)
-    labels = [f"{key.rpartition('.')[2]}{value}" for key, value in changes.items()]
+    labels = [
+        f"{key.rpartition('.')[2]}{value}"
+        for key, value in changes.items()
+        if key not in marked(Config, Effect.VIEW)
+    ]
     folder = folder or new_folder(RUNS, config.name, labels, said)
     with folder.locked(), accounted(folder):
         if folder.exists:  # perhaps since a moment ago, by another process

@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from otgan.config import Config
 from otgan.data import Dataset
 from otgan.dispatch import Progress, StopReason, advance, compile_dispatch, spent
 from otgan.errors import UserError
+from otgan.loggers import Loggers
 from otgan.metrics.points import WITHIN, reference_points
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import Recorder
@@ -85,43 +87,19 @@ def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
         UserError: the checkpoint does not fit.
         OSError: the folder cannot be written any more.
     """
-    config, mesh, system, data = setup.config, setup.mesh, setup.system, setup.data
-    everywhere, known = NamedSharding(mesh, PartitionSpec()), system.stepper.known
-    data = jax.device_put(data, everywhere)
-    state = jax.jit(system.stepper.init, out_shardings=everywhere)(setup.initial)
-    last_words = partial(stopped_at_once, folder)
+    everywhere, known = NamedSharding(setup.mesh, PartitionSpec()), setup.system.stepper.known
+    setup = setup._replace(data=jax.device_put(setup.data, everywhere))
+    state = jax.jit(setup.system.stepper.init, out_shardings=everywhere)(setup.initial)
     with (
-        interruptible(last_words=last_words) as interrupted,
+        interruptible(last_words=partial(stopped_at_once, folder)) as interrupted,
         Checkpoints(folder.checkpoints) as checkpoints,
+        Loggers(folder, setup.config, show.note) as loggers,
     ):
-        checkpoints.tidy()
-        progress, resumed = Progress(), checkpoints.newest is not None
-        if resumed:
-            state, numbers = checkpoints.restore(state)
-            progress = Progress(**numbers)
-        dispatch = compile_dispatch(system, state, data, mesh, config)
-        folder.write_status(
-            RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known)
-        )
-        show.begin(progress, resumed)
-        with Recorder(folder, progress.step) as recorder:
-            stop, saved = None, time.monotonic()
-            drawn = pictures_due(config.train, progress.used)
-            while not stop and not spent(config, progress) and not interrupted:
-                state, stop = advance(config, known, dispatch, state, data, progress, recorder)
-                show.advance(progress)
-                due = pictures_due(config.train, progress.used)
-                if due > drawn and not spent(config, progress):  # the end is drawn by finish
-                    draw(setup, state, folder, progress.step)
-                drawn = due
-                if eval_due(config, progress.step):
-                    # judging may take longer than training
-                    keep(checkpoints, folder, state, progress, known)
-                    score(setup, state, folder, progress)
-                if time.monotonic() - saved > config.train.checkpoint_seconds:
-                    keep(checkpoints, folder, state, progress, known)
-                    saved = time.monotonic()
-        keep(checkpoints, folder, state, progress, known)
+        run = Workplace(setup, folder, checkpoints, loggers, show)
+        state, progress, stop = proceed(run, state, interrupted)
+        if interrupted:
+            show.note(f"{RunState.INTERRUPTED}: saving the state; Ctrl-C again stops at once")
+        keep(run, state, progress)
         checkpoints.wait()
         cut = StopReason(
             RunState.INTERRUPTED,
@@ -133,19 +111,70 @@ def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
             conclude(folder, progress, stop or cut, summarize(progress, known))
         stop = stop or (
             cut
-            if interrupted and not spent(config, progress)
+            if interrupted and not spent(setup.config, progress)
             else StopReason(RunState.FINISHED, "")
         )
-        return finish(setup._replace(data=data), state, folder, progress, stop, cut)
+        return finish(run, state, progress, stop, cut)
+
+
+class Workplace(NamedTuple):
+    """What a run works with."""
+
+    setup: TrainSetup
+    folder: RunFolder
+    checkpoints: Checkpoints
+    loggers: Loggers
+    show: Show
+
+
+def proceed(
+    run: Workplace, state: TrainState, interrupted: Sequence[int]
+) -> tuple[TrainState, Progress, StopReason | None]:
+    """Take steps, from the newest checkpoint if there is one, until the run ends or is
+    interrupted.
+
+    Returns where it stands, and how it must end, if it must.
+
+    Raises:
+        UserError: the checkpoint does not fit.
+        OSError: the folder cannot be written any more.
+    """
+    setup, folder, config = run.setup, run.folder, run.setup.config
+    run.checkpoints.tidy()
+    progress, resumed = Progress(), run.checkpoints.newest is not None
+    if resumed:
+        state, numbers = run.checkpoints.restore(state)
+        progress = Progress(**numbers)
+    running(run, progress)
+    dispatch = compile_dispatch(setup.system, state, setup.data, setup.mesh, config)
+    run.show.begin(progress, resumed)
+    known, stop, saved = setup.system.stepper.known, None, time.monotonic()
+    drawn = pictures_due(config.train, progress.used)
+    with Recorder(folder, progress.step, run.loggers) as recorder:
+        while not stop and not spent(config, progress) and not interrupted:
+            state, stop = advance(config, known, dispatch, state, setup.data, progress, recorder)
+            run.show.advance(progress)
+            due = pictures_due(config.train, progress.used)
+            if due > drawn and not spent(config, progress):  # the end is drawn by finish
+                draw(setup, state, folder, progress.step)
+                run.loggers.picture(progress.step, folder.picture(progress.step))
+            drawn = due
+            if eval_due(config, progress):
+                keep(run, state, progress)  # judging may take longer than training
+                score(setup, state, folder, progress)
+            if time.monotonic() - saved > config.train.checkpoint_seconds:
+                keep(run, state, progress)
+                saved = time.monotonic()
+    return state, progress, stop
 
 
 # --- what is due ----------------------------------------------------------------------------------
 
 
-def eval_due(config: Config, step: int) -> bool:
+def eval_due(config: Config, progress: Progress) -> bool:
     """Whether the generator is judged after a step; the last one is judged by `finish`."""
     every = config.train.eval_every
-    return every is not None and step % every == 0 and step < config.train.steps
+    return every is not None and progress.step % every == 0 and not spent(config, progress)
 
 
 def score(setup: TrainSetup, state: TrainState, folder: RunFolder, progress: Progress) -> None:
@@ -207,28 +236,26 @@ def generate(setup: TrainSetup, state: TrainState, size: int) -> np.ndarray:
     return as_bytes(samples) if setup.dataset.is_images else np.asarray(samples)
 
 
-def keep(
-    checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progress: Progress, known: Known
-) -> None:
+def keep(run: Workplace, state: TrainState, progress: Progress) -> None:
     """Save the state and say how far the run is."""
-    checkpoints.save(progress.step, state, asdict(progress))
-    folder.write_status(
-        RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known)
-    )
+    run.checkpoints.save(progress.step, state, asdict(progress))
+    running(run, progress)
+
+
+def running(run: Workplace, progress: Progress) -> None:
+    """Say that the run is at work, and how far."""
+    summary = summarize(progress, run.setup.system.stepper.known)
+    run.folder.write_status(RunState.RUNNING, progress.step, progress.seconds, summary)
 
 
 def finish(
-    setup: TrainSetup,
-    state: TrainState,
-    folder: RunFolder,
-    progress: Progress,
-    stop: StopReason,
-    cut: StopReason,
+    run: Workplace, state: TrainState, progress: Progress, stop: StopReason, cut: StopReason
 ) -> RunResult:
     """Draw and judge the end, and write the last status.
 
     The state is kept by now, so an interruption ends it at once.
     """
+    setup, folder, picture = run.setup, run.folder, run.folder.picture(progress.step)
     known = setup.system.stepper.known
     summary = {
         **summarize(progress, known),
@@ -238,6 +265,7 @@ def finish(
     try:
         with at_once():
             draw(setup, state, folder, progress.step)
+            run.loggers.picture(progress.step, picture)
             if stop.state is not RunState.DIVERGED:
                 score(setup, state, folder, progress)
             found = {**judge(setup, state, folder, progress.step), **final_metrics(setup, state)}
@@ -251,7 +279,8 @@ def finish(
     except Halted as halted:
         stop = cut._replace(signal=halted.number) if stop.state is RunState.FINISHED else stop
     conclude(folder, progress, stop, summary)
-    picture = folder.picture(progress.step)
+    if stop.state is RunState.FINISHED:
+        run.loggers.finish()
     return RunResult(
         stop.state,
         progress,

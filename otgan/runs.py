@@ -101,6 +101,11 @@ class RunFolder:
         return self.path / "samples" / f"{name}-{step:07d}.png"
 
     @property
+    def loggers(self) -> Path:
+        """Where it is found with other packages' loggers."""
+        return self.path / "loggers.json"
+
+    @property
     def eval(self) -> Path:
         """The folder of scores."""
         return self.path / "eval"

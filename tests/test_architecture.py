@@ -27,6 +27,7 @@ LAYERS = [
     ("oracles",),
     ("step",),
     ("system",),
+    ("loggers",),
     ("metrics", "pictures", "records", "checkpoints", "learning"),
     ("restore",),
     ("sampling",),

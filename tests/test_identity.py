@@ -11,6 +11,7 @@ from otgan.plain import flat
 CHANGES = {
     "name": "other",
     "card.title": "other",
+    "train.loggers": ["wandb"],
     "train.log_every": 3,
     "train.pictures": 3,
     "train.checkpoint_seconds": 1.0,
@@ -43,7 +44,9 @@ def test_every_other_key_is_a_part_of_it():
 def test_what_may_differ_where_a_run_goes_on():
     config = experiments.resolve("sinkhorn-grid")
     assert experiments.differences(
-        config, experiments.resolve("sinkhorn-grid", CHANGES), (Effect.EXTENT, Effect.SAMPLES, Effect.VIEW)
+        config,
+        experiments.resolve("sinkhorn-grid", CHANGES),
+        (Effect.EXTENT, Effect.SAMPLES, Effect.VIEW),
     ) == ["name (sinkhorn-grid there, other now)"]
 
 

@@ -13,7 +13,7 @@ import click
 from otgan import experiments
 from otgan.budgets import longer, rising_again
 from otgan.cli.group import PATH, CommaSeparated, MeasureName, main, said, terminal, with_data_dir
-from otgan.cli.training import FLAGS, flags
+from otgan.cli.training import FLAGS, chosen_loggers, flags, with_loggers
 from otgan.config import Amount, Measures
 from otgan.console import plain_table
 from otgan.errors import UserError
@@ -103,6 +103,7 @@ SOURCE = "Where the examples come from, as for `otgan run`."
     help=SOURCE,
 )
 @with_data_dir
+@with_loggers
 @click.option("--out", type=PATH, metavar="DIR", show_default="sweeps/NAME", help=OUT)
 @click.option(
     "--jobs",
@@ -217,6 +218,7 @@ def _values(
     """What all cells share, and the axes, by dotted key."""
     given = {flag: options[flag[2:].replace("-", "_")] for flag in (*AXES, *SINGLE)}
     overrides = {FLAGS[flag][0]: given[flag] for flag in SINGLE if given[flag] is not None}
+    overrides |= chosen_loggers(options)
     axes = {FLAGS[flag][0]: [*map(_plain, given[flag])] for flag in AXES if given[flag] is not None}
     for assignment in assignments:
         key, values = parse_several(assignment)

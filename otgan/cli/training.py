@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from otgan import experiments
 from otgan.cli.group import PATH, AmountType, Whole, main, said, terminal, with_data_dir
-from otgan.config import Config, Cost
+from otgan.config import Config, Cost, Loggers
 from otgan.console import ProgressBar, describe, push_errors, summary_table
 from otgan.named import find
 from otgan.runs import RunFolder
@@ -142,6 +142,18 @@ def flags(*chosen: str) -> Callable[[Callable], Callable]:
     return decorate
 
 
+def with_loggers(command: Callable) -> Callable:
+    """The option that says where numbers go besides the run's folder."""
+    return click.option(
+        "--logger",
+        "loggers",
+        type=click.Choice(get_args(Loggers)),
+        multiple=True,
+        show_default="TensorBoard alone",
+        help="Send numbers and samples there as well; may be repeated. An extra of otgan each.",
+    )(command)
+
+
 def _running(command: Callable) -> Callable:
     """The options of every command that trains."""
     new = "a new numbered folder in runs/"
@@ -171,6 +183,7 @@ def _running(command: Callable) -> Callable:
                 show_default="all",
                 help="Devices to spread every batch over.",
             ),
+            with_loggers,
             click.option("--dry-run", is_flag=True, help="Print the resolved config and stop."),
             click.option("--quiet", is_flag=True, help="Print the summary alone."),
         ]
@@ -248,10 +261,16 @@ def _train(
     sys.exit(ended.exit_code)
 
 
+def chosen_loggers(options: dict[str, Any]) -> dict[str, Any]:
+    """The loggers of the command line, each once, by the key of the config."""
+    return {"train.loggers": [*dict.fromkeys(options["loggers"])]} if options["loggers"] else {}
+
+
 def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
     given = {key: options.get(flag[2:].replace("-", "_")) for flag, (key, *_) in FLAGS.items()}
     return {
         **{key: value for key, value in given.items() if value is not None},
+        **chosen_loggers(options),
         **dict(map(experiments.parse_set, assignments)),
     }
 

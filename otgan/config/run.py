@@ -35,6 +35,10 @@ Measure = Annotated[Measures, OrForeign(Kind.MEASURE, frozenset(get_args(Measure
 """One of them, or of another package."""
 
 
+Loggers = Literal["wandb", "mlflow"]
+"""Packages that a run's numbers may also go to; see `otgan run --help`."""
+
+
 class Train(Section):
     """How long, from which seed, and how often to look.
 
@@ -46,6 +50,7 @@ class Train(Section):
     generator_steps: Annotated[int | None, Effect.EXTENT] = Field(default=None, ge=1)
     seconds: Annotated[float | None, Effect.EXTENT] = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
+    loggers: Annotated[tuple[Loggers, ...], Effect.VIEW] = Field(default=(), strict=False)
     log_every: Annotated[int, Effect.VIEW] = Field(default=10, ge=1, le=500)
     pictures: Annotated[int, Effect.VIEW] = Field(default=10, ge=1)
     checkpoint_seconds: Annotated[float, Effect.VIEW] = Field(default=60.0, gt=0)
