@@ -231,13 +231,13 @@ def test_what_is_shown_may_change_where_a_cell_is_not_done(tmp_path):
 
 
 def test_a_sweep_over_a_budget_is_read_but_not_gone_on_with(tmp_path):
-    """As version 0.2.0 could begin one."""
+    """As an earlier version could begin one."""
     old = grid().sweep
     record = json.loads(json.dumps({"format": 1, **vars(old)}))
     record["axes"]["train.steps"] = [5, 10]
     del record["base"]["train"]["steps"]
     (tmp_path / "sweep.json").write_text(json.dumps(record))
-    with pytest.raises(UserError, match="holds a sweep over train.steps, by which cells are not"):
+    with pytest.raises(UserError, match=r"holds a sweep over train\.steps, by which cells are not"):
         extended(SweepFolder(tmp_path).read(), old, tmp_path)
 
 
