@@ -267,7 +267,7 @@ def _further(raised: list[str], plan: SweepPlan, folder: SweepFolder) -> str:
     others = len(set(folder.cells()) - {folder.folder(cell.id).path.name for cell in plan.cells})
     words = f"the sweep goes further: {'; '.join(raised)}"
     if others:
-        words += f"; its {others} cells of other values do when they are asked for again"
+        words += f"; cells of other values ({others}) do when they are asked for again"
     again = rising_again(plan.cells[0].config)
     return f"{words}. {again}" if again else words
 
@@ -286,6 +286,13 @@ def _conclude(
             *score_marks(trained, [label(cell) for cell in trained], means.comparison),
         ):
             click.echo(note, err=True)
+    raised = sum(bool(cell.raised) for cell in trained)
+    if 0 < raised < len(trained) and rising_again(plan.cells[0].config):
+        click.echo(
+            f"{raised} of {len(trained)} cells were begun for less and went further: where learning"
+            " rates fall, they were trained in another way than those begun for as much",
+            err=True,
+        )
     others = len(folder.cells()) - len(plan.cells)
     click.echo(
         f"sweep     {folder.path}"

@@ -89,9 +89,13 @@ def ending(run: Run) -> Word:
     return Word(
         run.state.symbol,
         run.state.word,
-        "" if run.state is RunState.FINISHED else reason,
+        _raised(run) if run.state is RunState.FINISHED else reason,
         run.state.tone,
     )
+
+
+def _raised(run: Run) -> str:
+    return f"begun for less, and went further: {'; '.join(run.raised)}" if run.raised else ""
 
 
 def verdict(run: Run) -> Word:

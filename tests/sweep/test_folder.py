@@ -237,8 +237,10 @@ def test_a_sweep_over_a_budget_is_read_but_not_gone_on_with(tmp_path):
     record["axes"]["train.steps"] = [5, 10]
     del record["base"]["train"]["steps"]
     (tmp_path / "sweep.json").write_text(json.dumps(record))
+    there = SweepFolder(tmp_path).read()
+    assert there
     with pytest.raises(UserError, match=r"holds a sweep over train\.steps, by which cells are not"):
-        extended(SweepFolder(tmp_path).read(), old, tmp_path)
+        extended(there, old, tmp_path)
 
 
 def grid_of(name):
