@@ -223,7 +223,7 @@ def one_sentence(done, path):
     """A command's one line on standard error that says what to do, and its exit code."""
     assert done.returncode == 2, done.stderr
     assert re.fullmatch(
-        rf"Error: cannot write to {path} \([\w ,-]+\); make room .*: otgan run .* --out {path}\n",
+        rf"Error: cannot write to {path} \([\w ,-]+\); make room .*: otgan run .*{path}.*\n",
         done.stderr,
     )
 
