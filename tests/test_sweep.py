@@ -308,8 +308,9 @@ def test_ctrl_c_stops_the_workers_and_says_how_to_go_on():
     wait_for(lambda: any(Path("s").glob("cells/*/metrics.jsonl")))
     sweep.send_signal(signal.SIGINT)
     output, _ = sweep.communicate(timeout=120)
-    assert sweep.returncode == 1
-    assert "interrupted: 2 of 2 cells are left; go on with the same command" in output
+    assert sweep.returncode == 130
+    assert "interrupted: saving the state of 1 cell at work; Ctrl-C again stops them" in output
+    assert "interrupted: 2 of 2 cells are left; go on with: otgan sweep sinkhorn-grid" in output
     assert not any_at_work("s")
     assert sorted(cells("s").values()) == ["interrupted", "missing"]
 
