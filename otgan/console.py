@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 from rich.text import Text
 
+from otgan.budgets import share_used
 from otgan.config import Config, Neural, Regularized
 from otgan.files import number
 from otgan.results.quality import quality
@@ -121,12 +122,7 @@ def _held_out(progress: Progress) -> list[str]:
 
 
 def _share(config: Config, progress: Progress) -> float:
-    shares = [progress.step / config.train.steps]
-    if config.train.seconds is not None:
-        shares.append(progress.seconds / config.train.seconds)
-    if config.train.generator_steps is not None:
-        shares.append(progress.generator_steps / config.train.generator_steps)
-    return min(1.0, max(shares))
+    return min(1.0, share_used(config.train, progress.used))
 
 
 def clock(seconds: float) -> str:

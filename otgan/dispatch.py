@@ -4,11 +4,12 @@ It knows no family.
 
 A dispatch runs as many steps as asked, up to a fixed room for their records. So a run that is
 stopped anywhere and resumed computes the same bits as one that was not, however the steps fell into
-dispatches.
+dispatches. Where seconds are limited, schedules go by a clock, which no two runs share.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,11 +22,13 @@ from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from otgan.batches import BatchSource
-from otgan.config import Config
+from otgan.budgets import USED_BY, picture_steps, pictures_due, share_used
+from otgan.config import Config, Train
 from otgan.records import Recorder, windows
 from otgan.results.quantities import TOTALS, Known
 from otgan.results.state import RunState
 from otgan.step import Stepper, TrainState, absurd, healthy, must_be_finite
+from otgan.system import System
 
 ROOM = 500  # steps in one dispatch at most
 # seconds that a dispatch should take: often enough for a live bar and for Ctrl-C, rare enough for
@@ -59,6 +62,11 @@ class Progress:
         return self.step / self.seconds if self.seconds else 0.0
 
     @property
+    def used(self) -> dict[str, float]:
+        """What counts against the budgets, by name as in `metrics.jsonl`."""
+        return {name: getattr(self, name) for name in USED_BY.values()}
+
+    @property
     def converged_share(self) -> float:
         """The share of solved duals that reached epsilon."""
         return self.converged / self.solved if self.solved else 0.0
@@ -69,6 +77,32 @@ class StopReason(NamedTuple):
 
     state: RunState  # finished, interrupted by the user, stopped by its own rule, or diverged
     reason: str
+    signal: int | None = None  # that interrupted it
+
+
+class Clock(NamedTuple):
+    """What is used of the budgets, besides steps, before a step of a dispatch."""
+
+    generator_steps: Array
+    seconds: Array
+    pace: Array  # seconds that a step is taken to last
+
+    def after(self, generator_steps: Array) -> Clock:
+        """One step later, which had so many updates of the generator."""
+        return self._replace(
+            generator_steps=self.generator_steps + generator_steps,
+            seconds=self.seconds + self.pace,
+        )
+
+
+def clock_of(progress: Progress) -> Clock:
+    """The clock where a dispatch begins."""
+    pace = progress.seconds / progress.step if progress.step else 0.0
+    return Clock(
+        jnp.asarray(progress.generator_steps, jnp.int32),
+        jnp.asarray(progress.seconds, jnp.float32),
+        jnp.asarray(pace, jnp.float32),
+    )
 
 
 class Dispatched(NamedTuple):
@@ -79,38 +113,64 @@ class Dispatched(NamedTuple):
     taken: Array  # steps tried; fewer than asked where one halted
 
 
+def stepper_at(system: System, train: Train, state: TrainState, clock: Clock) -> Stepper:
+    """What takes the next step: its schedules go by the share of the budget that is used.
+
+    Families count their own steps, so they are told what the steps come to in all: now the run's
+    own number, now what its steps so far come to by that share.
+    """
+    if train.seconds is None and train.generator_steps is None:
+        return system.stepper
+    used = {"step": state.solves, **clock._asdict()}
+    share = jnp.stack(
+        [
+            jnp.asarray(used[name] / budget, jnp.float32)
+            for key, name in USED_BY.items()
+            if (budget := getattr(train, key.rpartition(".")[2])) is not None
+        ]
+    ).max()
+    begun = (state.solves > 0) & (share > 0)
+    return system.lasting(
+        jnp.where(begun, state.solves / jnp.where(begun, share, 1.0), float(train.steps))
+    )
+
+
 def compile_dispatch(
-    stepper: Stepper, state: TrainState, data: BatchSource, mesh: Mesh, strict: bool
+    system: System, state: TrainState, data: BatchSource, mesh: Mesh, config: Config
 ) -> Callable[..., Dispatched]:
     """The compiled program that takes `count` steps, or fewer: it halts at a step that is broken
-    or, if strict, not certified.
+    or, if the config says so, not certified.
     """
+    strict = config.oracle.on_budget == "stop"
 
-    def many(state: TrainState, data: BatchSource, count: Array) -> Dispatched:
-        shapes = jax.eval_shape(lambda s: stepper.step(s, data)[1], state)
+    def many(state: TrainState, data: BatchSource, count: Array, clock: Clock) -> Dispatched:
+        shapes = jax.eval_shape(lambda s: system.stepper.step(s, data)[1], state)
         room = {name: jnp.zeros(ROOM, value.dtype) for name, value in shapes.items()}
 
         def go_on(carry):
-            _, _, taken, halted = carry
+            *_, taken, halted = carry
             return (taken < count) & ~halted
 
         def one(carry):
-            state, room, taken, _ = carry
-            state, record = stepper.step(state, data)
+            state, room, clock, taken, _ = carry
+            state, record = stepper_at(system, config.train, state, clock).step(state, data)
             room = {name: values.at[taken].set(record[name]) for name, values in room.items()}
-            halted = ~healthy(record, stepper.known) | (
+            halted = ~healthy(record, system.stepper.known) | (
                 strict & record["ready"] & ~record["dual_converged"]
             )
-            return state, room, taken + 1, halted
+            return state, room, clock.after(record["generator_steps"]), taken + 1, halted
 
-        start = (state, room, jnp.zeros((), jnp.int32), jnp.asarray(False))
-        return Dispatched(*lax.while_loop(go_on, one, start)[:3])
+        start = (state, room, clock, jnp.zeros((), jnp.int32), jnp.asarray(False))
+        state, room, _, taken, _ = lax.while_loop(go_on, one, start)
+        return Dispatched(state, room, taken)
 
     everywhere = NamedSharding(mesh, PartitionSpec())
     jitted = jax.jit(many, donate_argnums=0, out_shardings=everywhere)
-    return jitted.lower(
-        state, data, jax.ShapeDtypeStruct((), jnp.int32, sharding=everywhere)
-    ).compile()
+    count, clock = jnp.zeros((), jnp.int32), clock_of(Progress())
+    scalars = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), (count, clock)
+    )
+    return jitted.lower(state, data, *scalars).compile()
 
 
 def advance(
@@ -128,7 +188,9 @@ def advance(
     """
     count = _count(config, progress)
     began = time.monotonic()
-    steps = jax.block_until_ready(dispatch(state, data, jnp.asarray(count, jnp.int32)))
+    steps = jax.block_until_ready(
+        dispatch(state, data, jnp.asarray(count, jnp.int32), clock_of(progress))
+    )
     progress.seconds += time.monotonic() - began
     records = {
         name: np.asarray(values)[: int(steps.taken)] for name, values in steps.records.items()
@@ -197,29 +259,37 @@ def _stop_reason(
 
 def _count(config: Config, progress: Progress) -> int:
     """Steps in the next dispatch: what the pace allows, in whole windows, and no further than the
-    next picture or the end.
+    next picture or judgment, or the end.
     """
-    every = config.train.log_every
-    paced = int(PACE * progress.steps_per_second) // every * every
-    picture = min(step for step in picture_steps(config) if step > progress.step)
-    judged = config.train.eval_every or picture
-    due = min(picture, (progress.step // judged + 1) * judged)
-    whole = every - progress.step % every  # after a halt inside a window, first to its end
-    budget = config.train.generator_steps
-    # a step updates the generator about once, or more often
-    left = ROOM if budget is None else budget - progress.generator_steps
-    return min(max(paced - progress.step % every, whole), ROOM, due - progress.step, left)
+    train, step = config.train, progress.step
+    every = train.log_every
+    paced = min(int(PACE * progress.steps_per_second), _steps_to_picture(config, progress))
+    whole = every - step % every  # after a halt inside a window, first to its end
+    due = min(at for at in picture_steps(train) if at > step)
+    if train.eval_every is not None:
+        due = min(due, (step // train.eval_every + 1) * train.eval_every)
+    left = _steps_to(config, progress, 1.0)
+    return min(max(paced // every * every - step % every, whole), ROOM, due - step, left)
+
+
+def _steps_to_picture(config: Config, progress: Progress) -> int:
+    """Steps until other budgets than that of steps want the next picture, as things stand."""
+    pictures = config.train.pictures
+    return _steps_to(config, progress, (pictures_due(config.train, progress.used) + 1) / pictures)
+
+
+def _steps_to(config: Config, progress: Progress, share: float) -> int:
+    """Steps until so much is used of other budgets than that of steps, as things stand, at least
+    one: a step updates the generator about once, or more often.
+    """
+    train, left = config.train, [float(ROOM)]
+    if train.generator_steps is not None:
+        left.append(share * train.generator_steps - progress.generator_steps)
+    if train.seconds is not None and progress.step:
+        left.append((share * train.seconds - progress.seconds) * progress.steps_per_second)
+    return max(1, math.ceil(min(left)))
 
 
 def spent(config: Config, progress: Progress) -> bool:
     """Whether any of the run's budgets is."""
-    train = config.train
-    late = train.seconds is not None and progress.seconds >= train.seconds
-    enough = train.generator_steps is not None and progress.generator_steps >= train.generator_steps
-    return progress.step >= train.steps or late or enough
-
-
-def picture_steps(config: Config) -> set[int]:
-    """The steps after which samples are drawn: evenly spread, the last step among them."""
-    steps, pictures = config.train.steps, config.train.pictures
-    return {max(1, round(steps * (i + 1) / pictures)) for i in range(pictures)}
+    return share_used(config.train, progress.used) >= 1

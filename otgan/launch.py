@@ -13,12 +13,16 @@ from typing import Any
 
 from otgan import experiments
 from otgan.assembly import TrainSetup, assemble
-from otgan.config import Config, Effect
+from otgan.budgets import USED_BY, rising_again
+from otgan.config import Config, Effect, marked
 from otgan.data import Dataset
 from otgan.errors import UserError
+from otgan.loggers import require
 from otgan.loop import RunResult, Show, train
+from otgan.plain import flat
 from otgan.restore import has_checkpoint
 from otgan.results.ending import accounted
+from otgan.results.extension import extend, overrun
 from otgan.results.quantities import recorded
 from otgan.runs import RUNS, RunFolder, new_folder
 
@@ -32,28 +36,37 @@ def launch(
     data_dir: Path | None,
     devices: int | None,
     show: Show,
+    said: tuple[str, ...] = (),
 ) -> RunResult:
     """Train a config in a folder of its own, or resume it in the folder `out`.
 
     Nothing is written before everything is checked.
 
-    What was changed of the experiment, by dotted key, is a part of a new folder's name.
+    What was changed of the experiment, by dotted key, is a part of a new folder's name, unless it
+    is about what is shown. `said` are
+    the words after `otgan` on the command line, which a run that is interrupted says again.
 
     Raises:
         UserError: the data are not there, the devices do not fit the batch, or the folder is
             another run's or cannot be written.
     """
-    folder = RunFolder(out) if out else None
+    folder = RunFolder(out, said) if out else None
     if folder and folder.exists:
         check_same(config, folder)
     elif folder:
         folder.require_free()
+    require(config.train.loggers)
     setup = assemble(config, folder=folder, data_dir=data_dir, devices=devices, note=show.note)
-    labels = [f"{key.rpartition('.')[2]}{value}" for key, value in changes.items()]
-    folder = folder or new_folder(RUNS, config.name, labels)
+    labels = [
+        f"{key.rpartition('.')[2]}{value}"
+        for key, value in changes.items()
+        if key not in marked(Config, Effect.VIEW)
+    ]
+    folder = folder or new_folder(RUNS, config.name, labels, said)
     with folder.locked(), accounted(folder):
         if folder.exists:  # perhaps since a moment ago, by another process
             check_same(config, folder)
+            renew(config, folder, show)
         else:
             folder.create(config.json())
         return go_on(setup, folder, show)
@@ -79,16 +92,34 @@ def go_on(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
 def check_same(config: Config, folder: RunFolder) -> None:
     """Refuse to go on in a folder with another config than the one it was begun with.
 
+    It may go further.
+
     Raises:
         UserError: naming the keys that differ.
     """
     there = experiments.resolve(str(folder.config_path))
-    differing = experiments.differences(there, config, (Effect.EXTENT, Effect.VIEW))
+    free = (Effect.EXTENT, Effect.SAMPLES, Effect.VIEW)
+    differing = experiments.differences(there, config, free)
     if differing:
         raise UserError(
             f"{folder.path} holds a run with another config: {'; '.join(differing)}. Give --out"
             " another folder"
         )
+    if lowered := overrun(folder, config):
+        raise UserError(
+            f"{folder.path} was trained for longer than that: {'; '.join(lowered)}. Give as much as"
+            " was there or more, or --out another folder"
+        )
+
+
+def renew(config: Config, folder: RunFolder, show: Show) -> None:
+    """Let a folder's record be of the config that goes on there: what may differ from the one that
+    it was begun with is how far it goes, and what is shown of it.
+    """
+    raised = extend(folder, config)
+    if raised and has_checkpoint(folder):
+        again = rising_again(config)
+        show.note(f"goes on for longer: {'; '.join(raised)}{'. ' if again else ''}{again}")
 
 
 def check_data(dataset: Dataset, folder: RunFolder) -> None:
@@ -129,6 +160,7 @@ def describe(setup: TrainSetup) -> dict[str, Any]:
         "platform": platform.platform(),
         "devices": [str(device.device_kind) for device in setup.mesh.devices.flat],
         "command": sys.argv,
+        "budgets": {key: flat(setup.config.model_dump(mode="json"))[key] for key in USED_BY},
         "gap_kind": setup.system.family.gap_kind,
         "gap_of": setup.config.oracle.REACHING,
         "data": {

@@ -5,10 +5,14 @@ It knows no family.
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -19,18 +23,21 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from otgan.assembly import TrainSetup
 from otgan.batches import as_bytes
+from otgan.budgets import pictures_due
 from otgan.checkpoints import Checkpoints
 from otgan.config import Config
 from otgan.data import Dataset
-from otgan.dispatch import Progress, StopReason, advance, compile_dispatch, picture_steps, spent
+from otgan.dispatch import Progress, StopReason, advance, compile_dispatch, spent
 from otgan.errors import UserError
+from otgan.loggers import Loggers
 from otgan.metrics.points import WITHIN, reference_points
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import Recorder
+from otgan.results.ending import note_ending
 from otgan.results.quantities import TOTALS, Known
 from otgan.results.state import RunState
 from otgan.runs import RunFolder
-from otgan.signals import at_once, interruptible
+from otgan.signals import Halted, at_once, exit_code_of, interruptible
 from otgan.step import TrainState
 
 SHOWN = 64  # images in a picture
@@ -61,6 +68,12 @@ class RunResult(NamedTuple):
     picture: str  # empty where the end was not drawn
     folder: str
     reason: str  # a sentence, where it did not finish
+    signal: int | None = None  # that interrupted it
+
+    @property
+    def exit_code(self) -> int:
+        """Of the command that trained it."""
+        return self.state.exit_code if self.signal is None else exit_code_of(self.signal)
 
 
 def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
@@ -74,62 +87,94 @@ def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
         UserError: the checkpoint does not fit.
         OSError: the folder cannot be written any more.
     """
-    config, mesh, system, data = setup.config, setup.mesh, setup.system, setup.data
-    everywhere, known = NamedSharding(mesh, PartitionSpec()), system.stepper.known
-    data = jax.device_put(data, everywhere)
-    state = jax.jit(system.stepper.init, out_shardings=everywhere)(setup.initial)
-    with interruptible() as interrupted, Checkpoints(folder.checkpoints) as checkpoints:
-        checkpoints.tidy()
-        progress, resumed = Progress(), checkpoints.newest is not None
-        if resumed:
-            state, numbers = checkpoints.restore(state)
-            progress = Progress(**numbers)
-        dispatch = compile_dispatch(
-            system.stepper, state, data, mesh, config.oracle.on_budget == "stop"
-        )
-        folder.write_status(
-            RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known)
-        )
-        show.begin(progress, resumed)
-        with Recorder(folder, progress.step) as recorder:
-            stop, saved = None, time.monotonic()
-            while not stop and not spent(config, progress) and not interrupted:
-                state, stop = advance(config, known, dispatch, state, data, progress, recorder)
-                show.advance(progress)
-                # the end is drawn by finish
-                if progress.step in picture_steps(config) and progress.step < config.train.steps:
-                    draw(setup, state, folder, progress.step)
-                if eval_due(config, progress.step):
-                    # judging may take longer than training
-                    keep(checkpoints, folder, state, progress, known)
-                    score(setup, state, folder, progress)
-                if time.monotonic() - saved > config.train.checkpoint_seconds:
-                    keep(checkpoints, folder, state, progress, known)
-                    saved = time.monotonic()
-        keep(checkpoints, folder, state, progress, known)
+    everywhere, known = NamedSharding(setup.mesh, PartitionSpec()), setup.system.stepper.known
+    setup = setup._replace(data=jax.device_put(setup.data, everywhere))
+    state = jax.jit(setup.system.stepper.init, out_shardings=everywhere)(setup.initial)
+    with (
+        interruptible(last_words=partial(stopped_at_once, folder)) as interrupted,
+        Checkpoints(folder.checkpoints) as checkpoints,
+        Loggers(folder, setup.config, show.note) as loggers,
+    ):
+        run = Workplace(setup, folder, checkpoints, loggers, show)
+        state, progress, stop = proceed(run, state, interrupted)
+        if interrupted:
+            show.note(f"{RunState.INTERRUPTED}: saving the state; Ctrl-C again stops at once")
+        keep(run, state, progress)
         checkpoints.wait()
         cut = StopReason(
             RunState.INTERRUPTED,
-            f"interrupted after step {progress.step}; go on with: otgan run {folder.path}",
+            f"interrupted after step {progress.step}; go on with: {folder.again}",
+            interrupted[0] if interrupted else None,
         )
         # said before the end is drawn and judged: who stopped the run may not wait for that
         if stop or interrupted:
             conclude(folder, progress, stop or cut, summarize(progress, known))
         stop = stop or (
             cut
-            if interrupted and not spent(config, progress)
+            if interrupted and not spent(setup.config, progress)
             else StopReason(RunState.FINISHED, "")
         )
-        return finish(setup._replace(data=data), state, folder, progress, stop, cut)
+        return finish(run, state, progress, stop, cut)
+
+
+class Workplace(NamedTuple):
+    """What a run works with."""
+
+    setup: TrainSetup
+    folder: RunFolder
+    checkpoints: Checkpoints
+    loggers: Loggers
+    show: Show
+
+
+def proceed(
+    run: Workplace, state: TrainState, interrupted: Sequence[int]
+) -> tuple[TrainState, Progress, StopReason | None]:
+    """Take steps, from the newest checkpoint if there is one, until the run ends or is
+    interrupted.
+
+    Returns where it stands, and how it must end, if it must.
+
+    Raises:
+        UserError: the checkpoint does not fit.
+        OSError: the folder cannot be written any more.
+    """
+    setup, folder, config = run.setup, run.folder, run.setup.config
+    run.checkpoints.tidy()
+    progress, resumed = Progress(), run.checkpoints.newest is not None
+    if resumed:
+        state, numbers = run.checkpoints.restore(state)
+        progress = Progress(**numbers)
+    running(run, progress)
+    dispatch = compile_dispatch(setup.system, state, setup.data, setup.mesh, config)
+    run.show.begin(progress, resumed)
+    known, stop, saved = setup.system.stepper.known, None, time.monotonic()
+    drawn = pictures_due(config.train, progress.used)
+    with Recorder(folder, progress.step, run.loggers) as recorder:
+        while not stop and not spent(config, progress) and not interrupted:
+            state, stop = advance(config, known, dispatch, state, setup.data, progress, recorder)
+            run.show.advance(progress)
+            due = pictures_due(config.train, progress.used)
+            if due > drawn and not spent(config, progress):  # the end is drawn by finish
+                draw(setup, state, folder, progress.step)
+                run.loggers.picture(progress.step, folder.picture(progress.step))
+            drawn = due
+            if eval_due(config, progress):
+                keep(run, state, progress)  # judging may take longer than training
+                score(setup, state, folder, progress)
+            if time.monotonic() - saved > config.train.checkpoint_seconds:
+                keep(run, state, progress)
+                saved = time.monotonic()
+    return state, progress, stop
 
 
 # --- what is due ----------------------------------------------------------------------------------
 
 
-def eval_due(config: Config, step: int) -> bool:
+def eval_due(config: Config, progress: Progress) -> bool:
     """Whether the generator is judged after a step; the last one is judged by `finish`."""
     every = config.train.eval_every
-    return every is not None and step % every == 0 and step < config.train.steps
+    return every is not None and progress.step % every == 0 and not spent(config, progress)
 
 
 def score(setup: TrainSetup, state: TrainState, folder: RunFolder, progress: Progress) -> None:
@@ -193,28 +238,26 @@ def generate(setup: TrainSetup, state: TrainState, size: int) -> np.ndarray:
     return as_bytes(samples) if setup.dataset.is_images else np.asarray(samples)
 
 
-def keep(
-    checkpoints: Checkpoints, folder: RunFolder, state: TrainState, progress: Progress, known: Known
-) -> None:
+def keep(run: Workplace, state: TrainState, progress: Progress) -> None:
     """Save the state and say how far the run is."""
-    checkpoints.save(progress.step, state, asdict(progress))
-    folder.write_status(
-        RunState.RUNNING, progress.step, progress.seconds, summarize(progress, known)
-    )
+    run.checkpoints.save(progress.step, state, asdict(progress))
+    running(run, progress)
+
+
+def running(run: Workplace, progress: Progress) -> None:
+    """Say that the run is at work, and how far."""
+    summary = summarize(progress, run.setup.system.stepper.known)
+    run.folder.write_status(RunState.RUNNING, progress.step, progress.seconds, summary)
 
 
 def finish(
-    setup: TrainSetup,
-    state: TrainState,
-    folder: RunFolder,
-    progress: Progress,
-    stop: StopReason,
-    cut: StopReason,
+    run: Workplace, state: TrainState, progress: Progress, stop: StopReason, cut: StopReason
 ) -> RunResult:
     """Draw and judge the end, and write the last status.
 
     The state is kept by now, so an interruption ends it at once.
     """
+    setup, folder, picture = run.setup, run.folder, run.folder.picture(progress.step)
     known = setup.system.stepper.known
     summary = {
         **summarize(progress, known),
@@ -224,6 +267,7 @@ def finish(
     try:
         with at_once():
             draw(setup, state, folder, progress.step)
+            run.loggers.picture(progress.step, picture)
             if stop.state is not RunState.DIVERGED:
                 score(setup, state, folder, progress)
             found = {**judge(setup, state, folder, progress.step), **final_metrics(setup, state)}
@@ -234,10 +278,11 @@ def finish(
                 for name in ("scores", "floors", "unjudged")
                 if (said := getattr(progress, name))
             }
-    except KeyboardInterrupt:
-        stop = cut if stop.state is RunState.FINISHED else stop
+    except Halted as halted:
+        stop = cut._replace(signal=halted.number) if stop.state is RunState.FINISHED else stop
     conclude(folder, progress, stop, summary)
-    picture = folder.picture(progress.step)
+    if stop.state is RunState.FINISHED:
+        run.loggers.finish()
     return RunResult(
         stop.state,
         progress,
@@ -246,6 +291,7 @@ def finish(
         str(picture) if picture.is_file() else "",
         str(folder.path),
         stop.reason,
+        stop.signal,
     )
 
 
@@ -254,6 +300,17 @@ def conclude(
 ) -> None:
     """Say how the run ended."""
     folder.write_status(stop.state, progress.step, progress.seconds, summary, stop.reason)
+
+
+def stopped_at_once(folder: RunFolder, number: int) -> None:
+    """Say that a second signal ended a run that could not be broken off otherwise: it goes on from
+    its newest whole checkpoint.
+    """
+    note_ending(folder, RunState.INTERRUPTED, f"stopped at once; go on with: {folder.again}")
+    said = (
+        f"\n{RunState.INTERRUPTED}: stopped at once by {signal.Signals(number).name}; go on with:"
+    )
+    os.write(2, f"{said} {folder.again}\n".encode())
 
 
 def judge(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) -> dict[str, Any]:

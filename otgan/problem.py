@@ -59,7 +59,9 @@ class Problem:
     size: int  # generated examples of a batch
     reals: int  # real ones
     latent_dim: int
-    steps: int  # of the run: what a family trains has schedules that go by it
+    # of the run: what a family trains has schedules that go by it. Where another budget ends the
+    # run it is what the steps come to as things stand, which is a number of the program's
+    steps: int | Float[Array, ""]
     mesh: Mesh | None = None  # batches lie along its one axis
 
     def shard(self, batch: Array) -> Array:

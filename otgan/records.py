@@ -20,6 +20,7 @@ from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttr
 from tensorboardX.record_writer import RecordWriter
 
 from otgan.files import append_line
+from otgan.loggers import Loggers
 from otgan.results.quantities import KNOWN, Known
 from otgan.results.quantity import Window
 from otgan.runs import RunFolder
@@ -28,14 +29,14 @@ FLUSH_SECONDS = 10.0  # between two times that events are sure to be on disk
 
 
 class Recorder:
-    """Writes windows to a run's folder, beginning after a step.
+    """Writes windows to a run's folder, beginning after a step, and to its other loggers.
 
     What an earlier process wrote beyond it is dropped.
     """
 
-    def __init__(self, folder: RunFolder, step: int):
+    def __init__(self, folder: RunFolder, step: int, loggers: Loggers | None = None):
         folder.truncate_metrics(step)
-        self._metrics = folder.metrics
+        self._metrics, self._loggers = folder.metrics, loggers
         self._events = Events(folder.path, step + 1)
 
     def __enter__(self) -> Recorder:
@@ -53,6 +54,8 @@ class Recorder:
             if name not in ("step", "steps") and np.isfinite(value)
         }
         self._events.write(window["step"], scalars)
+        if self._loggers:
+            self._loggers.scalars(window["step"], scalars)
 
 
 class Events:

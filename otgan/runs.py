@@ -14,7 +14,8 @@ from __future__ import annotations
 import errno
 import json
 import re
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +40,37 @@ UNWRITABLE = (*FULL, errno.EROFS, errno.EFBIG)  # what only writing meets
 RUNS = Path("runs")  # where runs are, unless said otherwise
 
 
+def command_again(folder: Path, said: Sequence[str] = (), command: str = "run") -> str:
+    """The line that goes on in a folder: all that was said on the command line, and the folder.
+
+    Args:
+        folder: a run's or a sweep's.
+        said: the words after `otgan`; none where no command line began it.
+        command: which goes on where nothing was said.
+    """
+    words = [*said] or [command, str(folder)]
+    named = any(word == "--out" or word.startswith("--out=") for word in words)
+    if not named and str(folder) not in words:
+        words += ["--out", str(folder)]
+    return shlex.join(["otgan", *words])
+
+
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, there already or to be made."""
+    """A run's folder, there already or to be made.
+
+    Attributes:
+        path: of the folder.
+        said: the words after `otgan` of the command line that works in it, if one does.
+    """
 
     path: Path
+    said: tuple[str, ...] = ()
+
+    @property
+    def again(self) -> str:
+        """The command line that goes on here."""
+        return command_again(self.path, self.said)
 
     @property
     def exists(self) -> bool:
@@ -72,6 +99,11 @@ class RunFolder:
     def highlight(self, name: str, step: int) -> Path:
         """Where the training examples that a family highlights after a step are drawn."""
         return self.path / "samples" / f"{name}-{step:07d}.png"
+
+    @property
+    def loggers(self) -> Path:
+        """Where it is found with other packages' loggers."""
+        return self.path / "loggers.json"
 
     @property
     def eval(self) -> Path:
@@ -132,6 +164,10 @@ class RunFolder:
         # first: a folder with anything else and no config is taken for somebody else's
         write_atomically(self.config_path, config_json)
         (self.path / "samples").mkdir(exist_ok=True)
+
+    def record(self, config_json: str) -> None:
+        """Record anew what runs here."""
+        write_atomically(self.config_path, config_json)
 
     def read_config(self) -> dict[str, Any]:
         """The record of what was run, as plain data.
@@ -228,7 +264,7 @@ class RunFolder:
             yield
 
 
-def new_folder(root: Path, name: str, labels: list[str]) -> RunFolder:
+def new_folder(root: Path, name: str, labels: list[str], said: tuple[str, ...] = ()) -> RunFolder:
     """Claim the next numbered folder below `root`: `00007-sinkhorn-grid-lam0.1`.
 
     Raises:
@@ -246,7 +282,7 @@ def new_folder(root: Path, name: str, labels: list[str]) -> RunFolder:
                 path.mkdir()
             except FileExistsError:
                 continue  # another process took the number
-            return RunFolder(path)
+            return RunFolder(path, said)
     except OSError as error:
         raise UserError(
             f"cannot write to {root.resolve()} ({error.strerror}); give --out a folder that can be"

@@ -1,46 +1,75 @@
 """Ctrl-C and terminations as something to look at now and then, so that what is at work can be
-finished and saved first.
+finished and saved first; and a second one, which ends at once.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 WATCHED = (signal.SIGINT, signal.SIGTERM)
+# seconds after a second signal in which the main thread may still end by itself
+PATIENCE = 2.0
+
+
+class Halted(KeyboardInterrupt):
+    """A signal that ended what was at work.
+
+    Attributes:
+        number: of the signal.
+        said: a sentence for the user.
+    """
+
+    def __init__(self, number: int = signal.SIGINT, said: str = ""):
+        super().__init__(number)
+        self.number, self.said = number, said or f"ended by {signal.Signals(number).name}"
+
+
+def exit_code_of(number: int) -> int:
+    """Of a process that a signal ended, as shells have it: 130 for Ctrl-C, 143 for a
+    termination.
+    """
+    return 128 + number
 
 
 @contextmanager
-def interruptible(again: bool = False) -> Iterator[list[int]]:
+def interruptible(
+    again: bool = False, last_words: Callable[[int], None] | None = None
+) -> Iterator[list[int]]:
     """A list that gets the number of every Ctrl-C and termination that arrives.
 
     Args:
-        again: whether a second one is listed as well; otherwise it ends the process at once, as if
-            nobody watched.
+        again: whether a second one is listed as well; otherwise it raises `Halted`.
+        last_words: of a process that is deaf, since it compiles or computes in one long call: it
+            has `PATIENCE` seconds after a second signal. Then this is called, in another thread,
+            and the process ends. Without it, such a process goes on until the call returns.
     """
     seen: list[int] = []
-    before = {int(number): signal.getsignal(number) for number in WATCHED}
 
     def note(number: int, _: Any) -> None:
+        if seen and not again:
+            raise Halted(number)
         seen.append(number)
-        if not again:
-            signal.signal(number, before[number])
 
     with _handled_by(note):
-        yield seen
+        if last_words is None or threading.current_thread() is not threading.main_thread():
+            yield seen
+        else:
+            with _overseen(last_words):
+                yield seen
 
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Where nothing is lost by it: a Ctrl-C or a termination ends what is at work by
-    `KeyboardInterrupt`.
-    """
+    """Where nothing is lost by it: a Ctrl-C or a termination ends what is at work by `Halted`."""
 
     def stop(number: int, _: Any) -> None:
-        raise KeyboardInterrupt(number)
+        raise Halted(number)
 
     with _handled_by(stop):
         yield
@@ -60,3 +89,33 @@ def _handled_by(handler: Callable[[int, Any], None]) -> Iterator[None]:
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
+
+
+@contextmanager
+def _overseen(last_words: Callable[[int], None]) -> Iterator[None]:
+    """Handlers run between two instructions of Python alone; the system's own writes the number to
+    a socket as it arrives, which a thread reads.
+    """
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    over = threading.Event()
+
+    def oversee() -> None:
+        arrived = 0
+        while number := reading.recv(1):
+            arrived += number[0] in WATCHED
+            if arrived == 2 and not over.wait(PATIENCE):
+                last_words(number[0])
+                os._exit(exit_code_of(number[0]))
+
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    thread = threading.Thread(target=oversee, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        signal.set_wakeup_fd(before)
+        writing.close()
+        thread.join()
+        reading.close()

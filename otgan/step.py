@@ -22,6 +22,7 @@ from otgan.optim import adam, averaged
 from otgan.optim import descend as step_down
 from otgan.oracles import NOBODY, Family, Players
 from otgan.oracles.contract import Info
+from otgan.problem import Problem
 from otgan.results.quantities import KNOWN, OF_UPDATES, Known, known
 
 Record = dict[str, Array]  # scalars of one step
@@ -49,7 +50,7 @@ class Stepper:
 
     config: Config
     family: Family
-    networks: Players
+    problem: Problem
 
     def init(self, initial: Players = NOBODY) -> TrainState:
         """The state before the first step.
@@ -59,7 +60,7 @@ class Stepper:
         keys = jax.random.split(self._keys[0], 3)
         fresh = (
             network.init(key) if network else None
-            for network, key in zip(self.networks, keys, strict=False)
+            for network, key in zip(self.problem.networks, keys, strict=False)
         )
         players = Players(
             *(new if old is None else old for old, new in zip(initial, fresh, strict=True))
@@ -176,7 +177,7 @@ class Stepper:
         optimizer: Optimizer = getattr(self.optimizers, player)
         parameters, moments = getattr(state.players, player), getattr(state.moments, player)
         value, gradient = jax.value_and_grad(objective)(parameters)
-        progress = state.solves / self.config.train.steps
+        progress = state.solves / self.problem.steps
         parameters, moments = step_down(
             optimizer, gradient, parameters, moments, progress, state.updates
         )

@@ -51,6 +51,13 @@ class System:
         """Generator and encoder, without parameters."""
         return self.problem.networks
 
+    def lasting(self, steps: Array) -> Stepper:
+        """The stepper of a run that comes to so many steps, which may be a number of the program
+        that it is traced into.
+        """
+        problem, config = replace(self.problem, steps=steps), self.stepper.config
+        return Stepper(config, make_family(config.oracle, problem), problem)
+
 
 def build(
     config: Config, form: Form, mesh: Mesh | None = None, network: Network | None = None
@@ -71,7 +78,7 @@ def build(
     )
     problem = make_problem(config, form, networks, mesh)
     family = make_family(config.oracle, problem)
-    return System(problem, family, Stepper(config, family, networks), _sampler(problem, family))
+    return System(problem, family, Stepper(config, family, problem), _sampler(problem, family))
 
 
 def _sampler(problem: Problem, family: Family) -> Callable[[Any, Any, Array, int, Any], Array]:

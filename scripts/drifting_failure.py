@@ -81,7 +81,7 @@ def make_trainer(
     share of solves within epsilon.
     """
     problem = make_problem(config, FORM, Players(network))
-    stepper = Stepper(config, make_family(config.oracle, problem), problem.networks)
+    stepper = Stepper(config, make_family(config.oracle, problem), problem)
 
     @jax.jit
     def steps(state: Any, data: BatchSource) -> tuple[Any, Array]:

@@ -12,11 +12,13 @@ CHANGES = {
     "name": "other",
     "card.title": "other",
     "rules": "points",  # of a run it is always "none"
+    "train.loggers": ["wandb"],
     "train.log_every": 3,
     "train.pictures": 3,
     "train.checkpoint_seconds": 1.0,
     "train.eval_every": 7,
     "train.eval_measures": ["fid"],
+    "train.steps": 12,
     "train.seconds": 5.0,
     "train.generator_steps": 9,
     "train.eval_samples": 100,
@@ -43,7 +45,9 @@ def test_every_other_key_is_a_part_of_it():
 def test_what_may_differ_where_a_run_goes_on():
     config = experiments.resolve("sinkhorn-grid")
     assert experiments.differences(
-        config, experiments.resolve("sinkhorn-grid", CHANGES), (Effect.EXTENT, Effect.VIEW)
+        config,
+        experiments.resolve("sinkhorn-grid", CHANGES),
+        (Effect.EXTENT, Effect.SAMPLES, Effect.VIEW),
     ) == ["name (sinkhorn-grid there, other now)"]
 
 

@@ -19,7 +19,6 @@ from otgan import data, experiments
 from otgan.assembly import assemble
 from otgan.checkpoints import Checkpoints
 from otgan.data import Form
-from otgan.dispatch import picture_steps
 from otgan.errors import UserError
 from otgan.loop import train
 from otgan.runs import RunFolder
@@ -376,20 +375,6 @@ def test_the_loss_falls_and_w2_with_it(tmp_path):
     _, before = run(tiny_config(**changes, **{"train.steps": 1}), tmp_path / "before")
     _, after = run(tiny_config(**changes, **{"train.steps": 300}), tmp_path / "after")
     assert after.summary["w2"] < 0.4 * before.summary["w2"]
-
-
-def test_pictures_are_spread_over_the_run():
-    assert sorted(picture_steps(tiny_config(**{"train.steps": 1000, "train.pictures": 4}))) == [
-        250,
-        500,
-        750,
-        1000,
-    ]
-    assert sorted(picture_steps(tiny_config(**{"train.steps": 3, "train.pictures": 10}))) == [
-        1,
-        2,
-        3,
-    ]
 
 
 def test_a_damaged_checkpoint_is_one_sentence(tmp_path):

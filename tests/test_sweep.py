@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -79,7 +80,8 @@ def test_a_sweep_trains_judges_and_goes_on():
     assert header[:4] == ["lam", "learning_rate", "cells", "modes"]
     assert row[:3] == ["0.05", "0.003", "1"]
     assert failed[1:] == ["1e+18", "0,", "1", "not", "finished"]
-    assert "1 of 2 cells are left; go on with the same command" in done.output
+    again = shlex.join(["otgan", *map(str, words), "--out", "sweeps/sinkhorn-grid"])
+    assert f"1 of 2 cells are left; go on with: {again}\n" in done.output
 
     root = SweepFolder(Path("sweeps/sinkhorn-grid"))
     (good,) = (root.folder(id_).path for id_, state in cells().items() if state == "finished")
@@ -110,7 +112,7 @@ def test_a_worker_saves_and_stops_when_it_is_left_alone(tmp_path):
         wait_for(lambda: folder.metrics.is_file() and folder.metrics.stat().st_size)
         assert root.state(plan.cells[0].id) == "running"
         worker.stdin.close()
-        assert worker.wait(60) == 1
+        assert worker.wait(60) == 143
     assert folder.read_status()["state"] == "interrupted"
     assert folder.read_status()["step"] in {int(path.name) for path in folder.checkpoints.iterdir()}
     assert root.state(plan.cells[0].id) == "interrupted"
@@ -198,8 +200,9 @@ def test_a_folder_of_another_sweep_is_refused():
     root.record(plan.sweep, plan.cells)
     for words, sentence in {
         ("regot-grid",): "s holds a sweep of sinkhorn-grid, not of regot-grid",
-        ("sinkhorn-grid", "--steps", "7"): "train.steps (6 there, 7 now)",
+        ("sinkhorn-grid", "--steps", "5"): "goes further: train.steps (6 there, 5 now)",
         ("sinkhorn-grid", "--steps", "6", "--seconds", "5"): "train.seconds (None there, 5.0 now)",
+        ("sinkhorn-grid", "--steps", "7", "--reals", "8"): "batch.reals (None there, 8 now)",
     }.items():
         done = otgan("sweep", *words, "--lam", "1", "--out", "s")
         assert done.exit_code == 2
@@ -305,8 +308,9 @@ def test_ctrl_c_stops_the_workers_and_says_how_to_go_on():
     wait_for(lambda: any(Path("s").glob("cells/*/metrics.jsonl")))
     sweep.send_signal(signal.SIGINT)
     output, _ = sweep.communicate(timeout=120)
-    assert sweep.returncode == 1
-    assert "interrupted: 2 of 2 cells are left; go on with the same command" in output
+    assert sweep.returncode == 130
+    assert "interrupted: saving the state of 1 cell at work; Ctrl-C again stops them" in output
+    assert "interrupted: 2 of 2 cells are left; go on with: otgan sweep sinkhorn-grid" in output
     assert not any_at_work("s")
     assert sorted(cells("s").values()) == ["interrupted", "missing"]
 

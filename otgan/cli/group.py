@@ -17,14 +17,22 @@ from otgan import __version__, plugins
 from otgan.config import Measures, parse_amount
 from otgan.errors import UserError
 from otgan.runs import FULL
+from otgan.signals import Halted, exit_code_of
 
+SAID = f"{__name__}.said"
 WIDTH = 200  # columns of what is not a terminal: wide enough not to break a path
 
 
 class Commands(click.Group):
     """A group whose commands end a `UserError`, and a full disk, as one sentence and exit
-    code 2.
+    code 2, and a signal as one sentence and the exit code that shells give it.
     """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the words of the command line, which are said again where it is to go on."""
+        if ctx.parent is None:
+            ctx.meta[SAID] = tuple(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
@@ -32,6 +40,10 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except UserError as error:
             said = str(error)
+        except KeyboardInterrupt as error:
+            halted = error if isinstance(error, Halted) else Halted()
+            click.echo(halted.said, err=True)
+            ctx.exit(exit_code_of(halted.number))
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -42,6 +54,11 @@ class Commands(click.Group):
             _leave_unprinted()
         click.echo(f"Error: {said}", err=True)
         ctx.exit(2)
+
+
+def said() -> tuple[str, ...]:
+    """The words after `otgan` of the command line that is at work."""
+    return click.get_current_context().meta[SAID]
 
 
 def _leave_unprinted() -> None:

@@ -11,16 +11,19 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from otgan import experiments
-from otgan.cli.group import PATH, CommaSeparated, MeasureName, main, terminal, with_data_dir
-from otgan.cli.training import FLAGS, flags
+from otgan.budgets import longer, rising_again
+from otgan.cli.group import PATH, CommaSeparated, MeasureName, main, said, terminal, with_data_dir
+from otgan.cli.training import FLAGS, chosen_loggers, flags, with_loggers
 from otgan.config import Amount, Measures
 from otgan.console import plain_table
 from otgan.errors import UserError
-from otgan.plain import from_toml
+from otgan.plain import flat, from_toml
 from otgan.results.aggregate import Means, aggregate, score_marks
 from otgan.results.quantities import SHARE
 from otgan.results.state import RunState
 from otgan.results.sweep import SeedGroup, label, names
+from otgan.runs import command_again
+from otgan.signals import exit_code_of
 from otgan.sweep.folder import SweepFolder, SweepRecord, extended
 from otgan.sweep.plan import SweepPlan, make_plan
 from otgan.sweep.progress import Board
@@ -100,6 +103,7 @@ SOURCE = "Where the examples come from, as for `otgan run`."
     help=SOURCE,
 )
 @with_data_dir
+@with_loggers
 @click.option("--out", type=PATH, metavar="DIR", show_default="sweeps/NAME", help=OUT)
 @click.option(
     "--jobs",
@@ -142,8 +146,8 @@ def sweep(
     """Train an experiment on a grid: every combination of the values given, with every seed.
 
     A cell is a run in a folder of its own, named by what it computes: the same command again runs
-    only what is missing or failed, more values extend the sweep, and a cell that was interrupted
-    goes on where it was.
+    only what is missing or failed, more values extend the sweep, more steps or seconds let its
+    cells go further, and a cell that was interrupted goes on where it was.
     """
     if options["address"] and options["engine"] != "ray":
         raise UserError("--address is of a Ray cluster: add --engine ray")
@@ -152,28 +156,34 @@ def sweep(
     folder = SweepFolder(out or ROOT / plan.sweep.experiment)
     there = folder.read()
     whole = extended(there, plan.sweep, folder.path) if there else plan.sweep
-    states = {cell.id: folder.state(cell.id, whole.eval) for cell in plan.cells}
+    states = {cell.id: folder.standing(cell, whole.eval) for cell in plan.cells}
     unfinished = [cell for cell in plan.cells if states[cell.id] is not RunState.FINISHED]
     # what failed before comes last
     waiting = sorted(unfinished, key=lambda cell: states[cell.id].standing is RunState.FAILED)
     if dry_run:
-        _list(plan, folder, whole.eval, len(waiting))
+        _list(plan, states, folder, len(waiting))
         return
-    interrupted = False
+    signal = None
+    if there and (raised := longer(flat(there.base), flat(whole.base))):
+        click.echo(_further(raised, plan, folder))
     if waiting:
         from otgan.sweep.scheduler import Worklist
 
         worklist = Worklist(
             folder, tuple(waiting), tuple(whole.eval), data_dir, options["max_failures"]
         )
-        interrupted = _run(worklist, plan, whole, options)
+        signal = _run(worklist, plan, whole, options)
     else:
         folder.record(whole, plan.cells)
-    _conclude(plan, folder, whole.eval, interrupted)
+    _conclude(plan, folder, whole.eval, signal)
 
 
-def _run(worklist: Worklist, plan: SweepPlan, whole: SweepRecord, options: dict[str, Any]) -> bool:
-    """Check everything, record the sweep, work it off. Returns whether it was interrupted."""
+def _run(
+    worklist: Worklist, plan: SweepPlan, whole: SweepRecord, options: dict[str, Any]
+) -> int | None:
+    """Check everything, record the sweep, work it off. Returns the signal that interrupted it, if
+    one did.
+    """
     from otgan.sweep.check import check
     from otgan.sweep.scheduler import work_off
 
@@ -208,6 +218,7 @@ def _values(
     """What all cells share, and the axes, by dotted key."""
     given = {flag: options[flag[2:].replace("-", "_")] for flag in (*AXES, *SINGLE)}
     overrides = {FLAGS[flag][0]: given[flag] for flag in SINGLE if given[flag] is not None}
+    overrides |= chosen_loggers(options)
     axes = {FLAGS[flag][0]: [*map(_plain, given[flag])] for flag in AXES if given[flag] is not None}
     for assignment in assignments:
         key, values = parse_several(assignment)
@@ -245,13 +256,25 @@ def parse_several(assignment: str) -> tuple[str, list[Any]]:
 # --- what is printed ------------------------------------------------------------------------------
 
 
-def _list(plan: SweepPlan, folder: SweepFolder, measures: list[str], waiting: int) -> None:
-    rows = [(cell.id, cell.label, folder.state(cell.id, measures)) for cell in plan.cells]
+def _list(plan: SweepPlan, states: dict[str, RunState], folder: SweepFolder, waiting: int) -> None:
+    rows = [(cell.id, cell.label, states[cell.id]) for cell in plan.cells]
     terminal().print(plain_table(("cell", "values", "state"), rows))
     click.echo(f"{waiting} of {len(plan.cells)} cells would run, in {folder.path}")
 
 
-def _conclude(plan: SweepPlan, folder: SweepFolder, measures: list[str], interrupted: bool) -> None:
+def _further(raised: list[str], plan: SweepPlan, folder: SweepFolder) -> str:
+    """What it means that a sweep is to go further than it went."""
+    others = len(set(folder.cells()) - {folder.folder(cell.id).path.name for cell in plan.cells})
+    words = f"the sweep goes further: {'; '.join(raised)}"
+    if others:
+        words += f"; cells of other values ({others}) do when they are asked for again"
+    again = rising_again(plan.cells[0].config)
+    return f"{words}. {again}" if again else words
+
+
+def _conclude(
+    plan: SweepPlan, folder: SweepFolder, measures: list[str], signal: int | None
+) -> None:
     """The table, what is missing from it, and how to go on."""
     means = aggregate(folder.results(plan.cells))
     trained = means.trained
@@ -263,18 +286,26 @@ def _conclude(plan: SweepPlan, folder: SweepFolder, measures: list[str], interru
             *score_marks(trained, [label(cell) for cell in trained], means.comparison),
         ):
             click.echo(note, err=True)
+    raised = sum(bool(cell.raised) for cell in trained)
+    if 0 < raised < len(trained) and rising_again(plan.cells[0].config):
+        click.echo(
+            f"{raised} of {len(trained)} cells were begun for less and went further: where learning"
+            " rates fall, they were trained in another way than those begun for as much",
+            err=True,
+        )
     others = len(folder.cells()) - len(plan.cells)
     click.echo(
         f"sweep     {folder.path}"
         + (f", which holds {others} more cells, of other values" if others else "")
     )
     if left := len(plan.cells) - len(means.finished):
-        how = RunState.INTERRUPTED.word if interrupted else "not all finished"
+        how = "not all finished" if signal is None else RunState.INTERRUPTED.word
         click.echo(
-            f"{how}: {left} of {len(plan.cells)} cells are left; go on with the same command",
+            f"{how}: {left} of {len(plan.cells)} cells are left; go on with:"
+            f" {command_again(folder.path, said(), 'sweep')}",
             err=True,
         )
-        sys.exit(1)
+        sys.exit(1 if signal is None else exit_code_of(signal))
 
 
 def _print(means: Means, judged: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -16,10 +16,11 @@ from otgan.cli.group import (
     CommaSeparated,
     Whole,
     main,
+    said,
     terminal,
     with_data_dir,
 )
-from otgan.config import Config, Cost, UserData
+from otgan.config import Config, Cost, Loggers, UserData
 from otgan.console import ProgressBar, describe, push_errors, summary_table
 from otgan.named import find
 from otgan.runs import RunFolder
@@ -180,6 +181,18 @@ def flags(*chosen: str, default: str = "the experiment's") -> Callable[[Callable
     return decorate
 
 
+def with_loggers(command: Callable) -> Callable:
+    """The option that says where numbers go besides the run's folder."""
+    return click.option(
+        "--logger",
+        "loggers",
+        type=click.Choice(get_args(Loggers)),
+        multiple=True,
+        show_default="TensorBoard alone",
+        help="Send numbers and samples there as well; may be repeated. An extra of otgan each.",
+    )(command)
+
+
 def _running(command: Callable) -> Callable:
     """The options of every command that trains."""
     new = "a new numbered folder in runs/"
@@ -209,6 +222,7 @@ def _running(command: Callable) -> Callable:
                 show_default="all",
                 help="Devices to spread every batch over.",
             ),
+            with_loggers,
             click.option("--dry-run", is_flag=True, help="Print the resolved config and stop."),
             click.option("--quiet", is_flag=True, help="Print the summary alone."),
         ]
@@ -282,20 +296,26 @@ def _train(
         for reason in config.card.why:
             click.echo(f"why {reason}")
     with ProgressBar(config, terminal(), options["quiet"]) as bar:
-        ended = launch(config, out, overrides, options["data_dir"], options["devices"], bar)
+        ended = launch(config, out, overrides, options["data_dir"], options["devices"], bar, said())
     terminal().print(summary_table(config.name, ended.summary, ended.known))
     if ended.picture:
         click.echo(f"samples   {ended.picture}")
     click.echo(f"run       {ended.folder}")
     if ended.reason:
         click.echo(f"{ended.state}: {ended.reason}", err=True)
-    sys.exit(ended.state.exit_code)
+    sys.exit(ended.exit_code)
+
+
+def chosen_loggers(options: dict[str, Any]) -> dict[str, Any]:
+    """The loggers of the command line, each once, by the key of the config."""
+    return {"train.loggers": [*dict.fromkeys(options["loggers"])]} if options["loggers"] else {}
 
 
 def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
     given = {key: options.get(flag[2:].replace("-", "_")) for flag, (key, *_) in FLAGS.items()}
     return {
         **{key: value for key, value in given.items() if value is not None},
+        **chosen_loggers(options),
         **dict(map(experiments.parse_set, assignments)),
     }
 

@@ -29,7 +29,7 @@ from otgan.config.families import (
     Semidiscrete,
 )
 from otgan.config.players import Cost, Encoder, Generator, Optimizer
-from otgan.config.run import Card, Config, Measures, Train
+from otgan.config.run import Card, Config, Loggers, Measures, Train
 from otgan.config.values import Amount, Effect, Section, marked, parse_amount
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "Generator",
     "Grid",
     "Images",
+    "Loggers",
     "Measures",
     "Mixture",
     "Neural",

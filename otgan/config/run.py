@@ -37,21 +37,27 @@ Measure = Annotated[Measures, OrForeign(Kind.MEASURE, frozenset(get_args(Measure
 """One of them, or of another package."""
 
 
+Loggers = Literal["wandb", "mlflow"]
+"""Packages that a run's numbers may also go to; see `otgan run --help`."""
+
+
 class Train(Section):
     """How long, from which seed, and how often to look.
 
-    A step is one solve of the dual and one update of a player.
+    A step is one solve of the dual and one update of a player. Of several budgets the one that is
+    used up first ends the run, and schedules and pictures go by the share of it that is used.
     """
 
-    steps: int = Field(default=10_000, ge=1)
+    steps: Annotated[int, Effect.EXTENT] = Field(default=10_000, ge=1)
     generator_steps: Annotated[int | None, Effect.EXTENT] = Field(default=None, ge=1)
     seconds: Annotated[float | None, Effect.EXTENT] = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
+    loggers: Annotated[tuple[Loggers, ...], Effect.VIEW] = Field(default=(), strict=False)
     log_every: Annotated[int, Effect.VIEW] = Field(default=10, ge=1, le=500)
     pictures: Annotated[int, Effect.VIEW] = Field(default=10, ge=1)
     checkpoint_seconds: Annotated[float, Effect.VIEW] = Field(default=60.0, gt=0)
     eval_every: Annotated[int | None, Effect.VIEW] = Field(default=None, ge=1)
-    eval_samples: Annotated[int | None, Effect.EXTENT] = Field(default=None, ge=2)
+    eval_samples: Annotated[int | None, Effect.SAMPLES] = Field(default=None, ge=2)
     eval_measures: Annotated[tuple[Measure, ...], Effect.VIEW] = Field(default=(), strict=False)
 
 

@@ -88,7 +88,8 @@ class Effect(StrEnum):
     """
 
     NAME = "what a run is called"
-    EXTENT = "how far it goes, or how many samples its numbers are of"
+    EXTENT = "how far it goes: a budget, which may be raised later"
+    SAMPLES = "how many samples its numbers are of"
     VIEW = "what is shown and kept of it, and how often"
 
 

@@ -103,7 +103,7 @@ class PotentialSolver:
     oracle: Convex
     potential: Potential
     scale: float  # of the data, by which reports are multiplied back
-    steps: int  # solves of the whole run, by which the learning rate goes
+    steps: int | Float[Array, ""]  # solves of the whole run, by which the learning rate goes
 
     def init(self, key: Array) -> State:
         """A potential near |x|^2 / 2, and its average."""

@@ -67,7 +67,7 @@ class Ascent:
 
     oracle: Semidiscrete
     cost: str
-    steps: int  # of the run, by which Adam's learning rate goes
+    steps: int | Float[Array, ""]  # of the run, by which Adam's learning rate goes
     targets: Targets
     mean_cost: Float[Array, ""]  # amounts in multiples of it are meant so
 

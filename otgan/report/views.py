@@ -15,6 +15,7 @@ from otgan.results.quantities import KNOWN, SHARE
 from otgan.results.run import Run
 from otgan.results.state import ENDED, RunState
 from otgan.results.sweep import SeedGroup, label, listed
+from otgan.runs import command_again
 
 FACTS = {  # of a config, on the first screen
     "data.kind": "data",
@@ -84,13 +85,17 @@ def ending(run: Run) -> Word:
     """How a run ended, or where it is."""
     reason = str(run.status.get("reason") or "") if run.state in ENDED else ""
     if run.state is RunState.FAILED and not reason:
-        reason = f"its process is gone and left no word; go on with: otgan run {run.path}"
+        reason = f"its process is gone and left no word; go on with: {command_again(run.path)}"
     return Word(
         run.state.symbol,
         run.state.word,
-        "" if run.state is RunState.FINISHED else reason,
+        _raised(run) if run.state is RunState.FINISHED else reason,
         run.state.tone,
     )
+
+
+def _raised(run: Run) -> str:
+    return f"begun for less, and went further: {'; '.join(run.raised)}" if run.raised else ""
 
 
 def verdict(run: Run) -> Word:

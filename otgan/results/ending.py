@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from otgan.errors import UserError
 from otgan.results.state import RunState
 from otgan.runs import UNWRITABLE, RunFolder
+from otgan.signals import Halted
 
 
 @contextmanager
@@ -18,25 +20,32 @@ def accounted(folder: RunFolder) -> Iterator[None]:
 
     Raises:
         UserError: the folder cannot be written any more.
+        Halted: a signal ended it; it says how to go on.
     """
     try:
         yield
     except BaseException as error:
         state, reason = ending(folder, error)
-        with suppress(OSError, KeyError):  # then there is no status, or no room for another
-            status = folder.read_status()
-            if status.get("state") == RunState.RUNNING:
-                folder.write_status(
-                    state, status["step"], status["seconds"], status["summary"], reason
-                )
+        note_ending(folder, state, reason)
+        if isinstance(error, KeyboardInterrupt):
+            number = error.number if isinstance(error, Halted) else signal.SIGINT
+            raise Halted(number, reason) from error
         if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
             raise UserError(reason) from error
         raise
 
 
+def note_ending(folder: RunFolder, state: RunState, reason: str) -> None:
+    """Write how a run ended, where its status still says that it is running."""
+    with suppress(OSError, KeyError):  # then there is no status, or no room for another
+        status = folder.read_status()
+        if status.get("state") == RunState.RUNNING:
+            folder.write_status(state, status["step"], status["seconds"], status["summary"], reason)
+
+
 def ending(folder: RunFolder, error: BaseException) -> tuple[RunState, str]:
     """What a run that an error ends says in its status: the state, and why."""
-    on = f"go on with: otgan run {folder.path}"
+    on = f"go on with: {folder.again}"
     match error:
         case KeyboardInterrupt():
             return RunState.INTERRUPTED, f"interrupted; {on}"

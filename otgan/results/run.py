@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from otgan import __version__, experiments
+from otgan.budgets import longer
 from otgan.errors import UserError
 from otgan.files import Plain, number, read_lines, read_table, table
 from otgan.results.quantities import FINGERPRINTS
@@ -133,6 +134,14 @@ class Run:
         return [quantity for quantity in map(of_record, records) if quantity]
 
     @property
+    def raised(self) -> list[str]:
+        """The budgets that were raised since it began, in words."""
+        later = self.environment.get("resumed")
+        told = [self.environment, *(later if isinstance(later, list) else [])]
+        first, *others = [_budgets(each) for each in told if table(each).get("budgets")] or [{}]
+        return longer(first, others[-1]) if others else []
+
+    @property
     def step(self) -> int:
         """How far it is."""
         last = number(self.status.get("step"))
@@ -196,6 +205,11 @@ def drawn(folder: RunFolder) -> list[Picture]:
         if match := PICTURE.fullmatch(path.name):
             found.append(Picture(match["kind"], int(match["step"]), path))
     return sorted(found, key=lambda picture: (picture.kind != "step", picture.kind, picture.step))
+
+
+def _budgets(environment: Plain) -> Plain:
+    told = table(environment.get("budgets"))
+    return {key: value for key, value in told.items() if value is None or number(value)}
 
 
 def _newer(environment: Plain) -> list[str]:

@@ -17,6 +17,7 @@ from otgan.evaluation.choice import require
 from otgan.evaluation.neutrality import neutral_name, training_networks
 from otgan.evaluation.plan import EvalPlan
 from otgan.features import make_features
+from otgan.loggers import require as require_loggers
 from otgan.results.sweep import described
 from otgan.sweep.folder import Cell
 
@@ -27,8 +28,10 @@ def check(cells: Iterable[Cell], measures: Iterable[str], data_dir: Path | None)
     Of those that differ in their seed alone, one.
 
     Raises:
-        UserError: a cell cannot start, or cannot be judged.
+        UserError: a cell cannot start, or cannot be judged, or its logger is not installed.
     """
+    cells = [*cells]
+    require_loggers({name for cell in cells for name in cell.config.train.loggers})
     jax.config.update("jax_platforms", "cpu")  # the accelerators are the workers'
     datasets, judged = {}, set()
     for cell in {described(cell.values): cell for cell in cells}.values():

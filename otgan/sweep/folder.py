@@ -15,11 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from otgan.budgets import USED_BY, longer, shorter
 from otgan.config import Config, Effect, marked
 from otgan.errors import UserError
 from otgan.experiments import resolve
 from otgan.files import is_unfinished, lock, read_table, write_atomically
 from otgan.plain import flat, from_json, nested
+from otgan.results.extension import extend, raised
 from otgan.results.state import RunState, state_of
 from otgan.results.sweep import FORMAT, Sweep, described, read_sweep
 from otgan.runs import CELL, CELLS, SWEEP, RunFolder
@@ -147,17 +149,42 @@ class SweepFolder:
     def _record(self, sweep: SweepRecord, cells: Iterable[Cell]) -> None:
         there = self.read()
         sweep = extended(there, sweep, self.path) if there else sweep
+        if there and longer(flat(there.base), flat(sweep.base)):
+            self._go_further(sweep.base)
         _write(self.path / SWEEP, {"format": FORMAT, **asdict(sweep)})
         for cell in cells:
             folder = self.folder(cell.id)
             folder.path.mkdir(parents=True, exist_ok=True)
             if not folder.exists:
                 folder.create(cell.config.json())
+            elif not folder.at_work and self.standing(cell, ()) is not RunState.FINISHED:
+                extend(folder, cell.config)
             record, path = {"values": cell.values, "seed": cell.seed}, folder.path / CELL
             if not path.is_file() or read_table(path, []) != record:
                 _write(path, record)
         for cell_id in self.cells():
             self._place(cell_id, sweep.axes)
+
+    def _go_further(self, base: dict[str, Any]) -> None:
+        """Let all cells go as far as the sweep does.
+
+        Raises:
+            UserError: one of them is at work, and would not notice.
+        """
+        budgets = {key: value for key, value in flat(base).items() if key in USED_BY}
+        short = {}
+        for folder in map(self.folder, self.cells()):
+            with suppress(UserError):  # what cannot be read is not trained either
+                config = resolve(str(folder.config_path), budgets)
+                if raised(folder, config):
+                    short[folder] = config
+        if busy := next((folder for folder in short if folder.at_work), None):
+            raise UserError(
+                f"{busy.path} is at work, and knows of its earlier end: wait for it, or interrupt"
+                " it, before the sweep goes further"
+            )
+        for folder, config in short.items():
+            extend(folder, config)
 
     def _place(self, cell_id: str, axes: Iterable[str]) -> None:
         """Note where a cell lies on axes that the command which asked for it had not."""
@@ -179,6 +206,15 @@ class SweepFolder:
         """
         return state_of(self.folder(cell_id), measures)
 
+    def standing(self, cell: Cell, measures: Iterable[str]) -> RunState:
+        """How far a cell is that was asked for: one that finished, and is to go further, has been
+        interrupted.
+        """
+        folder, state = self.folder(cell.id), self.state(cell.id, measures)
+        if state.trained and raised(folder, cell.config):
+            return RunState.INTERRUPTED
+        return state
+
     def results(self, cells: Iterable[Cell]) -> Sweep:
         """What cells came to, as their folders tell it."""
         return read_sweep(self.path, {self.folder(cell.id).path.name for cell in cells})
@@ -190,10 +226,11 @@ class SweepFolder:
 def extended(old: SweepRecord, new: SweepRecord, path: Path) -> SweepRecord:
     """A sweep with the values, axes, seeds and measures of both.
 
-    A key that is an axis of one alone has one value in the other.
+    A key that is an axis of one alone has one value in the other. The new one may go further.
 
     Raises:
-        UserError: they are of other experiments, or differ in a key that is no axis of either.
+        UserError: they are of other experiments, or differ in a key that is no axis of either; or
+            the old one goes further.
     """
     if old.experiment != new.experiment:
         raise UserError(
@@ -203,7 +240,18 @@ def extended(old: SweepRecord, new: SweepRecord, path: Path) -> SweepRecord:
     axes = [*dict.fromkeys([*old.axes, *new.axes])]
     before, now = flat(old.base), flat(new.base)
     shared = {key for key in before.keys() & now.keys() if key not in axes}
-    differing = sorted(k for k in shared - marked(Config, Effect.VIEW) if before[k] != now[k])
+    if told_apart := [key for key in USED_BY if key in old.axes]:
+        raise UserError(
+            f"{path} holds a sweep over {' and '.join(told_apart)}, by which cells are not told"
+            " apart any more: `otgan report` reads it; give --out another folder"
+        )
+    if lowered := shorter(before, now):
+        raise UserError(
+            f"{path} holds a sweep that goes further: {'; '.join(lowered)}. Give as much as there"
+            " or more, or --out another folder"
+        )
+    free = marked(Config, Effect.EXTENT, Effect.VIEW)
+    differing = sorted(k for k in shared - free if before[k] != now[k])
     if differing:
         named = "; ".join(f"{key} ({before[key]} there, {now[key]} now)" for key in differing)
         raise UserError(

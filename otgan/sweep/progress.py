@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar as Bar
 from rich.table import Table
 from rich.text import Text
 
+from otgan.budgets import share_used
 from otgan.console import LINE_SECONDS, clock
 from otgan.plain import from_json
 from otgan.results.state import RunState
@@ -77,6 +78,16 @@ class Board:
             )
         return failed
 
+    def interrupted(self, at_work: int, again: bool) -> None:
+        """Say what is waited for."""
+        cells = f"{at_work} cell{'s' if at_work != 1 else ''}"
+        self._say(
+            f"stopping {cells} at work at once"
+            if again
+            else f"{RunState.INTERRUPTED.word}: saving the state of {cells} at work; Ctrl-C again"
+            " stops them at once"
+        )
+
     def tick(self) -> None:
         """Look at the folders now and then, and show what is seen."""
         now = time.monotonic()
@@ -127,12 +138,7 @@ def seen(folder: RunFolder, cell: Cell) -> AtWork:
     last, train = last_record(folder), cell.config.train
     if not last:
         return AtWork(cell, 0.0, "starting")
-    budgets = {
-        "step": train.steps,
-        "seconds": train.seconds,
-        "generator_steps": train.generator_steps,
-    }
-    share = min(1.0, max(last.get(name, 0) / budget for name, budget in budgets.items() if budget))
+    share = min(1.0, share_used(train, last))
     shown = "  ".join(
         f"{word} {last[name]:.4g}"
         for word, name in {"loss": "loss", "gap": "dual_gap"}.items()

@@ -74,6 +74,12 @@ class Watch(Protocol):
         """
         ...
 
+    def interrupted(self, at_work: int, again: bool) -> None:
+        """A signal has arrived, perhaps not the first, and so many cells that are at work are told
+        to save and stop.
+        """
+        ...
+
     def tick(self) -> None:
         """Time has passed."""
         ...
@@ -111,11 +117,12 @@ class Worklist:
         ], folder.log.resolve()
 
 
-def work_off(worklist: Worklist, executor: Executor, watch: Watch) -> bool:
-    """Work cells off. Returns whether it was interrupted; then no job of it is left.
+def work_off(worklist: Worklist, executor: Executor, watch: Watch) -> int | None:
+    """Work cells off. Returns the number of the signal that interrupted it, if one did; then no job
+    of it is left.
 
     A first Ctrl-C or termination cancels all jobs, and no more are begun; each further one cancels
-    again those that are still there.
+    again those that are still there, which then stop at once.
     """
     with interruptible(again=True) as signals, closing(executor):
         scheduler, told = Scheduler(worklist, executor, watch, signals), 0
@@ -124,9 +131,10 @@ def work_off(worklist: Worklist, executor: Executor, watch: Watch) -> bool:
             scheduler.collect()
             if len(signals) > told:
                 told = len(signals)
+                watch.interrupted(scheduler.at_work, again=told > 1)
                 scheduler.cancel()
             watch.tick()
-    return bool(signals)
+    return signals[0] if signals else None
 
 
 class Scheduler:
@@ -150,6 +158,11 @@ class Scheduler:
     def _may_begin(self) -> bool:
         most = self._worklist.max_failures
         return bool(self._waiting) and not self._signals and (most is None or self._failures < most)
+
+    @property
+    def at_work(self) -> int:
+        """How many cells are."""
+        return len(self._at_work)
 
     @property
     def busy(self) -> bool:

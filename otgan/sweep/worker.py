@@ -26,6 +26,7 @@ from otgan.results.ending import accounted
 from otgan.results.judged import judged, note_judged
 from otgan.results.state import RunState, state_of
 from otgan.runs import RunFolder
+from otgan.signals import Halted, exit_code_of
 from otgan.sweep.check import eval_plan
 
 WIDTH = 200  # columns of a log
@@ -34,14 +35,14 @@ WIDTH = 200  # columns of a log
 def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     """Train a cell to its end and judge it, as far as that is not done.
 
-    Returns 0, or 1 where it diverged or was stopped.
+    Returns the exit code: 0, or that of a run that did not finish.
 
     Raises:
         UserError: the cell cannot be trained or judged.
     """
-    config = experiments.resolve(str(folder.config_path))
     console = Console(width=WIDTH, highlight=False)
     with folder.locked(wait=True), accounted(folder):
+        config = experiments.resolve(str(folder.config_path))
         if state_of(folder, (), mine=True) is not RunState.FINISHED:
             with ProgressBar(config, console, quiet=False) as bar:
                 result = go_on(
@@ -49,7 +50,7 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
                 )
             if result.state is not RunState.FINISHED:
                 console.print(f"{result.state}: {result.reason}", markup=False)
-                return result.state.exit_code
+                return result.exit_code
         if lacking := [measure for measure in measures if measure not in judged(folder)]:
             said = partial(console.print, markup=False)
             for report in evaluate(
@@ -80,7 +81,8 @@ def _stop_when_left_alone() -> None:
 def main() -> int:
     """Run the cell that the command names.
 
-    Returns the exit code: 0 finished, 1 diverged, stopped or interrupted, 2 a mistake.
+    Returns the exit code: 0 finished, 1 diverged or stopped, 2 a mistake, 128 and the number of the
+    signal that interrupted it.
     """
     parser = argparse.ArgumentParser(
         prog="python -m otgan.sweep.worker", description="Run one cell of a sweep."
@@ -94,11 +96,21 @@ def main() -> int:
         _stop_when_left_alone()
     try:
         return work(
-            RunFolder(words.folder), [*filter(None, words.measures.split(","))], words.data_dir
+            RunFolder(words.folder, said=_said(words.folder, words.data_dir)),
+            [*filter(None, words.measures.split(","))],
+            words.data_dir,
         )
+    except Halted as halted:
+        print(f"{RunState.INTERRUPTED}: {halted.said}", flush=True)  # noqa: T201
+        return exit_code_of(halted.number)
     except UserError as error:
         print(f"Error: {error}", flush=True)  # noqa: T201
         return 2
+
+
+def _said(folder: Path, data_dir: Path | None) -> tuple[str, ...]:
+    """What a user types who goes on with a cell alone."""
+    return ("run", str(folder), *(["--data-dir", str(data_dir)] if data_dir else []))
 
 
 if __name__ == "__main__":

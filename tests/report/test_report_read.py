@@ -144,3 +144,17 @@ def test_a_run_of_a_hand_that_slipped_is_shown(tmp_path):
     run = read_run(folder.path)
     assert json.loads(as_json(of_runs([run])))["runs"][0]["numbers"] == {"fid[x]": 3.0, "modes": 25}
     assert "modes" in render([run])
+
+
+def test_a_run_that_went_further_says_so(tmp_path):
+    folder = run_folder(tmp_path / "run")
+    first = {"train.steps": 40, "train.seconds": None, "train.generator_steps": None}
+    folder.write_environment({"budgets": first})
+    assert "went further" not in render([read_run(folder.path)])
+    folder.write_environment({"budgets": {**first, "train.steps": 60}}, begun=True)
+    assert read_run(folder.path).raised == ["train.steps (40 there, 60 now)"]
+    assert "begun for less, and went further: train.steps (40 there" in render(
+        [read_run(folder.path)]
+    )
+    folder.write_environment({"budgets": {"train.steps": "60"}}, begun=True)  # by hand
+    assert read_run(folder.path).raised == []

@@ -23,6 +23,7 @@ def test_a_cell_is_what_it_computes(tmp_path):
     same = {
         "name": "other",
         "card.title": "other",
+        "train.steps": 7,
         "train.seconds": 5.0,
         "train.pictures": 3,
         "train.checkpoint_seconds": 1.0,
@@ -31,7 +32,6 @@ def test_a_cell_is_what_it_computes(tmp_path):
     changed = [
         {"oracle.lam": 0.06},
         {"train.seed": 1},
-        {"train.steps": 7},
         {"oracle.loss": "regot"},
         {"generator.width": 8},
     ]
@@ -170,18 +170,77 @@ def test_an_axis_can_be_added_and_left_out(tmp_path):
 
 def test_another_sweeps_folder_is_refused(tmp_path):
     here = grid().sweep
-    other = grid(**{"batch.size": 64, "train.seconds": 9.0, "train.log_every": 5}).sweep
+    other = grid(**{"batch.size": 64, "train.eval_samples": 9, "train.log_every": 5}).sweep
     with pytest.raises(
         UserError,
-        match=(
-            r"batch.size \(512 there, 64 now\); train.seconds \(None there, 9.0 now\). Give --out"
-        ),
+        match=(r"batch.size \(512 there, 64 now\); train.eval_samples \(None there, 9 now\). Give"),
     ):
         extended(here, other, tmp_path)
     with pytest.raises(UserError, match="holds a sweep of sinkhorn-grid, not of regot-grid"):
         extended(here, SweepFolder(tmp_path).read() or grid_of("regot-grid"), tmp_path)
     # only how often one looks
     extended(here, grid(**{"train.log_every": 5, "train.eval_every": 5}).sweep, tmp_path)
+
+
+def test_a_sweep_goes_further_with_all_its_cells(tmp_path):
+    first, more = grid(lams=(0.1, 1.0)), grid(lams=(0.1, 2.0), **{"train.steps": 20})
+    root = recorded(tmp_path, first)
+    for each in first.cells:
+        say(root, each, "finished", w2=0.5)
+    ids = {each.id for each in first.cells}
+    assert more.cells[0].id == first.cells[0].id  # how far it goes is no part of what it computes
+    again = SweepFolder(tmp_path)
+    assert [again.standing(each, ()) for each in more.cells] == ["interrupted", "missing"]
+    whole = extended(first.sweep, more.sweep, tmp_path)
+    assert whole.base["train"]["steps"] == 20
+    again.record(whole, more.cells)
+    assert {id_: again.state(id_) for id_ in again.cells()} == {
+        **dict.fromkeys(ids, "interrupted"),
+        more.cells[1].id: "missing",
+    }
+    status = again.folder(first.cells[1].id).read_status()
+    assert (
+        status["reason"] == "it is to go further, and has not yet: train.steps (10 there, 20 now)"
+    )
+    assert (status["step"], status["summary"]["w2"]) == (10, 0.5)
+    assert all(again.folder(i).read_config()["train"]["steps"] == 20 for i in again.cells())
+    for shorter in ({"train.steps": 10}, {"train.steps": 20, "train.seconds": 5.0}):
+        with pytest.raises(UserError, match="holds a sweep that goes further: train"):
+            extended(whole, grid(**shorter).sweep, tmp_path)
+
+
+def test_a_sweep_does_not_go_further_under_a_cell_at_work(tmp_path):
+    first, more = grid(lams=(0.1, 1.0)), grid(lams=(0.1,), **{"train.steps": 20})
+    root = recorded(tmp_path, first)
+    with (
+        lock(root.folder(first.cells[1].id).path / ".lock"),
+        pytest.raises(UserError, match="is at work, and knows of its earlier end"),
+    ):
+        root.record(extended(first.sweep, more.sweep, tmp_path), more.cells)
+    assert root.read() == first.sweep
+    assert all(root.folder(i).read_config()["train"]["steps"] == 10 for i in root.cells())
+
+
+def test_what_is_shown_may_change_where_a_cell_is_not_done(tmp_path):
+    first, more = grid(lams=(0.1, 1.0)), grid(lams=(0.1, 1.0), **{"train.pictures": 3})
+    root = recorded(tmp_path, first)
+    say(root, first.cells[0], "finished")
+    root.record(extended(first.sweep, more.sweep, tmp_path), more.cells)
+    shown = [root.folder(each.id).read_config()["train"]["pictures"] for each in first.cells]
+    assert shown == [10, 3]
+
+
+def test_a_sweep_over_a_budget_is_read_but_not_gone_on_with(tmp_path):
+    """As an earlier version could begin one."""
+    old = grid().sweep
+    record = json.loads(json.dumps({"format": 1, **vars(old)}))
+    record["axes"]["train.steps"] = [5, 10]
+    del record["base"]["train"]["steps"]
+    (tmp_path / "sweep.json").write_text(json.dumps(record))
+    there = SweepFolder(tmp_path).read()
+    assert there
+    with pytest.raises(UserError, match=r"holds a sweep over train\.steps, by which cells are not"):
+        extended(there, old, tmp_path)
 
 
 def grid_of(name):

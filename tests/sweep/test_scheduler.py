@@ -54,11 +54,14 @@ class Pretended:
 
 class Noted:
     def __init__(self, failing=()):
-        self.told, self.ticks, self.failing = [], 0, failing
+        self.told, self.ticks, self.failing, self.signals = [], 0, failing, []
 
     def ended(self, cell, interrupted):
         self.told.append((cell.values["oracle.lam"], interrupted))
         return cell.values["oracle.lam"] in self.failing and not interrupted
+
+    def interrupted(self, at_work, again):
+        self.signals.append((at_work, again))
 
     def tick(self):
         self.ticks += 1
@@ -70,7 +73,7 @@ def cells():
 
 
 def run(cells, executor, failing=(), **limits):
-    """Whether it was interrupted, and what the watch was told.
+    """The signal that interrupted it, and what the watch was told.
 
     `ends` are by place in the list, and cells by lam afterwards.
     """
@@ -92,14 +95,14 @@ def interrupt():
 
 def test_cells_are_begun_in_their_order_as_there_is_room(cells):
     executor = Pretended(room=2)
-    assert run(cells, executor) == (False, [(lam, False) for lam in (0.1, 0.2, 0.3, 0.4)])
+    assert run(cells, executor) == (None, [(lam, False) for lam in (0.1, 0.2, 0.3, 0.4)])
     assert executor.begun == [0.1, 0.2, 0.3, 0.4]
     assert executor.most == 2
 
 
 def test_a_cell_that_was_killed_is_tried_again_and_told_of_once(cells):
     executor = Pretended(room=1, retries=2, ends={0: [End.KILLED, End.KILLED], 1: [End.KILLED] * 9})
-    assert run(cells, executor) == (False, [(lam, False) for lam in (0.1, 0.2, 0.3, 0.4)])
+    assert run(cells, executor) == (None, [(lam, False) for lam in (0.1, 0.2, 0.3, 0.4)])
     assert executor.begun == [0.1] * 3 + [0.2] * 3 + [0.3, 0.4]
 
 
@@ -112,7 +115,7 @@ def test_without_retries_a_cell_that_was_killed_has_ended(cells):
 def test_after_so_many_failures_none_is_begun_and_those_at_work_end(cells):
     executor = Pretended(room=2)
     assert run(cells, executor, failing=(0.1,), max_failures=1) == (
-        False,
+        None,
         [(0.1, False), (0.2, False)],
     )
     assert run(cells, Pretended(room=2), failing=(0.1,), max_failures=2)[1] == [
@@ -125,7 +128,7 @@ def test_ctrl_c_cancels_what_is_at_work_and_begins_no_more(cells):
         room=2, retries=3, at_poll={2: interrupt}, ends={1: [End.KILLED], 2: [End.CANCELLED]}
     )
     interrupted, told = run(cells, executor)
-    assert interrupted
+    assert interrupted == signal.SIGINT
     # killed, it is not tried again; what was cancelled before it began has not ended
     assert told == [(0.1, False), (0.2, True)]
     assert executor.begun == [0.1, 0.2, 0.3]
@@ -134,8 +137,11 @@ def test_ctrl_c_cancels_what_is_at_work_and_begins_no_more(cells):
 
 def test_every_further_ctrl_c_cancels_again(cells):
     executor = Pretended(room=2, at_poll={1: interrupt, 2: lambda: None, 3: interrupt})
-    run(cells, executor)
-    assert executor.cancelled == [0.1, 0.2, 0.1, 0.2]
+    watch = Noted()
+    work_off(Worklist(SweepFolder(Path("s")), cells), executor, watch)
+    ids = [cell.id for cell in cells]
+    assert executor.cancelled == [ids[0], ids[1], ids[0], ids[1]]
+    assert watch.signals == [(2, False), (2, True)]  # what is waited for is said each time
 
 
 def test_an_executor_is_closed_where_a_cell_cannot_be_submitted(cells):

@@ -1,0 +1,66 @@
+"""Signals in processes of their own, as a terminal and a scheduler send them."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from otgan.signals import Halted, exit_code_of, interruptible
+
+# what runs no instruction of Python for minutes, as a compilation does
+DEAF = """
+import hashlib, os, sys
+from otgan.signals import interruptible
+def last_words(number):
+    os.write(1, f"last words {number}\\n".encode())
+with interruptible(last_words=last_words):
+    print("deaf", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
+"""
+
+
+def deaf(*numbers):
+    with subprocess.Popen(
+        [sys.executable, "-c", DEAF], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "deaf\n"
+        time.sleep(0.3)
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.3)
+        try:
+            return process.wait(15), process.stdout.read()
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return None, ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_ends_what_is_deaf(number):
+    assert deaf(number, number) == (128 + number, f"last words {int(number)}\n")
+
+
+def test_one_signal_does_not():
+    assert deaf(signal.SIGINT) == (None, "")
+
+
+def test_the_first_is_noted_and_the_second_halts():
+    with pytest.raises(Halted) as halted, interruptible() as seen:  # noqa: PT012
+        signal.raise_signal(signal.SIGTERM)
+        assert seen == [signal.SIGTERM]
+        signal.raise_signal(signal.SIGINT)
+    assert halted.value.number == signal.SIGINT
+    assert seen == [signal.SIGTERM]
+
+
+def test_one_who_listens_is_told_of_all():
+    with interruptible(again=True) as seen:
+        for _ in range(3):
+            signal.raise_signal(signal.SIGINT)
+    assert seen == [signal.SIGINT] * 3
+
+
+def test_exit_codes_are_the_shells():
+    assert (exit_code_of(signal.SIGINT), exit_code_of(signal.SIGTERM)) == (130, 143)
