@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-all check lint types docs clean
+.PHONY: demo test test-slow test-nightly test-all check lint types docs clean
 
 demo: .venv/installed  ## train on the Gaussian grid, a minute on two cores, and show the result
 	$(BIN)/otgan run sinkhorn-grid
@@ -13,7 +13,10 @@ test: .venv/installed-dev  ## what passes in minutes; tests of MNIST and CIFAR-1
 test-slow: .venv/installed-dev  ## the rest of the gate: every family trained, resumed, killed and judged
 	$(BIN)/python -m pytest -n 2 -m "slow and not nightly"
 
-test-all: .venv/installed-dev  ## the whole suite, with what needs minutes each, a browser or Ray
+test-nightly: .venv/installed-ray  ## what takes a minute each, Ray, and a browser: chromium must be installed
+	$(BIN)/python -m pytest -n 2 -m nightly
+
+test-all: .venv/installed-ray  ## the whole suite at once
 	$(BIN)/python -m pytest -n 2
 
 check: lint types docs test test-slow  ## the one gate
@@ -38,6 +41,10 @@ docs: .venv/installed-docs  ## the documentation as a site, strictly; python3 -m
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+.venv/installed-ray: .venv/installed-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
 	touch $@
 
 .venv/installed-docs: .venv/installed
