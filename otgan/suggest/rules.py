@@ -26,11 +26,8 @@ WINDOW, GRID = 4, 5  # pixels
 REALS = 256  # in a batch
 PICTURE_STEPS = 1_000
 # --- of both --------------------------------------------------------------------------------------
-SHARE, LARGEST_SHARE, HELD_OUT = (
-    0.1,
-    0.3,
-    500,
-)  # held out: a tenth, or so many, if they are not more
+# held out: a tenth, or so many, as long as that is not a larger share
+SHARE, LARGEST_SHARE, HELD_OUT = 0.1, 0.3, 500
 LOOKS = 8  # at held-out examples while training
 MOST_JUDGED = 2_000
 
