@@ -27,6 +27,7 @@ from otgan.errors import UserError
 from otgan.metrics.points import WITHIN, reference_points
 from otgan.pictures import save_scatter, save_sheet
 from otgan.records import Recorder
+from otgan.results.again import resume
 from otgan.results.quantities import TOTALS, Known
 from otgan.results.state import RunState
 from otgan.runs import RunFolder
@@ -110,7 +111,7 @@ def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
         checkpoints.wait()
         cut = StopReason(
             RunState.INTERRUPTED,
-            f"interrupted after step {progress.step}; go on with: otgan run {folder.path}",
+            f"interrupted after step {progress.step}; go on with: {resume(folder.path)}",
         )
         # said before the end is drawn and judged: who stopped the run may not wait for that
         if stop or interrupted:

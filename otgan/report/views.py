@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from otgan.console import clock
 from otgan.files import Plain, dig, number, table
 from otgan.plain import flat
+from otgan.results.again import resume
 from otgan.results.aggregate import Comparison, compare, numbers
 from otgan.results.quantities import KNOWN, SHARE
 from otgan.results.run import Run
@@ -84,7 +85,7 @@ def ending(run: Run) -> Word:
     """How a run ended, or where it is."""
     reason = str(run.status.get("reason") or "") if run.state in ENDED else ""
     if run.state is RunState.FAILED and not reason:
-        reason = f"its process is gone and left no word; go on with: otgan run {run.path}"
+        reason = f"its process is gone and left no word; go on with: {resume(run.path)}"
     return Word(
         run.state.symbol,
         run.state.word,

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from otgan.errors import UserError
+from otgan.results.again import resume
 from otgan.results.state import RunState
 from otgan.runs import UNWRITABLE, RunFolder
 
@@ -36,7 +37,7 @@ def accounted(folder: RunFolder) -> Iterator[None]:
 
 def ending(folder: RunFolder, error: BaseException) -> tuple[RunState, str]:
     """What a run that an error ends says in its status: the state, and why."""
-    on = f"go on with: otgan run {folder.path}"
+    on = f"go on with: {resume(folder.path)}"
     match error:
         case KeyboardInterrupt():
             return RunState.INTERRUPTED, f"interrupted; {on}"
