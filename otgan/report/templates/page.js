@@ -215,12 +215,22 @@
   // --- a print has everything ------------------------------------------------------------------
 
   const PAPER = { half: 330, whole: 680 };  // pixels: A4 less its margins
+  const SMALLER = 1.25;  // a table on the screen against the same in print
   let before = null;
+
+  // The rows of a table that no paper is wide enough for, as blocks of names and values.
+  const stack = (table) => {
+    if (table.scrollWidth <= SMALLER * PAPER.whole) return;
+    const names = [...table.querySelectorAll("thead th")].map((name) => name.firstChild?.textContent ?? "");
+    table.querySelectorAll("tbody tr").forEach((row) => [...row.cells].forEach((cell, i) => { cell.dataset.name = row.cells.length > 1 ? names[i] ?? "" : ""; }));
+    table.classList.add("stacked");
+  };
 
   window.addEventListener("beforeprint", () => {
     if (before) return;
     before = { theme: root.dataset.theme, opened: [...document.querySelectorAll("details:not([open])")] };
     root.dataset.theme = "light";
+    document.querySelectorAll("table").forEach(stack);
     before.opened.forEach((details) => { details.open = true; });
     document.querySelectorAll("img[loading]").forEach((img) => { img.loading = "eager"; });
     if (window.Plotly) document.querySelectorAll(".chart").forEach((box) => draw(box, box.closest(".charts") ? PAPER.half : PAPER.whole));
@@ -228,6 +238,7 @@
   window.addEventListener("afterprint", () => {
     if (!before) return;
     if (before.theme) root.dataset.theme = before.theme; else delete root.dataset.theme;
+    document.querySelectorAll(".stacked").forEach((table) => table.classList.remove("stacked"));
     before.opened.forEach((details) => { details.open = false; });
     before = null;
     redraw([...drawn]);
