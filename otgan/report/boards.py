@@ -65,14 +65,18 @@ def has_parallel(means: Means) -> bool:
 def grouped(means: Means, names: Sequence[str], cells: Sequence[Shown]) -> list[Group]:
     """Every combination with its cells, in the order of the axes."""
     of = {id(cell.run): cell for cell in cells}
-    return [_group(means, group, names, [of[id(run)] for run in group.cells]) for group in means.groups]
+    return [
+        _group(means, group, names, [of[id(run)] for run in group.cells]) for group in means.groups
+    ]
 
 
 def _group(means: Means, group: SeedGroup, names: Sequence[str], cells: list[Shown]) -> Group:
     """A combination."""
     spreads = {name: means.spread(group, name) for name in names}
     numbers = [
-        f"{means.known[name].text(found.mean)}{means.known[name].deviation(found.sd)}" if found else ""
+        f"{means.known[name].text(found.mean)}{means.known[name].deviation(found.sd)}"
+        if found
+        else ""
         for name, found in spreads.items()
     ]
     counts = [

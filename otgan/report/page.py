@@ -40,6 +40,8 @@ from otgan.results.sweep import SeedGroup, Sweep, label
 from otgan.results.sweep import names as axis_names
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+
 def render(target: Sweep | Sequence[Run]) -> str:
     """A page of a run, of several runs side by side, or of a sweep."""
     if isinstance(target, Sweep):

@@ -1,8 +1,8 @@
 """A sweep over more than two axes as parallel coordinates: a line for every combination, across all
 axes to its number. No JAX.
 
-Drawn as ordinary lines: plotly's own kind compiles code as it runs, which the page's policy forbids,
-and asks for WebGL, which no printer has.
+Drawn as ordinary lines: plotly's own kind compiles code as it runs, which the page's policy
+forbids, and asks for WebGL, which a print has not.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def _heights(values: dict[int, float]) -> dict[int, float]:
     log = is_wide(values.values())
     tones = {i: math.log10(value) if log else value for i, value in values.items()}
     least, most = min(tones.values(), default=0.0), max(tones.values(), default=0.0)
-    return {i: (tone - least) / (most - least) if most > least else 0.5 for i, tone in tones.items()}
+    return {
+        i: (tone - least) / (most - least) if most > least else 0.5 for i, tone in tones.items()
+    }
 
 
 def _best(found: dict[int, Spread], better: str) -> set[int]:
@@ -128,8 +130,7 @@ def _ticks(means: Means, name: str, axes: list[str], found: dict[int, Spread]) -
         for values in [means.sweep.axes[key]]
         for value in values
     ]
-    spread = sorted({s.mean for s in found.values()})
-    ends = zip((0.0, 1.0), (spread[0], spread[-1])) if spread[1:] else [(0.5, s) for s in spread]
+    ends = _ends([spread.mean for spread in found.values()])
     words += [(len(axes), y, means.known[name].text(value)) for y, value in ends]
     return [
         {
@@ -144,3 +145,11 @@ def _ticks(means: Means, name: str, axes: list[str], found: dict[int, Spread]) -
         }
         for x, y, word in words
     ]
+
+
+def _ends(values: list[float]) -> list[tuple[float, float]]:
+    """The least and the greatest number, each behind its height."""
+    if not values:
+        return []
+    least, most = min(values), max(values)
+    return [(0.5, least)] if least == most else [(0.0, least), (1.0, most)]

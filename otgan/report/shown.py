@@ -40,7 +40,9 @@ class Shown(NamedTuple):
         return "?" if self.run.seed is None else str(self.run.seed)
 
 
-def shown(run: Run, i: int, label: str, comparison: Comparison, room: Room, figures: Plain) -> Shown:
+def shown(
+    run: Run, i: int, label: str, comparison: Comparison, room: Room, figures: Plain
+) -> Shown:
     """The i-th run of a page; `figures` gains its own."""
     id, clock = charts.run_key(i), charts.clock(run)
     listed = _charts(run, id, room, figures)

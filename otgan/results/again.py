@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,7 +73,7 @@ def _carried(command: object) -> list[str]:
     words = [str(word) for word in command] if isinstance(command, list) else []
     found = []
     for option in CARRIED:
-        for word, following in zip(words, [*words[1:], ""], strict=True):
+        for word, following in pairwise([*words, ""]):
             if word == option and following:
                 found += [option, following]
             elif word.startswith(f"{option}="):
