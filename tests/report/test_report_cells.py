@@ -75,6 +75,7 @@ def test_several_runs_open_on_one_that_finished(tmp_path):
     states = ("failed", "interrupted", "finished", "finished")
     folders = [run_folder(tmp_path / f"r{i}", state=state) for i, state in enumerate(states)]
     page = Page(render(read([folder.path for folder in folders])))
+    assert "The page opens on r2 (finished)." in " ".join(page.text)
     assert [attrs["data-show"] for attrs in page.all("button") if "data-first" in attrs] == [
         "run-2"
     ]

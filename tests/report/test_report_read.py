@@ -144,3 +144,12 @@ def test_a_run_of_a_hand_that_slipped_is_shown(tmp_path):
     run = read_run(folder.path)
     assert json.loads(as_json(of_runs([run])))["runs"][0]["numbers"] == {"fid[x]": 3.0, "modes": 25}
     assert "modes" in render([run])
+
+
+def test_a_score_without_a_number_is_no_line_that_could_not_be_read(tmp_path):
+    lines = [score(3.0), score(float("nan"), metric="mode_width")]
+    run = read_run(run_folder(tmp_path / "r", scores=lines).path)
+    assert [line["metric"] for line in run.scores] == ["fid[x]"]
+    assert run.problems == []
+    broken = {**score(float("nan")), "protocol": None}
+    assert read_run(run_folder(tmp_path / "b", scores=[broken]).path).problems
