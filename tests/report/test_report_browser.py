@@ -246,4 +246,10 @@ def test_a_print_has_everything(open_page, sweep, tmp_path):
         page.emulate_media(media="screen")
         page.evaluate("dispatchEvent(new Event('afterprint'))")
         assert page.locator(".stacked").count() == 0
+        # as wide as the window has room for again
+        page.set_viewport_size({"width": 1200, "height": 900})
+        page.wait_for_function(
+            "[...document.querySelectorAll('.charts .chart')].every((box) =>"
+            " Math.abs(box._fullLayout.width - box.clientWidth) < 2 && box.clientWidth > 400)"
+        )
         assert page.evaluate("document.documentElement.dataset.theme") is None

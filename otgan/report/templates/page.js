@@ -242,6 +242,7 @@
     before.opened.forEach((details) => { details.open = false; });
     before = null;
     redraw([...drawn]);
+    drawn.forEach((box) => Plotly.Plots.resize(box));
   });
 
   // --- the page opens --------------------------------------------------------------------------
