@@ -5,6 +5,7 @@ name is text, nothing complains.
 import json
 import shlex
 import shutil
+import time
 
 import pytest
 
@@ -65,6 +66,14 @@ def open_page(browser, tmp_path):
     assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
 
 
+def until(page, expression):
+    """Wait until an expression is true. The page's policy forbids Playwright's own way to."""
+    ending = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < ending, expression
+        page.wait_for_timeout(50)
+
+
 @pytest.fixture
 def sweep(tmp_path):
     """Twelve cells that differ in W2, half of them at another loss.
@@ -92,11 +101,12 @@ def test_a_click_in_the_heat_map_shows_the_cells_samples(open_page, sweep):
     # the best by the first number, the score
     assert page.locator("#panel h2").inner_text() == "lam 10, epsilon 0.3x, loss sinkhorn"
     page.select_option("#slice", "0")
-    page.wait_for_function("document.querySelector('.heat').data[0].text[0][0].includes('9')")
+    until(page, "document.querySelector('.heat').data[0].text[0][0].includes('9')")
     box = page.locator(".heat .nsewdrag").bounding_box()
     page.mouse.click(box["x"] + box["width"] / 6, box["y"] + box["height"] * 3 / 4)
-    page.wait_for_function(
-        "document.querySelector('#panel h2').innerText === 'lam 0.1, epsilon 0.03x, loss regot'"
+    until(
+        page,
+        "document.querySelector('#panel h2').innerText === 'lam 0.1, epsilon 0.03x, loss regot'",
     )
     assert page.locator("#panel .film img:visible").get_attribute("alt") == "samples after step 40"
     page.locator("#panel .chart .scatterlayer").first.wait_for()
@@ -114,15 +124,11 @@ def test_the_number_of_the_heat_map_can_be_chosen_and_rows_choose_too(open_page,
     page.select_option(
         "#metric", str(next(i for i, option in enumerate(options) if option.startswith("w2 (")))
     )
-    page.wait_for_function(
-        "document.querySelector('.heat').data[0].text[0][0].startsWith('<b>2</b>')"
-    )
+    until(page, "document.querySelector('.heat').data[0].text[0][0].startsWith('<b>2</b>')")
     page.locator("button[data-choose]").nth(2).click()
     assert page.locator("#panel h2").inner_text() == "lam 0.1, epsilon 0.3x, loss regot"
     # the slice went along
-    page.wait_for_function(
-        "document.querySelector('.heat').data[0].text[0][0].startsWith('<b>1</b>')"
-    )
+    until(page, "document.querySelector('.heat').data[0].text[0][0].startsWith('<b>1</b>')")
     page.locator("#lines .chart").first.scroll_into_view_if_needed()
     page.locator("#lines .point").first.wait_for()
     # three for each epsilon
@@ -185,7 +191,7 @@ def test_a_line_across_all_axes_chooses_its_combination(open_page, sweep):
     label = "document.querySelector('#parallel .chart').data.at(-1).hovertext"
     told = page.evaluate(label).split("<br><b>")[0].replace("<br>", ", ")
     page.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
-    page.wait_for_function(f"document.querySelector('#panel h2').innerText === '{told}'")
+    until(page, f"document.querySelector('#panel h2').innerText === '{told}'")
 
 
 def test_curves_are_drawn_against_seconds(open_page, tmp_path):
@@ -210,8 +216,8 @@ def test_a_command_can_be_copied(open_page, tmp_path):
     command = page.locator(".again code").first
     assert command.inner_text() == f"otgan run {shlex.quote(str(folder))}"
     page.locator("[data-copy]").first.click()
-    page.wait_for_function(
-        "['copied', 'selected'].includes(document.querySelector('[data-copy]').textContent)"
+    until(
+        page, "['copied', 'selected'].includes(document.querySelector('[data-copy]').textContent)"
     )
 
 
@@ -231,7 +237,7 @@ def test_a_table_wider_than_the_page_says_so(open_page, sweep):
 def test_a_print_has_everything(open_page, sweep, tmp_path):
     for target in (sweep, run_folder(tmp_path / "r", scores=[score(3.0)]).path):
         page = open_page(target, dark=True)
-        page.wait_for_function("window.Plotly")
+        until(page, "window.Plotly")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         page.emulate_media(media="print", color_scheme="light")
         page.set_viewport_size({"width": 700, "height": 990})
@@ -248,8 +254,9 @@ def test_a_print_has_everything(open_page, sweep, tmp_path):
         assert page.locator(".stacked").count() == 0
         # as wide as the window has room for again
         page.set_viewport_size({"width": 1200, "height": 900})
-        page.wait_for_function(
+        until(
+            page,
             "[...document.querySelectorAll('.charts .chart')].every((box) =>"
-            " Math.abs(box._fullLayout.width - box.clientWidth) < 2 && box.clientWidth > 400)"
+            " Math.abs(box._fullLayout.width - box.clientWidth) < 2 && box.clientWidth > 400)",
         )
         assert page.evaluate("document.documentElement.dataset.theme") is None
