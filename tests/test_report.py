@@ -61,7 +61,7 @@ def test_a_sweep_has_a_page():
     assert otgan("report", "s", "-o", "s.html").exit_code == 0
     page = Path("s.html").read_text()
     assert "sweep of sinkhorn-grid" in page
-    assert "heat/0/0" in page
+    assert "heat/{metric}/{slice}" in page
     assert "4 finished" in page
 
 

@@ -2,8 +2,10 @@
 
 No JAX. What they came to, `otgan.results` knows.
 
-numbers   JSON and CSV                                       pictures   samples as data URIs
-recipe    a run beside its named experiment                  views      what a page says in words
-charts    curves of runs as plotly's figures                 page       all of it to HTML
-grids     a sweep's figures                                  still      a sweep as a picture file
+numbers   JSON and CSV                                       room       how large a page may become
+recipe    a run beside its named experiment                  pictures   samples as data URIs
+charts    curves of runs as plotly's figures                 views      what a page says in words
+grids     a sweep's figures                                  shown      a run, for its template
+parallel  the same across all axes                           boards     a sweep, for its template
+still     a sweep as a picture file                          page       all of it to HTML
 """

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from otgan.files import Plain, dig, number
+from otgan.report.room import CURVE, points, spread_out
 from otgan.results.quantities import known
 from otgan.results.quantity import Curve
 from otgan.results.run import Run
@@ -21,9 +22,8 @@ from otgan.results.run import Run
 Figure = dict[str, Any]
 Points = tuple[list[float], list[float]]
 
-ROOM = 1_000  # points of a curve at most
-MOST = 24_000  # points of a figure at most, whatever the number of its curves
 SPANS = 60  # shaded spans at most
+TICKS = 60  # of a run's clock
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "cross", "triangle-down")
 COLORS = 8
@@ -59,7 +59,7 @@ def curve(run: Run, name: str) -> Points:
     return [x for x, _ in points], [y for _, y in points]
 
 
-def thin(points: Points, room: int = ROOM) -> Points:
+def thin(points: Points, room: int = CURVE) -> Points:
     """A curve of at most `room` points, in whose stretches the least and the greatest value are
     kept, so that no spike is lost.
     """
@@ -91,20 +91,20 @@ def uncertified(run: Run) -> list[tuple[float, float]]:
     return spans
 
 
-def of_run(run: Run, room: int = ROOM) -> dict[str, Figure]:
+def of_run(run: Run, room: int = CURVE) -> dict[str, Figure]:
     """A run's figures by name; those of which nothing is recorded are left out."""
     spans = uncertified(run)
-    shapes = [_shade(span) for span in _joined(spans, SPANS)]
+    shapes = [_shade(span) for span in _joined(spans, min(SPANS, room))]
     found = {}
     for name, (title, _) in curves([run]).items():
-        points = curve(run, name)
-        if not points[0]:
+        drawn = curve(run, name)
+        if not drawn[0]:
             continue
-        traces = [_line(thin(points, room), title.lower(), 0)]
+        traces = [_line(thin(drawn, room), title.lower(), 0)]
         if name == "dual_gap":
             traces += _epsilon(run, room)
-        traces += _crosses(points, spans)
-        log = name == "dual_gap" or is_wide(points[1])
+        traces += _crosses(drawn, spans, room)
+        log = name == "dual_gap" or is_wide(drawn[1])
         found[name] = {
             "data": traces,
             "layout": {**_layout(log), "shapes": shapes, "showlegend": len(traces) > 1},
@@ -117,15 +117,40 @@ def of_runs(runs: Sequence[Run], labels: Sequence[str]) -> dict[str, Figure]:
 
     Which is which, a legend tells of a few, and hovering of many.
     """
-    room, told = max(60, min(ROOM, MOST // len(runs))), len(runs) <= TOLD
+    room, told = points(len(runs)), len(runs) <= TOLD
     found = {}
     for name in curves(runs):
-        points = {i: drawn for i, run in enumerate(runs) if (drawn := curve(run, name))[0]}
-        if points:
-            traces = [_line(thin(drawn, room), labels[i], i, told) for i, drawn in points.items()]
-            log = name == "dual_gap" or is_wide([y for _, ys in points.values() for y in ys])
-            found[name] = {"data": traces, "layout": {**_layout(log), "showlegend": told}}
+        of = {i: drawn for i, run in enumerate(runs) if (drawn := curve(run, name))[0]}
+        if of:
+            traces = [_line(thin(drawn, room), labels[i], i, told) for i, drawn in of.items()]
+            log = name == "dual_gap" or is_wide([y for _, ys in of.values() for y in ys])
+            found[name] = {
+                "data": traces,
+                "layout": {**_layout(log), "showlegend": told},
+                "clocks": [run_key(i) for i in of],
+            }
     return found
+
+
+def run_key(i: int) -> str:
+    """What the i-th run of a page is called in it."""
+    return f"run-{i}"
+
+
+def clock(run: Run) -> Plain | None:
+    """How many seconds a run had trained by which step, by which a page turns steps into seconds.
+
+    None where it did not record them.
+    """
+    ticks = [(0.0, 0.0)]
+    for line in run.lines:
+        step, seconds = float(line["step"]), number(line.get("seconds"))
+        if seconds is not None and step > ticks[-1][0] and seconds > ticks[-1][1]:
+            ticks.append((step, seconds))
+    ticks = spread_out(ticks, TICKS)
+    if len(ticks) < 2:
+        return None
+    return {"steps": [step for step, _ in ticks], "seconds": [_short(s) for _, s in ticks]}
 
 
 def is_wide(values: Iterable[float]) -> bool:
@@ -179,7 +204,7 @@ def _epsilon(run: Run, room: int) -> list[Plain]:
     ]
 
 
-def _crosses(points: Points, spans: list[tuple[float, float]]) -> list[Plain]:
+def _crosses(points: Points, spans: list[tuple[float, float]], room: int) -> list[Plain]:
     """A cross at the values of windows that had a step above epsilon."""
     ends = iter([*spans, (float("inf"), float("inf"))])
     begin, end = next(ends)
@@ -192,7 +217,7 @@ def _crosses(points: Points, spans: list[tuple[float, float]]) -> list[Plain]:
             ys.append(y)
     if not xs:
         return []
-    xs, ys = thin((xs, ys), 400)
+    xs, ys = thin((xs, ys), min(400, room))
     marker = {
         "symbol": "x-thin",
         "size": 7,

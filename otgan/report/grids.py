@@ -51,7 +51,7 @@ def heat_map(means: Means, name: str, fixed: Mapping[str, str]) -> Figure:
         "y": list(map(text, rows)),
         "z": _tones(z),
         "text": grid(lambda at: _cell_text(name, spreads[at], here[at], means)),
-        "hovertext": grid(lambda at: _hover(name, spreads[at], here[at], means.known)),
+        "hovertext": grid(lambda at: hover(name, spreads[at], here[at], means.known)),
         "customdata": grid(lambda at: place[id(here[at])]),
         **{
             "texttemplate": "%{text}",
@@ -82,6 +82,7 @@ def heat_map(means: Means, name: str, fixed: Mapping[str, str]) -> Figure:
         "layout": layout,
         "rows": len(rows),
         "columns": len(columns),
+        "chooses": True,
     }
 
 
@@ -116,7 +117,7 @@ def lines(
             ],
             "y": [s.mean for _, s in points],
             "name": text(label),
-            "hovertext": [_hover(name, s, group, means.known) for group, s in points],
+            "hovertext": [hover(name, s, group, means.known) for group, s in points],
             "hoverinfo": "text",
             **drawn,
         }
@@ -176,7 +177,8 @@ def _cell_text(name: str, found: Spread | None, group: SeedGroup, means: Means) 
     return "<br>".join(filter(None, parts))
 
 
-def _hover(name: str, found: Spread | None, group: SeedGroup, known: Known) -> str:
+def hover(name: str, found: Spread | None, group: SeedGroup, known: Known) -> str:
+    """What hovering tells of a combination: its values, its number, its seeds."""
     values = "<br>".join(
         f"{text(called)} {text(group.values[key])}" for key, called in names(group.values).items()
     )
@@ -216,7 +218,7 @@ def _empty(
             "marker": marker,
             "textfont": {"color": "--muted"},
         },
-        "hovertext": [_hover("", None, here[at], KNOWN) for at in places],
+        "hovertext": [hover("", None, here[at], KNOWN) for at in places],
         "customdata": [place[id(here[at])] for at in places],
     }
 

@@ -6,15 +6,15 @@ import base64
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from PIL import Image
 
+from otgan.report.room import Room, spread_out
 from otgan.results.run import Picture
 
 LARGEST = 40_000_000  # pixels; more is no picture of ours
 BYTES = 400_000  # of a picture that is taken as it is
-Item = TypeVar("Item")
 
 
 class Embedded(NamedTuple):
@@ -32,28 +32,53 @@ class Film(NamedTuple):
     frames: list[Embedded]
 
 
-def films(
-    pictures: Sequence[Picture], most: int, side: int | None, problems: list[str]
-) -> list[Film]:
-    """Pictures by kind, of each kind at most so many, spread over the steps with the first and the
-    last.
+def films(pictures: Sequence[Picture], room: Room, problems: list[str]) -> list[Film]:
+    """Pictures by kind, of each kind as many as have room, spread over the steps with the first and
+    the last.
 
     Args:
-        pictures: by kind and step.
-        most: of a kind.
-        side: pixels to reduce them to; None takes them as they are.
+        pictures: by kind and step; those of the first kind come first to the room.
+        room: what they may take.
         problems: gains a sentence for each that is none.
     """
     found = []
     for kind in dict.fromkeys(picture.kind for picture in pictures):
-        chosen = spread_out([picture for picture in pictures if picture.kind == kind], most)
-        frames = [
-            Embedded(kind, picture.step, uri)
-            for picture in chosen
-            if (uri := embed(picture.path, side, problems))
-        ]
+        frames = _frames([picture for picture in pictures if picture.kind == kind], room, problems)
+        room = room._replace(pictures=room.pictures - _bytes(frames))
         found += [Film(kind, frames)] if frames else []
     return found
+
+
+def _frames(pictures: list[Picture], room: Room, problems: list[str]) -> list[Embedded]:
+    """Pictures of one kind. The last one tells how large they may be, and so how many there are."""
+    earlier = list(pictures)
+    while earlier:
+        last = earlier.pop()
+        side, uri = _fitting(last, room, problems)
+        if uri:
+            break
+    else:
+        return []
+    most = min(room.frames, room.pictures // len(uri))
+    frames = [Embedded(last.kind, last.step, uri)]
+    for picture in spread_out([*earlier, last], most)[-2::-1]:
+        uri = embed(picture.path, side, problems)
+        if uri and _bytes(frames) + len(uri) <= room.pictures:
+            frames.append(Embedded(picture.kind, picture.step, uri))
+    return frames[::-1]
+
+
+def _fitting(picture: Picture, room: Room, problems: list[str]) -> tuple[int | None, str | None]:
+    """A picture on the largest side on which it has room; none where it has room on none."""
+    for side in room.sides or (None,):
+        uri = embed(picture.path, side, problems)
+        if uri is None or len(uri) <= room.pictures:
+            return side, uri
+    return None, None
+
+
+def _bytes(frames: Sequence[Embedded]) -> int:
+    return sum(len(frame.uri) for frame in frames)
 
 
 def embed(path: Path, side: int | None, problems: list[str]) -> str | None:
@@ -70,17 +95,6 @@ def embed(path: Path, side: int | None, problems: list[str]) -> str | None:
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         problems.append(f"{path.name} is no picture that can be shown ({str(error)[:100]})")
         return None
-
-
-def spread_out(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many of a sequence, evenly, the last among them, and the first where there is room
-    for two.
-    """
-    if len(items) <= most:
-        return list(items)
-    if most == 1:
-        return [items[-1]]
-    return [items[round(i * (len(items) - 1) / (most - 1))] for i in range(most)]
 
 
 def _reduced(picture: Image.Image, side: int) -> bytes:

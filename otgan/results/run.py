@@ -17,7 +17,7 @@ from otgan.errors import UserError
 from otgan.files import Plain, number, read_lines, read_table, table
 from otgan.results.quantities import FINGERPRINTS
 from otgan.results.quantity import Quantity, of_record
-from otgan.results.scores import Key, is_score, newest
+from otgan.results.scores import Key, is_score, is_undefined, newest
 from otgan.results.state import RunState, state_of
 from otgan.runs import ENVIRONMENT, LOCK, RunFolder
 
@@ -179,7 +179,8 @@ def read_run(path: Path) -> Run:
     status = folder.read_status(problems)
     problems += [*_newer(environment), *(_unfit(folder) if config else [])]
     lines = read_lines(folder.metrics, lambda line: number(line.get("step")) is not None, problems)
-    scores = read_lines(folder.scores, is_score, problems)
+    told = read_lines(folder.scores, lambda line: is_score(line) or is_undefined(line), problems)
+    scores = [line for line in told if is_score(line)]
     name = str(config.get("name") or path.resolve().name)
     state, found = state_of(folder), sorted(folder.eval.glob("diagnosis-*.json"))
     diagnosis = read_table(found[-1], problems) if found else {}

@@ -8,6 +8,7 @@ differ (`columns`); what is asked to stand in one row is refused (`side_by_side`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +34,14 @@ def is_score(line: Mapping[str, Any]) -> bool:
     words = words and isinstance(marks, list) and all(isinstance(mark, str) for mark in marks)
     sound = isinstance(line.get("step"), int | None) and number(line.get("mean")) is not None
     return words and sound and isinstance(line.get("protocol"), dict)
+
+
+def is_undefined(line: Mapping[str, Any]) -> bool:
+    """Whether a line is of a score that has no number, such as the width of modes that no sample
+    has come near.
+    """
+    mean = line.get("mean")
+    return isinstance(mean, float) and math.isnan(mean) and is_score({**line, "mean": 0.0})
 
 
 def newest(scores: Iterable[Plain]) -> dict[Key, Plain]:

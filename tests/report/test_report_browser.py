@@ -3,7 +3,9 @@ name is text, nothing complains.
 """
 
 import json
+import shlex
 import shutil
+import time
 
 import pytest
 
@@ -64,6 +66,14 @@ def open_page(browser, tmp_path):
     assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
 
 
+def until(page, expression):
+    """Wait until an expression is true. The page's policy forbids Playwright's own way to."""
+    ending = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < ending, expression
+        page.wait_for_timeout(50)
+
+
 @pytest.fixture
 def sweep(tmp_path):
     """Twelve cells that differ in W2, half of them at another loss.
@@ -91,11 +101,12 @@ def test_a_click_in_the_heat_map_shows_the_cells_samples(open_page, sweep):
     # the best by the first number, the score
     assert page.locator("#panel h2").inner_text() == "lam 10, epsilon 0.3x, loss sinkhorn"
     page.select_option("#slice", "0")
-    page.wait_for_function("document.querySelector('.heat').data[0].text[0][0].includes('9')")
+    until(page, "document.querySelector('.heat').data[0].text[0][0].includes('9')")
     box = page.locator(".heat .nsewdrag").bounding_box()
     page.mouse.click(box["x"] + box["width"] / 6, box["y"] + box["height"] * 3 / 4)
-    page.wait_for_function(
-        "document.querySelector('#panel h2').innerText === 'lam 0.1, epsilon 0.03x, loss regot'"
+    until(
+        page,
+        "document.querySelector('#panel h2').innerText === 'lam 0.1, epsilon 0.03x, loss regot'",
     )
     assert page.locator("#panel .film img:visible").get_attribute("alt") == "samples after step 40"
     page.locator("#panel .chart .scatterlayer").first.wait_for()
@@ -113,15 +124,11 @@ def test_the_number_of_the_heat_map_can_be_chosen_and_rows_choose_too(open_page,
     page.select_option(
         "#metric", str(next(i for i, option in enumerate(options) if option.startswith("w2 (")))
     )
-    page.wait_for_function(
-        "document.querySelector('.heat').data[0].text[0][0].startsWith('<b>2</b>')"
-    )
+    until(page, "document.querySelector('.heat').data[0].text[0][0].startsWith('<b>2</b>')")
     page.locator("button[data-choose]").nth(2).click()
     assert page.locator("#panel h2").inner_text() == "lam 0.1, epsilon 0.3x, loss regot"
     # the slice went along
-    page.wait_for_function(
-        "document.querySelector('.heat').data[0].text[0][0].startsWith('<b>1</b>')"
-    )
+    until(page, "document.querySelector('.heat').data[0].text[0][0].startsWith('<b>1</b>')")
     page.locator("#lines .chart").first.scroll_into_view_if_needed()
     page.locator("#lines .point").first.wait_for()
     # three for each epsilon
@@ -159,3 +166,97 @@ def test_a_run_among_several_opens(open_page, tmp_path):
     page.locator(".run-card").nth(1).click()
     assert page.locator("#panel h3").first.inner_text() == "lam 1.1"
     page.locator("#panel .chart .scatterlayer").first.wait_for()
+
+
+def test_the_gallery_chooses_a_cell(open_page, sweep):
+    page = open_page(sweep)
+    cards = page.locator("#gallery button")
+    assert cards.count() == 12
+    cards.nth(1).click()
+    assert page.locator("#panel h2").inner_text() == "lam 0.1, epsilon 0.03x, loss sinkhorn"
+    assert cards.nth(1).get_attribute("aria-pressed") == "true"
+    assert page.locator("#gallery button[aria-pressed=true]").count() == 1
+    picture = page.locator("#panel .film img:visible")
+    assert picture.get_attribute("src") == cards.nth(1).locator("img").get_attribute("src")
+    assert picture.evaluate("img => img.complete && img.naturalWidth") == 40
+
+
+def test_a_line_across_all_axes_chooses_its_combination(open_page, sweep):
+    page = open_page(sweep)
+    box = page.locator("#parallel .chart")
+    box.scroll_into_view_if_needed()
+    box.locator(".point").first.wait_for()
+    assert box.locator(".scatterlayer .trace").count() == 12
+    point = box.locator(".point").last.bounding_box()
+    label = "document.querySelector('#parallel .chart').data.at(-1).hovertext"
+    told = page.evaluate(label).split("<br><b>")[0].replace("<br>", ", ")
+    page.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
+    until(page, f"document.querySelector('#panel h2').innerText === '{told}'")
+
+
+def test_curves_are_drawn_against_seconds(open_page, tmp_path):
+    lines = [line(10 * i, seconds=2.5 * i, dual_converged=float(i > 2)) for i in range(1, 9)]
+    page = open_page(run_folder(tmp_path / "r", lines=lines).path)
+    loss = page.locator("[data-figure='run-0/loss']")
+    loss.scroll_into_view_if_needed()
+    loss.locator(".scatterlayer .trace").first.wait_for(state="attached")
+    chart = "document.querySelector('[data-figure=\"run-0/loss\"]')"
+    assert page.evaluate(f"{chart}.data[0].x") == [10 * i for i in range(1, 9)]
+    page.get_by_role("button", name="seconds of training").click()
+    assert page.evaluate(f"{chart}.data[0].x") == [2.5 * i for i in range(1, 9)]
+    assert page.evaluate(f"{chart}.layout.xaxis.title.text") == "seconds of training"
+    assert page.evaluate(f"{chart}.layout.shapes.map(s => [s.x0, s.x1])") == [[0, 5]]
+    page.get_by_role("button", name="steps", exact=True).click()
+    assert page.evaluate(f"{chart}.data[0].x")[0] == 10
+
+
+def test_a_command_can_be_copied(open_page, tmp_path):
+    folder = run_folder(tmp_path / "it's a run", state="interrupted").path
+    page = open_page(folder)
+    command = page.locator(".again code").first
+    assert command.inner_text() == f"otgan run {shlex.quote(str(folder))}"
+    page.locator("[data-copy]").first.click()
+    until(
+        page, "['copied', 'selected'].includes(document.querySelector('[data-copy]').textContent)"
+    )
+
+
+def test_a_table_wider_than_the_page_says_so(open_page, sweep):
+    page = open_page(sweep, width=375)
+    box = page.locator("#numbers .scroll")
+    hint = page.locator("#numbers .scroll-hint")
+    assert hint.is_visible()
+    assert "more-right" in (box.get_attribute("class") or "")
+    assert box.get_attribute("tabindex") == "0"
+    box.evaluate("box => { box.scrollLeft = box.scrollWidth; }")
+    page.wait_for_selector("#numbers .scroll.more-left:not(.more-right)")
+    wide = open_page(sweep, width=4000)
+    assert not wide.locator("#map .scroll-hint").is_visible()
+
+
+def test_a_print_has_everything(open_page, sweep, tmp_path):
+    for target in (sweep, run_folder(tmp_path / "r", scores=[score(3.0)]).path):
+        page = open_page(target, dark=True)
+        until(page, "window.Plotly")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print", color_scheme="light")
+        page.set_viewport_size({"width": 700, "height": 990})
+        charts = page.locator("main .chart")
+        assert charts.count() == page.locator("main .chart .main-svg:first-child").count() > 3
+        assert page.locator("main details:not([open])").count() == 0
+        cut = """[...document.querySelectorAll('main *')].filter((node) =>
+            !node.closest('svg') && node.getBoundingClientRect().right > 701).length"""
+        assert page.evaluate(cut) == 0
+        values = page.locator("#numbers td").first
+        assert values.is_visible()
+        page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator(".stacked").count() == 0
+        # as wide as the window has room for again
+        page.set_viewport_size({"width": 1200, "height": 900})
+        until(
+            page,
+            "[...document.querySelectorAll('.charts .chart')].every((box) =>"
+            " Math.abs(box._fullLayout.width - box.clientWidth) < 2 && box.clientWidth > 400)",
+        )
+        assert page.evaluate("document.documentElement.dataset.theme") is None

@@ -1,6 +1,7 @@
 """The page is one file that asks nothing of a network, and shows what it is given as text."""
 
 import base64
+import gzip
 import hashlib
 import io
 import json
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image
 
 from otgan.report.command import read
-from otgan.report.page import SIDE, render
-from otgan.report.pictures import films, spread_out
+from otgan.report.page import render
+from otgan.report.pictures import films
+from otgan.report.room import alone, among, spread_out
 from otgan.results.quantity import Curve, Quantity, Warned
 from otgan.results.run import read_run
 from tests.support.reports import (
@@ -56,6 +58,14 @@ class Page(HTMLParser):
 
     def all(self, tag):
         return [attrs for name, attrs in self.elements if name == tag]
+
+    def unpacked(self, script):
+        """A script that lies in the page packed, as the browser unpacks it."""
+        return gzip.decompress(base64.b64decode(self.scripts[script], validate=True)).decode()
+
+    @property
+    def figures(self):
+        return json.loads(self.unpacked(0))
 
 
 def hostile_run(path):
@@ -118,10 +128,14 @@ def test_a_hostile_name_is_text(hostile):
     assert len(page.scripts) == 3
     assert any(HOSTILE in text for text in page.text)
     assert not [attrs for _, attrs in page.elements if any(name.startswith("on") for name in attrs)]
-    assert not [attrs for attrs in page.all("img") if not attrs["src"].startswith("data:image/")]
-    assert "<" not in page.scripts[0]
+    assert not [
+        attrs
+        for attrs in page.all("img")
+        if "data-from" not in attrs and not attrs["src"].startswith("data:image/")
+    ]
+    assert "<" not in page.scripts[0] + page.scripts[1]
     assert HOSTILE.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") in json.dumps(
-        json.loads(page.scripts[0])
+        page.figures
     ).replace('\\"', '"')
 
 
@@ -140,7 +154,7 @@ def test_the_page_asks_nothing_of_a_network_and_runs_its_own_scripts_alone(hosti
     )
     digests = [
         base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        for script in page.scripts[1:]
+        for script in (page.unpacked(1), page.scripts[2])
     ]
     assert policy.startswith("default-src 'none'")
     assert policy.split("script-src ")[1] == " ".join(f"'sha256-{digest}'" for digest in digests)
@@ -157,7 +171,7 @@ def test_every_chart_has_its_figure(tmp_path):
         [read_run(run_folder(tmp_path / f"r{i}").path) for i in (0, 1)],
     ):
         page = Page(render(target))
-        figures = json.loads(page.scripts[0])
+        figures = page.figures
         keys = [attrs["data-figure"] for _, attrs in page.elements if "data-figure" in attrs]
         patterns = [attrs["data-pattern"] for _, attrs in page.elements if "data-pattern" in attrs]
         numbers = [f"{i}" for i, _ in enumerate(page.all("option"))]
@@ -248,13 +262,14 @@ def test_pictures_are_shown_whole_alone_and_small_among_many(tmp_path):
     folder = run_folder(tmp_path / "r")
     picture(folder.picture(60), 120, (900, 900))
     run = read_run(folder.path)
-    (whole,) = films(run.pictures, 10, None, [])
+    (whole,) = films(run.pictures, alone(), [])
     assert [frame.step for frame in whole.frames] == [20, 40, 60]
     assert [decoded(frame.uri).shape[0] for frame in whole.frames] == [40, 40, 900]
     assert (decoded(whole.frames[0].uri) == 60).all()
-    (small,) = films(run.pictures, 2, SIDE, [])
+    room = among(1)._replace(frames=2)
+    (small,) = films(run.pictures, room, [])
     assert [frame.step for frame in small.frames] == [20, 60]
-    assert decoded(small.frames[1].uri).shape == (SIDE, SIDE, 3)
+    assert decoded(small.frames[1].uri).shape == (room.sides[0], room.sides[0], 3)
     assert abs(decoded(small.frames[1].uri).astype(int) - 120).max() <= 3
 
 
@@ -262,7 +277,7 @@ def test_a_picture_that_is_none_is_named_and_left_out(tmp_path):
     folder = run_folder(tmp_path / "r")
     folder.picture(20).write_bytes(b"<svg onload=alert(1)>")
     problems = []
-    (film,) = films(read_run(folder.path).pictures, 10, None, problems)
+    (film,) = films(read_run(folder.path).pictures, alone(), problems)
     assert [frame.step for frame in film.frames] == [40]
     assert "step-0000020.png is no picture" in problems[0]
 

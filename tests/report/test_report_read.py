@@ -158,3 +158,12 @@ def test_a_run_that_went_further_says_so(tmp_path):
     )
     folder.write_environment({"budgets": {"train.steps": "60"}}, begun=True)  # by hand
     assert read_run(folder.path).raised == []
+
+
+def test_a_score_without_a_number_is_no_line_that_could_not_be_read(tmp_path):
+    lines = [score(3.0), score(float("nan"), metric="mode_width")]
+    run = read_run(run_folder(tmp_path / "r", scores=lines).path)
+    assert [line["metric"] for line in run.scores] == ["fid[x]"]
+    assert run.problems == []
+    broken = {**score(float("nan")), "protocol": None}
+    assert read_run(run_folder(tmp_path / "b", scores=[broken]).path).problems
