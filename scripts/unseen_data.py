@@ -182,7 +182,9 @@ def run(folder: Path, out: Path, only: list[str]) -> None:
         if only and path.stem not in only:
             continue
         images = path.is_dir() or np.load(path)["x"].ndim > 2
-        trained = otgan.train("pictures" if images else "points", data=path, out=out / path.stem)
+        trained = otgan.train(
+            "pictures" if images else "points", data=str(path), out=out / path.stem
+        )
         summary = trained.record.summary
         duals = f"{summary['converged_share']:.0%} of duals within epsilon"
         print(

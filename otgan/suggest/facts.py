@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from otgan.data import Dataset
 
@@ -114,7 +114,7 @@ def _local(examples: np.ndarray) -> float:
     distinct = np.unique(examples, axis=0)
     order = _few(len(distinct), BATCHES * BATCH)
     batches = [distinct[order[i : i + BATCH]] for i in range(0, len(order), BATCH)]
-    nearest = [cKDTree(batch).query(batch, k=2)[0][:, 1] for batch in batches if len(batch) > 1]
+    nearest = [KDTree(batch).query(batch, k=2)[0][:, 1] for batch in batches if len(batch) > 1]
     return float(np.median(np.concatenate(nearest)) ** 2)
 
 

@@ -5,7 +5,7 @@ They were chosen on sets of `scripts/unseen_data.py` marked for tuning, and judg
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,14 +129,14 @@ def _judged(facts: Facts, steps: int) -> tuple[int, list[Setting]]:
     ]
 
 
-def scaled(sizes: Collection[tuple[int, int]]) -> list[Setting]:
+def scaled(sizes: Set[tuple[int, int]]) -> list[Setting]:
     """How a folder's pictures of such widths and heights are brought to one size, if they must
     be.
     """
-    if len(sizes) == 1 and (size := next(iter(sizes))) in {(side, side) for side in SIDES}:
+    if sizes <= {(side, side) for side in SIDES} and len(sizes) == 1:
         return []
-    what = "pictures of several sizes" if len(sizes) > 1 else f"pictures of {size[0]} x {size[1]}"
-    why = f"{what}: a square of {SIDE} pixels trains in minutes; --resize 64 shows more"
+    what = "of several sizes" if len(sizes) > 1 else "of a size that windows do not divide"
+    why = f"pictures {what}: a square of {SIDE} pixels trains in minutes; --resize 64 shows more"
     return [
         Setting("data.resize", SIDE, why),
         Setting("data.crop", "center", "the middle of what is not square"),
