@@ -156,7 +156,8 @@ def summary_table(name: str, summary: Mapping[str, Any], known: Known = KNOWN) -
     for key, value in numbers.items():
         if sentence := known[key].warning(value):
             table.add_row(Text("warning", style="bold"), "", Text(sentence))
-    for metric, value in summary.get("scores", {}).items():
+    scores = {m: v for m, v in summary.get("scores", {}).items() if m not in summary}
+    for metric, value in scores.items():
         table.add_row(
             Text(metric),
             known[metric].text(value),

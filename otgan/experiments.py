@@ -216,6 +216,10 @@ def _parse(path: Path) -> Raw:
 def _data_from(data: Raw, source: str) -> Raw:
     if source not in ("tfds", "sample"):
         return {"kind": "own", "path": str(Path(source).resolve())}
+    if data.get("kind") == "own":
+        raise UserError(
+            f"--data {source}: this experiment is for data of your own; give a file or a folder"
+        )
     if data.get("kind") not in ("mnist", "cifar10", "stacked-mnist"):
         raise UserError(
             f"--data {source} chooses where digits or CIFAR-10 come from; this experiment's data"

@@ -22,7 +22,8 @@ def suggest(data: Path) -> None:
 
     name, facts, settings = rules.suggest(UserData(path=str(data)))
     what = f"pictures of {'x'.join(map(str, facts.shape))}" if facts.images else "points"
-    click.echo(f"{data}: {facts.size:,} {what}, {facts.dimension:,} numbers each")
+    numbers = f"{facts.dimension:,} number{'s' if facts.dimension > 1 else ''}"
+    click.echo(f"{data}: {facts.size:,} {what}, {numbers} each")
     click.echo(
         f"squared distance of any two {facts.mean_cost:.4g}, of neighbors in a batch"
         f" {facts.local:.2g}, {facts.detail:.2g} times that"

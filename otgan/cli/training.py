@@ -42,19 +42,20 @@ FLAGS = {
     "--lam": (
         "oracle.lam",
         AMOUNT,
-        "F|Fx",
-        "Weight of the regularizer: 1.0 in units of the cost, 0.03x times the batch's mean cost.",
+        "F|Fx|Fs",
+        "Weight of the regularizer: 1.0 in units of the cost, 0.03x times the batch's mean cost, 2s"
+        " times the cost between neighbors in a batch.",
     ),
     "--epsilon": (
         "oracle.epsilon",
         AMOUNT,
-        "F|Fx",
-        "Certified accuracy of every step's dual, in the same two units.",
+        "F|Fx|Fs",
+        "Certified accuracy of every step's dual, in the same units.",
     ),
     "--tau": (
         "oracle.tau",
         AMOUNT,
-        "F|Fx|inf",
+        "F|Fx|Fs|inf",
         "Weight of the generated side's marginal; inf keeps it exactly, as in the paper.",
     ),
     "--regularizer": (
@@ -302,7 +303,8 @@ def _train(
         click.echo(f"samples   {ended.picture}")
     click.echo(f"run       {ended.folder}")
     if ended.reason:
-        click.echo(f"{ended.state}: {ended.reason}", err=True)
+        state = "" if ended.reason.startswith(ended.state) else f"{ended.state}: "
+        click.echo(f"{state}{ended.reason}", err=True)
     sys.exit(ended.exit_code)
 
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial import KDTree
+from scipy.spatial.distance import cdist
 
 from otgan.data import Dataset
+from otgan.errors import UserError
 
 LOOKED_AT = 20_000  # examples
-BATCH, BATCHES = 512, 4  # among so many neighbors are looked for, so often
+BATCH, BATCHES = 512, 8  # among so many neighbors are looked for, so often
 SEED = 2013
+LARGEST = 1e30  # mean cost
 UNEVEN, HEAVY, DOUBLED = 20, 30, 0.2  # from which on it is said
 
 
@@ -80,22 +82,33 @@ class Facts:
 
 
 def look(dataset: Dataset) -> Facts:
-    """The facts of the examples to learn from."""
+    """The facts of the examples to learn from.
+
+    Raises:
+        UserError: distances between them are too large for single precision.
+    """
     examples = flattened(dataset.train)
     some = examples[_few(len(examples), LOOKED_AT)]
     center = some.mean(axis=0)
     away = np.linalg.norm(some - center, axis=1)
     deviations = some.std(axis=0)
+    mean_cost = float(2 * np.sum(deviations**2))
+    if not mean_cost < LARGEST:
+        raise UserError(
+            f"squared distances of {dataset.name} data are near {mean_cost:.1g}, beyond what single"
+            " precision holds: scale the data down"
+        )
+    moving = deviations[deviations > 0]
     return Facts(
         images=dataset.is_images,
         shape=dataset.shape,
         size=len(dataset.train) + len(dataset.test),
         spread=float(np.sqrt(np.mean(deviations**2))),
-        mean_cost=float(2 * np.sum(deviations**2)),
+        mean_cost=mean_cost,
         local=_local(some),
         duplicates=_doubled(some),
         tail=float(away.max() / np.sqrt(np.mean(away**2))),
-        uneven=1.0 if dataset.is_images else float(deviations.max() / deviations.min()),
+        uneven=1.0 if dataset.is_images else float(moving.max() / moving.min()),
     )
 
 
@@ -109,13 +122,24 @@ def _few(size: int, most: int) -> np.ndarray:
     return np.random.default_rng(SEED).permutation(size)[:most]
 
 
+def nearest(distances: np.ndarray) -> np.ndarray:
+    """Of a matrix between the examples of a batch, what each has to the nearest other one that is
+    not equal; infinite where all are.
+    """
+    return np.where(distances > 0, distances, np.inf).min(axis=1)
+
+
+def batches(count: int, size: int = BATCH) -> list[np.ndarray]:
+    """Which of so many examples stand in the batches that are looked at."""
+    draw = np.random.default_rng(SEED)
+    return [draw.choice(count, min(size, count), replace=False) for _ in range(BATCHES)]
+
+
 def _local(examples: np.ndarray) -> float:
-    """The median over so many batches of different examples."""
-    distinct = np.unique(examples, axis=0)
-    order = _few(len(distinct), BATCHES * BATCH)
-    batches = [distinct[order[i : i + BATCH]] for i in range(0, len(order), BATCH)]
-    nearest = [KDTree(batch).query(batch, k=2)[0][:, 1] for batch in batches if len(batch) > 1]
-    return float(np.median(np.concatenate(nearest)) ** 2)
+    found = [
+        nearest(cdist(examples[b], examples[b], "sqeuclidean")) for b in batches(len(examples))
+    ]
+    return float(np.median(np.concatenate(found)))
 
 
 def _doubled(examples: np.ndarray) -> float:

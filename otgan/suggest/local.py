@@ -11,11 +11,10 @@ import numpy as np
 from otgan.config import Config
 from otgan.data import Dataset
 from otgan.errors import UserError
+from otgan.suggest.facts import batches, nearest
 
 AMOUNTS = ("oracle.lam", "oracle.epsilon", "oracle.tau")
 WRITTEN = re.compile(r"(\d+\.?\d*(e-?\d+)?|\.\d+)s")
-SEED = 2014
-BATCHES = 8
 
 
 def is_local(value: Any) -> bool:
@@ -39,21 +38,20 @@ def local_scale(config: Config, dataset: Dataset) -> float:
             "a local scale is known of costs on points or pixels alone: give amounts in multiples"
             " of the mean cost, such as 0.1x"
         )
-    cost, draw = make_cost(config.cost.name), np.random.default_rng(SEED)
-    size, nearest = min(config.batch.real, len(dataset.train)), []
-    for _ in range(BATCHES):
-        batch = dataset.train[draw.choice(len(dataset.train), size, replace=False)]
-        values = batch.astype(np.float32) / 127.5 - 1 if dataset.is_images else batch
-        matrix = np.array(cost(jnp.asarray(values), jnp.asarray(values)))
-        np.fill_diagonal(matrix, np.inf)
-        nearest.append(matrix.min(axis=1))
-    found = float(np.median(np.concatenate(nearest)))
-    if not found > 0:
-        raise UserError(
-            "half of the examples or more have an equal one in their batch, so there is no local"
-            " scale: give amounts in multiples of the mean cost, such as 0.1x"
+    cost, found = make_cost(config.cost.name), []
+    for batch in batches(len(dataset.train), config.batch.real):
+        examples = dataset.train[batch]
+        values = jnp.asarray(
+            examples.astype(np.float32) / 127.5 - 1 if dataset.is_images else examples
         )
-    return found
+        found.append(nearest(np.array(cost(values, values))))
+    scale = float(np.median(np.concatenate(found)))
+    if not np.isfinite(scale):
+        raise UserError(
+            "half of the examples or more are all the same, so there is no local scale: give"
+            " amounts in multiples of the mean cost, such as 0.1x"
+        )
+    return scale
 
 
 def in_units_of_cost(amounts: Mapping[str, str], scale: float) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from otgan import experiments
 from otgan.config import Config, UserData
-from otgan.data import load, picture_sizes
+from otgan.data import load, picture_sizes, read_user_data
 from otgan.errors import UserError
 from otgan.suggest.facts import Facts, look
 from otgan.suggest.local import AMOUNTS, in_units_of_cost, is_local, local_scale
@@ -96,8 +96,12 @@ def _fitted(config: Config, given: Mapping[str, Any], data_dir: Path | None) -> 
 
 
 def _scaled(data: UserData, given: Mapping[str, Any]) -> list[Setting]:
-    """How a folder's pictures are brought to one size; nothing where that is given already."""
+    """How pictures are brought to one size, but for what is given."""
     path = Path(data.path).expanduser()
-    if not path.is_dir() or "data.resize" in given or data.resize is not None:
-        return []
-    return [setting for setting in scaled(picture_sizes(path)) if setting.key not in given]
+    if path.is_dir():
+        sizes = picture_sizes(path)
+    else:
+        shape = read_user_data(data).values.shape
+        sizes = {(shape[2], shape[1])} if len(shape) == 4 else set()
+    chosen = {"data.resize": data.resize is not None, "data.crop": data.crop != "none"}
+    return [s for s in scaled(sizes) if s.key not in given and not chosen[s.key]]

@@ -14,6 +14,7 @@ from otgan.suggest.facts import Facts
 
 # --- of points ------------------------------------------------------------------------------------
 LAM, EPSILON = 2.0, 1.0  # of the local squared distance; of lam
+NEAR = 0.07  # of the mean cost: neighbors that are further apart say nothing of a structure
 FLOOR = 1e-4  # of the mean cost: about what rounding alone makes of a gap
 CLIP = 0.15  # of the mean cost: 5 on the grid
 MOST_LATENTS = 64
@@ -29,6 +30,7 @@ PICTURE_STEPS = 1_000
 # held out: a tenth, or so many, as long as that is not a larger share
 SHARE, LARGEST_SHARE, HELD_OUT = 0.1, 0.3, 500
 LOOKS = 8  # at held-out examples while training
+SETS = 4  # of points that are compared with the held-out ones, as at the end of a run
 MOST_JUDGED = 2_000
 
 
@@ -40,18 +42,24 @@ class Setting(NamedTuple):
     why: str
 
     def __str__(self) -> str:
-        return f"{self.key} = {self.value}: {self.why}"
+        value = f"{self.value:.4g}" if isinstance(self.value, float) else self.value
+        return f"{self.key} = {value}: {self.why}"
 
 
 def points(facts: Facts) -> list[Setting]:
     """Of points, whatever their number of coordinates."""
-    lam, between = LAM * facts.local, float(np.sqrt(facts.local * facts.mean_cost))
+    near = min(facts.local, NEAR * facts.mean_cost)
+    lam, between = LAM * near, float(np.sqrt(near * facts.mean_cost))
+    seen = (
+        f"the squared distance of neighbors in a batch, {facts.local:.2g}"
+        if near == facts.local
+        else f"{near:.2g}, {NEAR:g} of the squared distance of any two: neighbors are hardly nearer"
+    )
     settings = [
         Setting(
             "oracle.lam",
             _rounded(lam),
-            f"{LAM:g} times the squared distance of neighbors in a batch, {facts.local:.2g}: a"
-            " larger one does not see their structure",
+            f"{LAM:g} times {seen}; a larger one does not see what lies closer together",
         ),
         Setting(
             "oracle.tau",
@@ -68,7 +76,8 @@ def points(facts: Facts) -> list[Setting]:
         Setting(
             "generator.latent_dim",
             min(facts.dimension, MOST_LATENTS),
-            "as many latents as coordinates: fewer make samples that fill fewer dimensions",
+            f"as many latents as coordinates, {MOST_LATENTS} at most: fewer make samples that fill"
+            " fewer dimensions",
         ),
         Setting(
             "generator.optimizer.clip",
@@ -79,9 +88,9 @@ def points(facts: Facts) -> list[Setting]:
     if facts.dimension > EVEN:
         settings += [
             Setting("batch.draw", "iid", f"more than {EVEN} coordinates cannot be drawn evenly"),
-            Setting("batch.latents", "iid", "the same"),
+            Setting("batch.latents", "iid", f"more than {EVEN} latents cannot either"),
         ]
-    held_out, judged = _judged(facts, POINT_STEPS)
+    held_out, judged = _judged(facts, POINT_STEPS, SETS)
     left = facts.size - held_out
     if left < BATCH:
         settings.append(Setting("batch.size", left, f"all that are left, fewer than {BATCH}"))
@@ -89,31 +98,35 @@ def points(facts: Facts) -> list[Setting]:
 
 
 def pictures(facts: Facts) -> list[Setting]:
-    """Of square pictures whose side `scaled` has chosen."""
-    side = facts.shape[0]
-    windows = side // WINDOW
+    """Of pictures, whatever their size."""
+    height, width, _ = facts.shape
+    cuts = _cuts(height, width)
+    layers = [f"{layer}/{cuts}" for layer in ("pixels", "conv_0") if cuts > 1] or ["pixels"]
+    halves = ["conv_0/2"] if cuts > 1 and _cut(height, width, 2) else ["conv_0"]
     settings = [
         Setting(
             "cost.features",
-            f"random:pixels/{windows}+conv_0/{windows}+conv_0/2+conv_1+conv_2",
-            f"windows of {WINDOW} x {WINDOW} pixels and the layers of an untrained network, which"
-            " every picture suits; a network of your own is better: otgan features train",
+            "random:" + "+".join(dict.fromkeys([*layers, *halves, "conv_1", "conv_2"])),
+            f"windows of about {WINDOW} x {WINDOW} pixels and the layers of an untrained network,"
+            " which every picture suits; a network of your own is better: otgan features train",
         ),
         Setting(
             "generator.depth",
-            max(1, round(np.log2(side / GRID))),
-            f"so many doublings lead from a grid of about {GRID} x {GRID} to {side} x {side}",
+            max(1, round(np.log2(min(height, width) / GRID))),
+            f"so many doublings lead from a grid of about {GRID} x {GRID} to {width} x {height}",
         ),
     ]
-    held_out, judged = _judged(facts, PICTURE_STEPS)
+    held_out, judged = _judged(facts, PICTURE_STEPS, 1)
     left = facts.size - held_out
     if left < REALS:
         settings.append(Setting("batch.reals", left, f"all that are left, fewer than {REALS}"))
     return [*settings, *judged]
 
 
-def _judged(facts: Facts, steps: int) -> tuple[int, list[Setting]]:
-    """How many examples are held out, and how samples are compared with them as training goes."""
+def _judged(facts: Facts, steps: int, sets: int) -> tuple[int, list[Setting]]:
+    """How many examples are held out, and how samples are compared with them as training goes: so
+    many sets of as many.
+    """
     share = min(LARGEST_SHARE, max(SHARE, HELD_OUT / facts.size))
     held_out = round(facts.size * share)
     few = f"{facts.size:,} examples are few: more are held out, so that samples can be judged"
@@ -124,23 +137,35 @@ def _judged(facts: Facts, steps: int) -> tuple[int, list[Setting]]:
         Setting(
             "train.eval_every", steps // LOOKS, "a loss does not show whether samples come near"
         ),
-        Setting("train.eval_measures", ["pr"], "precision and recall do"),
-        Setting("train.eval_samples", min(held_out, MOST_JUDGED), "as many as held-out examples"),
+        Setting("train.eval_measures", ["pr"], "precision and recall show it"),
+        Setting(
+            "train.eval_samples",
+            sets * min(held_out, MOST_JUDGED),
+            "as many as held-out examples" + (f", {sets} times" if sets > 1 else ""),
+        ),
     ]
 
 
 def scaled(sizes: Set[tuple[int, int]]) -> list[Setting]:
-    """How a folder's pictures of such widths and heights are brought to one size, if they must
-    be.
-    """
-    if sizes <= {(side, side) for side in SIDES} and len(sizes) == 1:
+    """How pictures of such widths and heights are brought to one size, if they must be."""
+    if not sizes or (sizes <= {(side, side) for side in SIDES} and len(sizes) == 1):
         return []
     what = "of several sizes" if len(sizes) > 1 else "of a size that windows do not divide"
-    why = f"pictures {what}: a square of {SIDE} pixels trains in minutes; --resize 64 shows more"
     return [
-        Setting("data.resize", SIDE, why),
-        Setting("data.crop", "center", "the middle of what is not square"),
+        Setting("data.resize", SIDE, f"pictures {what}: {SIDE} pixels a side train in minutes"),
+        Setting("data.crop", "center", "what is not square keeps its middle"),
     ]
+
+
+def _cuts(height: int, width: int) -> int:
+    """Into how many windows a side is cut, so that pixels and the first layer's map divide."""
+    most = min(height, width) // WINDOW
+    return max(cuts for cuts in range(1, most + 1) if _cut(height, width, cuts))
+
+
+def _cut(height: int, width: int, cuts: int) -> bool:
+    sides = (height, width, -(-height // 2), -(-width // 2))
+    return not any(side % cuts for side in sides)
 
 
 def _rounded(value: float) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from otgan import experiments, suggest
+from otgan.assembly import assemble
 from otgan.cli import main
 from otgan.costs import squared_l2
 from otgan.data import load
@@ -93,3 +94,55 @@ def test_a_dry_run_shows_the_values(points):
     assert config["rules"] == "none"
     assert isinstance(config["oracle"]["lam"], float)
     assert "suggest" in main.commands
+
+
+@pytest.mark.parametrize(
+    ("size", "given", "shape", "features"),
+    [
+        ((40, 24), {}, (32, 32, 1), "random:pixels/8+conv_0/8+conv_0/2+conv_1+conv_2"),
+        ((40, 24), {"data.resize": 16}, (16, 16, 1), "random:pixels/4+conv_0/4+conv_0/2+"),
+        (
+            (40, 24),
+            {"data.crop": "none", "data.resize": 12},
+            (20, 12, 1),
+            "random:pixels/2+conv_0/2",
+        ),
+        ((28, 28), {}, (28, 28, 1), "random:pixels/7+conv_0/7+conv_0/2+"),
+        ((8, 8), {"data.resize": 8}, (8, 8, 1), "random:pixels/2+conv_0/2+conv_1"),
+        ((13, 13), {"data.resize": 13}, (13, 13, 1), "random:pixels+conv_0+conv_1"),
+    ],
+)
+def test_pictures_of_any_size_get_windows_that_divide_them(size, given, shape, features, tmp_path):
+    draw = np.random.default_rng(0)
+    pictures = draw.integers(0, 256, (120, *size), np.uint8)
+    np.savez(tmp_path / "pictures.npz", x=pictures)
+    config = suggest.resolve("pictures", given, source=str(tmp_path / "pictures.npz"))
+    dataset = load(config.data)
+    assert dataset.shape == shape
+    assert config.cost.features.startswith(features)
+    assemble(config, dataset, devices=1, looks=False)
+    assert len(dataset.test) == round(0.3 * 120)
+    assert config.batch.reals == len(dataset.train)
+
+
+def test_neighbors_as_far_as_anybody_make_no_lam_beyond_the_mean_cost(tmp_path):
+    points = np.random.default_rng(0).normal(size=(500, 300)).astype(np.float32)
+    np.savez(tmp_path / "far.npz", x=points)
+    config = suggest.resolve("points", source=str(tmp_path / "far.npz"))
+    mean = 2 * points.var(axis=0).sum()
+    assert oracle(config).lam.value == pytest.approx(0.14 * mean, rel=0.02)
+    assert oracle(config).tau.value < mean / 2
+    assert config.generator.latent_dim == 64
+
+
+def test_distances_beyond_single_precision_are_refused(tmp_path):
+    points = 1e20 * np.random.default_rng(0).normal(size=(500, 2))
+    np.savez(tmp_path / "huge.npz", x=points.astype(np.float32))
+    with pytest.raises(UserError, match="scale the data down"):
+        suggest.resolve("points", source=str(tmp_path / "huge.npz"))
+
+
+def test_an_empty_folder_holds_no_pictures(tmp_path):
+    done = otgan("suggest", tmp_path)
+    assert done.exit_code == 2
+    assert "holds no pictures" in done.output
