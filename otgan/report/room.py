@@ -15,6 +15,7 @@ ALONE = 4_000_000  # bytes of the pictures of a run that has a page of its own
 SHARED = 2_000_000  # bytes of the pictures of all runs of a page
 FRAMES = 40  # pictures of a kind of a run alone
 SMALL_FRAMES = 12  # and of one among many
+THUMBNAILS = 200  # pictures of a kind, so that a page is made in seconds
 SIDES = (320, 224, 160, 112, 80, 56)  # pixels of a picture among many, the largest that has room
 CURVE = 1_000  # points of a curve at most
 FEWEST = 24  # and at least, however many runs there are
@@ -45,8 +46,9 @@ def alone() -> Room:
 
 def among(runs: int) -> Room:
     """That of one of so many."""
-    share = SHARED // max(1, runs)
-    return Room(share, SMALL_FRAMES, SIDES, points(runs))
+    runs = max(1, runs)
+    frames = max(1, min(SMALL_FRAMES, THUMBNAILS // runs))
+    return Room(SHARED // runs, frames, SIDES, points(runs))
 
 
 def points(runs: int) -> int:

@@ -187,9 +187,10 @@ def test_a_line_across_all_axes_chooses_its_combination(open_page, sweep):
     box.scroll_into_view_if_needed()
     box.locator(".point").first.wait_for()
     assert box.locator(".scatterlayer .trace").count() == 12
-    point = box.locator(".point").last.bounding_box()
-    label = "document.querySelector('#parallel .chart').data.at(-1).hovertext"
+    point = box.locator(".point").first.bounding_box()
+    label = "document.querySelector('#parallel .chart').data[0].hovertext"
     told = page.evaluate(label).split("<br><b>")[0].replace("<br>", ", ")
+    assert page.locator("#panel h2").inner_text() != told  # what the page opened on
     page.mouse.click(point["x"] + point["width"] / 2, point["y"] + point["height"] / 2)
     until(page, f"document.querySelector('#panel h2').innerText === '{told}'")
 
@@ -244,6 +245,7 @@ def test_a_print_has_everything(open_page, sweep, tmp_path):
         charts = page.locator("main .chart")
         assert charts.count() == page.locator("main .chart .main-svg:first-child").count() > 3
         assert page.locator("main details:not([open])").count() == 0
+        assert page.locator("table.stacked").count() > 0  # too wide for paper
         cut = """[...document.querySelectorAll('main *')].filter((node) =>
             !node.closest('svg') && node.getBoundingClientRect().right > 701).length"""
         assert page.evaluate(cut) == 0

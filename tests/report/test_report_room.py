@@ -63,6 +63,10 @@ def test_a_curve_has_fewer_points_among_many(tmp_path):
     assert [points(runs) for runs in (1, 24, 48, 10_000)] == [1_000, 1_000, 500, 24]
 
 
+def test_a_page_of_many_runs_draws_few_pictures_of_each():
+    assert [among(runs).frames for runs in (1, 16, 50, 1_000)] == [12, 12, 4, 1]
+
+
 def test_what_is_packed_is_the_same_text_in_the_same_letters():
     text = "Σ <script>" * 1_000
     assert gzip.decompress(base64.b64decode(packed(text), validate=True)).decode() == text
