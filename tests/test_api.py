@@ -64,7 +64,8 @@ def test_any_thread_may_train(trained):
 def test_scores_are_kept_with_the_run_and_say_how_they_were_measured(trained):
     found = otgan.score(trained, ["modes"], samples=500)
     kept = [json.loads(line) for line in RunFolder(trained.path).scores.read_text().splitlines()]
-    assert {record["metric"] for record in found.values()} == {"modes", "high_quality", "mode_kl"}
+    measured = {record["metric"] for record in found.values()}
+    assert measured == {"modes", "high_quality", "mode_kl", "mode_width"}
     assert all(record in kept for record in found.values())
     assert found == otgan.score(str(trained.path), ["modes"], samples=500)
 
