@@ -133,6 +133,9 @@ def test_how_much_room_a_cluster_has():
     assert RayExecutor(Stage(), 2, 9, sparing=True).room == 2
 
 
+# Ray forks this process, in which other tests have started JAX; the children run no JAX before exec
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 @pytest.mark.nightly
 def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
