@@ -169,7 +169,7 @@ def test_points_get_everything_that_suits_them(elsewhere, grid_run):
     for metric in (
         "fid[points]",
         "kid[points]",
-        "precision[points]",
+        "precision",
         "w1",
         "sinkhorn_divergence[points]",
         "w2_train",

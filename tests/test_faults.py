@@ -103,7 +103,7 @@ def test_a_long_judgment_ends_at_once_and_is_made_up_for(elsewhere):
     assert time.monotonic() - began < 20
     assert process.returncode == 143
     again = shlex.join(["otgan", *words])
-    assert errors == f"interrupted: interrupted after step 6; go on with: {again}\n"
+    assert errors == f"interrupted after step 6; go on with: {again}\n"
     assert status(Path("run"))["state"] == "interrupted"
     assert kept(Path("run")) == [6]
     assert otgan(*words).exit_code == 0

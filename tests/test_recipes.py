@@ -43,8 +43,10 @@ def small(name):
 
 def examples(config):
     if config.data.kind == "own":
-        points = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
-        return Dataset("own", points[:250], points[250:])
+        draw = np.random.default_rng(0)
+        points, pictures = draw.normal(size=(300, 3)), draw.integers(0, 256, (300, 28, 28, 1))
+        own = pictures.astype(np.uint8) if config.rules == "pictures" else points.astype(np.float32)
+        return Dataset("own", own[:270], own[270:])
     if config.data.kind != "cifar10":
         return data.load(config.data)
     # as CIFAR-10's are
