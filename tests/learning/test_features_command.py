@@ -200,6 +200,7 @@ def test_learned_features_tell_digits_apart_better_than_untrained_ones():
     encoder, cut = Encoder((28, 28, 1)), 4_500
 
     def right(method, steps):
+        parameters: Any
         parameters, _ = training.train(
             encoder, method, images[:cut], 0, steps, None, quiet, lambda: False
         )
