@@ -1,4 +1,5 @@
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +11,10 @@ from tests.support import typed
 
 # before anything imports otgan: types and shapes are checked at every call
 install_import_hook("otgan", f"{typed.__name__}.check")
+
+# a job that a shell began in the background ignores Ctrl-C, and so would all that tests interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # most tests compile programs that were compiled before; workers and commands inherit it
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
