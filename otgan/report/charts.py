@@ -143,11 +143,10 @@ def clock(run: Run) -> Plain | None:
     None where it did not record them.
     """
     ticks = [(0.0, 0.0)]
-    for line in run.lines:
+    for line in spread_out(run.lines, TICKS):
         step, seconds = float(line["step"]), number(line.get("seconds"))
         if seconds is not None and step > ticks[-1][0] and seconds > ticks[-1][1]:
             ticks.append((step, seconds))
-    ticks = spread_out(ticks, TICKS)
     if len(ticks) < 2:
         return None
     return {"steps": [step for step, _ in ticks], "seconds": [_short(s) for _, s in ticks]}
