@@ -23,6 +23,7 @@ from typing import Any
 
 from otgan.errors import UserError
 from otgan.files import is_locked, is_unfinished, lock, overwrite, read_table, write_atomically
+from otgan.named import find
 from otgan.plain import from_json
 
 # of a sweep, and of a run that is a cell of one
@@ -48,11 +49,21 @@ def command_again(folder: Path, said: Sequence[str] = (), command: str = "run") 
         said: the words after `otgan`; none where no command line began it.
         command: which goes on where nothing was said.
     """
-    words = [*said] or [command, str(folder)]
+    words = [*said] or [command, unmistakable(folder)]
     named = any(word == "--out" or word.startswith("--out=") for word in words)
-    if not named and str(folder) not in words:
+    if not named and not {str(folder), unmistakable(folder)} & {*words}:
         words += ["--out", str(folder)]
     return shlex.join(["otgan", *words])
+
+
+def unmistakable(path: Path) -> str:
+    """A path that no command takes for an option, or for the name of an experiment."""
+    word = str(path)
+    try:
+        plain = not word.startswith("-") and find(word) is None
+    except UserError:  # two experiments are called so
+        plain = False
+    return word if plain else f"./{word}"
 
 
 @dataclass(frozen=True)

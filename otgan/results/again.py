@@ -5,15 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
-from otgan.errors import UserError
-from otgan.named import find
 from otgan.results.judged import asked
 from otgan.results.run import Run
 from otgan.results.state import RunState
-from otgan.runs import RunFolder
+from otgan.runs import RunFolder, command_again, unmistakable
 
 CARRIED = ("--data-dir", "--devices")  # what a config does not hold
 # what ended of itself comes to the same end again
@@ -43,26 +40,11 @@ def again(run: Run) -> list[Again]:
     return found
 
 
-def resume(path: Path, options: Sequence[str] = ()) -> str:
-    """The command that goes on with the run in a folder."""
-    return shlex.join(["otgan", "run", unmistakable(path), *options])
-
-
-def unmistakable(path: Path) -> str:
-    """A path that no command takes for an option, or for the name of an experiment."""
-    word = str(path)
-    try:
-        plain = not word.startswith("-") and find(word) is None
-    except UserError:  # two experiments are called so
-        plain = False
-    return word if plain else f"./{word}"
-
-
 def _left(run: Run, options: Sequence[str]) -> str:
     """The command that does what is left of a run; of a sweep's cell, its judging too."""
     measures = asked(RunFolder(run.path))
     if not measures:
-        return resume(run.path, options)
+        return command_again(run.path, ["run", unmistakable(run.path), *options])
     data_dir = options[:2] if "--data-dir" in options else []
     worker = ("python", "-m", "otgan.sweep.worker", unmistakable(run.path))
     return shlex.join([*worker, "--measures", ",".join(measures), *data_dir])

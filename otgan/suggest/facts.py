@@ -27,7 +27,6 @@ class Facts:
         images: whether they are pictures.
         shape: of one example.
         size: how many there are, held-out ones with them.
-        spread: standard deviation over all coordinates, of pictures in [-1, 1].
         mean_cost: the mean squared distance of two examples.
         local: the median squared distance to the nearest other example of a batch, duplicates left
             out.
@@ -39,7 +38,6 @@ class Facts:
     images: bool
     shape: tuple[int, ...]
     size: int
-    spread: float
     mean_cost: float
     local: float
     duplicates: float
@@ -103,7 +101,6 @@ def look(dataset: Dataset) -> Facts:
         images=dataset.is_images,
         shape=dataset.shape,
         size=len(dataset.train) + len(dataset.test),
-        spread=float(np.sqrt(np.mean(deviations**2))),
         mean_cost=mean_cost,
         local=_local(some),
         duplicates=_doubled(some),

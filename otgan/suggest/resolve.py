@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from otgan import experiments
 from otgan.config import Config, UserData
-from otgan.data import load, picture_sizes, read_user_data
+from otgan.data import load, picture_sizes
 from otgan.errors import UserError
 from otgan.suggest.facts import Facts, look
 from otgan.suggest.local import AMOUNTS, in_units_of_cost, is_local, local_scale
@@ -46,7 +47,7 @@ def resolve(
     if config.rules == "none" and not local:
         return config
     if config.rules != "none":
-        plain = {**_fitted(config, given, data_dir), **plain}
+        plain = {**_fitted(config, given), **plain}
         config = experiments.resolve(target, plain, source)
     if local:
         scale = local_scale(config, load(config.data, data_dir))
@@ -60,14 +61,12 @@ def suggest(data: UserData) -> tuple[str, Facts, list[Setting]]:
     Raises:
         UserError: the data cannot be read.
     """
-    first = _scaled(data, {})
-    data = data.model_copy(update={s.key.removeprefix("data."): s.value for s in first})
-    facts = look(load(data))
+    first, facts = _seen(data, {})
     name = "pictures" if facts.images else "points"
     return name, facts, [*first, *RULES[name](facts)]
 
 
-def _fitted(config: Config, given: Mapping[str, Any], data_dir: Path | None) -> dict[str, Any]:
+def _fitted(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
     """What the rules of a config say of its data, by key, and why; without what is given.
 
     Raises:
@@ -79,9 +78,7 @@ def _fitted(config: Config, given: Mapping[str, Any], data_dir: Path | None) -> 
         )
     if config.data.path == NOWHERE:
         raise UserError(f"{config.name} is for data of your own: give them with --data")
-    first = _scaled(config.data, given)
-    update = {setting.key.removeprefix("data."): setting.value for setting in first}
-    facts = look(load(config.data.model_copy(update=update), data_dir))
+    first, facts = _seen(config.data, given)
     if facts.images != (config.rules == "pictures"):
         there, other = ("pictures", "points")[:: 1 if facts.images else -1]
         raise UserError(
@@ -95,13 +92,27 @@ def _fitted(config: Config, given: Mapping[str, Any], data_dir: Path | None) -> 
     }
 
 
-def _scaled(data: UserData, given: Mapping[str, Any]) -> list[Setting]:
-    """How pictures are brought to one size, but for what is given."""
+def _seen(data: UserData, given: Mapping[str, Any]) -> tuple[list[Setting], Facts]:
+    """How pictures come to be of one size, but for what is given; what is seen of data then."""
     path = Path(data.path).expanduser()
     if path.is_dir():
         sizes = picture_sizes(path)
     else:
-        shape = read_user_data(data).values.shape
-        sizes = {(shape[2], shape[1])} if len(shape) == 4 else set()
+        facts = _facts(data)
+        sizes = {(facts.shape[1], facts.shape[0])} if facts.images else set()
     chosen = {"data.resize": data.resize is not None, "data.crop": data.crop != "none"}
-    return [s for s in scaled(sizes) if s.key not in given and not chosen[s.key]]
+    first = [s for s in scaled(sizes) if s.key not in given and not chosen[s.key]]
+    update = {setting.key.removeprefix("data."): setting.value for setting in first}
+    return first, _facts(data.model_copy(update=update))
+
+
+def _facts(data: UserData) -> Facts:
+    path = Path(data.path).expanduser()
+    return _facts_of(data.model_dump_json(), path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=4)
+def _facts_of(section: str, changed: int) -> Facts:
+    """Remembered until the data change: the cells of a sweep are fitted one by one."""
+    del changed
+    return look(load(UserData.model_validate_json(section)))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from otgan.results.again import again, resume
+from otgan.results.again import again
 from otgan.results.run import read_run
+from otgan.runs import command_again
 from tests.support.commands import otgan
 from tests.support.reports import end, run_folder, sweep_folder
 
@@ -43,8 +44,8 @@ def test_a_path_is_one_word_and_no_option():
         assert not path.startswith("-")
         assert Path(commands[REPEAT][2]) == folder.config_path
     # not the experiment of that name
-    assert resume(Path("sinkhorn-grid")) == "otgan run ./sinkhorn-grid"
-    assert resume(Path("runs/1")) == "otgan run runs/1"
+    assert command_again(Path("sinkhorn-grid")) == "otgan run ./sinkhorn-grid"
+    assert command_again(Path("runs/1")) == "otgan run runs/1"
 
 
 def test_a_repetition_is_of_the_same_config():

@@ -1,6 +1,8 @@
 """Recipes by rules: plain values with reasons, which repeat without the rules."""
 
 import json
+import os
+from importlib import import_module
 from typing import Any
 
 import jax.numpy as jnp
@@ -146,3 +148,18 @@ def test_an_empty_folder_holds_no_pictures(tmp_path):
     done = otgan("suggest", tmp_path)
     assert done.exit_code == 2
     assert "holds no pictures" in done.output
+
+
+def test_data_are_looked_at_once_for_all_cells_and_again_when_they_change(points, monkeypatch):
+    looked, rules = [], import_module("otgan.suggest.resolve")
+    real = rules.look
+    monkeypatch.setattr(rules, "look", lambda dataset: looked.append(1) or real(dataset))
+    before, *_ = [
+        suggest.resolve("points", {"train.seed": seed}, source=points) for seed in range(3)
+    ]
+    assert len(looked) == 1
+    np.savez(points, x=100 * np.load(points)["x"])
+    os.utime(points, ns=(1, 1))
+    after = suggest.resolve("points", source=points)
+    assert len(looked) == 2
+    assert oracle(after).lam.value > 1_000 * oracle(before).lam.value
