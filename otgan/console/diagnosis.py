@@ -13,10 +13,15 @@ from otgan.results.quantity import percentage
 
 def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
     """The three diagnoses of `otgan.diagnosis.command.diagnose`."""
-    mean = found["mean_cost"]
     console.print(
         f"diagnosis of {found['run']}, step {found['step']:,}", markup=False, soft_wrap=True
     )
+    _print_gradients(console, found, found["mean_cost"])
+    _print_batches(console, found)
+    _print_stationarity(console, found["stationarity"])
+
+
+def _print_gradients(console: Console, found: Mapping[str, Any], mean: float) -> None:
     whose = (
         "the dual that trains"
         if found["own_dual"]
@@ -39,6 +44,10 @@ def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
             ("lam", "epsilon", "true suboptimality", "error", "bound", "error / bound"), rows
         )
     )
+    _print_slopes(console, found, mean)
+
+
+def _print_slopes(console: Console, found: Mapping[str, Any], mean: float) -> None:
     lams = dict.fromkeys(r["lam"] for r in found["gradients"])
     fitted = [
         (lam, slope) for lam, slope in zip(lams, found["slopes"], strict=True) if slope is not None
@@ -64,6 +73,9 @@ def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
             " the one that trains"
         )
         console.print(f"{told}: their numbers are no measurements", soft_wrap=True)
+
+
+def _print_batches(console: Console, found: Mapping[str, Any]) -> None:
     console.print("\ncost of exact transport between two batches")
     costs = [
         (f"{r['size']:,}", f"{r['mean']:.4g}", f"{r['standard_error']:.2g}", str(r["batches"]))
@@ -76,7 +88,9 @@ def print_diagnosis(console: Console, found: Mapping[str, Any]) -> None:
         f" {whole['upper']:.4g}"
     )
     console.print(f"to all {whole['train']:,} training examples: {bounds}")
-    still = found["stationarity"]
+
+
+def _print_stationarity(console: Console, still: Mapping[str, Any]) -> None:
     squared = f"{still['squared_norm']:.3g} (standard error {still['standard_error']:.2g})"
     console.print(
         f"\nsquared norm of the expected gradient of the run's loss: {squared}; of one batch's:"
