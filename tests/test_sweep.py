@@ -22,23 +22,12 @@ from otgan.results.judged import note_judged
 from otgan.sweep.folder import SweepFolder
 from otgan.sweep.plan import make_plan
 from tests.support import REPOSITORY
-from tests.support.commands import SMALL, otgan, otgan_alone
+from tests.support.commands import BRIEF, SMALL, otgan, otgan_alone
 from tests.support.made_sweeps import grid, recorded, say, score
 
 pytestmark = pytest.mark.usefixtures("elsewhere")
 
-TINY = [
-    "sinkhorn-grid",
-    *SMALL,
-    "--steps",
-    "6",
-    "--batch-size",
-    "32",
-    "--set",
-    "generator.width=8",
-    "--set",
-    "train.pictures=1",
-]
+TINY = ["sinkhorn-grid", *SMALL, *BRIEF]
 RAY = importlib.util.find_spec("ray") is not None
 TIMED = {"seconds", "steps_per_second", "peak_memory_bytes"}
 

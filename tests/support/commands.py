@@ -10,17 +10,9 @@ from PIL import Image
 
 from otgan.cli import main
 
-TINY = [
-    "--steps",
-    "6",
-    "--batch-size",
-    "32",
-    "--set",
-    "generator.width=8",
-    "--set",
-    "train.pictures=1",
-    "--quiet",
-]
+BRIEF = ["--steps", "6", "--batch-size", "32"]
+BRIEF += ["--set", "generator.width=8", "--set", "train.pictures=1"]
+TINY = [*BRIEF, "--quiet"]
 SMALL = ["--set", "data.side=2", "--set", "data.size=2000"]  # 320 points to judge by
 
 
