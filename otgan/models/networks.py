@@ -67,41 +67,19 @@ def make_generator(
     if config.kind == "identity":
         return Network(init=lambda key: {}, apply=lambda params, x: x)
     image = len(shape) == 3
-    variance = IMAGE_VARIANCE if image else 1.0
-    mapping = (config.mapping_width,) * config.mapping_depth
-    match config.kind:
-        case "mlp":
-            net = MLPGenerator(
-                math.prod(shape),
-                config.width,
-                config.depth,
-                mapping,
-                config.normalization,
-                variance,
-                config.initial_sd,
-            )
-        case "conv":
-            check_halvings("generator", shape, config.depth)
-            net = ConvGenerator(
-                shape,
-                config.width,
-                config.depth,
-                mapping,
-                config.normalization,
-                variance,
-                config.initial_sd,
-            )
-        case "residual":
-            check_halvings("generator", shape, config.depth, config.kind)
-            net = ResidualGenerator(
-                shape,
-                config.width,
-                config.depth,
-                mapping,
-                config.normalization,
-                variance,
-                config.initial_sd,
-            )
+    rest: dict[str, Any] = {
+        "width": config.width,
+        "depth": config.depth,
+        "mapping": (config.mapping_width,) * config.mapping_depth,
+        "normalization": config.normalization,
+        "variance": IMAGE_VARIANCE if image else 1.0,
+        "initial_sd": config.initial_sd,
+    }
+    if config.kind == "mlp":
+        net = MLPGenerator(math.prod(shape), **rest)
+    else:
+        check_halvings("generator", shape, config.depth, config.kind)
+        net = {"conv": ConvGenerator, "residual": ResidualGenerator}[config.kind](shape, **rest)
 
     def apply(params: Params, z: Float[Array, "n latent_dim"]) -> Float[Array, "n ..."]:
         out = apply_net(net, params, z).reshape(-1, *shape)

@@ -22,21 +22,16 @@ faster than in the log domain but underflows when potentials are far off. So the
 absorbed into the kernel after every few iterations, and lam is lowered to its target by stages.
 That takes the density to a power, of which rows and columns of a nearly feasible plan keep enough;
 where they would not, potentials start again from hard c-transforms.
-
-What is handed over has exact rows, so mass one: then the value lies at least lam KL(P* | P) below
-the optimum, and P is off by at most sqrt(2 gap / lam) in the sum of absolute differences (Pinsker).
-A plan of another mass breaks that bound, for a mass M costs the dual no more than lam (M - 1 - log
-M).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jax.scipy.special import xlogy
 from jaxtyping import Float, Int
 from ott.geometry.geometry import Geometry
 from ott.problems.linear.linear_problem import LinearProblem
@@ -44,12 +39,17 @@ from ott.solvers.linear.acceleration import Momentum
 from ott.solvers.linear.sinkhorn import Sinkhorn, SinkhornState
 
 from otgan.costs import product
-from otgan.oracles.divergence import generalized_kl
+from otgan.oracles.entropic_certificate import (
+    FLOOR,
+    Certificate,
+    certify,
+    no_certificate,
+    rounding,
+)
 from otgan.oracles.solution import Solution
 
 # scalings are clipped to e^-23 ... e^23; a further move waits for the next absorption
 LOG_SCALING = 23.0
-FLOOR = 1e-30  # smallest mass that is divided by; XLA:CPU flushes anything below 1e-38 to zero
 LOG_RANGE = 80.0  # of float32's exponential
 PATIENCE = 10  # certificates that find no smaller gap, before rounding is blamed
 # share of the rows whose potentials must be known to start from them: few would leave most columns
@@ -58,12 +58,6 @@ ENOUGH = 0.9
 # over-relaxation: 2-3 times fewer iterations than plain Sinkhorn; where the value falls, its excess
 # over 1 is halved
 MOMENTUM = 1.5
-
-
-class _Certificate(NamedTuple):
-    gap: Float[Array, ""]  # inf where there is none yet
-    floor: Float[Array, ""]  # the part of it that rounding alone makes
-    misplaced: Float[Array, ""]  # share of the mass that the columns' sums have in the wrong place
 
 
 class _Look(NamedTuple):
@@ -75,7 +69,7 @@ class _Look(NamedTuple):
     kernel: Float[Array, "n m"]
     x: Float[Array, " n"]  # diag(x) kernel is the plan at f, g and lam
     value: Float[Array, ""]  # of the dual there
-    certificate: _Certificate
+    certificate: Certificate
 
 
 class _Search(NamedTuple):
@@ -123,74 +117,92 @@ def solve_entropic(
         jnp.maximum(jnp.asarray(lam, cost.dtype), FLOOR),
         jnp.asarray(epsilon, cost.dtype),
     )
+    solver = _Solver(
+        cost, lam, epsilon, tau, anneal, iterations_per_check, max_iterations, symmetric
+    )
+    at, iterations, *_ = lax.while_loop(solver.unfinished, solver.advance, solver.start(known))
+    gap, floor, misplaced = at.certificate
+    plan = at.x[:, None] * at.kernel
+    return Solution(at.f, at.g, plan, at.value, gap, iterations, gap <= epsilon, floor, misplaced)
 
-    def look(f: Array, g: Array, stage: Array) -> _Look:
-        f, kernel, rows = _kernel(cost, f, g, stage)
+
+@dataclass(frozen=True, eq=False)
+class _Solver:
+    """One dual and its budget; the arguments of `solve_entropic`."""
+
+    cost: Array
+    lam: Array
+    epsilon: Array
+    tau: Array | None
+    anneal: float
+    iterations_per_check: int
+    max_iterations: int
+    symmetric: bool
+
+    def start(self, known: Array | None) -> _Search:
+        """The search before its first iteration."""
+        # a cloud's plan to itself is near the diagonal
+        straight = (
+            self.symmetric or self.anneal == 1 or self.max_iterations <= self.iterations_per_check
+        )
+        relaxed = self.tau is not None
+        begin = _begin(self.cost, self.lam, self.symmetric, relaxed, straight, known)
+        at = self.look(*begin)._replace(certificate=no_certificate(self.cost))
+        eager = self.calm if self.symmetric or relaxed else jnp.asarray(MOMENTUM, self.cost.dtype)
+        nothing = jnp.zeros((), jnp.int32)
+        return _Search(at, nothing, eager, jnp.full_like(self.lam, jnp.inf), nothing)
+
+    @property
+    def calm(self) -> Array:
+        """Momentum without over-relaxation.
+
+        The symmetric fixed point needs the average of old and new.
+        """
+        return jnp.asarray(0.5 if self.symmetric else 1.0, self.cost.dtype)
+
+    def look(self, f: Array, g: Array, stage: Array) -> _Look:
+        """What can be seen of potentials at a stage's lam, f moved so that the rows are exact."""
+        f, kernel, rows = _kernel(self.cost, f, g, stage)
         x = 1 / len(f) / rows
         f = f + stage * jnp.log(x)
-        certificate = lax.cond(
-            stage > lam, _no_certificate, _certify, cost, f, g, kernel, x, lam, tau
-        )
-        return _Look(f, g, stage, kernel, x, _dual_value(f, g, tau), certificate)
+        seen = self.cost, f, g, kernel, x, self.lam, self.tau
+        certificate = lax.cond(stage > self.lam, no_certificate, certify, *seen)
+        return _Look(f, g, stage, kernel, x, _dual_value(f, g, self.tau), certificate)
 
-    def unfinished(s: _Search) -> Array:
+    def unfinished(self, s: _Search) -> Array:
+        """Whether more iterations are wanted, and may help."""
         gap, floor, _ = s.at.certificate
-        hopeless = (s.waited >= PATIENCE) & (floor > epsilon) & (gap <= 2 * floor)
+        hopeless = (s.waited >= PATIENCE) & (floor > self.epsilon) & (gap <= 2 * floor)
         # not gap > epsilon: a NaN is not done
-        return ~(gap <= epsilon) & ~hopeless & (s.iterations < max_iterations)
+        return ~(gap <= self.epsilon) & ~hopeless & (s.iterations < self.max_iterations)
 
-    def advance(s: _Search) -> _Search:
-        count = jnp.minimum(iterations_per_check, max_iterations - s.iterations)
+    def advance(self, s: _Search) -> _Search:
+        """The iterations up to the next absorption, and a look at what they led to."""
+        count = jnp.minimum(self.iterations_per_check, self.max_iterations - s.iterations)
         iterations = s.iterations + count
-        f, g = _iterate(s.at, tau, jnp.where(s.at.lam > lam, calm, s.momentum), count, symmetric)
+        momentum = jnp.where(s.at.lam > self.lam, self.calm, s.momentum)
+        f, g = _iterate(s.at, self.tau, momentum, count, self.symmetric)
         sound = jnp.all(jnp.isfinite(f)) & jnp.all(jnp.isfinite(g))
         f, g = jnp.where(sound, f, s.at.f), jnp.where(sound, g, s.at.g)
-        last = iterations + iterations_per_check >= max_iterations
-        stage = jnp.where(last, lam, jnp.maximum(lam, s.at.lam / anneal))
+        stage = self.next_stage(s.at.lam, iterations)
         f, g = lax.cond(
             stage < s.at.lam,
-            _refill,
-            lambda cost, at, f, g, *_: (f, g),
-            cost,
-            s.at,
+            lambda f, g: _refill(self.cost, s.at, f, g, stage, self.tau),
+            lambda f, g: (f, g),
             f,
             g,
-            stage,
-            tau,
         )
-        at = look(f, g, stage)
-        gap, fell = (
-            at.certificate.gap,
-            ~(at.value >= s.at.value - _rounding(f, g)) & (s.at.lam == lam),
-        )
-        momentum = jnp.where(fell, calm + (s.momentum - calm) / 2, s.momentum)
-        waited = jnp.where(gap < s.least, 0, s.waited + (stage == lam))
+        at = self.look(f, g, stage)
+        gap = at.certificate.gap
+        fell = ~(at.value >= s.at.value - rounding(f, g)) & (s.at.lam == self.lam)
+        momentum = jnp.where(fell, self.calm + (s.momentum - self.calm) / 2, s.momentum)
+        waited = jnp.where(gap < s.least, 0, s.waited + (stage == self.lam))
         return _Search(at, iterations, momentum, jnp.minimum(gap, s.least), waited)
 
-    # the symmetric fixed point needs the average of old and new
-    calm = jnp.asarray(0.5 if symmetric else 1.0, cost.dtype)
-    eager = calm if symmetric or tau is not None else jnp.asarray(MOMENTUM, cost.dtype)
-    # a cloud's plan to itself is near the diagonal
-    straight = symmetric or anneal == 1 or max_iterations <= iterations_per_check
-    start = look(*_begin(cost, lam, symmetric, tau is not None, straight, known))._replace(
-        certificate=_no_certificate(cost)
-    )
-    nothing = jnp.zeros((), jnp.int32)
-    at, iterations, *_ = lax.while_loop(
-        unfinished, advance, _Search(start, nothing, eager, jnp.full_like(lam, jnp.inf), nothing)
-    )
-    gap, floor, misplaced = at.certificate
-    return Solution(
-        at.f,
-        at.g,
-        at.x[:, None] * at.kernel,
-        at.value,
-        gap,
-        iterations,
-        gap <= epsilon,
-        floor,
-        misplaced,
-    )
+    def next_stage(self, lam: Array, iterations: Array) -> Array:
+        """Lam after a stage; the true one where these are the last iterations."""
+        last = iterations + self.iterations_per_check >= self.max_iterations
+        return jnp.where(last, self.lam, jnp.maximum(self.lam, lam / self.anneal))
 
 
 def value_at(
@@ -350,87 +362,3 @@ def _kernel(cost: Array, f: Array, g: Array, lam: Array) -> tuple[Array, Array, 
 def _dual_value(f: Array, g: Array, tau: Array | None) -> Array:
     """The dual where the plan has mass one."""
     return jnp.mean(f) + (jnp.mean(g) if tau is None else -tau * jnp.mean(jnp.expm1(-g / tau)))
-
-
-def _no_certificate(cost: Array, *_: Any) -> _Certificate:
-    zero = jnp.zeros((), cost.dtype)
-    return _Certificate(zero + jnp.inf, zero, zero + 1)
-
-
-def _certify(
-    cost: Array, f: Array, g: Array, kernel: Array, x: Array, lam: Array, tau: Array | None
-) -> _Certificate:
-    """A bound on the distance of the dual value at (f, g) from the optimum: the primal of a
-    feasible plan R less that value.
-
-    With P = diag(x) kernel the plan at (f, g), of exact rows, primal(R) - dual(f, g) = lam KL(R |
-    P), for R is P rounded to the marginals. Of a relaxed side P is feasible itself, and the
-    difference is tau KL(P' 1 | b exp(-g / tau)), generalized.
-    """
-    columns, asked = (
-        product(x, kernel),
-        jnp.full_like(g, 1 / len(g)) if tau is None else jnp.exp(-g / tau) / len(g),
-    )
-    misplaced = jnp.sum(jnp.abs(columns - asked)) / 2
-    if tau is None:
-        exact, rounding = _rounding_kl(cost, f, g, kernel, x, columns, lam)
-    else:
-        exact = tau * generalized_kl(jnp.log(columns), -g / tau - jnp.log(len(g)))
-        rounding = 8 * jnp.finfo(g.dtype).eps * (exact + tau * misplaced)
-    rounding += _rounding_of_potentials(f, g, columns, asked, lam)
-    # how much of the misplacing rounding explains
-    blurred = jnp.minimum(1.0, _rounding(f, g) / lam / jnp.maximum(misplaced, FLOOR))
-    return _Certificate(exact + rounding, blurred * exact + rounding, misplaced)
-
-
-def _rounding_kl(
-    cost: Array, f: Array, g: Array, kernel: Array, x: Array, columns: Array, lam: Array
-) -> tuple[Array, Array]:
-    """An upper bound on lam KL(R | P) in a few matrix-vector products, for the R of Altschuler,
-    Weed, Rigollet (2017, Algorithm 2).
-
-    R = (1 - d) Q + d K, where Q is P with columns scaled down to their marginal, d the mass that
-    this takes away, and K the product of what each row and column then lacks. KL is convex, so KL(R
-    | P) <= (1 - d) KL(Q | P) + d KL(K | P), and of Q and of K the logarithms are sums of a row's
-    and a column's term. The second number is what rounding may have taken from the first.
-    """
-    n, m = kernel.shape
-    y = jnp.minimum(1.0, 1 / m / jnp.maximum(columns, FLOOR))
-    rows_q, columns_q = x * product(kernel, y), y * columns
-    lack_rows, lack_columns = jnp.maximum(1 / n - rows_q, 0.0), jnp.maximum(1 / m - columns_q, 0.0)
-    d = jnp.clip(jnp.sum(lack_rows), FLOOR, 1 - 1e-6)
-    scaled = product(columns_q, jnp.log(y)) - (1 - d) * jnp.log1p(-d)
-    k_rows, k_columns = lack_rows / d, lack_columns / jnp.maximum(jnp.sum(lack_columns), FLOOR)
-    entropy = xlogy(k_rows, k_rows * n).sum() + xlogy(k_columns, k_columns * m).sum()
-    between, potentials = (
-        product(product(k_rows, cost), k_columns),
-        product(k_rows, f) + product(k_columns, g),
-    )
-    eps = jnp.finfo(cost.dtype).eps
-    rounding = 8 * eps * (lam + d * (jnp.abs(between) + jnp.abs(potentials)))
-    return jnp.maximum(lam * (scaled + d * entropy) + d * (between - potentials), 0.0), rounding
-
-
-def _rounding_of_potentials(f: Array, g: Array, columns: Array, asked: Array, lam: Array) -> Array:
-    """What rounding f, g and f + g - C may cost the dual value, units of the cost: in the mean of
-    it, and of the mass that it makes.
-
-    Each exponent is off by at most eps (|f_i| + |g_j|) / lam, so by the inequality of Cauchy and
-    Schwarz the mass grows at most by the root of the product of the means of exp(2 eps |f_i| / lam)
-    and exp(2 eps |g_j| / lam). Where that is too much for an exponential, as it is at a tiny lam,
-    another bound stays: a row's best potential is off by at most eps (|f_i| + max |g|), and the
-    value by its mean.
-    """
-    eps = jnp.finfo(f.dtype).eps
-    of_f, of_g = eps * jnp.abs(f), eps * jnp.abs(g)
-    grown = jnp.log1p(jnp.mean(jnp.expm1(2 * of_f / lam))) + jnp.log1p(
-        product(columns, jnp.expm1(2 * of_g / lam))
-    )
-    of_mass, most = lam * jnp.expm1(grown / 2), jnp.mean(of_f) + jnp.max(of_g)
-    # not a minimum: 0 exp(inf) is no number
-    return jnp.where(of_mass < most, of_mass, most) + jnp.mean(of_f) + product(asked, of_g)
-
-
-def _rounding(f: Array, g: Array) -> Array:
-    """Of a mean of potentials, about."""
-    return jnp.finfo(f.dtype).eps * (jnp.mean(jnp.abs(f)) + jnp.mean(jnp.abs(g)))

@@ -275,6 +275,21 @@ def _certified_gap(f: Array, g: Array, C: Array, lam: Array) -> tuple[Array, Arr
     )
 
 
+def _judged(scaled: Scaled, state: State) -> State:
+    """The state with its certificate, at the true lam."""
+    C, lam = scaled.C, scaled.lam
+    settled = state.f + exact_shift(_excess(state.f, state.g, C), lam, 0.0, SETTLINGS)
+    gap, floor = _certified_gap(settled, state.g, C, lam)
+    # mean(w^2) is at most that of a plan between points
+    raised = scaled.raised / 2 * max(C.shape)
+    # rounding of an offset taken off and put on again
+    common = 2 * jnp.finfo(C.dtype).eps * jnp.abs(scaled.low) / scaled.scale
+    gap, floor = gap + raised + common, floor + raised + common
+    waited = jnp.where(gap < state.least, 0, state.waited + 1)
+    least = jnp.minimum(gap, state.least)
+    return state._replace(settled=settled, gap=gap, floor=floor, least=least, waited=waited)
+
+
 def _schedule(scaled: Scaled, max_iterations: int) -> tuple[Array, Callable[[Array], Array]]:
     """The number of steps with a lam above the true one, at most half of the budget, and the lam
     after k steps.
@@ -353,30 +368,12 @@ def solve_quadratic(
         f, g = _newton_step(state.f, state.g, scaled.C, lam_after(k))
         return state._replace(f=f, g=g, iterations=k)
 
-    def judge(state):
-        C, lam = scaled.C, scaled.lam
-        settled = state.f + exact_shift(_excess(state.f, state.g, C), lam, 0.0, SETTLINGS)
-        gap, floor = _certified_gap(settled, state.g, C, lam)
-        # mean(w^2) is at most that of a plan between points
-        raised = scaled.raised / 2 * max(C.shape)
-        # rounding of an offset taken off and put on again
-        common = 2 * jnp.finfo(C.dtype).eps * jnp.abs(scaled.low) / scaled.scale
-        gap, floor = gap + raised + common, floor + raised + common
-        waited = jnp.where(gap < state.least, 0, state.waited + 1)
-        return state._replace(
-            settled=settled,
-            gap=gap,
-            floor=floor,
-            least=jnp.minimum(gap, state.least),
-            waited=waited,
-        )
-
     def check(state):
         steps = jnp.minimum(iterations_per_check, max_iterations - state.iterations)
         state = lax.fori_loop(0, steps, step, state)
         return lax.cond(
             state.iterations >= annealing,
-            judge,
+            lambda state: _judged(scaled, state),
             lambda state: state._replace(settled=state.f),
             state,
         )
