@@ -1,8 +1,14 @@
-"""States of a run on disk, through orbax, which nothing else imports."""
+"""States of a run on disk, through orbax, which nothing else imports.
+
+Beside each state stands its SHA-256, so that a changed bit is seen. A damaged checkpoint gives way
+to the one before it.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
+import json
 import logging
 import os
 import re
@@ -11,15 +17,32 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from otgan.errors import UserError
 
 KEPT = 3
 UNCOMMITTED = ".orbax-checkpoint-tmp"  # in the name of a checkpoint that is not whole
+DIGEST = "sha256"  # beside the loop's numbers
+SET_ASIDE = "damaged-checkpoints"  # beside the folder of checkpoints
+STORAGE_ERROR = re.compile(r"os_error_code='(\d+)'")
+
+
+class Kept(NamedTuple):
+    """A checkpoint as it was read."""
+
+    state: Any
+    numbers: dict[str, Any]  # the loop's own
+    step: int
+    damaged: dict[int, str]  # newer ones that cannot be read, by step, and why
+
+
+class _DamagedError(Exception):
+    """Why a checkpoint cannot be read."""
 
 
 def _hush() -> None:
@@ -27,6 +50,10 @@ def _hush() -> None:
     error that it raises.
     """
     logging.getLogger("absl").addFilter(lambda record: "orbax" not in record.pathname)
+    # of several writes that failed at once one is raised, and asyncio logs the others
+    logging.getLogger("asyncio").addFilter(
+        lambda record: not (record.exc_info and STORAGE_ERROR.search(str(record.exc_info[1])))
+    )
     earlier = sys.unraisablehook
 
     def hook(unraisable: Any) -> None:
@@ -35,9 +62,6 @@ def _hush() -> None:
             earlier(unraisable)
 
     sys.unraisablehook = hook
-
-
-_hush()
 
 
 class Checkpoints:
@@ -49,7 +73,11 @@ class Checkpoints:
     def __init__(self, folder: Path, kept: int = KEPT):
         options = ocp.CheckpointManagerOptions(max_to_keep=kept, create=True)
         self._folder = folder.resolve()
-        self._manager = ocp.CheckpointManager(self._folder, options=options)
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(),
+            "numbers": ocp.JsonCheckpointHandler(),
+        }
+        self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -86,7 +114,8 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), numbers=ocp.args.JsonSave(numbers)
+                    state=ocp.args.StandardSave(state),
+                    numbers=ocp.args.JsonSave({**numbers, DIGEST: _digest(state, numbers)}),
                 ),
             )
 
@@ -113,31 +142,111 @@ class Checkpoints:
             yield
         except Exception as error:
             self.tidy()
-            if isinstance(error, OSError) or not (
-                code := re.search(r"os_error_code='(\d+)'", str(error))
-            ):
+            if isinstance(error, OSError) or not (code := STORAGE_ERROR.search(str(error))):
                 raise
             raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
 
-    def restore(self, like: Any, step: int | None = None) -> tuple[Any, dict[str, Any]]:
-        """The state at a step (else the newest), laid out on the devices as `like` is, and the
-        loop's numbers.
+    def restore(self, like: Any, step: int | None = None) -> Kept:
+        """The state at a step, laid out on the devices as `like` is, and the loop's numbers.
+
+        Without a step it is the newest that can be read.
 
         Raises:
-            UserError: there is none, or it is not of this shape.
+            UserError: there is none, it is not of this shape, or it is damaged.
         """
-        step = self.newest if step is None else step
-        if step is None:
-            raise UserError(
-                f"no checkpoint in {self._manager.directory}: the run has not got that far"
-            )
+        steps = self.steps if step is None else [step]
+        if not steps:
+            raise UserError(f"no checkpoint in {self._folder}: the run has not got that far")
+        damaged: dict[int, str] = {}
+        for candidate in reversed(steps):
+            try:
+                return Kept(*self._read(like, candidate), candidate, damaged)
+            except _DamagedError as error:
+                damaged[candidate] = str(error)
+        older = ", and no older one can be" if step is None and len(steps) > 1 else ""
+        raise UserError(
+            f"cannot read the checkpoint of step {steps[-1]} in {self._folder}{older}:"
+            f" {damaged[steps[-1]]}"
+        )
+
+    def set_aside(self, step: int) -> Path:
+        """Move a damaged checkpoint out of the way of the run that goes on.
+
+        Returns where it is.
+        """
+        place = self._folder.parent / SET_ASIDE
+        place.mkdir(exist_ok=True)
+        there = place / str(step)
+        shutil.rmtree(there, ignore_errors=True)
+        (self._folder / str(step)).rename(there)
+        self._manager.reload()
+        return there
+
+    def _read(self, like: Any, step: int) -> tuple[Any, dict[str, Any]]:
+        """A checkpoint's state and numbers.
+
+        Raises:
+            UserError: it is whole, but of other shapes.
+            _DamagedError: it cannot be read, or is not what was saved.
+        """
         target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         try:
+            self._require_shapes(target, step)
             args = ocp.args.Composite(
                 state=ocp.args.StandardRestore(target), numbers=ocp.args.JsonRestore()
             )
             found = self._manager.restore(step, args=args)
-        except (ValueError, KeyError, OSError) as error:
-            where = f"the checkpoint of step {step} in {self._manager.directory}"
-            raise UserError(f"cannot read {where}: {error}".splitlines()[0]) from None
-        return found["state"], found["numbers"]
+        except (UserError, MemoryError):
+            raise
+        except Exception as error:  # whatever a damaged file makes the libraries say
+            said = str(error).splitlines() or [type(error).__name__]
+            raise _DamagedError(said[0]) from error
+        state, numbers = found["state"], found["numbers"]
+        digest = numbers.pop(DIGEST, None)  # 0.1.0 had none
+        if digest is not None and digest != _digest(state, numbers):
+            raise _DamagedError("its contents are not what was saved")
+        return state, numbers
+
+    def _require_shapes(self, target: Any, step: int) -> None:
+        """See that a checkpoint's arrays are those that are asked for.
+
+        Raises:
+            UserError: they are not.
+        """
+        kept = _shapes(self._manager.item_metadata(step)["state"].tree)
+        asked = _shapes(target)
+        for name in sorted(kept | asked):
+            there, wanted = kept.get(name, "none"), asked.get(name, "none")
+            if there != wanted:
+                raise UserError(
+                    f"the checkpoint of step {step} in {self._folder} does not fit the run's"
+                    f" config.json: {name} is {there} there, and {wanted} by the config; was it"
+                    " edited?"
+                )
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    """The shape and type of every array, by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda leaf: hasattr(leaf, "shape"))
+    return {
+        ".".join(map(_word, path)): f"{np.dtype(leaf.dtype)} {tuple(leaf.shape)}"
+        for path, leaf in leaves
+    }
+
+
+def _word(key: Any) -> str:
+    """A step of a path, alike for the state and for what is read of it from disk."""
+    return str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
+
+
+def _digest(state: Any, numbers: dict[str, Any]) -> str | None:
+    """Of all that is kept; None where this process cannot see all of the state."""
+    digest = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
+    for leaf in jax.tree.leaves(state):
+        if not (leaf.is_fully_addressable or leaf.is_fully_replicated):
+            return None
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()
+
+
+_hush()

@@ -1,4 +1,4 @@
-"""The one exception that is the user's to mend."""
+"""What is the user's to mend, and what the user should know."""
 
 
 class UserError(Exception):
@@ -6,3 +6,7 @@ class UserError(Exception):
 
     Commands exit with code 2.
     """
+
+
+class DamagedWarning(UserWarning):
+    """Something could not be read, and another took its place."""

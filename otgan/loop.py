@@ -143,8 +143,14 @@ def proceed(
     run.checkpoints.tidy()
     progress, resumed = Progress(), run.checkpoints.newest is not None
     if resumed:
-        state, numbers = run.checkpoints.restore(state)
-        progress = Progress(**numbers)
+        kept = run.checkpoints.restore(state)
+        state, progress = kept.state, Progress(**kept.numbers)
+        for step, why in kept.damaged.items():
+            there = run.checkpoints.set_aside(step)
+            run.show.note(
+                f"the checkpoint of step {step} is damaged ({why}) and now in {there}; that of step"
+                f" {kept.step} is taken in its place"
+            )
     running(run, progress)
     dispatch = compile_dispatch(setup.system, state, setup.data, setup.mesh, config)
     run.show.begin(progress, resumed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from otgan import experiments
 from otgan.checkpoints import Checkpoints
 from otgan.config import Config
 from otgan.data import Form
-from otgan.errors import UserError
+from otgan.errors import DamagedWarning, UserError
 from otgan.runs import RunFolder
 from otgan.step import TrainState
 from otgan.system import System, build
@@ -27,7 +28,10 @@ class Restored(NamedTuple):
 
 
 def restore(folder: RunFolder, step: int | None = None) -> Restored:
-    """Read a run, as it was after a step whose checkpoint is kept; by default the newest.
+    """Read a run, as it was after a step whose checkpoint is kept.
+
+    By default it is the newest that can be read, with a `DamagedWarning` where that is not the
+    newest.
 
     Raises:
         UserError: the folder holds no run, or no such checkpoint.
@@ -42,8 +46,15 @@ def restore(folder: RunFolder, step: int | None = None) -> Restored:
             f" {', '.join(map(str, kept))}"
         )
     with Checkpoints(folder.checkpoints) as checkpoints:
-        state, _ = checkpoints.restore(jax.jit(system.stepper.init)(), step)
-    return Restored(config, form, system, state, kept[-1] if step is None else step)
+        read = checkpoints.restore(jax.jit(system.stepper.init)(), step)
+    for newer, why in read.damaged.items():
+        warnings.warn(
+            f"the checkpoint of step {newer} in {folder.path} is damaged ({why}); that of step"
+            f" {read.step} is taken in its place",
+            DamagedWarning,
+            stacklevel=2,
+        )
+    return Restored(config, form, system, read.state, read.step)
 
 
 def kept_steps(folder: RunFolder) -> list[int]:

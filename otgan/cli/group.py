@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +17,7 @@ from rich.console import Console
 
 from otgan import __version__, plugins
 from otgan.config import Measures, parse_amount
-from otgan.errors import UserError
+from otgan.errors import DamagedWarning, UserError
 from otgan.runs import FULL
 from otgan.signals import Halted, exit_code_of
 
@@ -37,7 +39,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with _damage_told():
+                return super().invoke(ctx)
         except UserError as error:
             said = str(error)
         except KeyboardInterrupt as error:
@@ -54,6 +57,23 @@ class Commands(click.Group):
             _leave_unprinted()
         click.echo(f"Error: {said}", err=True)
         ctx.exit(2)
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """A `DamagedWarning` is one line on the standard error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DamagedWarning)
+        earlier = warnings.showwarning
+
+        def show(message: Any, category: type[Warning], *place: Any, **rest: Any) -> None:
+            if issubclass(category, DamagedWarning):
+                click.echo(f"Warning: {message}", err=True)
+            else:
+                earlier(message, category, *place, **rest)
+
+        warnings.showwarning = show
+        yield
 
 
 def said() -> tuple[str, ...]:
