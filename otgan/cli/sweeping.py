@@ -120,6 +120,13 @@ SOURCE = "Where the examples come from, as for `otgan run`."
     help="Begin no cell after so many have failed.",
 )
 @click.option(
+    "--cell-timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    show_default="none",
+    help="Stop a cell that takes longer, its state saved, and go on with the others.",
+)
+@click.option(
     "--engine",
     type=click.Choice(["local", "ray"]),
     default="local",
@@ -206,10 +213,11 @@ def _executor(opened: ExitStack, cells: int, options: dict[str, Any]) -> Executo
         from otgan.sweep.ray_executor import RayExecutor, connected
 
         ray = opened.enter_context(connected(options["address"]))
-        return RayExecutor(ray, options["jobs"], cells, sparing=options["max_failures"] is not None)
+        sparing = options["max_failures"] is not None
+        return RayExecutor(ray, options["jobs"], cells, sparing, options["cell_timeout"])
     from otgan.sweep.local_executor import LocalExecutor, default_jobs
 
-    return LocalExecutor(options["jobs"] or default_jobs(cells))
+    return LocalExecutor(options["jobs"] or default_jobs(cells), options["cell_timeout"])
 
 
 def _values(

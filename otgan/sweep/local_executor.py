@@ -14,6 +14,7 @@ from pathlib import Path
 from otgan.sweep.scheduler import End
 
 POLL = 0.2  # seconds between two looks at the processes
+GRACE = 30.0  # seconds that a process has to save its state when its time is over
 MOST = 8  # jobs at once, where nothing else is said: each holds its own copy of the data
 
 
@@ -21,39 +22,86 @@ class LocalExecutor:
     """Processes of this machine; an `otgan.sweep.scheduler.Executor`.
 
     A job is known by its place, which has its cores.
+
+    Args:
+        jobs: how many at once.
+        limit: seconds that each may take.
     """
 
     retries = 0  # who kills a process here means it, or is the system, which is out of memory
 
-    def __init__(self, jobs: int):
-        self.room = jobs
-        self._at_work: dict[int, subprocess.Popen] = {}
+    def __init__(self, jobs: int, limit: float | None = None):
+        self.room, self._limit = jobs, limit
+        self._at_work: dict[int, Work] = {}
 
     def submit(self, command: list[str], log: Path) -> int:
         """Start a process in a free place."""
         place = next(i for i in range(self.room) if i not in self._at_work)
-        self._at_work[place] = start(command, log, share(place, self.room))
+        self._at_work[place] = Work(command, log, self._limit, share(place, self.room))
         return place
 
     def poll(self) -> list[tuple[int, End]]:
         """The processes that are gone."""
         time.sleep(POLL)
-        gone = [place for place, process in self._at_work.items() if process.poll() is not None]
-        return [(place, self._end(self._at_work.pop(place))) for place in gone]
+        gone = [place for place, work in self._at_work.items() if work.gone]
+        codes = {place: self._at_work.pop(place).end() for place in gone}
+        return [(place, End.KILLED if code < 0 else End.EXITED) for place, code in codes.items()]
 
     def cancel(self, job: int) -> None:
-        """Terminate a process."""
-        self._at_work[job].terminate()
+        """Terminate a process; one that was told twice before is killed."""
+        self._at_work[job].cancel()
 
     def close(self) -> None:
         """Let all processes stop, and wait for them."""
-        for process in self._at_work.values():
-            release(process)
+        for work in self._at_work.values():
+            work.end()
 
-    @staticmethod
-    def _end(process: subprocess.Popen) -> End:
-        release(process)
-        return End.KILLED if process.returncode < 0 else End.EXITED
+
+class Work:
+    """A job's process, which may take so many seconds.
+
+    After that it is told to save its state and stop, as if Ctrl-C were pressed; one that hangs, and
+    does not, is killed.
+    """
+
+    def __init__(
+        self, command: list[str], log: Path, limit: float | None, cores: set[int] | None = None
+    ):
+        self.process = start(command, log, cores)
+        self._log, self._limit, self._began = log, limit, time.monotonic()
+        self._told, self._cancelled = "", 0
+
+    def cancel(self) -> None:
+        """Tell it to save its state and stop, then to stop at once, then kill it."""
+        self._cancelled += 1
+        stop = self.process.terminate if self._cancelled <= 2 else self.process.kill
+        stop()
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended; looks at the time."""
+        if self.process.poll() is not None:
+            return True
+        late = time.monotonic() - self._began - self._limit if self._limit else -1.0
+        if late > GRACE:
+            self.process.kill()
+            self._told = "and did not answer: killed"
+        elif late > 0 and not self._told:
+            self.process.terminate()
+            self._told = "and was told to save its state and stop"
+        return False
+
+    def end(self) -> int:
+        """Let it stop, and wait for it. Returns its exit code.
+
+        That of one whose time was over is no signal's: to try again would take as long.
+        """
+        release(self.process)
+        if not self._told:
+            return self.process.returncode
+        with self._log.open("a") as lines:
+            lines.write(f"took more than {self._limit:g} seconds (--cell-timeout) {self._told}\n")
+        return abs(self.process.returncode)
 
 
 def start(command: list[str], log: Path, cores: set[int] | None = None) -> subprocess.Popen:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from otgan.errors import UserError
-from otgan.sweep.local_executor import POLL, release, start
+from otgan.sweep.local_executor import POLL, Work
 from otgan.sweep.scheduler import End
 
 RETRIES = 3  # of a cell whose process, worker or node died
@@ -71,22 +71,31 @@ class RayExecutor:
         cells: how many there are to be submitted.
         sparing: whether no more may be submitted than there is room for, because the sweep may end
             early.
+        limit: seconds that each cell may take.
     """
 
     retries = RETRIES
 
-    def __init__(self, ray: Any, jobs: int | None, cells: int, sparing: bool = False):
+    def __init__(
+        self,
+        ray: Any,
+        jobs: int | None,
+        cells: int,
+        sparing: bool = False,
+        limit: float | None = None,
+    ):
         asked = needs([node["Resources"] for node in ray.nodes() if node["Alive"]], jobs)
         self.room = jobs or (at_once(ray.cluster_resources(), asked) if sparing else cells)
         self._ray = ray
         # the scheduler tries again
         self._task = ray.remote(max_calls=1, max_retries=0, **asked)(run_cell)
+        self._limit = limit
         self._pending: list[Any] = []
         self._cancelled: set[Any] = set()
 
     def submit(self, command: list[str], log: Path) -> Any:
         """Hand a task to Ray."""
-        reference = self._task.remote(command, log)
+        reference = self._task.remote(command, log, self._limit)
         self._pending.append(reference)
         return reference
 
@@ -110,21 +119,21 @@ class RayExecutor:
             self.cancel(reference)
 
 
-def run_cell(command: list[str], log: Path) -> int:
+def run_cell(command: list[str], log: Path, limit: float | None = None) -> int:
     """A cell's process, on whatever node; its exit code.
 
     Raises:
         DiedError: it was killed.
     """
-    process = start(command, log)
+    work = Work(command, log, limit)
     try:
-        while process.poll() is None:
+        while not work.gone:
             time.sleep(POLL)
     finally:  # done, or cancelled by Ray with a KeyboardInterrupt
-        release(process)
-    if process.returncode < 0:
-        raise DiedError(f"killed by signal {-process.returncode}")
-    return process.returncode
+        code = work.end()
+    if code < 0:
+        raise DiedError(f"killed by signal {-code}")
+    return code
 
 
 def needs(nodes: list[dict[str, float]], jobs: int | None) -> dict[str, float]:

@@ -40,6 +40,9 @@ elif lam == 1:
     sys.exit("Traceback (most recent call last):\n  ...\nMemoryError: no room for the plan\n")
 elif lam == 2:
     os.kill(os.getpid(), signal.SIGKILL)
+elif lam == 9:  # hangs
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
 else:
     while not terminated and not select.select([0], [], [], 0.05)[0]:  # what can be read is the end
         pass

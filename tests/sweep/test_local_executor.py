@@ -28,12 +28,12 @@ def stand_in(monkeypatch):
     monkeypatch.setattr(local_executor, "POLL", 0.02)
 
 
-def run(path, lams, jobs, **options):
+def run(path, lams, jobs, limit=None, **options):
     plan = grid(lams=lams)
     root, said = recorded(path, plan), io.StringIO()
     with Board(root, plan.cells, (), Console(file=said, width=200)) as board:
         interrupted = work_off(
-            Worklist(root, tuple(plan.cells), **options), LocalExecutor(jobs), board
+            Worklist(root, tuple(plan.cells), **options), LocalExecutor(jobs, limit), board
         )
     return (
         interrupted,
@@ -81,6 +81,16 @@ def test_a_cell_that_fails_stops_no_other(tmp_path):
 def test_after_so_many_failures_no_cell_is_begun(tmp_path):
     _, states, _, _ = run(tmp_path, (1, 0.1, 2, 0.2, 0.3), jobs=1, max_failures=2)
     assert states == ["failed", "finished", "failed", "missing", "missing"]
+
+
+def test_a_cell_that_takes_too_long_is_stopped_and_the_others_go_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_executor, "GRACE", 1.0)
+    _, states, said, facts = run(tmp_path, (3, 9, 0.1), jobs=1, limit=1.0)
+    assert states == ["interrupted", "failed", "finished"]
+    assert facts[0]["terminated"] == 1
+    over = "took more than 1 seconds (--cell-timeout) and "
+    assert f"1/3  lam=3 seed=0  failed: {over}was told to save its state and stop" in said
+    assert f"2/3  lam=9 seed=0  failed: {over}did not answer: killed" in said
 
 
 def test_ctrl_c_stops_every_worker_once(tmp_path):
