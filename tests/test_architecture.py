@@ -36,7 +36,7 @@ LAYERS = [
     ("loop",),
     ("launch", "console"),
     ("api", "sweep"),
-    ("report",),
+    ("report", "doctor"),
     ("cli",),
     ("__main__",),
 ]

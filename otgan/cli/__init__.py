@@ -6,6 +6,7 @@ JAX is imported only by those that compute.
 from otgan.cli import (
     data,
     diagnosing,
+    examining,
     features,
     judging,
     listing,
@@ -19,6 +20,7 @@ from otgan.cli.group import main
 __all__ = [
     "data",
     "diagnosing",
+    "examining",
     "features",
     "judging",
     "listing",

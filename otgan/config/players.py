@@ -30,9 +30,9 @@ class Generator(Section):
 
     `residual` is a network of `depth` residual blocks, each of which doubles height and width; the
     last has `width` channels. Latents may go through a mapping of `mapping_depth` dense layers of
-    `mapping_width` first. Kernels start normal, with standard deviation `initial_sd`, or with He's
-    where that is not given. `identity` hands on the points of `source` as they are: nothing is
-    trained but the dual.
+    `mapping_width` first; with `mapping_skip` they go on beside what these make of them. Kernels
+    start normal, with standard deviation `initial_sd`, or with He's where that is not given.
+    `identity` hands on the points of `source` as they are: nothing is trained but the dual.
     """
 
     kind: Literal["mlp", "conv", "residual", "identity"] = "mlp"
@@ -41,6 +41,7 @@ class Generator(Section):
     depth: int = Field(default=3, ge=1)
     mapping_width: int = Field(default=512, ge=1)
     mapping_depth: int = Field(default=0, ge=0)
+    mapping_skip: bool = False
     normalization: Literal["none", "layer"] = "none"
     initial_sd: float | None = Field(default=None, gt=0)
     ema: float = Field(default=0.998, ge=0, lt=1)

@@ -13,7 +13,8 @@ CPU cores.
 
 From a latent to the smallest grid goes one dense layer, so that what far places have to do with
 each other is little more than linear in it. A mapping network before that (Karras, Laine and Aila
-2019) lets them agree at next to no cost. To an MLP it is so many more layers.
+2019) lets them agree at next to no cost. To an MLP it is so many more layers. A mapping makes
+samples less varied, so the latents may go on beside what it makes of them.
 """
 
 import math
@@ -70,7 +71,7 @@ def make_generator(
     rest: dict[str, Any] = {
         "width": config.width,
         "depth": config.depth,
-        "mapping": (config.mapping_width,) * config.mapping_depth,
+        "mapping": Mapping((config.mapping_width,) * config.mapping_depth, config.mapping_skip),
         "normalization": config.normalization,
         "variance": IMAGE_VARIANCE if image else 1.0,
         "initial_sd": config.initial_sd,
@@ -164,13 +165,20 @@ def check_halvings(section: str, shape: tuple[int, ...], depth: int, kind: str =
 # --- generators -----------------------------------------------------------------------------------
 
 
+class Mapping(NamedTuple):
+    """What latents go through first."""
+
+    widths: tuple[int, ...]  # of its layers
+    skip: bool  # whether the latents themselves go on beside what comes out
+
+
 class MLPGenerator(nn.Module):
     """`depth` hidden layers of `width`."""
 
     size: int
     width: int
     depth: int
-    mapping: tuple[int, ...]  # the widths of the layers before those
+    mapping: Mapping
     normalization: Literal["none", "layer"]
     variance: float  # of the output at the start
     initial_sd: float | None  # of all kernels, in place of what the variance asks for
@@ -198,7 +206,7 @@ class ConvGenerator(nn.Module):
     shape: tuple[int, ...]
     width: int
     depth: int
-    mapping: tuple[int, ...]  # the widths of the layers between the latent and the smallest grid
+    mapping: Mapping
     normalization: Literal["none", "layer"]
     variance: float  # of the output at the start
     initial_sd: float | None  # of all kernels, in place of what the variance asks for
@@ -229,7 +237,7 @@ class ResidualGenerator(nn.Module):
     shape: tuple[int, ...]
     width: int
     depth: int
-    mapping: tuple[int, ...]  # the widths of the layers between the latent and the smallest grid
+    mapping: Mapping
     normalization: Literal["none", "layer"]
     variance: float  # of the output at the start
     initial_sd: float | None  # of all kernels, in place of what the variance asks for
@@ -251,14 +259,15 @@ class ResidualGenerator(nn.Module):
         return x[:, :h, :w]
 
 
-def _mapped(z: Array, widths: tuple[int, ...], initial_sd: float | None) -> Array:
-    """Latents through a layer of each width.
+def _mapped(z: Array, mapping: Mapping, initial_sd: float | None) -> Array:
+    """Latents through a mapping.
 
     Called inside a module's `__call__`, to which the layers then belong.
     """
-    for k, width in enumerate(widths):
-        z = nn.relu(nn.Dense(width, kernel_init=_kernel(initial_sd, 2.0), name=f"mapping_{k}")(z))
-    return z
+    x = z
+    for k, width in enumerate(mapping.widths):
+        x = nn.relu(nn.Dense(width, kernel_init=_kernel(initial_sd, 2.0), name=f"mapping_{k}")(x))
+    return jnp.concatenate([z, x], axis=1) if mapping.skip and mapping.widths else x
 
 
 class UpBlock(nn.Module):

@@ -75,7 +75,9 @@ class Stage:
 
     def remote(self, **asked):
         self.asked = asked
-        return lambda function: SimpleNamespace(remote=lambda command, log, limit: next(self.submitted))
+        return lambda function: SimpleNamespace(
+            remote=lambda command, log, limit: next(self.submitted)
+        )
 
     def wait(self, references, timeout):
         return references[:1], references[1:]
