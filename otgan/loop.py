@@ -157,6 +157,8 @@ def proceed(
     known, stop, saved = setup.system.stepper.known, None, time.monotonic()
     drawn = pictures_due(config.train, progress.used)
     with Recorder(folder, progress.step, run.loggers) as recorder:
+        if resumed and eval_due(config, progress):  # perhaps it was killed while it was judged
+            score(setup, state, folder, progress)
         while not stop and not spent(config, progress) and not interrupted:
             state, stop = advance(config, known, dispatch, state, setup.data, progress, recorder)
             run.show.advance(progress)
@@ -164,13 +166,13 @@ def proceed(
             if due > drawn and not spent(config, progress):  # the end is drawn by finish
                 draw(setup, state, folder, progress.step)
                 run.loggers.picture(progress.step, folder.picture(progress.step))
-            drawn = due
-            if eval_due(config, progress):
-                keep(run, state, progress)  # judging may take longer than training
-                score(setup, state, folder, progress)
-            if time.monotonic() - saved > config.train.checkpoint_seconds:
+            drawn, judged = due, eval_due(config, progress)
+            if judged or time.monotonic() - saved > config.train.checkpoint_seconds:
+                recorder.flush()  # who goes on from here writes nothing of earlier steps again
                 keep(run, state, progress)
                 saved = time.monotonic()
+            if judged:  # after it is kept: judging may take longer than training
+                score(setup, state, folder, progress)
     return state, progress, stop
 
 

@@ -45,6 +45,10 @@ class Recorder:
     def __exit__(self, *_: object) -> None:
         self._events.close()
 
+    def flush(self) -> None:
+        """See that all that was written is on disk."""
+        self._events.flush()
+
     def write(self, window: Mapping[str, Any]) -> None:
         """Append one window."""
         append_line(self._metrics, json.dumps(window))
@@ -67,9 +71,9 @@ class Events:
 
     def __init__(self, folder: Path, purged: int):
         """What earlier files have of a step from `purged` on is not to be shown."""
-        self._writer = RecordWriter(
-            str(folder.resolve() / f"events.out.tfevents.{time.time():.0f}.{socket.gethostname()}")
-        )
+        # to the microsecond: a run that is killed and goes on in the same second has another file
+        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
+        self._writer = RecordWriter(str(folder.resolve() / name))
         self._flushed = time.monotonic()
         self._put(Event(file_version="brain.Event:2"))
         self._put(Event(step=purged, session_log=SessionLog(status=SessionLog.START)))
@@ -85,8 +89,12 @@ class Events:
             )
         )
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self._writer.flush()
-            self._flushed = time.monotonic()
+            self.flush()
+
+    def flush(self) -> None:
+        """See that all events are on disk."""
+        self._writer.flush()
+        self._flushed = time.monotonic()
 
     def close(self) -> None:
         """Write what is left."""

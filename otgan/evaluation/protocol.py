@@ -120,7 +120,8 @@ class Score:
 def append_scores(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     """Add lines to a `scores.jsonl`.
 
-    A score that the newest line of its subject, step and metric has already is not repeated.
+    A score that the newest line of its subject, step, metric and protocol has already is not
+    repeated.
     """
     newest = {_key(line): line for line in read_scores(path)}
     new = [record for record in records if not _same(newest.get(_key(record)), record)]
@@ -129,10 +130,10 @@ def append_scores(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _key(record: Mapping[str, Any]) -> tuple:
-    return record.get("subject"), record.get("step"), record["metric"]
+    return record.get("subject"), record.get("step"), record["metric"], record["fingerprint"]
 
 
 def _same(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> bool:
     return one is not None and all(
-        one.get(name) == other[name] for name in ("fingerprint", "values", "floor", "marks")
+        one.get(name) == other[name] for name in ("values", "floor", "marks")
     )

@@ -1,0 +1,101 @@
+"""Runs of every family that are killed again and again end as if nothing had happened: states,
+numbers, scores, pictures and TensorBoard's events, to the bit.
+"""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from otgan.runs import RunFolder
+from tests.support import storm
+from tests.support.helpers import FAMILIES, tiny_config
+from tests.test_loop import equal, final_state
+
+pytestmark = pytest.mark.slow
+
+KILLS = int(os.environ.get("OTGAN_KILLS", "6"))
+FEW = ("entropic", "semidiscrete", "energy, learned cost")  # the others every night
+JUDGED = {  # kept, drawn and judged often, so that a kill may fall into any of it
+    "train.log_every": 5,
+    "train.checkpoint_seconds": 1e-6,
+    "train.pictures": 4,
+    "train.eval_every": 10,
+    "train.eval_measures": ["modes"],
+    "train.eval_samples": 500,
+}
+
+
+def told(path):
+    """Lines without what a clock says."""
+    clocks = ("seconds", "otgan")
+    return [
+        {key: value for key, value in json.loads(line).items() if key not in clocks}
+        for line in path.read_text().splitlines()
+    ]
+
+
+def events(folder):
+    """What TensorBoard shows: of every step and tag the last number that was not purged."""
+    shown = {}
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        for event in records(path.read_bytes()):
+            if event.session_log.status:
+                shown = {key: x for key, x in shown.items() if key[0] < event.step}
+            for value in event.summary.value:
+                assert (event.step, value.tag) not in shown
+                shown[event.step, value.tag] = value.simple_value
+    return {key: x for key, x in shown.items() if "second" not in key[1]}
+
+
+def records(data):
+    """A TFRecord's: length, its checksum, bytes, their checksum; the last may be torn."""
+    while len(data) >= 12:
+        size = int.from_bytes(data[:8], "little")
+        if len(data) < size + 16:
+            return
+        yield Event.FromString(data[12 : 12 + size])
+        data = data[size + 16 :]
+
+
+@pytest.mark.parametrize(
+    "which",
+    [name if name in FEW else pytest.param(name, marks=pytest.mark.nightly) for name in FAMILIES],
+)
+def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(which, tmp_path):
+    name, changes = FAMILIES[which]
+    images = "data" in changes
+    config = tiny_config(
+        name, **JUDGED | ({"train.eval_measures": ["kid"]} if images else {}) | changes
+    )
+    whole, storms = tmp_path / "whole", tmp_path / "storms"
+    operations = storm.count(config, whole)
+    seconds = json.loads((whole / "status.json").read_text())["seconds"]
+    draw, killed = np.random.default_rng(0), 0
+    for k in range(KILLS):
+        at = (
+            {"before": int(draw.integers(1, operations))}
+            if k % 2
+            else {"after": draw.uniform(0, seconds)}
+        )
+        killed += storm.go(config, storms, **at) == -9
+    assert storm.go(config, storms) == 0
+    assert killed >= KILLS / 2
+    assert equal(final_state(RunFolder(whole), config), final_state(RunFolder(storms), config))
+    assert told(whole / "metrics.jsonl") == told(storms / "metrics.jsonl")
+    scores = [
+        [line | {"subject": ""} for line in told(path / "eval/scores.jsonl")]
+        for path in (whole, storms)
+    ]
+    assert scores[0] == scores[1]
+    assert len(scores[0]) > 3
+    pictures = [
+        {path.name: path.read_bytes() for path in (place / "samples").iterdir()}
+        for place in (whole, storms)
+    ]
+    assert pictures[0] == pictures[1]
+    assert events(whole) == events(storms)
+    shutil.rmtree(tmp_path)
