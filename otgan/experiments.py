@@ -20,7 +20,7 @@ from otgan.config.foreign import OrForeign
 from otgan.config.values import models
 from otgan.errors import UserError
 from otgan.named import elsewhere, find, names
-from otgan.plain import TooDeepError, flat, from_json, from_toml
+from otgan.plain import TooDeepError, flat, from_json, from_toml, require_path
 
 CHOOSERS = ("kind", "family")  # the keys that say which model a table is
 
@@ -191,7 +191,7 @@ def differences(old: Config, new: Config, free: Iterable[Effect] = ()) -> list[s
 def _find(target: str, beside: Path | None = None) -> Path:
     if named := find(target):
         return named
-    path = (beside or Path()) / target
+    path = (beside or Path()) / _as_path(target)
     if path.suffix in (".toml", ".json") or path.is_file():
         if not path.is_file():
             raise UserError(f"there is no file {path}")
@@ -215,7 +215,7 @@ def _parse(path: Path) -> Raw:
 
 def _data_from(data: Raw, source: str) -> Raw:
     if source not in ("tfds", "sample"):
-        return {"kind": "own", "path": str(Path(source).resolve())}
+        return {"kind": "own", "path": str(Path(_as_path(source)).resolve())}
     if data.get("kind") == "own":
         raise UserError(
             f"--data {source}: this experiment is for data of your own; give a file or a folder"
@@ -226,6 +226,13 @@ def _data_from(data: Raw, source: str) -> Raw:
             f" are {data.get('kind')!r}"
         )
     return {**data, "source": source}
+
+
+def _as_path(text: str) -> str:
+    try:
+        return require_path(text)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def _put(raw: Raw, dotted: str, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""JSON and TOML as plain data, and its tables as one.
+"""JSON and TOML as plain data, and its tables as one; paths as users write them.
 
 What is nested so deep that walking through it would exhaust Python's stack is refused.
 """
@@ -6,11 +6,15 @@ What is nested so deep that walking through it would exhaust Python's stack is r
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 DEEPEST = 50  # tables and lists in one another; ours have less than ten
+
+
+LONGEST_NAME, LONGEST_PATH = 255, 4_000  # bytes; Linux has 255 and 4,096
 
 
 class TooDeepError(ValueError):
@@ -82,3 +86,22 @@ def _shallow(found: Any) -> Any:
             for part in (value.values() if isinstance(value, dict) else value)
         ]
     raise TooDeepError
+
+
+def require_path(text: str) -> str:
+    """A text that a file may be called by, as it is.
+
+    Raises:
+        ValueError: no file can be called so.
+    """
+    try:
+        longest = max(map(len, os.fsencode(text).split(b"/")))
+        whole = len(os.fsencode(text))
+    except UnicodeEncodeError:
+        raise ValueError("no path: it holds half a character") from None
+    if "\0" in text:
+        raise ValueError("no path: it holds a NUL")
+    if longest > LONGEST_NAME or whole > LONGEST_PATH:
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise ValueError(f"no path: {shown!r} is too long, {whole:,} bytes")
+    return text

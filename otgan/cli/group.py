@@ -18,6 +18,7 @@ from rich.console import Console
 from otgan import __version__, plugins
 from otgan.config import Measures, parse_amount
 from otgan.errors import DamagedWarning, UserError
+from otgan.plain import require_path
 from otgan.runs import FULL
 from otgan.signals import Halted, exit_code_of
 
@@ -171,8 +172,20 @@ def terminal() -> Console:
     return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
 
 
-DIR = click.Path(path_type=Path, file_okay=False)
-PATH = click.Path(path_type=Path)
+class PathType(click.Path):
+    """A path, if a file can be called so."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """See that it can."""
+        try:
+            require_path(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return super().convert(value, param, ctx)
+
+
+DIR = PathType(path_type=Path, file_okay=False)
+PATH = PathType(path_type=Path)
 
 
 def with_data_dir(command: Callable) -> Callable:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from otgan.config.foreign import OrForeign, chosen_from
-from otgan.config.values import Section
+from otgan.config.values import PathText, Section
+from otgan.plain import require_path
 from otgan.plugins import Kind
 
 
@@ -61,7 +62,7 @@ class UserData(Section):
     """
 
     kind: Literal["own"] = "own"
-    path: str
+    path: PathText
     held_out: float = Field(default=0.1, gt=0, lt=1)
     columns: tuple[str, ...] = Field(default=(), strict=False)
     label: str | None = None
@@ -115,12 +116,14 @@ class PretrainedRun(Section):
     """
 
     kind: Literal["run"] = "run"
-    path: str
+    path: PathText
 
 
 def _from_path(raw: Any) -> Any:
     """A bare path stands for the user's own points."""
-    return {"kind": "own", "path": str(Path(raw).resolve())} if isinstance(raw, str) else raw
+    if not isinstance(raw, str):
+        return raw
+    return {"kind": "own", "path": str(Path(require_path(raw)).resolve())}
 
 
 class Batch(Section):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from otgan.config.values import Section
+from otgan.plain import require_path
 
 
 class Optimizer(Section):
@@ -95,6 +96,12 @@ class Cost(Section):
     groups: Literal["joint", "separate"] = "joint"
     kept: Literal["float32", "float16", "none"] = "float32"
     encoder: Encoder = Encoder()
+
+    @field_validator("features")
+    @classmethod
+    def _of_a_network_or_a_path(cls, features: str) -> str:
+        require_path(features.rpartition(":")[0] or features)
+        return features
 
     @property
     def layered(self) -> bool:

@@ -10,7 +10,9 @@ from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
+
+from otgan.plain import require_path
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ class Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, arbitrary_types_allowed=True
     )
+
+
+PathText = Annotated[str, AfterValidator(require_path)]
+"""A path of a file or a folder that need not be there."""
 
 
 class Effect(StrEnum):

@@ -186,7 +186,16 @@ NEURAL = (
 SCALES = (
     Q("mean_cost", "last window's mean cost of a real and a generated point"),
     Q("lam", "weight of the regularizer", "cost", over_seeds="none"),
-    Q("lam_over_mean_cost", "the same in multiples of the mean cost", over_seeds="none"),
+    Q(
+        "lam_over_mean_cost",
+        "the same in multiples of the mean cost",
+        over_seeds="none",
+        warned=Warned(
+            1e3,
+            "lam is {shown} times the mean cost: every plan is the product of its marginals, but for"
+            " rounding. Is lam meant in multiples of the mean cost, as in --lam 0.1x?",
+        ),
+    ),
     Q("epsilon", "accuracy asked of the dual", "gap", over_seeds="none"),
     Q("epsilon_over_mean_cost", "the same in multiples of the mean cost", over_seeds="none"),
 )
