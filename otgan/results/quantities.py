@@ -192,8 +192,8 @@ SCALES = (
         over_seeds="none",
         warned=Warned(
             1e3,
-            "lam is {shown} times the mean cost: every plan is the product of its marginals, but for"
-            " rounding. Is lam meant in multiples of the mean cost, as in --lam 0.1x?",
+            "lam is {shown} times the mean cost: every plan is the product of its marginals but"
+            " for rounding. Is lam meant in multiples of the mean cost, as in --lam 0.1x?",
         ),
     ),
     Q("epsilon", "accuracy asked of the dual", "gap", over_seeds="none"),
