@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 DEEPEST = 50  # tables and lists in one another; ours have less than ten
 
 
+# C0 but for the end of a line and the tab, DEL, and C1
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 LONGEST_NAME, LONGEST_PATH = 255, 4_000  # bytes; Linux has 255 and 4,096
 
 
@@ -105,3 +108,19 @@ def require_path(text: str) -> str:
         shown = text if len(text) <= 40 else f"{text[:40]}..."
         raise ValueError(f"no path: {shown!r} is too long, {whole:,} bytes")
     return text
+
+
+def require_printable(text: str) -> str:
+    """A text without control codes, as it is.
+
+    Raises:
+        ValueError: it has some.
+    """
+    if CONTROL.search(text):
+        raise ValueError("it holds control codes")
+    return text
+
+
+def printable(text: str) -> str:
+    """A text whose control codes are written out, all but ends of lines and tabs."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

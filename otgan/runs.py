@@ -170,6 +170,20 @@ class RunFolder:
                 f"{self.path} holds something else than a run; give --out another folder"
             )
 
+    def require_own(self) -> None:
+        """See that nothing in here is a link, behind which a write would change another place.
+
+        Raises:
+            UserError: something is.
+        """
+        for folder in (self.path, self.path / "samples", self.eval, self.checkpoints):
+            for path in folder.iterdir() if folder.is_dir() else ():
+                if path.is_symlink():
+                    raise UserError(
+                        f"{path} is a link: a run's files must lie in its own folder. Put what it"
+                        " points to in its place"
+                    )
+
     def create(self, config_json: str) -> None:
         """Record what is going to run here."""
         # first: a folder with anything else and no config is taken for somebody else's
@@ -261,6 +275,7 @@ class RunFolder:
         with ExitStack() as locks:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
+                self.require_own()
                 locks.enter_context(lock(self.path / LOCK, wait))
             except BlockingIOError:
                 raise UserError(

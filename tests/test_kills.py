@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
 from otgan.runs import RunFolder
 from tests.support import storm

@@ -18,7 +18,7 @@ from rich.console import Console
 from otgan import __version__, plugins
 from otgan.config import Measures, parse_amount
 from otgan.errors import DamagedWarning, UserError
-from otgan.plain import require_path
+from otgan.plain import printable, require_path
 from otgan.runs import FULL
 from otgan.signals import Halted, exit_code_of
 
@@ -56,7 +56,7 @@ class Commands(click.Group):
                 f" ({error.strerror}); make room and try again"
             )
             _leave_unprinted()
-        click.echo(f"Error: {said}", err=True)
+        click.echo(f"Error: {printable(said)}", err=True)
         ctx.exit(2)
 
 

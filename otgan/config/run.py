@@ -12,7 +12,7 @@ from otgan.config.data import Batch, Data, Source
 from otgan.config.families import FAMILIES, Family, Oracle, Regularized
 from otgan.config.foreign import OrForeign
 from otgan.config.players import Cost, Generator
-from otgan.config.values import Effect, Section, marked
+from otgan.config.values import Effect, Section, Words, marked
 from otgan.plain import flat, nested
 from otgan.plugins import Kind
 
@@ -20,15 +20,15 @@ from otgan.plugins import Kind
 class Card(Section):
     """What an experiment is, for the person who chooses one."""
 
-    title: str = "an experiment of your own"
-    paper: str = ""
-    expect: str = ""
+    title: Words = "an experiment of your own"
+    paper: Words = ""
+    expect: Words = ""
     # what it gave: by which seeds, when, and, where more than its name was typed, by which command
-    measured: str = ""
-    cost: str = ""
-    note: str = ""
+    measured: Words = ""
+    cost: Words = ""
+    note: Words = ""
     # of values that rules have filled in, why they are what they are
-    why: tuple[str, ...] = Field(default=(), strict=False)
+    why: tuple[Words, ...] = Field(default=(), strict=False)
 
 
 Measures = Literal["fid", "kid", "is", "pr", "wasserstein", "modes", "nearest"]

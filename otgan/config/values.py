@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from otgan.plain import require_path
+from otgan.plain import require_path, require_printable
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,8 @@ class Section(BaseModel):
     )
 
 
+Words = Annotated[str, AfterValidator(require_printable)]
+"""For a reader: no control codes, which would work on the terminal that they are printed on."""
 PathText = Annotated[str, AfterValidator(require_path)]
 """A path of a file or a folder that need not be there."""
 

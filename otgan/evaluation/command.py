@@ -74,6 +74,8 @@ def evaluate(
     data = reference_data(
         reference, folder, subject.name if isinstance(subject, SampleSource) else str(subject)
     )
+    if folder and out is None:
+        folder.require_own()
     out = out or (folder.eval if folder else None)
     if out:
         _require_writable(out)

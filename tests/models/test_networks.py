@@ -202,6 +202,18 @@ def test_a_mapping_comes_before_the_first_layer(kind):
     assert jax.tree.structure(plain) == jax.tree.structure(mapped)
 
 
+@pytest.mark.parametrize("kind", ["mlp", "conv", "residual"])
+def test_latents_may_go_on_beside_their_mapping(kind):
+    mapping = {"mapping_width": 7, "mapping_depth": 2, "mapping_skip": True}
+    network = _generator(kind, (8, 8, 1), **mapping)
+    params, z = _arbitrary(network), _latents(3)
+    assert params["params"]["Dense_0"]["kernel"].shape[0] == 6 + 7
+    blind = jax.tree.map(jnp.zeros_like, params["params"]["mapping_1"])
+    blind = {"params": {**params["params"], "mapping_1": blind}}
+    out = np.asarray(network.apply(blind, z))
+    assert np.abs(out[0] - out[1]).max() > 1e-3  # what the mapping does not say the latents do
+
+
 def test_residual_blocks_keep_the_channels_and_end_in_the_colors():
     params, _ = _shapes(_generator("residual", (32, 32, 3), width=4, depth=3), of=_latents(1))
     assert _channels(params, "UpConv") == [(4, 4, 4, 4)] * 3
