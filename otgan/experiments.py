@@ -88,6 +88,7 @@ def _with_pretrained_encoder(raw: Raw) -> Raw:
         return {**raw, "cost": {**raw["cost"], "encoder": {"kind": features}}}
     if not isinstance(features, str) or features in Cost.FEATURES:
         return raw
+    _as_path(features.rpartition(":")[0] or features)
     if Cost(features=features).layered:
         return {**raw, "cost": {**raw["cost"], "features": _with_whole_path(features)}}
     path = Path(features).expanduser().resolve()

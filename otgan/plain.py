@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 DEEPEST = 50  # tables and lists in one another; ours have less than ten
@@ -107,6 +108,10 @@ def require_path(text: str) -> str:
     if longest > LONGEST_NAME or whole > LONGEST_PATH:
         shown = text if len(text) <= 40 else f"{text[:40]}..."
         raise ValueError(f"no path: {shown!r} is too long, {whole:,} bytes")
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        raise ValueError(f"no path: there is no home of the user that {text!r} names") from None
     return text
 
 

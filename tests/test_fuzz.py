@@ -46,7 +46,7 @@ WORDS = st.sampled_from(
     [
         "", " ", "x", "1x", "-1x", "nanx", "infx", "1e999x", "0.1s", "nan", "inf", "-inf", "1e400",
         "0", "-0.0", "1_000", "0x10", "٣", "½", "True", "null", "None", "{}", "[]", "[[", "'", '"',
-        "a\nb", "a\x00b", "\ufeff", "\ud7ff", "🙂" * 50, "../..", "/", "~", "/dev/null",
+        "a\nb", "a\x00b", "\ufeff", "\ud7ff", "🙂" * 50, "../..", "/", "~", "~nobody", "/dev/null",
         "/dev/zero", "--help", "-", "--", "name.with.dots", "%s%n", "${HOME}", "$(id)",
         "[red]x[/red]", "<b>",
         "9" * 400, "random:", ":", "random:pixels/0", "random:conv_0@-1", "mnist-lenet:first/7+",
