@@ -54,10 +54,10 @@ def certify(
         exact, blur = _rounding_kl(cost, f, g, kernel, x, columns, lam)
     else:
         exact = tau * generalized_kl(jnp.log(columns), -g / tau - jnp.log(len(g)))
-        blur = 8 * jnp.finfo(g.dtype).eps * (exact + tau * misplaced)
+        blur = 8 * jnp.finfo(g.dtype).eps * (lam + exact + tau * misplaced)
     blur += _rounding_of_potentials(f, g, columns, asked, lam)
     # how much of the misplacing rounding explains
-    blurred = jnp.minimum(1.0, rounding(f, g) / lam / jnp.maximum(misplaced, FLOOR))
+    blurred = jnp.minimum(1.0, rounding(f, g) / jnp.maximum(lam * misplaced, FLOOR))
     return Certificate(exact + blur, blurred * exact + blur, misplaced)
 
 

@@ -271,7 +271,7 @@ def _certified_gap(f: Array, g: Array, C: Array, lam: Array) -> tuple[Array, Arr
     rounding = 4 * blur + 8 * jnp.finfo(C.dtype).eps * lam * (w**2).mean()
     misplaced = jnp.abs(1 - _column_means(w, jnp.ones_like(f))).mean() / 2
     return exact + rounding, rounding + exact * jnp.minimum(
-        1.0, blur / lam / jnp.maximum(misplaced, TINY)
+        1.0, blur / jnp.maximum(lam * misplaced, TINY)
     )
 
 

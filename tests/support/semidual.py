@@ -74,7 +74,7 @@ def _climb(g, C, lam, tau, rows):
     for _ in range(500):
         gradient = _asked(g, tau) - plan.sum(0)
         error = np.abs(gradient).sum()
-        if error < TOLERANCE:
+        if error < TOLERANCE or damping > 1e12:
             break
         H = curvature() + (0 if tau is None else np.diag(_asked(g, tau)) / tau)
         scale = np.trace(H) / len(g)
@@ -87,6 +87,6 @@ def _climb(g, C, lam, tau, rows):
             if damping > 1e12:
                 return g
         flat = seen[0] <= value and np.abs(_asked(after, tau) - seen[1].sum(0)).sum() >= error
-        damping = damping * 10 if flat else max(damping / 10, 1e-14)
+        damping = damping * 10 if flat else max(damping / 10, 1e-12)
         g, (value, plan, curvature) = after, seen
     return g
