@@ -18,7 +18,7 @@ from tests.test_loop import equal, final_state
 pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("OTGAN_KILLS", "6"))
-FEW = ("entropic", "semidiscrete", "energy, learned cost")  # the others every night
+FEW = ("entropic", "semidiscrete")  # the others every night
 JUDGED = {  # kept, drawn and judged often, so that a kill may fall into any of it
     "train.log_every": 5,
     "train.checkpoint_seconds": 1e-6,
