@@ -47,4 +47,5 @@ def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         with opened_whole(path) as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            # without allow_pickle, which numpy 2.0 takes for the name of an array
+            np.savez(file, **arrays)  # pyright: ignore[reportArgumentType]

@@ -52,7 +52,7 @@ class Touches:
 def test_arrays_run_no_pickle(tmp_path, suffix):
     marker, path = tmp_path / "marker", tmp_path / f"evil{suffix}"
     evil = np.array([Touches(marker)], dtype=object)
-    np.savez(path, x=evil, allow_pickle=True) if suffix == ".npz" else np.save(path, evil)
+    np.savez(path, x=evil) if suffix == ".npz" else np.save(path, evil)
     for words in (
         ["run", "points", "--data", path, "--dry-run"],
         ["suggest", path],
