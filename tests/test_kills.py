@@ -67,10 +67,9 @@ def records(data):
 )
 def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(which, tmp_path):
     name, changes = FAMILIES[which]
-    images = "data" in changes
-    config = tiny_config(
-        name, **JUDGED | ({"train.eval_measures": ["kid"]} if images else {}) | changes
-    )
+    judged = "data" not in changes  # of digits there are too few to judge by
+    every = JUDGED if judged else {key: x for key, x in JUDGED.items() if "eval" not in key}
+    config = tiny_config(name, **every | changes)
     whole, storms = tmp_path / "whole", tmp_path / "storms"
     operations = storm.count(config, whole)
     seconds = json.loads((whole / "status.json").read_text())["seconds"]
@@ -86,12 +85,13 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(which, tmp_pa
     assert killed >= KILLS / 2
     assert equal(final_state(RunFolder(whole), config), final_state(RunFolder(storms), config))
     assert told(whole / "metrics.jsonl") == told(storms / "metrics.jsonl")
-    scores = [
-        [line | {"subject": ""} for line in told(path / "eval/scores.jsonl")]
-        for path in (whole, storms)
-    ]
-    assert scores[0] == scores[1]
-    assert len(scores[0]) > 3
+    if judged:
+        scores, again = (
+            [line | {"subject": ""} for line in told(path / "eval/scores.jsonl")]
+            for path in (whole, storms)
+        )
+        assert scores == again
+        assert len(scores) > 3
     pictures = [
         {path.name: path.read_bytes() for path in (place / "samples").iterdir()}
         for place in (whole, storms)
