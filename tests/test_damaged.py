@@ -18,18 +18,10 @@ from otgan.restore import kept_steps, restore
 from otgan.runs import RunFolder
 from otgan.system import build
 from tests.support.commands import otgan
-from tests.support.helpers import Silent, dataset, run, tiny_config
+from tests.support.helpers import Notes, Silent, dataset, run, tiny_config
 from tests.test_loop import equal, final_state
 
 pytestmark = pytest.mark.slow
-
-
-class Notes(Silent):
-    def __init__(self):
-        self.said = []
-
-    def note(self, text):
-        self.said.append(text)
 
 
 def files(checkpoint):

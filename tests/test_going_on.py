@@ -21,7 +21,7 @@ from otgan.errors import UserError
 from otgan.launch import launch
 from otgan.runs import RunFolder, command_again
 from tests.support.commands import SMALL, TINY, otgan
-from tests.support.helpers import FAMILIES, Silent, run, setup, tiny_config
+from tests.support.helpers import FAMILIES, Notes, Silent, run, setup, tiny_config
 
 pytestmark = pytest.mark.slow
 
@@ -188,14 +188,6 @@ def test_generator_steps_end_a_cosine_to_the_same_bits_wherever_it_stops(tmp_pat
 
 
 # --- going further --------------------------------------------------------------------------------
-
-
-class Notes(Silent):
-    def __init__(self):
-        self.said = []
-
-    def note(self, text):
-        self.said.append(text)
 
 
 def test_a_run_goes_further_and_is_the_longer_run_where_no_rate_falls(tmp_path):

@@ -71,8 +71,7 @@ def test_a_page_shows_what_it_should_not_run(foreign):
     assert "alert(1)" in page  # it is shown
     assert "<script>alert(1)" not in page
     assert "<img src=x" not in page
-    for loaded in ("src=", "href="):
-        assert f'{loaded}"http' not in page.replace('href="https://', 'link="https://')
+    assert 'src="http' not in page  # nothing is loaded from elsewhere
 
 
 @pytest.mark.parametrize(

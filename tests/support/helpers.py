@@ -97,6 +97,16 @@ class Silent:
         pass
 
 
+class Notes(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.said = []
+
+    def note(self, text):
+        self.said.append(text)
+
+
 def tiny_config(name="sinkhorn-grid", /, **changes):
     return experiments.resolve(name, {**TINY, **changes})
 
