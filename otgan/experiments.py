@@ -88,8 +88,11 @@ def _with_pretrained_encoder(raw: Raw) -> Raw:
         return {**raw, "cost": {**raw["cost"], "encoder": {"kind": features}}}
     if not isinstance(features, str) or features in Cost.FEATURES:
         return raw
-    _as_path(features.rpartition(":")[0] or features)
-    if Cost(features=features).layered:
+    try:
+        layered = Cost(features=features).layered
+    except ValidationError:
+        return raw  # said with all other mistakes
+    if layered:
         return {**raw, "cost": {**raw["cost"], "features": _with_whole_path(features)}}
     path = Path(features).expanduser().resolve()
     if not (path / "config.json").is_file():

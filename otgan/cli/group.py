@@ -69,7 +69,7 @@ def _damage_told() -> Iterator[None]:
 
         def show(message: Any, category: type[Warning], *place: Any, **rest: Any) -> None:
             if issubclass(category, DamagedWarning):
-                click.echo(f"Warning: {message}", err=True)
+                click.echo(f"Warning: {printable(str(message))}", err=True)
             else:
                 earlier(message, category, *place, **rest)
 

@@ -121,7 +121,7 @@ SOURCE = "Where the examples come from, as for `otgan run`."
 )
 @click.option(
     "--cell-timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=click.IntRange(1),
     metavar="SECONDS",
     show_default="none",
     help="Stop a cell that takes longer, its state saved, and go on with the others.",

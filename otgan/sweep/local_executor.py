@@ -43,7 +43,7 @@ class LocalExecutor:
     def poll(self) -> list[tuple[int, End]]:
         """The processes that are gone."""
         time.sleep(POLL)
-        gone = [place for place, work in self._at_work.items() if work.gone]
+        gone = [place for place, work in self._at_work.items() if work.has_ended()]
         codes = {place: self._at_work.pop(place).end() for place in gone}
         return [(place, End.KILLED if code < 0 else End.EXITED) for place, code in codes.items()]
 
@@ -77,9 +77,8 @@ class Work:
         stop = self.process.terminate if self._cancelled <= 2 else self.process.kill
         stop()
 
-    @property
-    def gone(self) -> bool:
-        """Whether it has ended; looks at the time."""
+    def has_ended(self) -> bool:
+        """Whether it has; one whose time is over is told to stop, and killed if it does not."""
         if self.process.poll() is not None:
             return True
         late = time.monotonic() - self._began - self._limit if self._limit else -1.0

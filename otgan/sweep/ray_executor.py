@@ -127,7 +127,7 @@ def run_cell(command: list[str], log: Path, limit: float | None = None) -> int:
     """
     work = Work(command, log, limit)
     try:
-        while not work.gone:
+        while not work.has_ended():
             time.sleep(POLL)
     finally:  # done, or cancelled by Ray with a KeyboardInterrupt
         code = work.end()
