@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from otgan.config import UserData
-from otgan.data import arrays, folder, tables
+from otgan.data import arrays, decoding, folder, tables
+from otgan.data.decoding import SMALLEST_SIDE
 from otgan.data.examples import UserExamples
-from otgan.data.folder import SMALLEST_SIDE
 from otgan.errors import UserError
 
 FEWEST = 100
@@ -100,7 +100,7 @@ def _array(path: Path, data: UserData) -> UserExamples:
         _require_default(data, OF_PICTURES, f"{path} holds points", "pictures")
         return found
     _require_default(data, OF_POINTS, f"{path} holds pictures", "points")
-    return replace(found, values=folder.prepare(found.values, data, path))
+    return replace(found, values=decoding.prepare(found.values, data, path))
 
 
 def _require_default(data: UserData, keys: Iterable[str], what: str, others: str) -> None:

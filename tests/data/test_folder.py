@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from otgan.config import UserData
-from otgan.data import folder, own
+from otgan.data import decoding, own
 from otgan.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -132,7 +132,7 @@ def test_a_subfolder_for_every_picture_is_no_label(tmp_path):
 
 
 def test_all_faults_of_a_folder_are_told_at_once(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "MOST_PIXELS", 1_000)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 1_000)
     write(tmp_path, {f"{i}.png": noise(9, 9) for i in range(5)})
     write(
         tmp_path, {"large.png": noise(40, 40), "small.png": noise(7, 40), "odd.png": noise(9, 12)}

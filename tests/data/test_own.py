@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from otgan.config import UserData
-from otgan.data import arrays, folder, own
+from otgan.data import arrays, decoding, own
 from otgan.errors import UserError
 
 
@@ -370,7 +370,7 @@ def test_an_undecodable_picture_is_named(tmp_path, damage):
 
 
 def test_a_folder_beyond_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "MOST_BYTES", 100)
+    monkeypatch.setattr(decoding, "MOST_BYTES", 100)
     for name in ("a.png", "b.png"):
         Image.new("L", (8, 8)).save(tmp_path / name)
     with pytest.raises(UserError, match="holds 2 pictures of 8 x 8 pixels, more than"):

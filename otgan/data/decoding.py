@@ -1,32 +1,30 @@
-"""The user's pictures: a folder of files, decoded one by one, and made to be of one size and one
-number of channels where that is asked for.
+"""Encoded pictures, as files or as bytes in memory: decoded one by one, and made to be of one size
+and one number of channels where that is asked for.
 """
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from otgan.config import UserData
 from otgan.data.examples import (
     MOST_BYTES,
     NAMED,
-    UserExamples,
-    coded,
     listed,
-    most_labels,
     one_channel_if_gray,
     require_few_values,
 )
 from otgan.errors import UserError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
 SMALLEST_SIDE = 8
 MOST_PIXELS = 2**26
 """In one file, as in 8,192 x 8,192: a larger one is refused before it is decoded."""
@@ -37,38 +35,41 @@ UNCHANGED = None, "none", "auto"
 """`resize`, `crop` and `channels` of pictures that stay as they are."""
 
 Size = tuple[int, int]  # width and height, in pixels
+Encoded = Path | bytes  # a picture's file, or what stands in one
 
 
 class UnfitError(Exception):
-    """A picture cannot be used; the rest of a sentence that begins with its file."""
+    """A picture cannot be used; the rest of a sentence that begins with its name."""
 
 
 @dataclass
 class Reading:
-    """What is known of a folder as it is read.
+    """What is known of pictures as they are read.
 
     Attributes:
         wanted: how pictures are to be prepared.
         pictures: those so far, as long as there is no fault.
-        faults: of single files, a sentence each.
-        sizes: after preparation: how many pictures have each, and the first file of them.
+        faults: of single ones, a sentence each.
+        sizes: after preparation: how many pictures have each, and the name of the first of them.
         seen: how many had transparent parts, several frames, or were enlarged.
     """
 
     wanted: UserData
     pictures: list[np.ndarray] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
-    sizes: dict[Size, tuple[int, Path]] = field(default_factory=dict)
+    sizes: dict[Size, tuple[int, str]] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)
 
-    def add(self, file: Path) -> None:
-        """Decode a file; keep its picture only as long as all are fit."""
+    def add(self, name: str, source: Encoded | UnfitError) -> None:
+        """Decode a picture; keep it only as long as all are fit."""
         try:
-            picture = _prepared(_decoded(file, self.seen), self.wanted, self.seen)
+            if isinstance(source, UnfitError):
+                raise source
+            picture = _prepared(_decoded(source, self.seen), self.wanted, self.seen)
         except UnfitError as fault:
-            self.faults.append(f"{file} {fault}")
+            self.faults.append(f"{name} {fault}")
             return
-        count, first = self.sizes.get(picture.size, (0, file))
+        count, first = self.sizes.get(picture.size, (0, name))
         self.sizes[picture.size] = count + 1, first
         if self.faults or len(self.sizes) > 1:
             self.pictures.clear()
@@ -76,46 +77,55 @@ class Reading:
             self.pictures.append(_array(picture))
 
 
-def read(path: Path, wanted: UserData) -> UserExamples:
-    """Read a folder's pictures, searched recursively, in the order of their paths.
+def decoded(
+    sources: Iterable[tuple[str, Encoded | UnfitError]],
+    count: int,
+    path: Path,
+    wanted: UserData,
+    kind: str = "files",
+) -> tuple[np.ndarray, list[str]]:
+    """Pictures as (n, h, w, c) uint8, and sentences on what was done to some of them.
 
-    Where all of them lie in subfolders, two at least, these are their labels.
+    Args:
+        sources: what messages call a picture, and the picture, or why there is none.
+        count: how many there are, at least one.
+        path: what holds them.
+        wanted: how they are to be prepared.
+        kind: what messages call so many of them.
 
     Raises:
-        UserError: there are none, or some cannot be used; all that is wrong in one message.
+        UserError: some cannot be used; all that is wrong in one message.
     """
-    files, skipped = _files(path)
-    if not files:
-        others = f", and it holds {skipped}" if skipped else ""
-        raise UserError(
-            f"{path} holds no pictures: otgan reads {', '.join(sorted(SUFFIXES))}{others}"
-        )
     reading = Reading(wanted)
-    for file in files:
-        reading.add(file)
+    for name, source in sources:
+        reading.add(name, source)
         if len(reading.pictures) == 1:
-            _require_room(reading.pictures[0], len(files), path)
+            _require_room(reading.pictures[0], count, path)
     if reading.faults or len(reading.sizes) > 1:
-        raise UserError(_refusal(reading, path))
-    values = _stacked(reading.pictures, wanted)
-    labels = _subfolders(files, path)
-    return UserExamples(values, (), labels, _said(reading, values, labels, skipped, path))
+        raise UserError(_refusal(reading, path, kind))
+    notes = [f"{some:,} of them {how}" for how, some in reading.seen.items() if some]
+    return _stacked(reading.pictures, wanted), notes
 
 
-def sizes(path: Path) -> set[Size]:
-    """Of the pictures in a folder as they lie there, by their headers; those that have none are
-    left to `read` to refuse.
+def sizes(sources: Iterable[Encoded]) -> set[Size]:
+    """Of pictures as they are stored, by their headers; those that have none are left to `decoded`
+    to refuse.
     """
     found = set()
-    for file in _files(path)[0]:
-        with suppress(OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                opened = Image.open(file)
-            with opened:
-                turned = opened.getexif().get(ORIENTATION, 1) in SIDEWAYS
-                found.add(opened.size[::-1] if turned else opened.size)
+    for source in sources:
+        with (
+            suppress(OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError),
+            _opened(source) as opened,
+        ):
+            turned = opened.getexif().get(ORIENTATION, 1) in SIDEWAYS
+            found.add(opened.size[::-1] if turned else opened.size)
     return found
+
+
+def described(pictures: np.ndarray) -> str:
+    """Their number, size and channels, for a sentence."""
+    n, h, w, c = pictures.shape
+    return f"{n:,} pictures of {_words((w, h))} pixels, {'gray' if c == 1 else 'in color'}"
 
 
 def prepare(pictures: np.ndarray, wanted: UserData, path: Path) -> np.ndarray:
@@ -140,17 +150,21 @@ def prepare(pictures: np.ndarray, wanted: UserData, path: Path) -> np.ndarray:
 # --- one picture ----------------------------------------------------------------------------------
 
 
-def _decoded(file: Path, seen: Counter[str]) -> Image.Image:
+def _opened(source: Encoded) -> Image.Image:
+    """With its header read alone."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+
+
+def _decoded(source: Encoded, seen: Counter[str]) -> Image.Image:
     """In mode L or RGB, the right way up, transparency laid onto white.
 
     Raises:
         UnfitError: it is no picture, or too large a one.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            opened = Image.open(file)
-        with opened:
+        with _opened(source) as opened:
             _require_few_pixels(opened.size)
             seen["with several frames, of which the first is taken"] += getattr(
                 opened, "is_animated", False
@@ -159,8 +173,8 @@ def _decoded(file: Path, seen: Counter[str]) -> Image.Image:
     except Image.DecompressionBombError:
         raise UnfitError(f"has more than {MOST_PIXELS:,} pixels: scale it down first") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:
-        why = f"cannot be decoded as a picture ({error})"
-        raise UnfitError(f"{why}: remove or replace it") from None
+        why = "of no known format" if isinstance(error, UnidentifiedImageError) else error
+        raise UnfitError(f"cannot be decoded as a picture ({why}): remove or replace it") from None
 
 
 def _require_few_pixels(size: Size) -> None:
@@ -226,22 +240,6 @@ def _words(size: Size) -> str:
 # --- all pictures ---------------------------------------------------------------------------------
 
 
-def _files(path: Path) -> tuple[list[Path], str]:
-    """The pictures in a folder, sorted, and in words what else there is."""
-    files, others = [], Counter()
-    for file in sorted(path.rglob("*")):
-        if not file.is_file():
-            continue
-        if file.name.startswith("."):
-            others["hidden"] += 1
-        elif file.suffix.lower() in SUFFIXES:
-            files.append(file)
-        else:
-            others[file.suffix.lower() or "suffixless"] += 1
-    counts = (f"{n:,} {kind} file{'s' if n > 1 else ''}" for kind, n in others.most_common())
-    return files, listed(counts)
-
-
 def _require_room(first: np.ndarray, count: int, path: Path) -> None:
     """Judged by the first picture, before the others are decoded."""
     require_few_values(first.size, path)
@@ -260,32 +258,11 @@ def _stacked(pictures: list[np.ndarray], wanted: UserData) -> np.ndarray:
     return together if wanted.channels == "rgb" else one_channel_if_gray(together)
 
 
-def _subfolders(files: list[Path], path: Path) -> np.ndarray | None:
-    """The subfolder of each file as its label."""
-    first = [file.relative_to(path).parts[:-1][:1] for file in files]
-    if not all(first) or not 2 <= len(set(first)) <= most_labels(len(files)):
-        return None
-    return coded(np.array([name for (name,) in first]), "the subfolder", path)
-
-
-def _said(
-    reading: Reading, values: np.ndarray, labels: np.ndarray | None, skipped: str, path: Path
-) -> tuple[str, ...]:
-    """What a user should know of how the folder was read."""
-    n, h, w, c = values.shape
-    what = f"{n:,} pictures of {_words((w, h))} pixels, {'gray' if c == 1 else 'in color'}"
-    if labels is not None:
-        what += f", in {labels.max() + 1} subfolders, which are their labels"
-    notes = [f"{path.name}: {what}"]
-    notes += [f"{count:,} of them {how}" for how, count in reading.seen.items() if count]
-    return (*notes, *([f"skipped: {skipped}"] if skipped else []))
-
-
-def _refusal(reading: Reading, path: Path) -> str:
-    """All that is wrong with a folder: its first unfit files, and its sizes."""
+def _refusal(reading: Reading, path: Path, kind: str) -> str:
+    """All that is wrong: the first unfit pictures, and their sizes."""
     faults = reading.faults[:NAMED]
     if more := len(reading.faults) - len(faults):
-        faults.append(f"and {more:,} more files")
+        faults.append(f"and {more:,} more {kind}")
     if len(reading.sizes) > 1:
         faults.append(_different_sizes(reading.sizes))
     if len(faults) == 1:
@@ -293,7 +270,7 @@ def _refusal(reading: Reading, path: Path) -> str:
     return "\n".join([f"{path} cannot be read as it is:", *(f"  {fault}" for fault in faults)])
 
 
-def _different_sizes(sizes: dict[Size, tuple[int, Path]]) -> str:
+def _different_sizes(sizes: dict[Size, tuple[int, str]]) -> str:
     common = sorted(sizes, key=lambda size: -sizes[size][0])
     counts = (f"{_words(size)} ({sizes[size][0]:,}, such as {sizes[size][1]})" for size in common)
     side = max(SMALLEST_SIDE, min(common[0]))
