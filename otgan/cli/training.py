@@ -242,7 +242,8 @@ def _running(command: Callable) -> Callable:
     show_default="the experiment's",
     help=(
         "Where the examples come from: prepared by TFDS, the 5,000 digits in the package, your"
-        " .npz, .npy, .csv, .tsv or .parquet, or your folder of pictures."
+        " .npz, .npy, .csv, .tsv or .parquet, your folder of pictures, or one of Hugging Face's"
+        " Dataset.save_to_disk."
     ),
 )
 @_running

@@ -53,7 +53,8 @@ class Stacked(Section):
 
 class UserData(Section):
     """The user's points or pictures: an array (n d, or n h w c) in an `.npz` or `.npy`, the numeric
-    columns of a `.csv`, `.tsv` or `.parquet`, or a folder of pictures.
+    columns of a `.csv`, `.tsv` or `.parquet`, a folder of pictures, or a table that Hugging Face's
+    `Dataset.save_to_disk` wrote, of numbers or of pictures.
 
     `columns` are those of points that are taken, by default all. `label` is a column of a table, or
     an array of an `.npz`, that says of which kind an example is. Of pictures, `resize` is the

@@ -4,8 +4,8 @@ digits, the user's own data.
 
 from otgan.data.dataset import Dataset, load, load_source, with_channels_of
 from otgan.data.examples import UserExamples, as_examples
-from otgan.data.folder import sizes as picture_sizes
 from otgan.data.form import Form
+from otgan.data.own import picture_sizes
 from otgan.data.own import read as read_user_data
 from otgan.data.strata import strata
 

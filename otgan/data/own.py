@@ -1,4 +1,4 @@
-"""The user's own data: arrays, tables or folders of pictures, read, checked, and split."""
+"""The user's own data: arrays, tables or pictures, read, checked, and split."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from otgan.config import UserData
-from otgan.data import arrays, decoding, folder, tables
+from otgan.data import arrays, decoding, embedded, folder, saved, tables
 from otgan.data.decoding import SMALLEST_SIDE
 from otgan.data.examples import UserExamples
+from otgan.data.tables import Table
 from otgan.errors import UserError
 
 FEWEST = 100
@@ -27,7 +28,10 @@ OF_PICTURES = ("resize", "crop", "channels")
 OF_POINTS = ("columns",)
 """And pictures."""
 
-KINDS = "an .npz, .npy, .csv, .tsv or .parquet file, or a folder of pictures"
+KINDS = (
+    "an .npz, .npy, .csv, .tsv or .parquet file, a folder of pictures, or one that"
+    " Dataset.save_to_disk wrote"
+)
 
 
 class OwnData(NamedTuple):
@@ -78,20 +82,45 @@ def read(data: UserData) -> UserExamples:
         ) from None
 
 
+def picture_sizes(data: UserData) -> set[decoding.Size]:
+    """Of the user's pictures as they are stored, each with a size of its own; none of an array's.
+
+    Raises:
+        UserError: they are in a table, and it cannot be read.
+    """
+    path = _path(data)
+    if saved.is_saved(path) or tables.is_parquet(path):
+        return embedded.sizes(_open(path))
+    return folder.sizes(path) if path.is_dir() else set()
+
+
 def _path(data: UserData) -> Path:
     return Path(data.path).expanduser()
 
 
 def _read(path: Path, data: UserData) -> UserExamples:
+    if saved.is_saved(path) or tables.is_table(path):
+        return _table(_open(path), path, data)
     if path.is_dir():
         _require_default(data, (*OF_POINTS, "label"), f"{path} is a folder", "files")
         return folder.read(path, data)
-    if tables.is_table(path):
-        _require_default(data, OF_PICTURES, f"{path} is a table", "pictures")
-        return tables.read(path, data)
     if path.suffix not in arrays.SUFFIXES and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is of no kind that otgan reads: give {KINDS}")
     return _array(path, data)
+
+
+def _open(path: Path) -> Table:
+    return saved.read(path) if path.is_dir() else tables.read(path)
+
+
+def _table(table: Table, path: Path, data: UserData) -> UserExamples:
+    """Its pictures if it has any, else its numbers."""
+    pictures = embedded.column(table)
+    if pictures is None:
+        _require_default(data, OF_PICTURES, f"{path} is a table", "pictures")
+        return tables.examples(table, path, data)
+    _require_default(data, OF_POINTS, f"{path} holds pictures", "points")
+    return embedded.examples(table, pictures, path, data)
 
 
 def _array(path: Path, data: UserData) -> UserExamples:

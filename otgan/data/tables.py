@@ -1,11 +1,11 @@
-"""The user's tables: the numeric columns of a `.csv`, `.tsv` or `.parquet` as points, and perhaps
-one column as labels.
+"""The user's tables: a `.csv`, `.tsv` or `.parquet`, or another reader's, whose numeric columns are
+points, and perhaps one column labels.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,40 +45,58 @@ class Table(NamedTuple):
 
 def is_table(path: Path) -> bool:
     """Whether a file's name is that of a table."""
-    return _suffix(path) in (*SEPARATORS, PARQUET)
+    return _suffix(path) in SEPARATORS or is_parquet(path)
 
 
-def read(path: Path, wanted: UserData) -> UserExamples:
-    """Read a table's numeric columns, or those that are wanted, as points.
+def is_parquet(path: Path) -> bool:
+    """Whether a file's name is that of a table whose columns may hold pictures."""
+    return _suffix(path) == PARQUET
+
+
+def read(path: Path) -> Table:
+    """Read a file.
 
     Raises:
-        UserError: the file is no table, a column is not there or holds no numbers, or values are
-            missing.
+        UserError: it is no table.
     """
-    table = _parquet(path) if _suffix(path) == PARQUET else _text(path)
-    return examples(table, path, wanted)
+    return _parquet(path) if is_parquet(path) else _text(path)
 
 
 def examples(table: Table, path: Path, wanted: UserData) -> UserExamples:
-    """The wanted columns of a table as points, and its label.
+    """The numeric columns of a table as points, or those that are wanted, and its label.
 
     Raises:
-        UserError: as `read`.
+        UserError: a column is not there or holds no numbers, or values are missing.
     """
-    named = [*wanted.columns, *([wanted.label] if wanted.label is not None else [])]
-    _require_there(named, table, path)
+    _require_there(wanted.columns, table, path)
     chosen, notes = _chosen(table, wanted)
     _require_numbers(chosen, table, path, wanted)
     require_few_values(len(chosen), path)
-    _require_complete([*chosen, *named[len(wanted.columns) :]], table, path)
+    _require_complete(chosen, table, path)
     values = _points([table.columns[name] for name in chosen])
-    said = f"{path.name}: {len(values):,} rows of {_columns(chosen)}"
-    codes = None
-    if wanted.label is not None:
-        column = table.columns[wanted.label].combine_chunks()
-        codes = coded(np.asarray(column.to_pylist()), wanted.label, path)
-        said += f", {codes.max(initial=-1) + 1} labels in {wanted.label}"
+    codes, labelled = labels(table, path, wanted)
+    said = f"{path.name}: {len(values):,} rows of {columns(chosen)}{labelled}"
     return UserExamples(finite(values, path), tuple(chosen), codes, (said, *table.notes, *notes))
+
+
+def labels(table: Table, path: Path, wanted: UserData) -> tuple[np.ndarray | None, str]:
+    """The wanted label of every row as a whole number, if one is wanted, and what is said of them.
+
+    Raises:
+        UserError: the column is not there or holds no labels, or values are missing.
+    """
+    if wanted.label is None:
+        return None, ""
+    _require_there([wanted.label], table, path)
+    column = table.columns[wanted.label]
+    if pa.types.is_nested(column.type):
+        raise UserError(
+            f"{columns([wanted.label])} of {path} holds no labels (such as {_word(column)}): name"
+            " one of words or whole numbers"
+        )
+    _require_complete([wanted.label], table, path)
+    codes = coded(np.asarray(column.to_pylist()), wanted.label, path)
+    return codes, f", {codes.max(initial=-1) + 1} labels in {wanted.label}"
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -91,8 +109,12 @@ def _suffix(path: Path) -> str:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Whatever Arrow finds wrong with a file, as one sentence."""
+def told(path: Path) -> Iterator[None]:
+    """Whatever Arrow finds wrong with a file, as one sentence.
+
+    Raises:
+        UserError: something is.
+    """
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, csv.Error) as error:
@@ -105,7 +127,7 @@ def _told(path: Path) -> Iterator[None]:
 
 def _text(path: Path) -> Table:
     separator = SEPARATORS[_suffix(path)]
-    with _told(path):
+    with told(path):
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path} is larger than {MOST_BYTES >> 30} GiB: take fewer rows")
         with pa.input_stream(str(path), compression="detect") as stream:
@@ -125,10 +147,10 @@ def _text(path: Path) -> Table:
             arrow_csv.ParseOptions(delimiter=separator),
             arrow_csv.ConvertOptions(strings_can_be_null=True),
         )
-    if headed:
-        return _table([name.strip() for name in found.column_names], found, [], path)
+        names = [name.strip() for name in found.column_names] if headed else None
+        found = found.rename_columns(names or [*map(str, range(found.num_columns))])
     numbered = f"{path.name} names no columns in its first line: they are numbered from 0"
-    return _table([*map(str, range(found.num_columns))], found, [numbered], path)
+    return as_table(found, [] if headed else [numbered], path)
 
 
 def _are_numbers(words: list[str]) -> bool:
@@ -140,18 +162,37 @@ def _are_numbers(words: list[str]) -> bool:
 
 
 def _parquet(path: Path) -> Table:
-    with _told(path), parquet.ParquetFile(path) as file:
-        size = file.metadata.num_rows * max(1, file.metadata.num_columns) * 8
-        if size > MOST_BYTES:
-            raise UserError(
-                f"{path} holds a table of {size / 2**30:.0f} GiB, more than"
-                f" {MOST_BYTES >> 30} GiB: take fewer rows"
-            )
+    with told(path), parquet.ParquetFile(path) as file:
+        head = file.metadata
+        groups = [head.row_group(i).total_byte_size for i in range(head.num_row_groups)]
+        require_room(max(head.num_rows * max(1, head.num_columns) * 8, sum(groups)), path)
         found = file.read()
-    return _table(found.column_names, found, [], path)
+    return as_table(found, [], path)
 
 
-def _table(names: list[str], found: pa.Table, notes: list[str], path: Path) -> Table:
+def require_room(size: int, path: Path) -> None:
+    """Refuse a table of so many bytes that memory does not hold it.
+
+    Raises:
+        UserError: they are too many.
+    """
+    if size > MOST_BYTES:
+        raise UserError(
+            f"{path} holds a table of {size / 2**30:.0f} GiB, more than {MOST_BYTES >> 30} GiB:"
+            " take fewer rows"
+        )
+
+
+def as_table(found: pa.Table, notes: list[str], path: Path) -> Table:
+    """What Arrow found, by names of its columns, checked to the last offset: what reads on trusts
+    it.
+
+    Raises:
+        UserError: it is damaged, or two columns have one name.
+    """
+    with told(path):
+        found.validate(full=True)
+        names = found.column_names
     if twice := {name for name in names if names.count(name) > 1 and name}:
         raise UserError(f"{path} has several columns called {listed(sorted(twice))}: rename them")
     return Table(dict(zip(names, found.columns, strict=True)), notes)
@@ -160,11 +201,12 @@ def _table(names: list[str], found: pa.Table, notes: list[str], path: Path) -> T
 # --- columns --------------------------------------------------------------------------------------
 
 
-def _columns(names: list[str]) -> str:
+def columns(names: list[str]) -> str:
+    """Their names, for a sentence."""
     return f"the column{'s' if len(names) > 1 else ''} {listed(names)}"
 
 
-def _require_there(names: list[str], table: Table, path: Path) -> None:
+def _require_there(names: Sequence[str], table: Table, path: Path) -> None:
     if unknown := [name for name in names if name not in table.columns]:
         raise UserError(
             f"{path} has no column {listed(map(repr, unknown))}: it has {listed(table.columns)}"
@@ -185,14 +227,22 @@ def _require_numbers(chosen: list[str], table: Table, path: Path, wanted: UserDa
     numeric = [name for name in chosen if _is_numeric(table.columns[name])]
     others = [name for name in chosen if name not in numeric]
     if not numeric:
-        raise UserError(f"{path} has no column of numbers to take as points")
+        raise UserError(
+            f"{path} has no column of numbers to take as points{_such_as(others, table)}: write one"
+            " for each coordinate, or save an array (n, d) with numpy.save"
+        )
     if others:
         label = "" if wanted.label is not None else f", or name a label with --label {others[0]}"
         raise UserError(
-            f"{_columns(others)} of {path} hold{'' if len(others) > 1 else 's'} no numbers (such as"
+            f"{columns(others)} of {path} hold{'' if len(others) > 1 else 's'} no numbers (such as"
             f" {_word(table.columns[others[0]])}): take those that do with --columns"
             f" {','.join(numeric[:20])}{'...' if len(numeric) > 20 else ''}{label}"
         )
+
+
+def _such_as(names: list[str], table: Table) -> str:
+    """What a column that is no coordinate holds, if there is one."""
+    return f" ({names[0]} holds {_word(table.columns[names[0]])})" if names else ""
 
 
 def _is_numeric(column: Any) -> bool:
@@ -205,12 +255,13 @@ def _is_numeric(column: Any) -> bool:
 
 def _word(column: Any) -> str:
     """The first value that is no number, for a sentence."""
-    for value in column.to_pylist():
-        try:
-            float(value)
-        except (TypeError, ValueError):
-            if value is not None:
-                return repr(value)[:40]
+    with suppress(UnicodeDecodeError):  # of names within a damaged one
+        for value in column.to_pylist():
+            try:
+                float(value)
+            except (TypeError, ValueError):
+                if value is not None:
+                    return repr(value)[:40]
     return str(column.type)
 
 

@@ -94,10 +94,8 @@ def _fitted(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seen(data: UserData, given: Mapping[str, Any]) -> tuple[list[Setting], Facts]:
     """How pictures come to be of one size, but for what is given; what is seen of data then."""
-    path = Path(data.path).expanduser()
-    if path.is_dir():
-        sizes = picture_sizes(path)
-    else:
+    sizes = picture_sizes(data)
+    if not sizes:  # an array, or what is refused now
         facts = _facts(data)
         sizes = {(facts.shape[1], facts.shape[0])} if facts.images else set()
     chosen = {"data.resize": data.resize is not None, "data.crop": data.crop != "none"}

@@ -1,0 +1,69 @@
+"""The user's pictures: a folder of files, whose subfolders may be labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from otgan.config import UserData
+from otgan.data import decoding
+from otgan.data.examples import UserExamples, coded, listed, most_labels
+from otgan.errors import UserError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
+
+
+def read(path: Path, wanted: UserData) -> UserExamples:
+    """Read a folder's pictures, searched recursively, in the order of their paths.
+
+    Where all of them lie in subfolders, two at least, these are their labels.
+
+    Raises:
+        UserError: there are none, or some cannot be used; all that is wrong in one message.
+    """
+    files, skipped = _files(path)
+    if not files:
+        others = f", and it holds {skipped}" if skipped else ""
+        raise UserError(
+            f"{path} holds no pictures: otgan reads {', '.join(sorted(SUFFIXES))}{others}"
+        )
+    values, notes = decoding.decoded(
+        ((str(file), file) for file in files), len(files), path, wanted
+    )
+    labels = _subfolders(files, path)
+    what = f"{path.name}: {decoding.described(values)}"
+    if labels is not None:
+        what += f", in {labels.max() + 1} subfolders, which are their labels"
+    left = [f"skipped: {skipped}"] if skipped else []
+    return UserExamples(values, (), labels, (what, *notes, *left))
+
+
+def sizes(path: Path) -> set[decoding.Size]:
+    """Of the pictures in a folder as they lie there."""
+    return decoding.sizes(_files(path)[0])
+
+
+def _files(path: Path) -> tuple[list[Path], str]:
+    """The pictures in a folder, sorted, and in words what else there is."""
+    files, others = [], Counter()
+    for file in sorted(path.rglob("*")):
+        if not file.is_file():
+            continue
+        if file.name.startswith("."):
+            others["hidden"] += 1
+        elif file.suffix.lower() in SUFFIXES:
+            files.append(file)
+        else:
+            others[file.suffix.lower() or "suffixless"] += 1
+    counts = (f"{n:,} {kind} file{'s' if n > 1 else ''}" for kind, n in others.most_common())
+    return files, listed(counts)
+
+
+def _subfolders(files: list[Path], path: Path) -> np.ndarray | None:
+    """The subfolder of each file as its label."""
+    first = [file.relative_to(path).parts[:-1][:1] for file in files]
+    if not all(first) or not 2 <= len(set(first)) <= most_labels(len(files)):
+        return None
+    return coded(np.array([name for (name,) in first]), "the subfolder", path)
