@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 from otgan.batches import BatchSource, make_batch_source, make_held_out
 from otgan.config import Config, PretrainedRun, UserData
 from otgan.data import Dataset, Form, load, load_source
-from otgan.data.examples import listed
+from otgan.data.examples import columns_flag, listed
 from otgan.errors import UserError
 from otgan.evaluation.training import RunJudge
 from otgan.groups import make_sight
@@ -154,7 +154,7 @@ def _constant_columns(config: Config, dataset: Dataset) -> list[str]:
         return []
     return [
         f"columns of {config.data.path} are constant ({listed(constant)}): leave them out with"
-        f" --columns {','.join(compress(dataset.columns, moving))}, or name them there to keep them"
+        f" {columns_flag(compress(dataset.columns, moving))}, or name them there to keep them"
     ]
 
 

@@ -1,15 +1,17 @@
-"""JSON and TOML as plain data, and its tables as one; paths as users write them.
+"""JSON and TOML as plain data, and its tables as one; paths and lists as users write them.
 
 What is nested so deep that walking through it would exhaust Python's stack is refused.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +92,27 @@ def _shallow(found: Any) -> Any:
             for part in (value.values() if isinstance(value, dict) else value)
         ]
     raise TooDeepError
+
+
+def comma_separated(text: str) -> list[str]:
+    """The words of a list, without spaces around them; one that holds a comma is quoted, as in a
+    line of CSV.
+
+    Raises:
+        ValueError: a quote does not end.
+    """
+    try:
+        (words,) = csv.reader([text], skipinitialspace=True, strict=True)
+    except csv.Error:
+        raise ValueError('a quoted name must end with a quote and a comma: "a,b",c') from None
+    return [word.strip() for word in words] or [""]
+
+
+def with_commas(words: Iterable[str]) -> str:
+    """Words as one that `comma_separated` reads."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(words)
+    return line.getvalue()
 
 
 def require_path(text: str) -> str:

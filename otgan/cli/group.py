@@ -18,7 +18,7 @@ from rich.console import Console
 from otgan import __version__, plugins
 from otgan.config import Measures, parse_amount
 from otgan.errors import DamagedWarning, UserError
-from otgan.plain import printable, require_path
+from otgan.plain import comma_separated, printable, require_path
 from otgan.runs import FULL
 from otgan.signals import Halted, exit_code_of
 
@@ -129,7 +129,7 @@ class MeasureName(click.Choice):
 
 
 class CommaSeparated(click.ParamType):
-    """Values of a kind, separated by commas, each once.
+    """Values of a kind, separated by commas, each once; one that holds a comma is quoted.
 
     Args:
         kind: a type of click's, or a function that reads a word and raises `ValueError` where it
@@ -147,14 +147,15 @@ class CommaSeparated(click.ParamType):
         """Parse."""
         if isinstance(value, tuple):
             return value
-        words = [word.strip() for word in str(value).split(",")]
-        if not all(words):
-            self.fail(
-                "an empty value: give at least one, and commas between them, such as 0.01,0.1,1",
-                param,
-                ctx,
-            )
         try:
+            words = comma_separated(str(value))
+            if not all(words):
+                self.fail(
+                    "an empty value: give at least one, and commas between them, such as"
+                    " 0.01,0.1,1",
+                    param,
+                    ctx,
+                )
             return tuple(dict.fromkeys(self._read(word, param, ctx) for word in words))
         except ValueError as error:
             self.fail(f"{value!r}: {error}", param, ctx)

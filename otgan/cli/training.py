@@ -139,7 +139,8 @@ FLAGS = {
         "data.columns",
         CommaSeparated(str),
         "A,B,...",
-        "Columns of your table to take as points, all of numbers.",
+        "Columns of your table to take as points, all of numbers; a name with a comma in quotes:"
+        """ '"a,b",c'.""",
     ),
     "--label": (
         "data.label",

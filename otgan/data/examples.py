@@ -4,12 +4,14 @@ of them keep.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from otgan.errors import UserError
+from otgan.plain import with_commas
 
 MOST_BYTES = 16 * 2**30
 """Examples that take more memory than this are refused before they are read."""
@@ -106,6 +108,11 @@ def listed(names: Iterable[object]) -> str:
     words = [*map(str, names)]
     more = len(words) - NAMED
     return ", ".join(words[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def columns_flag(names: Iterable[str]) -> str:
+    """What to type for columns to be taken, whatever their names."""
+    return f"--columns {shlex.quote(with_commas(names))}"
 
 
 def finite(array: np.ndarray, path: object) -> np.ndarray:

@@ -5,6 +5,7 @@ points, and perhaps one column labels.
 from __future__ import annotations
 
 import csv
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from otgan.data.examples import (
     MOST_BYTES,
     UserExamples,
     coded,
+    columns_flag,
     finite,
     listed,
     require_few_values,
@@ -232,11 +234,15 @@ def _require_numbers(chosen: list[str], table: Table, path: Path, wanted: UserDa
             " for each coordinate, or save an array (n, d) with numpy.save"
         )
     if others:
-        label = "" if wanted.label is not None else f", or name a label with --label {others[0]}"
+        label = (
+            ""
+            if wanted.label is not None
+            else (f", or name a label with --label {shlex.quote(others[0])}")
+        )
         raise UserError(
             f"{columns(others)} of {path} hold{'' if len(others) > 1 else 's'} no numbers (such as"
-            f" {_word(table.columns[others[0]])}): take those that do with --columns"
-            f" {','.join(numeric[:20])}{'...' if len(numeric) > 20 else ''}{label}"
+            f" {_word(table.columns[others[0]])}): take those that do with"
+            f" {columns_flag(numeric[:20])}{'...' if len(numeric) > 20 else ''}{label}"
         )
 
 

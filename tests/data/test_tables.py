@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+import json
+import shlex
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +16,7 @@ from otgan.assembly import check_data
 from otgan.config import UserData
 from otgan.data import examples, load, own
 from otgan.errors import UserError
+from tests.support.commands import otgan
 
 POINTS = np.random.default_rng(0).normal(size=(200, 3))
 KINDS = np.where(POINTS[:, 2] > 0, "up", "down")
@@ -119,6 +122,27 @@ def test_labels_are_no_part_of_the_fingerprint_and_have_their_own(tmp_path):
     )
     assert without.fingerprint == one.fingerprint == other.fingerprint
     assert one.labels_digest != other.labels_digest == without.labels_digest != ""
+
+
+def test_a_name_with_a_comma_is_quoted_and_refusals_say_so(write):
+    """What a refusal says to type is what the command line reads."""
+    head = ("a,b", 'c "d"', "e f", "kind, of it")
+    rows = [[*point, kind] for point, kind in zip(POINTS, KINDS, strict=True)]
+    path = write(text(rows, head))
+    with pytest.raises(UserError) as refused:
+        read(path)
+    words = shlex.split(str(refused.value).partition("do with ")[2].replace(", or name", " ;"))
+    assert words[-2:] == ["--label", "kind, of it"]
+    done = otgan("run", "points", "--data", path, *words[:2], "--dry-run")
+    assert json.loads(done.output)["data"]["columns"] == list(head[:3])
+    np.testing.assert_array_equal(read(path, columns=head[:3]).values, POINTS.astype(np.float32))
+
+
+@pytest.mark.parametrize("listed", ['"a', '"a"b', '"a,b', "a\nb"])
+def test_a_quote_that_does_not_end_is_told(listed, tmp_path):
+    done = otgan("run", "points", "--data", tmp_path, "--columns", listed)
+    assert done.exit_code == 2
+    assert "must end with a quote" in done.output
 
 
 # --- what is refused ------------------------------------------------------------------------------
