@@ -44,7 +44,8 @@ def read(path: Path, wanted: UserData) -> UserExamples:
             )
         columns = wanted.columns
         values = values[:, [*map(int, columns)]]
-    return UserExamples(values, columns, codes)
+    notes = (f"{path.name}: {len(values):,} numbers, each a point",) if array.ndim == 1 else ()
+    return UserExamples(values, columns, codes, notes)
 
 
 def _codes(labels: np.ndarray, count: int, label: str, path: Path) -> np.ndarray:

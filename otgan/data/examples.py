@@ -138,6 +138,8 @@ def _typed(array: np.ndarray, path: object) -> np.ndarray:
         raise UserError(
             f"{path} holds values of type {array.dtype}: save real numbers, integers or floats"
         )
+    if array.ndim == 1:
+        array = array[:, None]
     if array.ndim == 2 and array.shape[1]:
         require_few_values(array.shape[1], path)
         return finite(array, path)
@@ -146,8 +148,8 @@ def _typed(array: np.ndarray, path: object) -> np.ndarray:
     if array.ndim == 4 and array.shape[3] in (1, 3):
         return _bytes(array, path)
     raise UserError(
-        f"{path} holds an array of shape {array.shape}: points are (n, d), pictures (n, h, w) or"
-        " (n, h, w, c) with c = 1 or 3 channels last"
+        f"{path} holds an array of shape {array.shape}: points are (n, d) or (n,), pictures"
+        " (n, h, w) or (n, h, w, c) with c = 1 or 3 channels last"
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from otgan import suggest
 from otgan.config import UserData
 from otgan.data import arrays, decoding, own
 from otgan.errors import UserError
@@ -55,6 +56,18 @@ def test_points_of_any_real_type_become_float32(save, dtype):
     read = both(save(given))
     assert read.dtype == np.float32
     assert rows(read) == rows(given.astype(np.float32))
+
+
+def test_a_row_of_numbers_is_points_of_one_coordinate(save, tmp_path):
+    numbers = np.random.default_rng(0).normal(size=200)
+    np.save(tmp_path / "x.npy", numbers)
+    for path in (save(x=numbers, kind=numbers > 0), tmp_path / "x.npy"):
+        label = "kind" if path.suffix == ".npz" else None
+        found = own.read(UserData(path=str(path), label=label))
+        np.testing.assert_array_equal(found.values, numbers[:, None].astype(np.float32))
+        assert found.columns == ("0",)
+        assert found.notes == (f"{path.name}: 200 numbers, each a point",)
+    assert suggest.resolve("points", source=str(path)).generator.latent_dim == 1
 
 
 def test_split_is_fixed_disjoint_and_of_the_asked_share(save):
@@ -190,7 +203,7 @@ def holed(array, *where):
 
 
 ARRAYS = {
-    "vector": (np.zeros(200), r"shape \(200,\): points are \(n, d\)"),
+    "a number": (np.array(3.0), r"shape \(\): points are \(n, d\) or \(n,\)"),
     "five axes": (np.zeros((200, 8, 8, 3, 1)), "pictures"),
     "no columns": (np.zeros((200, 0)), r"shape \(200, 0\)"),
     "two channels": (np.zeros((200, 8, 8, 2), np.uint8), "c = 1 or 3"),
