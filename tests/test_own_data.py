@@ -81,6 +81,26 @@ def test_a_mixed_folder_is_repaired_by_the_flags_that_the_refusal_names(mixed):
     assert otgan("run", "run").exit_code == 0
 
 
+def test_a_dry_run_refuses_what_the_run_would(table):
+    np.save("holes.npy", np.full((200, 2), np.nan))
+    np.save("few.npy", np.random.default_rng(0).normal(size=(120, 2)))
+    np.save("wide.npy", np.random.default_rng(0).normal(size=(300, 3)))
+    for words, sentence in (
+        (["sinkhorn-grid", "--data", "holes.npy"], "hold NaN, infinity"),
+        (["sinkhorn-grid", "--data", "nowhere.npy"], "does not exist"),
+        (["sinkhorn-grid", "--data", "few.npy"], "fewer than the 512 of a batch: give"),
+        (["convex-map", "--data", "few.npy", "--set", "source=wide.npy"], "they must agree"),
+    ):
+        dry, run = (otgan("run", *words, *more) for more in (["--dry-run"], []))
+        assert dry.exit_code == run.exit_code == 2
+        assert dry.output == run.output
+        assert sentence in dry.output
+    flags = ["--columns", "a,b", "--batch-size", 32, "--dry-run"]
+    sound = otgan("run", "sinkhorn-grid", "--data", table, *flags)
+    assert json.loads(sound.output)["data"]["columns"] == ["a", "b"]
+    assert not run_folders()
+
+
 def test_bad_data_are_one_sentence_and_nothing_is_touched(table):
     np.save("constant.npy", np.c_[np.arange(200), np.zeros(200)])
     np.save("few.npy", np.random.default_rng(0).normal(size=(120, 2)))

@@ -225,7 +225,11 @@ def _running(command: Callable) -> Callable:
                 help="Devices to spread every batch over.",
             ),
             with_loggers,
-            click.option("--dry-run", is_flag=True, help="Print the resolved config and stop."),
+            click.option(
+                "--dry-run",
+                is_flag=True,
+                help="Print the resolved config and stop; data of your own are read.",
+            ),
             click.option("--quiet", is_flag=True, help="Print the summary alone."),
         ]
     ):
@@ -291,6 +295,7 @@ def _train(
     config: Config, overrides: dict[str, Any], out: Path | None, options: dict[str, Any]
 ) -> None:
     if options["dry_run"]:
+        _require_own_data(config, out, options)
         click.echo(config.json(), nl=False)
         return
     from otgan.launch import launch
@@ -308,6 +313,18 @@ def _train(
         state = "" if ended.reason.startswith(ended.state) else f"{ended.state}: "
         click.echo(f"{state}{ended.reason}", err=True)
     sys.exit(ended.exit_code)
+
+
+def _require_own_data(config: Config, out: Path | None, options: dict[str, Any]) -> None:
+    """Refuse the user's data as a run would: by reading them. Others' are known to be sound, and
+    are not waited for.
+    """
+    if not any(isinstance(data, UserData) for data in (config.data, config.source)):
+        return
+    from otgan.assembly import assemble
+
+    folder = RunFolder(out) if out else None
+    assemble(config, None, folder, options["data_dir"], options["devices"], looks=False)
 
 
 def chosen_loggers(options: dict[str, Any]) -> dict[str, Any]:
