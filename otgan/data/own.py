@@ -13,7 +13,7 @@ import numpy as np
 from otgan.config import UserData
 from otgan.data import arrays, decoding, embedded, folder, saved, tables
 from otgan.data.decoding import SMALLEST_SIDE
-from otgan.data.examples import UserExamples
+from otgan.data.examples import UserExamples, coarseness, too_coarse
 from otgan.data.tables import Table
 from otgan.errors import UserError
 
@@ -75,7 +75,9 @@ def read(data: UserData) -> UserExamples:
     if not path.exists():
         raise UserError(f"{path} does not exist: give {KINDS}")
     try:
-        return _read(path, data)
+        found = _read(path, data)
+        far = too_coarse(coarseness(found.values)) if found.values.ndim == 2 else ""
+        return replace(found, notes=(*found.notes, *([far] if far else [])))
     except MemoryError:
         raise UserError(
             f"{path} holds more than this machine's memory: take fewer examples"

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from otgan.data import Dataset
+from otgan.data.examples import coarseness, too_coarse
 from otgan.errors import UserError
 
 LOOKED_AT = 20_000  # examples
@@ -32,6 +33,7 @@ class Facts:
             out.
         duplicates: the share of examples that another one is equal to.
         tail: the largest distance from the mean, in multiples of the root mean square one.
+        coarse: the largest step of float32 in standard deviations of a column; 0 of pictures.
         uneven: the largest standard deviation of a column over the smallest; 1 of pictures.
     """
 
@@ -42,6 +44,7 @@ class Facts:
     local: float
     duplicates: float
     tail: float
+    coarse: float
     uneven: float
 
     @property
@@ -69,7 +72,8 @@ class Facts:
                 " repeats them is not told from one that learned",
             ),
         )
-        return [sentence for holds, sentence in told if holds]
+        far = too_coarse(self.coarse)
+        return [*([far] if far else []), *(sentence for holds, sentence in told if holds)]
 
     @property
     def detail(self) -> float:
@@ -105,6 +109,7 @@ def look(dataset: Dataset) -> Facts:
         local=_local(some),
         duplicates=_doubled(some),
         tail=float(away.max() / np.sqrt(np.mean(away**2))),
+        coarse=0.0 if dataset.is_images else coarseness(dataset.train),
         uneven=1.0 if dataset.is_images else float(moving.max() / moving.min()),
     )
 

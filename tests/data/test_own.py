@@ -70,6 +70,13 @@ def test_a_row_of_numbers_is_points_of_one_coordinate(save, tmp_path):
     assert suggest.resolve("points", source=str(path)).generator.latent_dim == 1
 
 
+def test_points_too_far_out_for_their_digits_are_told(save):
+    constant = np.c_[points(), np.full(200, 1e9)]
+    assert own.read(UserData(path=str(save(constant)))).notes == ()
+    (note,) = own.read(UserData(path=str(save(points() + 1e6)))).notes
+    assert "subtract their mean first, in double precision" in note
+
+
 def test_split_is_fixed_disjoint_and_of_the_asked_share(save):
     path = save(np.arange(400.0).reshape(200, 2))
     train, test = load(path, 0.25)[:2]

@@ -39,6 +39,10 @@ def test_what_is_odd_is_said():
     far = points.copy()
     far[0] = 1e4
     assert "further out" in look(dataset(far)).odd[0]
+    away = look(dataset((points + np.array([0, 1e6, 0])).astype(np.float32)))
+    assert away.coarse == pytest.approx(2**-4, rel=0.1)  # float32 has 2^-23 of 2^19
+    assert "rounds them to 6% of their standard deviation: subtract their mean" in away.odd[0]
+    assert look(dataset((points + 1e5).astype(np.float32))).odd == []
     twice = np.concatenate([points, points[:300]])
     facts = look(dataset(twice))
     assert facts.duplicates == pytest.approx(600 / 1_300)
