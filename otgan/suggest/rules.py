@@ -147,12 +147,20 @@ def _judged(facts: Facts, steps: int, sets: int) -> tuple[int, list[Setting]]:
 
 
 def scaled(sizes: Set[tuple[int, int]]) -> list[Setting]:
-    """How pictures of such widths and heights are brought to one size, if they must be."""
+    """How pictures of such widths and heights are brought to one size, if they must be: none is
+    enlarged, but to the smallest side that there is.
+    """
     if not sizes or (sizes <= {(side, side) for side in SIDES} and len(sizes) == 1):
         return []
     what = "of several sizes" if len(sizes) > 1 else "of a size that windows do not divide"
+    smallest = min(map(min, sizes))
+    side = max((side for side in SIDES if side <= min(smallest, SIDE)), default=SIDES[0])
+    if side == SIDE:
+        does = "train in minutes"
+    else:
+        does = "enlarge none" if side <= smallest else "are the fewest, to which some are enlarged"
     return [
-        Setting("data.resize", SIDE, f"pictures {what}: {SIDE} pixels a side train in minutes"),
+        Setting("data.resize", side, f"pictures {what}: {side} pixels a side {does}"),
         Setting("data.crop", "center", "what is not square keeps its middle"),
     ]
 

@@ -15,6 +15,7 @@ from otgan.cli import main
 from otgan.costs import squared_l2
 from otgan.data import load
 from otgan.errors import UserError
+from otgan.suggest.rules import scaled
 from tests.support.commands import otgan
 
 
@@ -101,7 +102,10 @@ def test_a_dry_run_shows_the_values(points):
 @pytest.mark.parametrize(
     ("size", "given", "shape", "features"),
     [
-        ((40, 24), {}, (32, 32, 1), "random:pixels/8+conv_0/8+conv_0/2+conv_1+conv_2"),
+        ((40, 33), {}, (32, 32, 1), "random:pixels/8+conv_0/8+conv_0/2+conv_1+conv_2"),
+        ((40, 30), {}, (28, 28, 1), "random:pixels/7+conv_0/7+conv_0/2+"),
+        ((20, 30), {}, (20, 20, 1), "random:pixels/5+conv_0/5+conv_0/2+"),
+        ((9, 60), {}, (16, 16, 1), "random:pixels/4+conv_0/4+conv_0/2+"),
         ((40, 24), {"data.resize": 16}, (16, 16, 1), "random:pixels/4+conv_0/4+conv_0/2+"),
         (
             (40, 24),
@@ -125,6 +129,23 @@ def test_pictures_of_any_size_get_windows_that_divide_them(size, given, shape, f
     assemble(config, dataset, devices=1, looks=False)
     assert len(dataset.test) == round(0.3 * 120)
     assert config.batch.reals == len(dataset.train)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "side", "why"),
+    [
+        ({(28, 28)}, None, ""),
+        ({(20, 30)}, 20, "of a size that windows do not divide: 20 pixels a side enlarge none"),
+        ({(64, 64), (23, 90), (50, 40)}, 20, "of several sizes: 20 pixels a side enlarge none"),
+        ({(33, 70), (64, 64)}, 32, "of several sizes: 32 pixels a side train in minutes"),
+        ({(9, 9), (64, 64)}, 16, "16 pixels a side are the fewest, to which some are enlarged"),
+        ({(16, 17)}, 16, "16 pixels a side enlarge none"),
+    ],
+)
+def test_pictures_are_not_enlarged_to_be_of_one_size(sizes, side, why):
+    resize = next((s for s in scaled(sizes) if s.key == "data.resize"), None)
+    assert (resize and resize.value) == side
+    assert why in str(resize)
 
 
 def test_neighbors_as_far_as_anybody_make_no_lam_beyond_the_mean_cost(tmp_path):
