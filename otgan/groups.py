@@ -40,7 +40,7 @@ from otgan.errors import UserError
 from otgan.features import Frozen, Tell, find_network
 from otgan.models import Network
 
-ALL, PIXELS = "all", "pixels"
+ALL, PIXELS, LESS_MEAN = "all", "pixels", "-mean"
 CHUNK = 500  # examples at a time
 ROOM = 0.5  # of the machine's memory, for what is seen of all examples
 
@@ -49,18 +49,21 @@ ROOM = 0.5  # of the machine's memory, for what is seen of all examples
 class Group:
     """A layer of a network, or the pixels.
 
-    Averaged over `places` x `places` of its map, or cut into `windows` x `windows`.
+    Averaged over `places` x `places` of its map, or cut into `windows` x `windows`, each perhaps
+    `less_mean`: without its mean over its places.
     """
 
     layer: str
     places: int | None = None
     windows: int | None = None
+    less_mean: bool = False
 
     def __str__(self) -> str:
         return (
             self.layer
             + (f"@{self.places}" if self.places else "")
             + (f"/{self.windows}" if self.windows else "")
+            + (LESS_MEAN if self.less_mean else "")
         )
 
 
@@ -162,6 +165,8 @@ def _group(word: str, shapes: dict[str, tuple[int, ...]], frozen: Frozen) -> Gro
     if not sign or len(shapes[layer]) == 1:  # "all@2" is of the layers that have places
         return Group(layer)
     h, w = shapes[layer][:2]
+    less_mean = sign == "/" and number.endswith(LESS_MEAN)
+    number = number.removesuffix(LESS_MEAN) if less_mean else number
     count = int(number) if number.isdecimal() else 0
     if sign == "@" and not 1 <= count <= min(h, w):
         raise UserError(
@@ -174,7 +179,9 @@ def _group(word: str, shapes: dict[str, tuple[int, ...]], frozen: Frozen) -> Gro
             f"cost.features: {word!r} cuts a map of {h} x {w} into equal windows: give {layer}/ and"
             f" one of {', '.join(counts)}"
         )
-    return Group(layer, count) if sign == "@" else Group(layer, windows=count)
+    if sign == "@":
+        return Group(layer, count)
+    return Group(layer, windows=count, less_mean=less_mean)
 
 
 def make_network(frozen: Frozen, groups: tuple[Group, ...]) -> Network:
@@ -205,6 +212,8 @@ def _flat(seen: Array, group: Group) -> Float[Array, "n d"] | Float[Array, "n p 
         cut = seen.reshape(
             n, group.windows, h // group.windows, group.windows, w // group.windows, c
         )
+        if group.less_mean:
+            cut = cut - cut.mean(axis=(2, 4), keepdims=True)
         return jnp.moveaxis(cut, 3, 2).reshape(n, group.windows**2, -1)
     return seen.reshape(len(seen), -1)
 

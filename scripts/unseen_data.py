@@ -163,6 +163,25 @@ def factors(draw: Draw) -> np.ndarray:
     return hidden @ loads + 0.3 * draw.normal(size=(SIZE, 30))
 
 
+def figures(draw: Draw) -> list[Image.Image]:
+    """Crosses and rings of light colors on dark ground."""
+    return [_figure(draw, 32) for _ in range(2_000)]
+
+
+def _figure(draw: Draw, side: int) -> Image.Image:
+    ground, color = (tuple(map(int, draw.integers(*ends, 3))) for ends in ((0, 80), (100, 256)))
+    big = Image.new("RGB", (4 * side, 4 * side), ground)
+    x, y = 4 * side * draw.uniform(0.35, 0.65, 2)
+    r, thick = 4 * side * draw.uniform(0.2, 0.35), int(4 * side * draw.uniform(0.06, 0.12))
+    pen = ImageDraw.Draw(big)
+    if draw.integers(2):
+        pen.ellipse((x - r, y - r, x + r, y + r), outline=color, width=thick)
+    else:
+        pen.line((x - r, y, x + r, y), color, thick)
+        pen.line((x, y - r, x, y + r), color, thick)
+    return big.resize((side, side), Image.Resampling.LANCZOS)
+
+
 TUNING = {
     "two-arms": two_arms,
     "circles": circles,
@@ -170,6 +189,7 @@ TUNING = {
     "skewed": skewed,
     "mixture-6": lambda draw: mixture(draw, 6, 12, 0.1),
     "factors-30": factors,
+    "figures": figures,
 }
 
 

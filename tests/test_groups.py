@@ -101,6 +101,22 @@ def test_windows_lie_side_by_side_and_share_a_scale(some_digits):
         assert squares.max() > 5 * squares.min()
 
 
+def test_windows_without_their_mean_hold_what_stands_out_in_them(some_digits):
+    plain, found = (
+        sight(some_digits, f"mnist-lenet:pixels/7{less}+first/7{less}", groups="separate")
+        for less in ("", "-mean")
+    )
+    assert found.record["groups"] == ["pixels/7-mean", "first/7-mean"]
+    for channels, *of in zip((1, 16), plain.features, found.features, strict=True):
+        windows, rest = (group.reshape(600, 49, -1, channels).astype(np.float64) for group in of)
+        centered = windows - windows.mean(2, keepdims=True)
+        np.testing.assert_allclose(
+            rest, centered / np.sqrt(2 * centered.var(0).sum((1, 2)).mean()), atol=1e-4
+        )
+    with pytest.raises(UserError, match="is the same for all training examples"):
+        sight(some_digits, "mnist-lenet:second/7-mean", groups="separate")  # of one place each
+
+
 def test_training_examples_are_looked_at_once(some_digits, monkeypatch):
     features = "random:conv_0@4+conv_2"
     first = sight(some_digits, features)
@@ -144,6 +160,7 @@ BAD = {
     ),
     "odd windows": ("mnist-lenet:first/", "give first/ and one of 1, 2"),
     "both": ("mnist-lenet:first@2/2", "give first@1 to first@14"),
+    "places without a mean": ("mnist-lenet:first@2-mean", "give first@1 to first@14"),
     "twice": ("mnist-lenet:first+all", "names first twice"),
     "no file": ("nothing.safetensors:all", "nothing.safetensors does not exist"),
 }

@@ -43,7 +43,7 @@ class Generator(Section):
     mapping_width: int = Field(default=512, ge=1)
     mapping_depth: int = Field(default=0, ge=0)
     mapping_skip: bool = False
-    normalization: Literal["none", "layer"] = "none"
+    normalization: Literal["none", "layer", "adaptive"] = "none"
     initial_sd: float | None = Field(default=None, gt=0)
     ema: float = Field(default=0.998, ge=0, lt=1)
     optimizer: Optimizer = Optimizer()

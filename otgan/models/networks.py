@@ -179,21 +179,17 @@ class MLPGenerator(nn.Module):
     width: int
     depth: int
     mapping: Mapping
-    normalization: Literal["none", "layer"]
+    normalization: Literal["none", "layer", "adaptive"]
     variance: float  # of the output at the start
     initial_sd: float | None  # of all kernels, in place of what the variance asks for
 
     @nn.compact
     def __call__(self, z):
         """N latent_dim -> n size."""
-        x = _mapped(z, self.mapping, self.initial_sd)
+        x = z = _mapped(z, self.mapping, self.initial_sd)
         for _ in range(self.depth):
-            x = nn.relu(
-                _normalized(
-                    self.normalization,
-                    nn.Dense(self.width, kernel_init=_kernel(self.initial_sd, 2.0))(x),
-                )
-            )
+            x = nn.Dense(self.width, kernel_init=_kernel(self.initial_sd, 2.0))(x)
+            x = nn.relu(_normalized(self.normalization, x, z))
         return nn.Dense(self.size, kernel_init=_kernel(self.initial_sd, self.variance))(x)
 
 
@@ -207,7 +203,7 @@ class ConvGenerator(nn.Module):
     width: int
     depth: int
     mapping: Mapping
-    normalization: Literal["none", "layer"]
+    normalization: Literal["none", "layer", "adaptive"]
     variance: float  # of the output at the start
     initial_sd: float | None  # of all kernels, in place of what the variance asks for
 
@@ -224,7 +220,7 @@ class ConvGenerator(nn.Module):
             # An output pixel of an UpConv sees 4 of the 16 taps that the initializer counts.
             gain = 4 * 2.0 * (self.variance if k == self.depth - 1 else 1.0)
             x = UpConv(features, _kernel(self.initial_sd, gain))(
-                nn.relu(_normalized(self.normalization, x))
+                nn.relu(_normalized(self.normalization, x, z))
             )
         return x[:, :h, :w]
 
@@ -238,7 +234,7 @@ class ResidualGenerator(nn.Module):
     width: int
     depth: int
     mapping: Mapping
-    normalization: Literal["none", "layer"]
+    normalization: Literal["none", "layer", "adaptive"]
     variance: float  # of the output at the start
     initial_sd: float | None  # of all kernels, in place of what the variance asks for
 
@@ -252,9 +248,9 @@ class ResidualGenerator(nn.Module):
             z
         ).reshape(-1, *base, self.width)
         for _ in range(self.depth):
-            x = UpBlock(self.width, self.normalization, self.initial_sd)(x)
+            x = UpBlock(self.width, self.normalization, self.initial_sd)(x, z)
         x = FlatConv(colors, _kernel(self.initial_sd, 2.0 * self.variance))(
-            nn.relu(_normalized(self.normalization, x))
+            nn.relu(_normalized(self.normalization, x, z))
         )
         return x[:, :h, :w]
 
@@ -279,22 +275,22 @@ class UpBlock(nn.Module):
     """
 
     features: int
-    normalization: Literal["none", "layer"]
+    normalization: Literal["none", "layer", "adaptive"]
     initial_sd: float | None
 
     @nn.compact
-    def __call__(self, x):
-        """N h w c -> n 2h 2w features."""
+    def __call__(self, x, z):
+        """N h w c and the latents -> n 2h 2w features."""
         # first, on the small grid
         shortcut = nn.Dense(
             self.features, use_bias=False, kernel_init=_kernel(self.initial_sd, 0.5)
         )(x)
         branch = FlatConv(self.features, _kernel(self.initial_sd, 2.0))(
-            nn.relu(_normalized(self.normalization, x))
+            nn.relu(_normalized(self.normalization, x, z))
         )
         # An output pixel of an UpConv sees 4 of the 16 taps that the initializer counts.
         up = UpConv(self.features, _kernel(self.initial_sd, 4 * 2.0 * 0.5))
-        return doubled(shortcut) + up(nn.relu(_normalized(self.normalization, branch)))
+        return doubled(shortcut) + up(nn.relu(_normalized(self.normalization, branch, z)))
 
 
 # --- encoders -------------------------------------------------------------------------------------
@@ -345,9 +341,33 @@ def _encoding_layer(normalization: str, layer: nn.Module, x: Array) -> Array:
 # --- shared ---------------------------------------------------------------------------------------
 
 
-def _normalized(normalization: str, x: Array) -> Array:
-    """Layer normalization over the last axis, where the config asks for it."""
-    return nn.LayerNorm()(x) if normalization == "layer" else x
+class AdaptiveNorm(nn.Module):
+    """Layer normalization over the last axis whose scale and shift are linear in the latents, so
+    that what is of a whole picture, such as its colors, need not be carried through every layer.
+
+    It starts as a plain one. (Huang and Belongie 2017 have scale and shift from another network so,
+    Karras, Laine and Aila 2019 from a generator's latents.)
+    """
+
+    @nn.compact
+    def __call__(self, x, z):
+        """N ... d and n k -> n ... d."""
+        made = nn.Dense(2 * x.shape[-1], kernel_init=nn.initializers.zeros)(z)
+        scale, shift = jnp.split(made.reshape(len(x), *[1] * (x.ndim - 2), -1), 2, axis=-1)
+        return (1 + scale) * nn.LayerNorm(use_scale=False, use_bias=False)(x) + shift
+
+
+def _normalized(normalization: str, x: Array, z: Array | None = None) -> Array:
+    """The normalization that the config asks for, if it does; z are the latents of an adaptive
+    one.
+    """
+    match normalization:
+        case "layer":
+            return nn.LayerNorm()(x)
+        case "adaptive":
+            return AdaptiveNorm()(x, z)
+        case _:
+            return x
 
 
 def _with_weight_norm(normalization: str, layer: nn.Module) -> Callable[[Array], Array]:

@@ -8,7 +8,7 @@ import pytest
 from otgan import config
 from otgan.errors import UserError
 from otgan.models import Network, make_encoder, make_generator
-from otgan.models.networks import UpBlock
+from otgan.models.networks import AdaptiveNorm, UpBlock
 
 pytestmark = pytest.mark.slow
 
@@ -214,6 +214,37 @@ def test_latents_may_go_on_beside_their_mapping(kind):
     assert np.abs(out[0] - out[1]).max() > 1e-3  # what the mapping does not say the latents do
 
 
+@pytest.mark.parametrize("kind", ["mlp", "conv", "residual"])
+def test_latents_scale_and_shift_what_is_normalized_adaptively(kind):
+    network = _generator(kind, (8, 8, 1), normalization="adaptive")
+    params, z = _arbitrary(network), _latents(3)
+    first = jax.tree.map(jnp.zeros_like, params["params"]["Dense_0"])
+    blind = {
+        "params": {
+            **params["params"],
+            "Dense_0": first | {"bias": jnp.arange(len(first["bias"])) % 3.0},
+        }
+    }
+    out = np.asarray(network.apply(blind, z))
+    assert np.abs(out[0] - out[1]).max() > 1e-3  # the first layer does not see the latents
+    np.testing.assert_allclose(out[1:2], network.apply(blind, z[1:2]), atol=1e-5)
+
+
+def test_an_adaptive_normalization_starts_as_a_plain_one():
+    x, z = jnp.asarray(np.random.default_rng(1).normal(size=(3, 4, 4, 5))), _latents(3)
+    layer = AdaptiveNorm()
+    params = layer.init(KEY, x, z)
+    mean, sd = x.mean(-1, keepdims=True), x.std(-1, keepdims=True)
+    np.testing.assert_allclose(layer.apply(params, x, z), (x - mean) / sd, atol=1e-4)
+    made = jax.tree.map(lambda leaf: leaf + 0.5, params)
+    scale, shift = jnp.split(z @ jnp.full((6, 10), 0.5) + 0.5, 2, axis=-1)
+    np.testing.assert_allclose(
+        layer.apply(made, x, z),
+        (1 + scale)[:, None, None] * (x - mean) / sd + shift[:, None, None],
+        atol=1e-3,
+    )
+
+
 def test_residual_blocks_keep_the_channels_and_end_in_the_colors():
     params, _ = _shapes(_generator("residual", (32, 32, 3), width=4, depth=3), of=_latents(1))
     assert _channels(params, "UpConv") == [(4, 4, 4, 4)] * 3
@@ -224,7 +255,8 @@ def test_residual_blocks_keep_the_channels_and_end_in_the_colors():
 def test_a_residual_block_keeps_the_size_of_its_input_at_the_start(normalization):
     x = jnp.asarray(np.random.default_rng(3).standard_normal((8, 6, 6, 64)), jnp.float32)
     block = UpBlock(64, normalization, None)
-    out = np.asarray(block.apply(block.init(KEY, x), x))
+    z = jnp.asarray(_latents(8))
+    out = np.asarray(block.apply(block.init(KEY, x, z), x, z))
     assert out.shape == (8, 12, 12, 64)
     # away from the border, where padding takes some of the sum
     assert 0.85 < out[:, 2:-2, 2:-2].std() < 1.15

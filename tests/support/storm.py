@@ -1,5 +1,5 @@
-"""A run in a process of its own that is killed at some moment: before its k-th file operation in
-the run's folder, or so many seconds after training has begun.
+"""A run in a process of its own that is ended at some moment: before its k-th file operation in
+the run's folder, or by a signal so many seconds after training has begun.
 
 The process is forked from one that has imported everything, so that a kill costs a second.
 """
@@ -21,9 +21,15 @@ CONTEXT.set_forkserver_preload(["tests.support.storm"])
 SECONDS = 300  # in which a run must end
 
 
-def go(config: Config, path: Path, before: int | None = None, after: float | None = None) -> int:
+def go(
+    config: Config,
+    path: Path,
+    before: int | None = None,
+    after: float | None = None,
+    by: signal.Signals = signal.SIGKILL,
+) -> int:
     """Begin a run or go on with it; its exit code, -9 where it was killed."""
-    process = CONTEXT.Process(target=_train, args=(config, path, before, after))
+    process = CONTEXT.Process(target=_train, args=(config, path, before, after, by))
     process.start()
     process.join(SECONDS)
     if process.exitcode is None:
@@ -35,27 +41,27 @@ def go(config: Config, path: Path, before: int | None = None, after: float | Non
 def count(config: Config, path: Path) -> int:
     """How many file operations a whole run takes."""
     counted = CONTEXT.Value("l", 0)
-    process = CONTEXT.Process(target=_train, args=(config, path, None, None, counted))
+    process = CONTEXT.Process(
+        target=_train, args=(config, path, None, None, signal.SIGKILL, counted)
+    )
     process.start()
     process.join(SECONDS)
     assert process.exitcode == 0
     return counted.value
 
 
-class _Killed(Silent):
-    def __init__(self, after):
-        self._after = after
+class _Ended(Silent):
+    def __init__(self, after, by):
+        self._after, self._by = after, by
 
     def begin(self, progress, resumed):
         if self._after is not None:
-            threading.Timer(self._after, _kill).start()
+            timer = threading.Timer(self._after, os.kill, (os.getpid(), self._by))
+            timer.daemon = True
+            timer.start()
 
 
-def _kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _train(config, path, before, after, counted=None):
+def _train(config, path, before, after, by, counted=None):
     seen = 0
 
     def hook(event, args):
@@ -65,7 +71,7 @@ def _train(config, path, before, after, counted=None):
             if counted is not None:
                 counted.value = seen
             if seen == before:
-                _kill()
+                os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
-    sys.exit(launch(config, path, {}, None, None, _Killed(after)).exit_code)
+    sys.exit(launch(config, path, {}, None, None, _Ended(after, by)).exit_code)
