@@ -271,6 +271,7 @@ def finish(
         **summarize(progress, known),
         "gap_kind": setup.system.family.gap_kind,
         "gap_of": setup.config.oracle.REACHING,
+        "held_out": len(setup.dataset.test),
     }
     try:
         with at_once():

@@ -5,6 +5,7 @@ of real examples, and what a W2 below its floor means. No JAX.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import sqrt
 from typing import Any, NamedTuple
 
 from otgan.files import number, table
@@ -12,6 +13,8 @@ from otgan.files import number, table
 FAR = 0.75  # of its floor: below that something is wrong
 SHORT = 0.9  # and below that, something is missing
 FLATTERING = 0.97  # of its floor: a W2 that real points do not reach
+FEW = 1_000  # held-out examples: of fewer the shares come with intervals
+QUANTILE = 1.96  # of the normal distribution, for 95 %
 MEASURES = ("precision", "recall")
 
 
@@ -37,14 +40,37 @@ def quality(summary: Mapping[str, Any]) -> str:
     precision, recall = (_found(summary, name) for name in MEASURES)
     if precision is None or recall is None:
         return ""
-    w2 = _found(summary, "w2")
+    w2, count = _found(summary, "w2"), number(summary.get("held_out"))
+    shares = f"recall {recall}, precision {precision}"
+    if count and count < FEW:
+        shares = (
+            f"recall {_within(recall, count)}, precision {_within(precision, count)} (95 %"
+            f" intervals: {count:,.0f} held-out examples are few)"
+        )
     flattering = (
         f"; W2 is {w2.share:.2f} of what real points get, which samples near the means of the data"
         " bring about: it says less than recall"
         if w2 is not None and w2.share < FLATTERING
         else ""
     )
-    return f"{_word(precision, recall)}: recall {recall}, precision {precision}{flattering}"
+    return f"{_word(precision, recall)}: {shares}{flattering}"
+
+
+def interval(share: float, count: float) -> tuple[float, float]:
+    """Where a share that was counted on so few examples may lie: Wilson's score interval (1927),
+    95 %.
+
+    It takes examples for independent, as those of a neighborhood are not quite.
+    """
+    square = QUANTILE**2 / count
+    middle = (share + square / 2) / (1 + square)
+    half = sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def _within(beside: Beside, count: float) -> str:
+    low, high = interval(beside.value, count)
+    return f"{beside.value:.2f} [{low:.2f}, {high:.2f}] of {beside.floor:.2f}"
 
 
 def _word(precision: Beside, recall: Beside) -> str:

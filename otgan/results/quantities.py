@@ -84,6 +84,7 @@ POINTS = (
         format="share",
     ),
     Q("coverage_floor", "the same for real points", format="share", over_seeds="none"),
+    Q("held_out", "held-out examples, with which samples are compared", over_seeds="none"),
 )
 
 # --- of every step, whatever the family -----------------------------------------------------------

@@ -2,7 +2,9 @@
 
 import pytest
 
-from otgan.results.quality import quality
+from scipy.stats import binomtest
+
+from otgan.results.quality import interval, quality
 
 
 def summary(precision, recall, w2=1.0):
@@ -44,3 +46,18 @@ def test_scores_of_pictures_carry_the_network_in_their_names():
 )
 def test_without_floors_nothing_is_said(lacking):
     assert quality(lacking) == ""
+
+
+def test_shares_of_few_examples_come_with_intervals():
+    said = quality(summary(0.9, 0.6) | {"held_out": 60})
+    assert said == (
+        "a little narrow: recall 0.60 [0.47, 0.71] of 0.80, precision 0.90 [0.80, 0.95] of 0.90"
+        " (95 % intervals: 60 held-out examples are few)"
+    )
+    assert "[" not in quality(summary(0.9, 0.6) | {"held_out": 1_000})
+
+
+@pytest.mark.parametrize(("hits", "count"), [(0, 10), (3, 60), (36, 60), (500, 500)])
+def test_the_interval_is_wilsons(hits, count):
+    exact = binomtest(hits, count).proportion_ci(method="wilson")
+    assert interval(hits / count, count) == pytest.approx((exact.low, exact.high), abs=1e-4)
