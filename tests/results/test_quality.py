@@ -1,7 +1,6 @@
 """Words on a run's samples cannot flatter: they follow recall, whatever W2 says."""
 
 import pytest
-
 from scipy.stats import binomtest
 
 from otgan.results.quality import interval, quality
