@@ -14,6 +14,10 @@ A group may be cut into p x p windows of its map, each a transport problem of it
 coordinates, which a batch tells apart where it could not tell whole pictures apart. All are divided
 by one root, that of the mean over the windows, so that a window in which little happens has small
 costs, and lam is large to it.
+
+A window less its mean holds what stands out in it, whatever its color or brightness. Where real
+windows are flat it is zero, so that noise costs as much as it is strong, and is not lost in the
+difference between two colors.
 """
 
 from __future__ import annotations

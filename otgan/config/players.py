@@ -31,9 +31,11 @@ class Generator(Section):
 
     `residual` is a network of `depth` residual blocks, each of which doubles height and width; the
     last has `width` channels. Latents may go through a mapping of `mapping_depth` dense layers of
-    `mapping_width` first; with `mapping_skip` they go on beside what these make of them. Kernels
-    start normal, with standard deviation `initial_sd`, or with He's where that is not given.
-    `identity` hands on the points of `source` as they are: nothing is trained but the dual.
+    `mapping_width` first; with `mapping_skip` they go on beside what these make of them.
+    `normalization` is of every hidden layer, and `adaptive` layer normalization with a scale and a
+    shift that are linear in what comes out of the mapping. Kernels start normal, with standard
+    deviation `initial_sd`, or with He's where that is not given. `identity` hands on the points of
+    `source` as they are: nothing is trained but the dual.
     """
 
     kind: Literal["mlp", "conv", "residual", "identity"] = "mlp"
@@ -79,11 +81,11 @@ class Cost(Section):
     Or it names layers of a frozen network, as in "mnist-lenet:all", "random:conv_1+conv_2@2" or
     "pictures.safetensors:pixels+all". Each is a group of features, divided by the root of its mean
     squared distance between training examples. `@2` averages a layer's map over 2 x 2 places first,
-    `second/7` cuts it into 7 x 7 windows, `pixels` are the examples themselves. A file, or a
-    network of published weights, without layers stands for all. The cost is the mean over the
-    groups: of one transport problem (`joint`), or of one for each group or window (`separate`).
-    What is seen of the training examples is computed once; `kept` is how it is held, and `none`
-    computes it anew in every step.
+    `second/7` cuts it into 7 x 7 windows, `second/7-mean` takes from each its mean over its places,
+    `pixels` are the examples themselves. A file, or a network of published weights, without layers
+    stands for all. The cost is the mean over the groups: of one transport problem (`joint`), or of
+    one for each group or window (`separate`). What is seen of the training examples is computed
+    once; `kept` is how it is held, and `none` computes it anew in every step.
     """
 
     TRAINED: ClassVar = ("mnist-lenet", "mnist-allconv", "cifar10-resnet", "cifar10-allconv")
