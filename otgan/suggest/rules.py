@@ -101,14 +101,16 @@ def pictures(facts: Facts) -> list[Setting]:
     """Of pictures, whatever their size."""
     height, width, _ = facts.shape
     cuts = _cuts(height, width)
-    layers = [f"{layer}/{cuts}" for layer in ("pixels", "conv_0") if cuts > 1] or ["pixels"]
+    windows = [f"pixels/{cuts}", f"pixels/{cuts}-mean", "pixels@1", f"conv_0/{cuts}"]
+    layers = windows if cuts > 1 else ["pixels"]
     halves = ["conv_0/2"] if cuts > 1 and _cut(height, width, 2) else ["conv_0"]
     settings = [
         Setting(
             "cost.features",
             "random:" + "+".join(dict.fromkeys([*layers, *halves, "conv_1", "conv_2"])),
-            f"windows of about {WINDOW} x {WINDOW} pixels and the layers of an untrained network,"
-            " which every picture suits; a network of your own is better: otgan features train",
+            f"windows of about {WINDOW} x {WINDOW} pixels, also without their mean, so that flat"
+            " ones stay flat; the mean color; and the layers of an untrained network, which every"
+            " picture suits; a network of your own is better: otgan features train",
         ),
         Setting(
             "generator.depth",

@@ -102,19 +102,34 @@ def test_a_dry_run_shows_the_values(points):
 @pytest.mark.parametrize(
     ("size", "given", "shape", "features"),
     [
-        ((40, 33), {}, (32, 32, 1), "random:pixels/8+conv_0/8+conv_0/2+conv_1+conv_2"),
-        ((40, 30), {}, (28, 28, 1), "random:pixels/7+conv_0/7+conv_0/2+"),
-        ((20, 30), {}, (20, 20, 1), "random:pixels/5+conv_0/5+conv_0/2+"),
-        ((9, 60), {}, (16, 16, 1), "random:pixels/4+conv_0/4+conv_0/2+"),
-        ((40, 24), {"data.resize": 16}, (16, 16, 1), "random:pixels/4+conv_0/4+conv_0/2+"),
+        (
+            (40, 33),
+            {},
+            (32, 32, 1),
+            "random:pixels/8+pixels/8-mean+pixels@1+conv_0/8+conv_0/2+conv_1+conv_2",
+        ),
+        ((40, 30), {}, (28, 28, 1), "random:pixels/7+pixels/7-mean+pixels@1+conv_0/7+conv_0/2+"),
+        ((20, 30), {}, (20, 20, 1), "random:pixels/5+pixels/5-mean+pixels@1+conv_0/5+conv_0/2+"),
+        ((9, 60), {}, (16, 16, 1), "random:pixels/4+pixels/4-mean+pixels@1+conv_0/4+conv_0/2+"),
+        (
+            (40, 24),
+            {"data.resize": 16},
+            (16, 16, 1),
+            "random:pixels/4+pixels/4-mean+pixels@1+conv_0/4+conv_0/2+",
+        ),
         (
             (40, 24),
             {"data.crop": "none", "data.resize": 12},
             (20, 12, 1),
-            "random:pixels/2+conv_0/2",
+            "random:pixels/2+pixels/2-mean+pixels@1+conv_0/2",
         ),
-        ((28, 28), {}, (28, 28, 1), "random:pixels/7+conv_0/7+conv_0/2+"),
-        ((8, 8), {"data.resize": 8}, (8, 8, 1), "random:pixels/2+conv_0/2+conv_1"),
+        ((28, 28), {}, (28, 28, 1), "random:pixels/7+pixels/7-mean+pixels@1+conv_0/7+conv_0/2+"),
+        (
+            (8, 8),
+            {"data.resize": 8},
+            (8, 8, 1),
+            "random:pixels/2+pixels/2-mean+pixels@1+conv_0/2+conv_1",
+        ),
         ((13, 13), {"data.resize": 13}, (13, 13, 1), "random:pixels+conv_0+conv_1"),
     ],
 )
