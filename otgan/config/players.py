@@ -34,8 +34,9 @@ class Generator(Section):
     `mapping_width` first; with `mapping_skip` they go on beside what these make of them.
     `normalization` is of every hidden layer, and `adaptive` layer normalization with a scale and a
     shift that are linear in what comes out of the mapping. Kernels start normal, with standard
-    deviation `initial_sd`, or with He's where that is not given. `identity` hands on the points of
-    `source` as they are: nothing is trained but the dual.
+    deviation `initial_sd`, or with He's where that is not given; with `smooth` those that double a
+    picture start by interpolating. `identity` hands on the points of `source` as they are: nothing
+    is trained but the dual.
     """
 
     kind: Literal["mlp", "conv", "residual", "identity"] = "mlp"
@@ -47,6 +48,7 @@ class Generator(Section):
     mapping_skip: bool = False
     normalization: Literal["none", "layer", "adaptive"] = "none"
     initial_sd: float | None = Field(default=None, gt=0)
+    smooth: bool = False
     ema: float = Field(default=0.998, ge=0, lt=1)
     optimizer: Optimizer = Optimizer()
 

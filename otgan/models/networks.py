@@ -30,7 +30,7 @@ from jaxtyping import Float
 from otgan import config
 from otgan.errors import UserError
 from otgan.models.classifiers import CLASSIFIERS
-from otgan.models.layers import DownConv, FlatConv, UpConv, doubled, unit
+from otgan.models.layers import DownConv, FlatConv, UpConv, doubled, smooth, unit
 
 Params = Any  # a pytree of arrays
 SLOPE = 0.2  # of the encoder's leaky ReLU
@@ -80,7 +80,9 @@ def make_generator(
         net = MLPGenerator(math.prod(shape), **rest)
     else:
         check_halvings("generator", shape, config.depth, config.kind)
-        net = {"conv": ConvGenerator, "residual": ResidualGenerator}[config.kind](shape, **rest)
+        net = {"conv": ConvGenerator, "residual": ResidualGenerator}[config.kind](
+            shape, smooth=config.smooth, **rest
+        )
 
     def apply(params: Params, z: Float[Array, "n latent_dim"]) -> Float[Array, "n ..."]:
         out = apply_net(net, params, z).reshape(-1, *shape)
@@ -206,6 +208,7 @@ class ConvGenerator(nn.Module):
     normalization: Literal["none", "layer", "adaptive"]
     variance: float  # of the output at the start
     initial_sd: float | None  # of all kernels, in place of what the variance asks for
+    smooth: bool  # whether doublings start by interpolating
 
     @nn.compact
     def __call__(self, z):
@@ -219,7 +222,7 @@ class ConvGenerator(nn.Module):
         for k, features in enumerate([*channels[1:], colors]):
             # An output pixel of an UpConv sees 4 of the 16 taps that the initializer counts.
             gain = 4 * 2.0 * (self.variance if k == self.depth - 1 else 1.0)
-            x = UpConv(features, _kernel(self.initial_sd, gain))(
+            x = UpConv(features, _up_kernel(self.smooth, self.initial_sd, gain))(
                 nn.relu(_normalized(self.normalization, x, z))
             )
         return x[:, :h, :w]
@@ -237,6 +240,7 @@ class ResidualGenerator(nn.Module):
     normalization: Literal["none", "layer", "adaptive"]
     variance: float  # of the output at the start
     initial_sd: float | None  # of all kernels, in place of what the variance asks for
+    smooth: bool  # whether doublings start by interpolating
 
     @nn.compact
     def __call__(self, z):
@@ -248,7 +252,7 @@ class ResidualGenerator(nn.Module):
             z
         ).reshape(-1, *base, self.width)
         for _ in range(self.depth):
-            x = UpBlock(self.width, self.normalization, self.initial_sd)(x, z)
+            x = UpBlock(self.width, self.normalization, self.initial_sd, self.smooth)(x, z)
         x = FlatConv(colors, _kernel(self.initial_sd, 2.0 * self.variance))(
             nn.relu(_normalized(self.normalization, x, z))
         )
@@ -277,6 +281,7 @@ class UpBlock(nn.Module):
     features: int
     normalization: Literal["none", "layer", "adaptive"]
     initial_sd: float | None
+    smooth: bool = False
 
     @nn.compact
     def __call__(self, x, z):
@@ -289,7 +294,7 @@ class UpBlock(nn.Module):
             nn.relu(_normalized(self.normalization, x, z))
         )
         # An output pixel of an UpConv sees 4 of the 16 taps that the initializer counts.
-        up = UpConv(self.features, _kernel(self.initial_sd, 4 * 2.0 * 0.5))
+        up = UpConv(self.features, _up_kernel(self.smooth, self.initial_sd, 4 * 2.0 * 0.5))
         return doubled(shortcut) + up(nn.relu(_normalized(self.normalization, branch, z)))
 
 
@@ -380,6 +385,11 @@ def _with_weight_norm(normalization: str, layer: nn.Module) -> Callable[[Array],
 def _kernel(sd: float | None, scale: float) -> Initializer:
     """Normal, of a given standard deviation, or of the variance `scale / fan_in`."""
     return _variance(scale) if sd is None else nn.initializers.normal(sd)
+
+
+def _up_kernel(starts_smooth: bool, sd: float | None, scale: float) -> Initializer:
+    """Of an `UpConv`."""
+    return smooth(_kernel(sd, scale)) if starts_smooth else _kernel(sd, scale)
 
 
 def _variance(scale: float) -> Initializer:

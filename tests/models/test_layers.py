@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from otgan.models import layers
+from otgan.models.layers import smooth, up_conv
 
+KEY = jax.random.key(0)
 SHAPES = [(8, 8), (7, 5)]  # even and odd sides
 CASES = {
     "up": (layers.up_conv, nn.ConvTranspose(5, (4, 4), (2, 2), use_bias=False), (4, 4, 2, 5)),
@@ -70,3 +72,16 @@ def test_unit_of_zero_is_zero_with_a_finite_gradient():
     value, gradient = jax.value_and_grad(lambda x: layers.unit(x).sum())(jnp.zeros((1, 3)))
     assert value == 0
     assert np.isfinite(gradient).all()
+
+
+def test_smooth_kernels_interpolate_and_keep_the_variance_of_what_is_even():
+    shape = (4, 4, 64, 512)
+    kernel = smooth(nn.initializers.variance_scaling(8.0, "fan_in", "normal"))(KEY, shape)
+    even = jnp.broadcast_to(jax.random.normal(KEY, (64,)), (1, 6, 6, 64))
+    out = np.asarray(up_conv(even, kernel))[:, 1:-1, 1:-1]  # the border meets padding
+    np.testing.assert_allclose(out, np.broadcast_to(out[:, :1, :1], out.shape), atol=1e-4)
+    assert out.var() == pytest.approx(2.0 * float((even**2).mean()), rel=0.15)  # He's
+    step = jnp.zeros((1, 6, 6, 64)).at[:, :, 3:].set(even[:, :, 3:])
+    columns = np.asarray(up_conv(step, kernel))[0, 5]
+    np.testing.assert_allclose(columns[5], 0.25 * out[0, 0, 0], atol=1e-4)
+    np.testing.assert_allclose(columns[6], 0.75 * out[0, 0, 0], atol=1e-4)
