@@ -38,6 +38,7 @@ CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK, LOG = (
 )
 FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (*FULL, errno.EROFS, errno.EFBIG)  # what only writing meets
+OF_A_SWEEP = "a sweep's cells"  # what a sentence says of links there
 RUNS = Path("runs")  # where runs are, unless said otherwise
 
 
@@ -64,6 +65,19 @@ def unmistakable(path: Path) -> str:
     except UserError:  # two experiments are called so
         plain = False
     return word if plain else f"./{word}"
+
+
+def require_no_link(path: Path, what: str) -> None:
+    """See that a place that `what` lie in leads nowhere else.
+
+    Raises:
+        UserError: it is a link.
+    """
+    if path.is_symlink():
+        raise UserError(
+            f"{path} is a link: {what} must lie in its own folder. Put what it points to in its"
+            " place"
+        )
 
 
 @dataclass(frozen=True)
@@ -170,19 +184,26 @@ class RunFolder:
                 f"{self.path} holds something else than a run; give --out another folder"
             )
 
+    @property
+    def sweep(self) -> Path | None:
+        """The folder of the sweep that it is a cell of; None of a run of its own."""
+        cells = self.path.absolute().parent
+        return cells.parent if cells.name == CELLS and (cells.parent / SWEEP).is_file() else None
+
     def require_own(self) -> None:
         """See that nothing in here is a link, behind which a write would change another place.
+
+        Of a sweep's cell neither is its folder.
 
         Raises:
             UserError: something is.
         """
         for folder in (self.path, self.path / "samples", self.eval, self.checkpoints):
             for path in folder.iterdir() if folder.is_dir() else ():
-                if path.is_symlink():
-                    raise UserError(
-                        f"{path} is a link: a run's files must lie in its own folder. Put what it"
-                        " points to in its place"
-                    )
+                require_no_link(path, "a run's files")
+        if self.sweep:
+            for path in (self.path, self.path.absolute().parent):
+                require_no_link(path, OF_A_SWEEP)
 
     def create(self, config_json: str) -> None:
         """Record what is going to run here."""

@@ -11,7 +11,8 @@ import pytest
 from otgan.errors import UserError
 from otgan.runs import RunFolder
 from tests.support import REPOSITORY
-from tests.support.commands import otgan
+from tests.support.commands import BRIEF, SMALL, otgan
+from tests.support.made_sweeps import grid, recorded, say
 
 FOLDERS = REPOSITORY / "tests/fixtures/folders"
 MARKUP = "<script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -111,6 +112,48 @@ def test_a_link_in_a_run_is_written_through_by_nobody(foreign, tmp_path, place):
     assert before == sorted(
         (path, path.stat().st_mtime_ns) for path in [outside, *outside.rglob("*")]
     )
+
+
+def told(folder):
+    return sorted((path, path.stat().st_mtime_ns) for path in [folder, *folder.rglob("*")])
+
+
+def test_a_link_in_a_sweep_is_gone_through_by_nobody(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sweep = tmp_path / "s"
+    words = ["sweep", "sinkhorn-grid", *SMALL, *BRIEF, "--lam", "0.05,0.5", "--out", sweep]
+    plan = grid((0.05, 0.5), **{"data.side": 2, "data.size": 2000, "batch.size": 32})
+    root = recorded(sweep, plan)
+    first = root.folder(plan.cells[0].id)
+    for cell in plan.cells:
+        say(root, cell)
+    outside = tmp_path / "outside"
+    for place in (first.path, sweep / "cells", first.log, sweep / "sweep.json"):
+        if place == first.log:
+            place.write_text("mine\n")
+        shutil.move(place, outside)
+        place.symlink_to(outside)
+        before = told(outside)
+        for command in (words, [*words, "--dry-run"]):
+            done = otgan(*command)
+            assert (done.exit_code, done.exception.__class__) == (2, SystemExit), done.output
+            assert "is a link: a" in done.output
+            assert "must lie in its own folder" in done.output
+        if place in (first.path, sweep / "cells"):
+            for command in (["run", first.path], ["eval", first.path, "--modes"]):
+                done = otgan(*command)
+                assert done.exit_code == 2
+                assert "is a link: a sweep's cells must lie in its own folder" in done.output
+        if place != sweep / "sweep.json":
+            shown = json.loads(otgan("report", sweep, "--json").stdout)
+            assert "left out" in str(shown)
+            left = [] if place.name == "cells" else [{"oracle.lam": "0.5"}]
+            assert [cell["values"] for cell in shown["cells"]] == left
+        assert told(outside) == before
+        place.unlink()
+        shutil.move(outside, place)
+    assert otgan(*words, "--dry-run").exit_code == 2  # of another base: what was refused was links
+    assert len(json.loads(otgan("report", sweep, "--json").stdout)["cells"]) == 2
 
 
 def test_what_is_repeated_in_a_hint_is_quoted(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from typing import Any
 from otgan import versions
 from otgan.files import read_table, write_atomically
 from otgan.results.declared import ALL
-from otgan.runs import CELLS, SWEEP, RunFolder
+from otgan.runs import SWEEP, RunFolder
 
 JUDGED = "judged.json"
 
@@ -23,13 +23,7 @@ def asked(folder: RunFolder) -> list[str]:
     """The measures that the sweep asks for which a folder is a cell of; none of a run of its
     own.
     """
-    cells = folder.path.absolute().parent
-    record = cells.parent / SWEEP
-    return (
-        _words(read_table(record, []).get("eval"))
-        if cells.name == CELLS and record.is_file()
-        else []
-    )
+    return _words(read_table(folder.sweep / SWEEP, []).get("eval")) if folder.sweep else []
 
 
 def judged(folder: RunFolder) -> list[str]:

@@ -21,7 +21,7 @@ from otgan.errors import UserError
 from otgan.files import read_table, table
 from otgan.results.run import Run, read_run
 from otgan.results.state import STANDINGS, RunState
-from otgan.runs import CELL, CELLS, SWEEP, RunFolder
+from otgan.runs import CELL, CELLS, OF_A_SWEEP, SWEEP, RunFolder, require_no_link
 
 FORMAT = 1
 FIRST = ("oracle.lam", "oracle.epsilon")  # the axes of a heat map, where they are swept
@@ -114,12 +114,7 @@ def read_sweep(path: Path, only: Container[str] | None = None) -> Sweep:
             f"{SWEEP} is of format {record.get('format')!r}, and this version knows {FORMAT}:"
             " something may be missing"
         )
-    folders = sorted(
-        folder
-        for folder in (path / CELLS).glob("*")
-        if folder.is_dir() and (only is None or folder.name in only)
-    )
-    cells = [cell for folder in folders if (cell := _cell(folder, problems))]
+    cells = [cell for folder in _folders(path, only, problems) if (cell := _cell(folder, problems))]
     recorded = {
         key: values for key, values in table(record.get("axes")).items() if isinstance(values, list)
     }
@@ -197,7 +192,26 @@ def _rank(value: str) -> tuple[int, float]:
     return (2, 0.0) if number is None else (int(value.endswith("x")), number)
 
 
+def _folders(path: Path, only: Container[str] | None, problems: list[str]) -> list[Path]:
+    """The cells' folders, by name; none that a link leads to."""
+    try:
+        require_no_link(path / CELLS, OF_A_SWEEP)
+    except UserError as error:
+        problems.append(f"all cells are left out: {error}")
+        return []
+    return sorted(
+        folder
+        for folder in (path / CELLS).glob("*")
+        if folder.is_dir() and (only is None or folder.name in only)
+    )
+
+
 def _cell(folder: Path, problems: list[str]) -> Run | None:
+    try:
+        RunFolder(folder).require_own()  # what else it shows may be a file of the reader's
+    except UserError as error:
+        problems.append(f"cell {folder.name} is left out: {error}")
+        return None
     told = read_table(folder / CELL, [])
     seed, values = told.get("seed"), told.get("values")
     try:

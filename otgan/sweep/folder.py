@@ -24,7 +24,7 @@ from otgan.plain import flat, from_json, nested
 from otgan.results.extension import extend, raised
 from otgan.results.state import RunState, state_of
 from otgan.results.sweep import FORMAT, Sweep, described, read_sweep
-from otgan.runs import CELL, CELLS, SWEEP, RunFolder
+from otgan.runs import CELL, CELLS, OF_A_SWEEP, SWEEP, RunFolder, require_no_link
 
 SEED = "train.seed"
 
@@ -102,12 +102,24 @@ class SweepFolder:
         """The cells so far, by their hash."""
         return sorted(path.parent.name for path in (self.path / CELLS).glob(f"*/{CELL}"))
 
+    def require_own(self) -> None:
+        """See that no link in here leads a write to another place.
+
+        Raises:
+            UserError: one does.
+        """
+        for path in (self.path / SWEEP, self.path / CELLS, *(self.path / CELLS).glob("*")):
+            require_no_link(path, OF_A_SWEEP)
+            if path.parent.name == CELLS:
+                RunFolder(path).require_own()
+
     def read(self) -> SweepRecord | None:
         """The sweep that is here, if one is.
 
         Raises:
-            UserError: the folder holds something else, or a record that cannot be read.
+            UserError: the folder holds something else, or a link, or a record that cannot be read.
         """
+        self.require_own()
         path = self.path / SWEEP
         if not path.is_file():
             if self.path.exists() and not (
