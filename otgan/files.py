@@ -21,6 +21,7 @@ from otgan.plain import from_json
 
 Plain = dict[str, Any]
 
+LOCK = ".lock"  # the file by which a folder is locked
 UNFINISHED = ".new"  # ends the name of a file that is being written
 # the latter by 0.1.0
 LEFT_BEHIND = re.compile(
@@ -34,12 +35,14 @@ BLOCK = 512  # bytes, by which a file's room is counted
 
 @contextmanager
 def lock(path: Path, wait: bool = True) -> Iterator[None]:
-    """Keep out others that lock the same path.
+    """Keep out others that lock the same file, on this host and on those that share its folder.
 
-    A process that ends, however it does, gives its locks up.
+    A process that ends, however it does, gives its locks up: it is the system that holds them, and
+    nothing is told by process numbers or names of hosts.
 
     Args:
-        path: a folder, in which nothing is left, or a file, which is made if it is not there.
+        path: a file, which is made if it is not there, and stays. A folder would not do: over NFS
+            its lock is known to one host alone.
         wait: whether to wait for one who holds it.
 
     Raises:
@@ -47,8 +50,7 @@ def lock(path: Path, wait: bool = True) -> Iterator[None]:
         OSError: it cannot be opened.
     """
     # over NFS who locks a file must be able to write it
-    how = os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT
-    handle = os.open(path, how, 0o666)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield

@@ -22,18 +22,25 @@ from pathlib import Path
 from typing import Any
 
 from otgan.errors import UserError
-from otgan.files import is_locked, is_unfinished, lock, overwrite, read_table, write_atomically
+from otgan.files import (
+    LOCK,
+    is_locked,
+    is_unfinished,
+    lock,
+    overwrite,
+    read_table,
+    write_atomically,
+)
 from otgan.named import find
 from otgan.plain import from_json
 
 # of a sweep, and of a run that is a cell of one
 SWEEP, CELLS, CELL = "sweep.json", "cells", "cell.json"
-CONFIG, ENVIRONMENT, STATUS, METRICS, LOCK, LOG = (
+CONFIG, ENVIRONMENT, STATUS, METRICS, LOG = (
     "config.json",
     "environment.json",
     "status.json",
     "metrics.jsonl",
-    ".lock",
     "log.txt",
 )
 FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -28,10 +28,8 @@ def full(monkeypatch):
 # --- locks ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["folder", "file"])
-def test_who_holds_a_lock_keeps_others_out(tmp_path, name):
-    (tmp_path / "folder").mkdir()
-    path, entered = tmp_path / name, threading.Event()
+def test_who_holds_a_lock_keeps_others_out(tmp_path):
+    path, entered = tmp_path / "file", threading.Event()
 
     def wait():
         with lock(path):
@@ -48,18 +46,24 @@ def test_who_holds_a_lock_keeps_others_out(tmp_path, name):
     assert entered.wait(20)
     waiting.join()
     assert not is_locked(path)
-    assert not [*(tmp_path / "folder").iterdir()]
+
+
+def test_a_folder_is_not_locked_itself(tmp_path):
+    """Over NFS no other host would know of it."""
+    with pytest.raises(IsADirectoryError), lock(tmp_path):
+        pass
 
 
 def test_a_process_that_is_killed_gives_its_lock_up(tmp_path):
     hold = "with lock(pathlib.Path(sys.argv[1])): print(flush=True); time.sleep(60)"
     code = f"import pathlib, sys, time\nfrom otgan.files import lock\n{hold}"
-    with subprocess.Popen([sys.executable, "-c", code, tmp_path], stdout=subprocess.PIPE) as holder:
+    path = tmp_path / "file"
+    with subprocess.Popen([sys.executable, "-c", code, path], stdout=subprocess.PIPE) as holder:
         holder.stdout.readline()
-        assert is_locked(tmp_path)
+        assert is_locked(path)
         holder.send_signal(signal.SIGKILL)
         holder.wait()
-    assert not is_locked(tmp_path)
+    assert not is_locked(path)
 
 
 def test_asking_for_a_lock_makes_nothing(tmp_path):

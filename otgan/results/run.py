@@ -14,12 +14,12 @@ from typing import NamedTuple
 from otgan import __version__, experiments
 from otgan.budgets import longer
 from otgan.errors import UserError
-from otgan.files import Plain, number, read_lines, read_table, table
+from otgan.files import LOCK, Plain, number, read_lines, read_table, table
 from otgan.results.quantities import FINGERPRINTS
 from otgan.results.quantity import Quantity, of_record
 from otgan.results.scores import Key, is_score, is_undefined, newest
 from otgan.results.state import RunState, state_of
-from otgan.runs import ENVIRONMENT, LOCK, RunFolder
+from otgan.runs import ENVIRONMENT, RunFolder
 
 PICTURE = re.compile(r"(?P<kind>[\w-]+?)-(?P<step>\d+)\.png")
 

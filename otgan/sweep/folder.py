@@ -19,7 +19,7 @@ from otgan.budgets import USED_BY, longer, shorter
 from otgan.config import Config, Effect, marked
 from otgan.errors import UserError
 from otgan.experiments import resolve
-from otgan.files import is_unfinished, lock, read_table, write_atomically
+from otgan.files import LOCK, is_unfinished, lock, read_table, write_atomically
 from otgan.plain import flat, from_json, nested
 from otgan.results.extension import extend, raised
 from otgan.results.state import RunState, state_of
@@ -108,10 +108,11 @@ class SweepFolder:
         Raises:
             UserError: one does.
         """
-        for path in (self.path / SWEEP, self.path / CELLS, *(self.path / CELLS).glob("*")):
+        for name in (SWEEP, CELLS, LOCK):
+            require_no_link(self.path / name, OF_A_SWEEP)
+        for path in (self.path / CELLS).glob("*"):
             require_no_link(path, OF_A_SWEEP)
-            if path.parent.name == CELLS:
-                RunFolder(path).require_own()
+            RunFolder(path).require_own()
 
     def read(self) -> SweepRecord | None:
         """The sweep that is here, if one is.
@@ -123,7 +124,8 @@ class SweepFolder:
         path = self.path / SWEEP
         if not path.is_file():
             if self.path.exists() and not (
-                self.path.is_dir() and all(map(is_unfinished, self.path.iterdir()))
+                self.path.is_dir()
+                and all(p.name == LOCK or is_unfinished(p) for p in self.path.iterdir())
             ):
                 raise UserError(
                     f"{self.path} holds something else than a sweep; give --out another folder"
@@ -150,7 +152,7 @@ class SweepFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            with lock(self.path):
+            with lock(self.path / LOCK):
                 self._record(sweep, cells)
         except OSError as error:
             raise UserError(

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from otgan.errors import UserError
-from otgan.files import lock
+from otgan.files import LOCK, lock
 from otgan.weights import torch_file
 from otgan.weights.download import ShowDownload, download
 from otgan.weights.store import Weights, flat, read, sha256, write
@@ -89,7 +89,7 @@ def find(
         )
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with lock(cache):
+        with lock(cache / LOCK):
             return _fetch(
                 published, cache, show, address or published.address, digest or published.digest
             )

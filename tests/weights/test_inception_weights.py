@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from otgan.errors import UserError
+from otgan.files import LOCK
 from otgan.weights import inception, store
 from otgan.weights.download import download
 from tests.support import REPOSITORY
@@ -39,7 +40,8 @@ def digest(path):
 
 
 def files(folder):
-    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    names = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    return [name for name in names if name != LOCK]
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from otgan.errors import UserError
+from otgan.files import LOCK
 from otgan.models.dinov2 import NETWORKS
 from otgan.models.resnet50 import ResNet50
 from otgan.weights import catalog, dinov2, published, resnet50, store
@@ -227,14 +228,15 @@ def test_find_takes_the_published_file_alone(dino_state, tmp_path):
             match=r"begins with .*, not b938bf1b.*`otgan weights import FILE --network dinov2-s`",
         ):
             published.find(entry, tmp_path / "cache", address=address)
-        assert not list((tmp_path / "cache").iterdir())
+        assert [path.name for path in (tmp_path / "cache").iterdir()] == [LOCK]
         found = published.find(
             entry, tmp_path / "cache", address=address, digest=store.sha256(file)
         )
         server.shutdown()
         thread.join()
     assert_equal(found.parameters, dinov2.convert(dino_state, "dinov2-s"))
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["dinov2-s.safetensors"]
+    names = {path.name for path in (tmp_path / "cache").iterdir()}
+    assert names == {LOCK, "dinov2-s.safetensors"}
     with pytest.raises(UserError, match="the weights of dinov2-b are not in"):
         published.find(dinov2.PUBLISHED["dinov2-b"], tmp_path / "cache", download=False)
 
