@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import sys
 from collections.abc import Iterator
@@ -24,8 +25,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from otgan.errors import UserError
+from otgan.files import refusal
 
 KEPT = 3
+FILES = 32  # of a checkpoint that is being saved, at least
 UNCOMMITTED = ".orbax-checkpoint-tmp"  # in the name of a checkpoint that is not whole
 DIGEST = "sha256"  # beside the loop's numbers
 SET_ASIDE = "damaged-checkpoints"  # beside the folder of checkpoints
@@ -111,6 +114,7 @@ class Checkpoints:
         if not self._folder.is_dir():  # orbax would make a new one, without the rest of the run
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._folder))
         with self._faithful():
+            self._require_room()
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -118,6 +122,23 @@ class Checkpoints:
                     numbers=ocp.args.JsonSave({**numbers, DIGEST: _digest(state, numbers)}),
                 ),
             )
+
+    def _require_room(self) -> None:
+        """See that as many files can be made as a save has for a while.
+
+        Where a folder cannot be made, the storage library fails, but its threads wait ten minutes
+        for that folder, and the process with them.
+
+        Raises:
+            OSError: they cannot; what could be made is left.
+        """
+        newest = self.newest
+        there = [] if newest is None else [*(self._folder / str(newest)).rglob("*")]
+        tried = self._folder / f"{secrets.token_hex(4)}{UNCOMMITTED}"
+        tried.mkdir()
+        for number in range(max(FILES, 2 * len(there))):
+            (tried / str(number)).touch()
+        shutil.rmtree(tried, ignore_errors=True)
 
     def wait(self) -> None:
         """Wait until all that was saved is whole.
@@ -141,10 +162,21 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
+            told = self._told(error)  # before there is room again
             self.tidy()
-            if isinstance(error, OSError) or not (code := STORAGE_ERROR.search(str(error))):
+            if told is error:
                 raise
-            raise OSError(int(code[1]), os.strerror(int(code[1]))) from error
+            raise told from error
+
+    def _told(self, error: Exception) -> Exception:
+        """What the system said, where it is that."""
+        if not isinstance(error, OSError):
+            if not (code := STORAGE_ERROR.search(str(error))):
+                return error
+            error = OSError(int(code[1]), os.strerror(int(code[1])))
+        if error.errno == errno.ENOSPC:
+            return OSError(error.errno, refusal(error, self._folder), error.filename)
+        return error
 
     def restore(self, like: Any, step: int | None = None) -> Kept:
         """The state at a step, laid out on the devices as `like` is, and the loop's numbers.

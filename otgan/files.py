@@ -7,6 +7,7 @@ writer leaves the old file or the new one, and a reader takes what is sound and 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import math
 import os
@@ -27,6 +28,7 @@ UNFINISHED = ".new"  # ends the name of a file that is being written
 LEFT_BEHIND = re.compile(
     rf".+\.[0-9a-f]{{8}}{re.escape(UNFINISHED)}|(config|sweep)\.json{re.escape(UNFINISHED)}"
 )
+NO_INODES = ", no inode for another file"  # of a disk that is full of files, not of bytes
 BLOCK = 512  # bytes, by which a file's room is counted
 
 
@@ -107,6 +109,24 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     with opened_whole(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def refusal(error: OSError, place: Path) -> str:
+    """What the system said when it refused to write at a place.
+
+    It says of a disk without inodes that it has no space, which who looks at its free bytes does
+    not believe.
+    """
+    said = error.strerror or str(error)
+    if error.errno != errno.ENOSPC or said.endswith(NO_INODES):
+        return said
+    there = next((each for each in (place, *place.absolute().parents) if each.is_dir()), None)
+    disk = os.statvfs(there) if there else None
+    return (
+        f"{said}{NO_INODES}"
+        if disk and disk.f_bavail and disk.f_files > disk.f_ffree == 0
+        else said
+    )
 
 
 def is_unfinished(path: Path) -> bool:

@@ -29,6 +29,7 @@ from otgan.files import (
     lock,
     overwrite,
     read_table,
+    refusal,
     write_atomically,
 )
 from otgan.named import find
@@ -312,8 +313,8 @@ class RunFolder:
                 ) from None
             except OSError as error:
                 raise UserError(
-                    f"cannot write to {self.path} ({error.strerror}); give --out a folder that can"
-                    " be written"
+                    f"cannot write to {self.path} ({refusal(error, self.path)}); give --out a"
+                    " folder that can be written"
                 ) from None
             yield
 
@@ -339,8 +340,8 @@ def new_folder(root: Path, name: str, labels: list[str], said: tuple[str, ...] =
             return RunFolder(path, said)
     except OSError as error:
         raise UserError(
-            f"cannot write to {root.resolve()} ({error.strerror}); give --out a folder that can be"
-            " written"
+            f"cannot write to {root.resolve()} ({refusal(error, root)}); give --out a folder that"
+            " can be written"
         ) from None
 
 

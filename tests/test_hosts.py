@@ -3,7 +3,6 @@
 A host is a process with a host's name and process numbers of its own.
 """
 
-import json
 import os
 import select
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from otgan.files import LOCK, is_locked
+from tests.support.begun import kept, status
 from tests.support.commands import SMALL
 
 LONG = ["run", "sinkhorn-grid", *SMALL, "--batch-size", 32, "--quiet"]
@@ -57,10 +57,6 @@ def _hosts():
         pytest.skip("this user may make no hosts")
 
 
-def status(path):
-    return json.loads((path / "status.json").read_text())
-
-
 def wait_for(condition, process):
     end = time.monotonic() + 120
     while not condition():
@@ -86,7 +82,7 @@ def test_a_run_at_work_on_another_host_is_refused_and_gone_on_with_when_that_is_
     path = tmp_path / "run"
     words = ["-m", "otgan", *LONG, "--steps", 10**6, "--out", path]
     with on_host("one", *words) as first:
-        wait_for(lambda: (path / "checkpoints").is_dir() and any(kept(path)), first)
+        wait_for(lambda: kept(path), first)
         with on_host("two", *words) as second:
             _, errors = second.communicate(timeout=120)
         assert second.returncode == 2
@@ -106,10 +102,6 @@ def test_a_run_at_work_on_another_host_is_refused_and_gone_on_with_when_that_is_
     assert third.returncode == 130
     assert status(path)["state"] == "interrupted"
     assert status(path)["step"] > newest
-
-
-def kept(path):
-    return [int(one.name) for one in (path / "checkpoints").iterdir() if one.name.isdigit()]
 
 
 def inner(pid):

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from otgan.errors import UserError
+from otgan.files import refusal
 from otgan.results.state import RunState
 from otgan.runs import UNWRITABLE, RunFolder
 from otgan.signals import Halted
@@ -66,10 +67,9 @@ def _told(folder: RunFolder, error: OSError) -> str:
 
     Of what was read and of what was written it says the same.
     """
-    why, name = (
-        error.strerror or str(error),
-        Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else None,
-    )
+    known = isinstance(error.filename, str | bytes)
+    name = Path(os.fsdecode(error.filename)) if known else None
+    why = refusal(error, name or folder.path)
     ours = not name or name.absolute().is_relative_to(folder.path.absolute())
     if error.errno in UNWRITABLE or (ours and not os.access(folder.path, os.W_OK)):
         return (

@@ -19,7 +19,7 @@ from otgan.budgets import USED_BY, longer, shorter
 from otgan.config import Config, Effect, marked
 from otgan.errors import UserError
 from otgan.experiments import resolve
-from otgan.files import LOCK, is_unfinished, lock, read_table, write_atomically
+from otgan.files import LOCK, is_unfinished, lock, read_table, refusal, write_atomically
 from otgan.plain import flat, from_json, nested
 from otgan.results.extension import extend, raised
 from otgan.results.state import RunState, state_of
@@ -156,8 +156,8 @@ class SweepFolder:
                 self._record(sweep, cells)
         except OSError as error:
             raise UserError(
-                f"cannot write to {self.path} ({error.strerror}); give --out a folder that can be"
-                " written"
+                f"cannot write to {self.path} ({refusal(error, self.path)}); give --out a folder"
+                " that can be written"
             ) from None
 
     def _record(self, sweep: SweepRecord, cells: Iterable[Cell]) -> None:
