@@ -4,6 +4,7 @@ cores. It needs nothing but the folder.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from otgan.sweep.scheduler import End
 
 POLL = 0.2  # seconds between two looks at the processes
 GRACE = 30.0  # seconds that a process has to save its state when its time is over
+HASTE = 5.0  # seconds that it has to stop at once: more than it takes for that itself
 MOST = 8  # jobs at once, where nothing else is said: each holds its own copy of the data
 
 
@@ -48,7 +50,7 @@ class LocalExecutor:
         return [(place, End.KILLED if code < 0 else End.EXITED) for place, code in codes.items()]
 
     def cancel(self, job: int) -> None:
-        """Terminate a process; one that was told twice before is killed."""
+        """Terminate a process; told again it stops at once, or is killed."""
         self._at_work[job].cancel()
 
     def close(self) -> None:
@@ -69,38 +71,54 @@ class Work:
     ):
         self.process = start(command, log, cores)
         self._log, self._limit, self._began = log, limit, time.monotonic()
-        self._told, self._cancelled = "", 0
+        self._late, self._words = False, ""  # whether its time was over, and what its log says then
+        self._cancelled, self._until = 0, math.inf  # when it must have stopped
 
     def cancel(self) -> None:
-        """Tell it to save its state and stop, then to stop at once, then kill it."""
+        """Tell it to save its state and stop; told again it is to stop at once, and is killed if it
+        has not within `HASTE` seconds, or when it is told once more.
+        """
         self._cancelled += 1
-        stop = self.process.terminate if self._cancelled <= 2 else self.process.kill
-        stop()
+        if self._cancelled > 2:
+            self.process.kill()
+            return
+        self.process.terminate()
+        if self._cancelled == 2:
+            self._until = time.monotonic() + HASTE
 
     def has_ended(self) -> bool:
         """Whether it has; one whose time is over is told to stop, and killed if it does not."""
         if self.process.poll() is not None:
             return True
-        late = time.monotonic() - self._began - self._limit if self._limit else -1.0
+        now = time.monotonic()
+        late = now - self._began - self._limit if self._limit else -1.0
         if late > GRACE:
-            self.process.kill()
-            self._told = "and did not answer: killed"
-        elif late > 0 and not self._told:
+            self._kill(self._over("did not answer: killed"))
+        elif late > 0 and not self._late:
+            self._late, self._words = True, self._over("was told to save its state and stop")
             self.process.terminate()
-            self._told = "and was told to save its state and stop"
+        if now > self._until:
+            self._kill("was told twice to stop, and did not answer: killed")
         return False
 
     def end(self) -> int:
-        """Let it stop, and wait for it. Returns its exit code.
+        """Let it stop, for which it has `GRACE` seconds, and wait for it. Returns its exit code.
 
         That of one whose time was over is no signal's: to try again would take as long.
         """
-        release(self.process)
-        if not self._told:
-            return self.process.returncode
-        with self._log.open("a") as lines:
-            lines.write(f"took more than {self._limit:g} seconds (--cell-timeout) {self._told}\n")
-        return abs(self.process.returncode)
+        if not release(self.process):
+            self._words = self._words or "was told to stop, and did not answer: killed"
+        if self._words:
+            with self._log.open("a") as lines:
+                lines.write(f"{self._words}\n")
+        return abs(self.process.returncode) if self._late else self.process.returncode
+
+    def _over(self, told: str) -> str:
+        return f"took more than {self._limit:g} seconds (--cell-timeout) and {told}"
+
+    def _kill(self, words: str) -> None:
+        self.process.kill()
+        self._words = words
 
 
 def start(command: list[str], log: Path, cores: set[int] | None = None) -> subprocess.Popen:
@@ -123,11 +141,20 @@ def start(command: list[str], log: Path, cores: set[int] | None = None) -> subpr
     return process
 
 
-def release(process: subprocess.Popen) -> None:
-    """Close its standard input, on which a worker that is still there stops, and wait for it."""
+def release(process: subprocess.Popen) -> bool:
+    """Close its standard input, on which a worker that is still there stops, and wait for it.
+
+    Returns whether it did stop; one that does not within `GRACE` seconds is killed.
+    """
     assert process.stdin is not None
     process.stdin.close()
-    process.wait()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return False
+    return True
 
 
 def default_jobs(cells: int) -> int:

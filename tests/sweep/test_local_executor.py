@@ -106,6 +106,29 @@ def test_ctrl_c_stops_every_worker_once(tmp_path):
     assert "failed" not in said  # to be interrupted is no failure
 
 
+def test_a_second_ctrl_c_stops_a_cell_that_ignores_signals_within_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_executor, "HASTE", 1.0)
+    pressed = []
+
+    def press_twice():
+        wait_for(lambda: len([*tmp_path.glob("cells/*/noted.json")]) == 2)
+        for _ in range(2):
+            pressed.append(time.monotonic())
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.5)
+
+    threading.Thread(target=press_twice).start()
+    interrupted, states, said, facts = run(tmp_path, (9, 4, 0.1), jobs=2)
+    assert 1.0 < time.monotonic() - pressed[1] < 5.0
+    assert interrupted
+    assert states == ["failed", "interrupted", "missing"]  # that which answers loses nothing
+    assert "ended" not in facts[0]
+    assert facts[1]["terminated"] == 1
+    assert said.endswith("stopping 1 cell at work at once\n")
+    (log,) = tmp_path.glob(f"cells/{grid(lams=(9,)).cells[0].id}/log.txt")
+    assert log.read_text().endswith("was told twice to stop, and did not answer: killed\n")
+
+
 def test_workers_stop_when_the_sweep_is_killed(tmp_path):
     plan = grid(lams=(3,))
     root = recorded(tmp_path, plan)
@@ -121,6 +144,20 @@ def test_workers_stop_when_the_sweep_is_killed(tmp_path):
     sweep.wait()
     wait_for(lambda: "terminated" in (noted(root, plan.cells[0]) or {}))
     assert noted(root, plan.cells[0])["terminated"] == 0  # by the end of its input
+
+
+def test_a_cell_that_does_not_stop_at_the_end_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_executor, "GRACE", 1.0)
+    plan = grid(lams=(9,))
+    root = recorded(tmp_path, plan)
+    folder = root.folder(plan.cells[0].id)
+    executor = LocalExecutor(1)
+    executor.submit([*STAND_IN, str(folder.path)], folder.log)
+    wait_for(lambda: noted(root, plan.cells[0]))
+    began = time.monotonic()
+    executor.close()
+    assert time.monotonic() - began < 5
+    assert folder.last_words == "was told to stop, and did not answer: killed"
 
 
 def interrupt_when(condition):
