@@ -70,7 +70,7 @@ def test_a_sweep_trains_judges_and_goes_on():
     assert row[:3] == ["0.05", "0.003", "1"]
     assert failed[1:] == ["1e+18", "0,", "1", "not", "finished"]
     again = shlex.join(["otgan", *map(str, words), "--out", "sweeps/sinkhorn-grid"])
-    assert f"1 of 2 cells are left; go on with: {again}\n" in done.output
+    assert f"1 of 2 cells are left (1 failed); go on with: {again}\n" in done.output
 
     root = SweepFolder(Path("sweeps/sinkhorn-grid"))
     (good,) = (root.folder(id_).path for id_, state in cells().items() if state == "finished")
@@ -299,7 +299,8 @@ def test_ctrl_c_stops_the_workers_and_says_how_to_go_on():
     output, _ = sweep.communicate(timeout=120)
     assert sweep.returncode == 130
     assert "interrupted: saving the state of 1 cell at work; Ctrl-C again stops them" in output
-    assert "interrupted: 2 of 2 cells are left; go on with: otgan sweep sinkhorn-grid" in output
+    left = "2 of 2 cells are left (1 interrupted, 1 not begun)"
+    assert f"interrupted: {left}; go on with: otgan sweep sinkhorn-grid" in output
     assert not any_at_work("s")
     assert sorted(cells("s").values()) == ["interrupted", "missing"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -309,11 +310,19 @@ def _conclude(
     if left := len(plan.cells) - len(means.finished):
         how = "not all finished" if signal is None else RunState.INTERRUPTED.word
         click.echo(
-            f"{how}: {left} of {len(plan.cells)} cells are left; go on with:"
+            f"{how}: {left} of {len(plan.cells)} cells are left ({_lacking(means)}); go on with:"
             f" {command_again(folder.path, said(), 'sweep')}",
             err=True,
         )
         sys.exit(1 if signal is None else exit_code_of(signal))
+
+
+def _lacking(means: Means) -> str:
+    """What cells that are left are, and how many: `3 failed, 1 not begun`."""
+    found = sum((Counter(group.counts) for group in means.groups), Counter())
+    return ", ".join(
+        f"{count} {state.word}" for state, count in found.items() if state is not RunState.FINISHED
+    )
 
 
 def _print(means: Means, judged: bool) -> None:
