@@ -148,6 +148,39 @@ def test_a_disk_that_is_taken_away_ends_a_run_which_goes_on_when_it_is_back(disk
         goes_on(path, before)
 
 
+def test_a_disk_that_is_full_ends_a_cell_with_a_sentence_and_the_sweep_goes_on_later(disk):
+    words = [*LONG[1:], *SMALL_STATE, *FEW_LINES, "--steps", 40_000, "--lam", "0.05"]
+    words = ["sweep", *(word for word in words if word != "--quiet"), "--out", disk / "s"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "otgan", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        while not any(map(kept, disk.glob("s/cells/*"))):
+            assert process.poll() is None, process.stdout.read()
+            time.sleep(0.1)
+        ballast = fill(disk)
+        output, _ = process.communicate(timeout=120)
+    (cell,) = disk.glob("s/cells/*")
+    assert process.returncode == 1, output
+    assert "Traceback" not in output
+    assert re.search(r"1/1 .* failed: .*cannot write to .* \(No space left on device\)", output)
+    assert "not all finished: 1 of 1 cells are left (1 interrupted); go on with: otgan" in output
+    before = kept(cell)
+    assert before
+    assert "No space left on device" in status(cell)["reason"]
+    fill(disk)
+    done = otgan_alone(*words)
+    assert done.returncode == 2, done
+    assert done.stderr.startswith(f"Error: cannot write to {disk / 's'} (No space left on device)")
+    ballast.unlink()
+    done = otgan_alone(*words)
+    assert done.returncode == 0, done
+    assert kept(cell)[-1] == 40_000
+    assert "resuming after step" in (cell / "log.txt").read_text()
+
+
 def test_a_run_that_found_no_room_to_begin_begins_when_there_is(disk, elsewhere):
     ballast = fill(disk)
     words = ["run", "sinkhorn-grid", *SMALL, *TINY, "--out", disk / "run"]
