@@ -71,9 +71,10 @@ def test_a_lock_is_honored_on_another_host_until_its_holder_is_killed(tmp_path):
         assert first.stdout.readline() == "one\n"
         assert is_locked(path)
         with on_host("two", "-c", HOLDS, path) as second:
-            assert not select.select([second.stdout], [], [], 2)[0]  # it waits
+            said = second.stdout.fileno()
+            assert not select.select([said], [], [], 2)[0]  # it waits
             first.kill()
-            assert select.select([second.stdout], [], [], 10)[0]
+            assert select.select([said], [], [], 10)[0]
             assert second.stdout.readline() == "two\n"
 
 
