@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import random
+import re
 import shlex
 import signal
 import subprocess
@@ -362,23 +363,13 @@ def rows(path, plan):
 # --- on Ray ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.nightly
-@pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
-def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
+def on_a_cluster_that_loses(lost, *words):
+    """What happens to a sweep with two seeds, by its exit codes and words."""
     driver = REPOSITORY / "tests/support/ray_cluster.py"
-    words = [
-        *LONG,
-        "--steps",
-        6000,
-        "--set",
-        "train.checkpoint_seconds=0.5",
-        "--lam",
-        "0.05,0.2",
-        "--seeds",
-        2,
-    ]
+    words = [*LONG, *words, "--set", "train.checkpoint_seconds=0.5"]
+    words += ["--seeds", 2]
     done = subprocess.run(
-        [sys.executable, str(driver), "s", *map(str, words)],
+        [sys.executable, str(driver), lost, "s", *map(str, words)],
         capture_output=True,
         text=True,
         check=False,
@@ -386,10 +377,38 @@ def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     facts = json.loads(done.stdout.splitlines()[-1])
-    assert facts["exit_code"] == 0, facts
     assert len(facts["nodes"]) == 2
     assert facts["interrupted_at"] > 0
-    assert [*cells("s").values()] == ["finished"] * 4
+    return facts["sweeps"]
+
+
+def finished_from_a_checkpoint(count):
+    assert [*cells("s").values()] == ["finished"] * count
     logs = [SweepFolder(Path("s")).folder(id_).log.read_text() for id_ in cells("s")]
-    # from its checkpoint, on the other node
-    assert any("resuming after step" in log for log in logs)
+    return any("resuming after step" in log for log in logs)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
+def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
+    ((code, output),) = on_a_cluster_that_loses("node", "--steps", 6000, "--lam", "0.05,0.2")
+    assert code == 0, output
+    assert finished_from_a_checkpoint(4)  # on the other node
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
+def test_a_cluster_whose_head_is_killed_ends_a_sweep_with_a_sentence_and_another_goes_on():
+    (code, output), again = on_a_cluster_that_loses(
+        "head", "--steps", 10**8, "--seconds", 60, "--lam", 0.05
+    )
+    assert code == 2, output
+    sentence = output.splitlines()[-1]
+    assert re.fullmatch(
+        r"Error: the Ray cluster at [\d.]+:\d+ does not answer any more: start it again, then give"
+        r" the same command; .*",
+        sentence,
+    )
+    assert "Traceback" not in output
+    assert again[0] == 0, again
+    assert finished_from_a_checkpoint(2)

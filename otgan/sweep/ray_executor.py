@@ -12,8 +12,10 @@ import contextlib
 import importlib
 import os
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,16 @@ from otgan.sweep.scheduler import End
 
 RETRIES = 3  # of a cell whose process, worker or node died
 PATIENCE = 5.0  # seconds for a cluster to answer
+LOST = 20.0  # seconds without an answer after which it is given up: after 60 Ray ends the process
+LOOK = 2.0  # seconds between two looks at whether its head is there
 
 
 class DiedError(Exception):
     """A cell's process was killed: no fault of the cell's."""
+
+
+class LostError(UserError):
+    """The head of the cluster has gone."""
 
 
 @contextlib.contextmanager
@@ -35,7 +43,7 @@ def connected(address: str | None) -> Iterator[Any]:
     for as long as this lasts.
 
     Raises:
-        UserError: Ray is not installed, or the cluster does not answer.
+        UserError: Ray is not installed, or the cluster does not answer, or not any more.
     """
     try:
         ray = importlib.import_module("ray")
@@ -56,10 +64,14 @@ def connected(address: str | None) -> Iterator[Any]:
             f"cannot reach a Ray cluster at {address or 'this machine'}:"
             f" {str(error).splitlines()[0]}"
         ) from None
+    leave = ray.shutdown
     try:
         yield ray
+    except LostError:
+        leave = partial(_within, PATIENCE, ray.shutdown)
+        raise
     finally:
-        ray.shutdown()
+        leave()
 
 
 class RayExecutor:
@@ -90,6 +102,7 @@ class RayExecutor:
         # the scheduler tries again
         self._task = ray.remote(max_calls=1, max_retries=0, **asked)(run_cell)
         self._limit = limit
+        self._head = Head(ray.get_runtime_context().gcs_address)
         self._pending: list[Any] = []
         self._cancelled: set[Any] = set()
 
@@ -100,7 +113,12 @@ class RayExecutor:
         return reference
 
     def poll(self) -> list[tuple[Any, End]]:
-        """The tasks that are done."""
+        """The tasks that are done.
+
+        Raises:
+            LostError: the cluster's head has gone, and with it what tells of tasks.
+        """
+        self._head.require()
         if not self._pending:
             time.sleep(POLL)
             return []
@@ -115,8 +133,51 @@ class RayExecutor:
 
     def close(self) -> None:
         """Cancel what is left."""
-        for reference in self._pending:
-            self.cancel(reference)
+
+        def cancel() -> None:
+            for reference in self._pending:
+                self.cancel(reference)
+
+        _within(PATIENCE, cancel) if self._head.silent else cancel()
+
+
+class Head:
+    """A cluster's head, looked at now and then.
+
+    Args:
+        address: where it listens, HOST:PORT.
+    """
+
+    def __init__(self, address: str):
+        self._address = address
+        self._looked = self._answered = time.monotonic()
+
+    @property
+    def silent(self) -> bool:
+        """Whether it did not answer when it was looked at last."""
+        return self._answered < self._looked
+
+    def require(self) -> None:
+        """See that it answers, or has lately.
+
+        Raises:
+            LostError: it has not for `LOST` seconds.
+        """
+        now = time.monotonic()
+        if now - self._looked < LOOK:
+            return
+        self._looked = now
+        host, _, port = self._address.rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), LOOK).close()
+            self._answered = now
+        except OSError:
+            if now - self._answered > LOST:
+                raise LostError(
+                    f"the Ray cluster at {self._address} does not answer any more: start it again,"
+                    " then give the same command; cells that are done are kept, and others go on"
+                    " from their checkpoints"
+                ) from None
 
 
 def run_cell(command: list[str], log: Path, limit: float | None = None) -> int:
@@ -167,6 +228,13 @@ def _end(ray: Any, reference: Any) -> End:
     except ray.exceptions.RayError:
         return End.KILLED
     return End.EXITED
+
+
+def _within(seconds: float, act: Callable[[], Any]) -> None:
+    """Do what may hang, and leave it to itself after so many seconds."""
+    thread = threading.Thread(target=act, daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 def _answers(address: str) -> None:

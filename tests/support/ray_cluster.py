@@ -1,5 +1,5 @@
 """A local Ray cluster of two nodes' worth of processes, a sweep on it, and one node killed in the
-middle.
+middle, or the head, after which another cluster goes on.
 
 Prints what happened as a line of JSON. A process of its own, since Ray leaves threads, warnings and
 signal handlers behind.
@@ -20,37 +20,43 @@ from otgan.sweep.folder import SweepFolder
 
 
 def main():
-    out, *words = sys.argv[1:]
-    cluster = Cluster(
-        initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False}
-    )
+    lost, out, *words = sys.argv[1:]
+    cluster = started()
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     cluster.wait_for_nodes()
-    command = [
-        sys.executable,
-        "-m",
-        "otgan",
-        "sweep",
-        *words,
-        "--out",
-        out,
-        "--engine",
-        "ray",
-        "--address",
-        cluster.address,
-    ]
-    sweep = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     root = SweepFolder(Path(out))
+    sweep = begin(cluster, out, words)
     reached = wait_for_checkpoints(root, sweep, 2)
-    cluster.remove_node(nodes[0], allow_graceful=False)
-    output, _ = sweep.communicate()
+    facts = {"nodes": [str(node.node_ip_address) for node in nodes], "interrupted_at": reached}
+    if lost == "node":
+        cluster.remove_node(nodes[0], allow_graceful=False)
+    else:
+        cluster.head_node.kill_gcs_server(check_alive=False)
+    said = [told(sweep)]
+    if lost == "head":
+        cluster.shutdown()
+        cluster = started()
+        cluster.add_node(num_cpus=2)
+        cluster.wait_for_nodes()
+        said.append(told(begin(cluster, out, words)))
     cluster.shutdown()
-    facts = {
-        "exit_code": sweep.returncode,
-        "nodes": [str(node.node_ip_address) for node in nodes],
-        "interrupted_at": reached,
-    }
-    sys.stdout.write("\n" + json.dumps({**facts, "output": output}) + "\n")
+    sys.stdout.write("\n" + json.dumps({**facts, "sweeps": said}) + "\n")
+
+
+def started():
+    return Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+
+
+def begin(cluster, out, words):
+    command = [sys.executable, "-m", "otgan", "sweep", *words, "--out", out]
+    command += ["--engine", "ray", "--address", cluster.address]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def told(sweep):
+    """What a sweep has printed when it ends, behind its exit code."""
+    output, _ = sweep.communicate()
+    return sweep.returncode, output
 
 
 def wait_for_checkpoints(root, sweep, cells):

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from pathlib import Path
@@ -16,9 +17,18 @@ import pytest
 from rich.console import Console
 
 from otgan.errors import UserError
-from otgan.sweep import scheduler
+from otgan.sweep import ray_executor, scheduler
 from otgan.sweep.progress import Board
-from otgan.sweep.ray_executor import RETRIES, DiedError, RayExecutor, at_once, connected, needs
+from otgan.sweep.ray_executor import (
+    RETRIES,
+    DiedError,
+    Head,
+    LostError,
+    RayExecutor,
+    at_once,
+    connected,
+    needs,
+)
 from otgan.sweep.scheduler import End, Worklist, work_off
 from tests.support import REPOSITORY
 from tests.support.made_sweeps import grid, recorded
@@ -36,6 +46,22 @@ def test_how_many_cells_a_cluster_has_room_for():
     assert at_once({"CPU": 8.0, "GPU": 2.0}, {"num_cpus": 1, "num_gpus": 1}) == 2
     assert at_once({"CPU": 8.0}, {"num_cpus": 3, "num_gpus": 0}) == 2
     assert at_once({}, {"num_cpus": 1, "num_gpus": 0}) == 1
+
+
+def test_a_head_that_has_gone_is_given_up_after_a_while(monkeypatch):
+    monkeypatch.setattr(ray_executor, "LOOK", 0.01)
+    monkeypatch.setattr(ray_executor, "LOST", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        head = Head(f"127.0.0.1:{server.getsockname()[1]}")
+        time.sleep(0.6)
+        head.require()
+        assert not head.silent
+    time.sleep(0.02)
+    head.require()  # not yet
+    assert head.silent
+    time.sleep(0.6)
+    with pytest.raises(LostError, match=r"the Ray cluster at 127\.0\.0\.1:\d+ does not answer"):
+        head.require()
 
 
 class Stage:
@@ -63,6 +89,9 @@ class Stage:
     def __init__(self, *ends):
         self.ends, self.asked, self.cancelled = dict(enumerate(ends)), {}, []
         self.submitted = itertools.count()
+
+    def get_runtime_context(self):
+        return SimpleNamespace(gcs_address="127.0.0.1:1")
 
     def nodes(self):
         return [
