@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-nightly test-all check lint types docs clean
+.PHONY: demo test test-slow test-nightly test-all test-lowest test-newest check lint types docs clean
 
 demo: .venv/installed  ## train on the Gaussian grid, a minute on two cores, and show the result
 	$(BIN)/otgan run sinkhorn-grid
@@ -18,6 +18,12 @@ test-nightly: .venv/installed-ray  ## what takes a minute each, Ray, and a brows
 
 test-all: .venv/installed-ray  ## the whole suite at once
 	$(BIN)/python -m pytest -n 2
+
+test-lowest: .venv-lowest/installed  ## the same tests with the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest -n 2 -m "not slow and not nightly" -o filterwarnings=default
+
+test-newest: .venv-newest/installed  ## the same tests with the newest versions that there are
+	.venv-newest/bin/python -m pytest -n 2 -m "not slow and not nightly" -o filterwarnings=default
 
 check: lint types docs test test-slow  ## the one gate
 
@@ -51,5 +57,19 @@ docs: .venv/installed-docs  ## the documentation as a site, strictly; python3 -m
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
+TOOLS := beartype|build|hatchling|hypothesis|playwright|POT|pyright|pytest|pytest-xdist|ruff
+
+.venv-lowest/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv --clear .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	grep -E '^($(TOOLS))==' constraints.txt > .venv-lowest/tools.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --constraint .venv-lowest/tools.txt --editable '.[dev]'
+	touch $@
+
+.venv-newest/installed: pyproject.toml
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
 clean:
-	rm -rf .venv site dist build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv .venv-lowest .venv-newest site dist build *.egg-info .pytest_cache .ruff_cache
