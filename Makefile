@@ -2,28 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-nightly test-all test-lowest test-newest check lint types docs clean
+.PHONY: demo test test-slow test-all test-lowest test-newest check lint types docs clean
 
 demo: .venv/installed  ## train on the Gaussian grid, a minute on two cores, and show the result
 	$(BIN)/otgan run sinkhorn-grid
 
 test: .venv/installed-dev  ## what passes in minutes; tests of MNIST and CIFAR-10 where TFDS_DATA_DIR says where they are
-	$(BIN)/python -m pytest -n 2 -m "not slow and not nightly"
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
-test-slow: .venv/installed-dev  ## the rest of the gate: every family trained, resumed, killed and judged
-	$(BIN)/python -m pytest -n 2 -m "slow and not nightly"
+test-slow: .venv/installed-ray  ## the rest: every family trained, killed and judged, Ray, and reports in a browser (chromium)
+	$(BIN)/python -m pytest -n 2 -m slow
 
-test-nightly: .venv/installed-ray  ## what takes a minute each, Ray, and a browser: chromium must be installed
-	$(BIN)/python -m pytest -n 2 -m nightly
-
-test-all: .venv/installed-ray  ## the whole suite at once
+test-all: .venv/installed-ray  ## both at once
 	$(BIN)/python -m pytest -n 2
 
 test-lowest: .venv-lowest/installed  ## the same tests with the lowest versions that pyproject.toml allows
-	.venv-lowest/bin/python -m pytest -n 2 -m "not slow and not nightly" -o filterwarnings=default
+	.venv-lowest/bin/python -m pytest -n 2 -m "not slow" -o filterwarnings=default
 
 test-newest: .venv-newest/installed  ## the same tests with the newest versions that there are
-	.venv-newest/bin/python -m pytest -n 2 -m "not slow and not nightly" -o filterwarnings=default
+	.venv-newest/bin/python -m pytest -n 2 -m "not slow" -o filterwarnings=default
 
 check: lint types docs test test-slow  ## the one gate
 

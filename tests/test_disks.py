@@ -54,7 +54,6 @@ def one_sentence(done, path):
     )
 
 
-@pytest.mark.nightly
 def test_a_disk_that_checkpoints_fill_ends_a_run_with_a_sentence(disk):
     done = otgan_alone(*LONG, *LARGE_STATE, "--set", "train.pictures=20000", "--out", disk / "run")
     one_sentence(done, disk / "run")

@@ -24,7 +24,6 @@ from tests.support.helpers import Silent, run, tiny_config
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.nightly
 def test_a_signal_around_the_end_leaves_a_whole_checkpoint_and_a_last_word(tmp_path):
     command = [sys.executable, "-m", "tests.support.signalled", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)

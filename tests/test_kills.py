@@ -18,10 +18,9 @@ from tests.test_loop import equal, final_state
 
 pytestmark = pytest.mark.slow
 
-KILLS = int(os.environ.get("OTGAN_KILLS", "6"))
+KILLS = int(os.environ.get("OTGAN_KILLS", "3"))
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 ENDED = (-signal.SIGKILL, 130, 143)  # by one of them
-FEW = ("entropic", "semidiscrete")  # the others every night
 JUDGED = {  # kept, drawn and judged often, so that a kill may fall into any of it
     "train.log_every": 5,
     "train.checkpoint_seconds": 1e-6,
@@ -68,10 +67,7 @@ def records(data):
         data = data[size + 16 :]
 
 
-@pytest.mark.parametrize(
-    "which",
-    [name if name in FEW else pytest.param(name, marks=pytest.mark.nightly) for name in FAMILIES],
-)
+@pytest.mark.parametrize("which", FAMILIES)
 def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(which, tmp_path):
     name, changes = FAMILIES[which]
     judged = "data" not in changes  # of digits there are too few to judge by

@@ -127,7 +127,7 @@ def test_mistakes_are_one_sentence(words, sentence):
     assert not list(Path().glob("*.html"))
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_a_hundred_runs_have_a_page_in_ten_seconds(tmp_path):
     lines = [line(10 * i, loss=1.0 / i) for i in range(1, 651)]  # as many as a run of sinkhorn-grid
     folders = []

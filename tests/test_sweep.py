@@ -292,7 +292,7 @@ def children(pid):
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_ctrl_c_stops_the_workers_and_says_how_to_go_on():
     sweep = begin([*LONG, "--steps", 10**6, "--lam", "0.05,0.5", "--jobs", 1], "s")
     wait_for(lambda: any(Path("s").glob("cells/*/metrics.jsonl")))
@@ -306,7 +306,7 @@ def test_ctrl_c_stops_the_workers_and_says_how_to_go_on():
     assert sorted(cells("s").values()) == ["interrupted", "missing"]
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_killed_five_times_it_ends_with_the_same_table():
     words = [
         *LONG,
@@ -388,7 +388,7 @@ def finished_from_a_checkpoint(count):
     return any("resuming after step" in log for log in logs)
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
 def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
     ((code, output),) = on_a_cluster_that_loses("node", "--steps", 6000, "--lam", "0.05,0.2")
@@ -396,7 +396,7 @@ def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
     assert finished_from_a_checkpoint(4)  # on the other node
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 @pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
 def test_a_cluster_whose_head_is_killed_ends_a_sweep_with_a_sentence_and_another_goes_on():
     (code, output), again = on_a_cluster_that_loses(

@@ -82,7 +82,7 @@ def test_the_wheel_lists_and_runs_from_another_folder(wheel, tmp_path):
     assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_the_wheel_works_in_an_empty_environment(wheel, tmp_path):
     """With what its own metadata declare and nothing else."""
     venv.create(tmp_path / "env", with_pip=True)

@@ -190,7 +190,7 @@ def test_mnist_reads_as_tfds_itself_decodes_it(mnist, tfds_dir):
 
 
 @pytest.mark.tfds
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_cifar_is_whole(tfds_dir):
     found = catalog.verify("cifar10", tfds_dir)
     assert found.problems == []

@@ -191,7 +191,7 @@ def test_ctrl_c_before_the_first_step_leaves_nothing_and_says_so(tmp_path):
     assert not list(tmp_path.glob("a.safetensors*"))
 
 
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_learned_features_tell_digits_apart_better_than_untrained_ones():
     """By a linear classifier on them, whose labels serve for nothing else: docs/features.md."""
     images, labels = digits._embedded()

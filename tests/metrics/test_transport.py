@@ -152,7 +152,7 @@ def test_no_samples_are_refused(judge):
 
 
 @pytest.mark.tfds
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_w2_to_all_of_mnist_is_known_to_a_percent(tfds_dir):
     from otgan.data import prepared
 

@@ -222,7 +222,6 @@ def test_the_plan_moves_the_mass_that_the_field_leaves(x64):
         np.testing.assert_allclose(np.sum(np.asarray(solution.plan)[20:, :36]), 0.4, atol=0.01)
 
 
-@pytest.mark.nightly
 def test_free_points_stay_with_the_field_and_go_with_the_plan(monkeypatch):
     """What scripts/drifting_failure.py prints, in short: points that nothing holds back, the same
     steps and optimizer.

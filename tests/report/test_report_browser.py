@@ -21,7 +21,7 @@ CHROMIUM = next(
 HOSTILE = "<script>document.title = 'stolen'</script>"
 PATIENCE = 120_000  # milliseconds, for a machine that is busy
 
-pytestmark = pytest.mark.nightly
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -167,7 +167,7 @@ def test_how_much_room_a_cluster_has():
 # Ray forks this process, in which other tests have started JAX; the children run no JAX before exec
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
-@pytest.mark.nightly
+@pytest.mark.slow
 def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
     pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
     monkeypatch.setattr(scheduler, "WORKER", (str(REPOSITORY / "tests/support/stand_in.py"),))
