@@ -19,7 +19,7 @@ from tests.test_loop import equal, final_state
 pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("OTGAN_KILLS", "3"))
-SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
+SIGNALS = signal.SIGKILL, signal.SIGINT, signal.SIGTERM
 ENDED = (-signal.SIGKILL, 130, 143)  # by one of them
 JUDGED = {  # kept, drawn and judged often, so that a kill may fall into any of it
     "train.log_every": 5,
@@ -78,12 +78,10 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(which, tmp_pa
     seconds = json.loads((whole / "status.json").read_text())["seconds"]
     draw, killed = np.random.default_rng(0), 0
     for k in range(KILLS):
-        at = (
-            {"before": int(draw.integers(1, operations))}
-            if k % 2
-            else {"after": draw.uniform(0, seconds), "by": SIGNALS[k // 2 % len(SIGNALS)]}
-        )
-        killed += storm.go(config, storms, **at) in ENDED
+        by, at = SIGNALS[k // 2 % len(SIGNALS)], draw.uniform(0, seconds)
+        before = int(draw.integers(1, operations))
+        end = {"before": before} if k % 2 else {"after": at, "by": by}
+        killed += storm.go(config, storms, **end) in ENDED
     assert storm.go(config, storms) == 0
     assert killed >= KILLS / 2
     assert equal(final_state(RunFolder(whole), config), final_state(RunFolder(storms), config))

@@ -235,11 +235,11 @@ def test_an_adaptive_normalization_starts_as_a_plain_one():
     layer = AdaptiveNorm()
     params = layer.init(KEY, x, z)
     mean, sd = x.mean(-1, keepdims=True), x.std(-1, keepdims=True)
-    np.testing.assert_allclose(layer.apply(params, x, z), (x - mean) / sd, atol=1e-4)
+    np.testing.assert_allclose(np.asarray(layer.apply(params, x, z)), (x - mean) / sd, atol=1e-4)
     made = jax.tree.map(lambda leaf: leaf + 0.5, params)
     scale, shift = jnp.split(z @ jnp.full((6, 10), 0.5) + 0.5, 2, axis=-1)
     np.testing.assert_allclose(
-        layer.apply(made, x, z),
+        np.asarray(layer.apply(made, x, z)),
         (1 + scale)[:, None, None] * (x - mean) / sd + shift[:, None, None],
         atol=1e-3,
     )

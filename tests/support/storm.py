@@ -26,7 +26,7 @@ def go(
     path: Path,
     before: int | None = None,
     after: float | None = None,
-    by: signal.Signals = signal.SIGKILL,
+    by: int = signal.SIGKILL,
 ) -> int:
     """Begin a run or go on with it; its exit code, -9 where it was killed."""
     process = CONTEXT.Process(target=_train, args=(config, path, before, after, by))
