@@ -101,16 +101,17 @@ def pictures(facts: Facts) -> list[Setting]:
     """Of pictures, whatever their size."""
     height, width, _ = facts.shape
     cuts = _cuts(height, width)
-    windows = [f"pixels/{cuts}", f"pixels/{cuts}-mean", "pixels@1", f"conv_0/{cuts}"]
+    flat = [f"pixels/{count}-mean" for count in (cuts, _wide(height, width)) if count]
+    windows = [f"pixels/{cuts}", *flat, "pixels@1", f"conv_0/{cuts}"]
     layers = windows if cuts > 1 else ["pixels"]
     halves = ["conv_0/2"] if cuts > 1 and _cut(height, width, 2) else ["conv_0"]
     settings = [
         Setting(
             "cost.features",
             "random:" + "+".join(dict.fromkeys([*layers, *halves, "conv_1", "conv_2"])),
-            f"windows of about {WINDOW} x {WINDOW} pixels, also without their mean, so that flat"
-            " ones stay flat; the mean color; and the layers of an untrained network, which every"
-            " picture suits; a network of your own is better: otgan features train",
+            f"windows of about {WINDOW} x {WINDOW} pixels; these and wider ones without their mean,"
+            " so that flat ones stay flat; the mean color; and the layers of an untrained network,"
+            " which every picture suits; a network of your own is better: otgan features train",
         ),
         Setting(
             "generator.depth",
@@ -171,6 +172,16 @@ def _cuts(height: int, width: int) -> int:
     """Into how many windows a side is cut, so that pixels and the first layer's map divide."""
     most = min(height, width) // WINDOW
     return max(cuts for cuts in range(1, most + 1) if _cut(height, width, cuts))
+
+
+def _wide(height: int, width: int) -> int | None:
+    """The same for windows twice as wide, of pixels alone, across whose inside the others end."""
+    least, most = 2, _cuts(height, width) - 1
+    return max(
+        (cuts for cuts in range(least, most + 1) if not (height % cuts or width % cuts)),
+        key=lambda cuts: -abs(min(height, width) / cuts - 2 * WINDOW),
+        default=None,
+    )
 
 
 def _cut(height: int, width: int, cuts: int) -> bool:
