@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from otgan.files import Plain
 from otgan.report.charts import Figure, is_wide, look, text
@@ -99,37 +100,9 @@ def lines(
     )
     traces = []
     for i, combination in enumerate(combinations):
-        groups = means.within({**fixed, **dict(zip(by, combination, strict=True))})
-        points = [(group, s) for group in groups if (s := means.spread(group, name))]
-        if not points:
-            continue
-        label = (
-            ", ".join(f"{called[key]} {value}" for key, value in zip(by, combination, strict=True))
-            or name
-        )
-        drawn = look(i)
-        trace = {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "x": [
-                amount(group.values[along]) if numeric else text(group.values[along])
-                for group, _ in points
-            ],
-            "y": [s.mean for _, s in points],
-            "name": text(label),
-            "hovertext": [hover(name, s, group, means.known) for group, s in points],
-            "hoverinfo": "text",
-            **drawn,
-        }
-        bars = {
-            "error_y": {
-                "array": [s.sd or 0.0 for _, s in points],
-                "color": drawn["line"]["color"],
-                "thickness": 1.2,
-                "width": 4,
-            }
-        }
-        traces.append(trace | (bars if any(s.sd for _, s in points) else {}))
+        picked = dict(zip(by, combination, strict=True))
+        label = ", ".join(f"{called[key]} {value}" for key, value in picked.items()) or name
+        traces += _line(means, name, along, {**fixed, **picked}, text(label), look(i))
     ticks = (
         {"type": "log", "tickvals": [amount(v) for v in values], "ticktext": values}
         if numeric
@@ -148,6 +121,35 @@ def lines(
         "data": traces,
         "layout": {**axes, "showlegend": len(traces) > 1, "hovermode": "closest"},
     }
+
+
+def _line(
+    means: Means,
+    name: str,
+    along: str,
+    fixed: Mapping[str, str],
+    label: str,
+    drawn: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """The line of one combination, with bars where it has several seeds; none without numbers."""
+    points = [(group, s) for group in means.within(fixed) if (s := means.spread(group, name))]
+    if not points:
+        return []
+    at = [group.values[along] for group, _ in points]
+    trace = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": [*map(amount if is_numeric(means.sweep.axes[along]) else text, at)],
+        "y": [s.mean for _, s in points],
+        "name": label,
+        "hovertext": [hover(name, s, group, means.known) for group, s in points],
+        "hoverinfo": "text",
+        **drawn,
+    }
+    if any(s.sd for _, s in points):
+        bars = {"color": drawn["line"]["color"], "thickness": 1.2, "width": 4}
+        trace["error_y"] = {"array": [s.sd or 0.0 for _, s in points], **bars}
+    return [trace]
 
 
 def is_numeric(values: list[str]) -> bool:
