@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from otgan.config.values import Section
 from otgan.plain import require_path
@@ -32,10 +32,10 @@ class Generator(Section):
     `residual` is a network of `depth` residual blocks, each of which doubles height and width; the
     last has `width` channels. Latents may go through a mapping of `mapping_depth` dense layers of
     `mapping_width` first; with `mapping_skip` they go on beside what these make of them.
-    `normalization` is of every hidden layer, and `adaptive` layer normalization with a scale and a
-    shift that are linear in what comes out of the mapping. Kernels start normal, with standard
-    deviation `initial_sd`, or with He's where that is not given; with `smooth` those that double a
-    picture start by interpolating. `identity` hands on the points of `source` as they are: nothing
+    Every hidden layer is normalized by `normalization`; `adaptive` is layer normalization whose
+    scale and shift are linear in what comes out of the mapping. Kernels start normal, with standard
+    deviation `initial_sd` (but those of scale and shift, which start at zero), or with He's where
+    that is not given; with `smooth` those that double a picture start by interpolating. `identity` hands on the points of `source` as they are: nothing
     is trained but the dual.
     """
 
@@ -51,6 +51,15 @@ class Generator(Section):
     smooth: bool = False
     ema: float = Field(default=0.998, ge=0, lt=1)
     optimizer: Optimizer = Optimizer()
+
+    @model_validator(mode="after")
+    def _doubling(self) -> Generator:
+        if self.smooth and self.kind not in ("conv", "residual"):
+            raise ValueError(
+                f"smooth is how doublings of pictures start, and the kind {self.kind!r} has none:"
+                " set it to false, or use 'conv' or 'residual'"
+            )
+        return self
 
 
 class Encoder(Section):

@@ -13,7 +13,7 @@ from otgan.files import number, table
 FAR = 0.75  # of its floor: below that something is wrong
 SHORT = 0.9  # and below that, something is missing
 FLATTERING = 0.97  # of its floor: a W2 that real points do not reach
-FEW = 1_000  # held-out examples: of fewer the shares come with intervals
+FEW = 1_000  # held-out examples: of fewer, recall comes with an interval
 QUANTILE = 1.96  # of the normal distribution, for 95 %
 MEASURES = ("precision", "recall")
 
@@ -41,12 +41,12 @@ def quality(summary: Mapping[str, Any]) -> str:
     if precision is None or recall is None:
         return ""
     w2, count = _found(summary, "w2"), number(summary.get("held_out"))
-    shares = f"recall {recall}, precision {precision}"
+    said, few = str(recall), ""
     if count and count < FEW:
-        shares = (
-            f"recall {_within(recall, count)}, precision {_within(precision, count)} (95 %"
-            f" intervals: {count:,.0f} held-out examples are few)"
-        )
+        low, high = interval(recall.value, count)
+        said = f"{recall.value:.2f} [{low:.2f}, {high:.2f}] of {recall.floor:.2f}"
+        few = f" (95 % interval: {count:,.0f} held-out examples are few)"
+    shares = f"recall {said}{few}, precision {precision}"
     flattering = (
         f"; W2 is {w2.share:.2f} of what real points get, which samples near the means of the data"
         " bring about: it says less than recall"
@@ -66,11 +66,6 @@ def interval(share: float, count: float) -> tuple[float, float]:
     middle = (share + square / 2) / (1 + square)
     half = sqrt(square * (share * (1 - share) + square / 4)) / (1 + square)
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-def _within(beside: Beside, count: float) -> str:
-    low, high = interval(beside.value, count)
-    return f"{beside.value:.2f} [{low:.2f}, {high:.2f}] of {beside.floor:.2f}"
 
 
 def _word(precision: Beside, recall: Beside) -> str:

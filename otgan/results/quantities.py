@@ -84,7 +84,6 @@ POINTS = (
         format="share",
     ),
     Q("coverage_floor", "the same for real points", format="share", over_seeds="none"),
-    Q("held_out", "held-out examples, with which samples are compared", over_seeds="none"),
 )
 
 # --- of every step, whatever the family -----------------------------------------------------------
@@ -290,6 +289,7 @@ SEMIDISCRETE = (
 # --- of every run ---------------------------------------------------------------------------------
 
 RUN = (
+    Q("held_out", "held-out examples, with which samples are compared", over_seeds="none"),
     Q(
         SHARE,
         "{gap_of} that reached epsilon, by their {gap_kind} gap",

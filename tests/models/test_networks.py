@@ -332,3 +332,8 @@ def test_weight_normalization_forgets_the_length_of_a_raw_kernel(kind, normaliza
     changed = jax.tree_util.tree_map_with_path(scaled, params)
     kept = np.allclose(network.apply(params, x), network.apply(changed, x), rtol=1e-4, atol=1e-5)
     assert kept == invariant
+
+
+def test_what_doubles_nothing_cannot_start_smooth():
+    with pytest.raises(ValueError, match="the kind 'mlp' has none: set it to false, or use 'conv'"):
+        config.Generator(kind="mlp", smooth=True)

@@ -1,5 +1,5 @@
-"""A run in a process of its own that is ended at some moment: before its k-th file operation in
-the run's folder, or by a signal so many seconds after training has begun.
+"""A run in a process of its own that is ended by a signal at some moment: before its k-th file
+operation in the run's folder, or so many seconds after training has begun.
 
 The process is forked from one that has imported everything, so that a kill costs a second.
 """
@@ -71,7 +71,7 @@ def _train(config, path, before, after, by, counted=None):
             if counted is not None:
                 counted.value = seen
             if seen == before:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), by)
 
     sys.addaudithook(hook)
     sys.exit(launch(config, path, {}, None, None, _Ended(after, by)).exit_code)
