@@ -35,8 +35,8 @@ class Generator(Section):
     Every hidden layer is normalized by `normalization`; `adaptive` is layer normalization whose
     scale and shift are linear in what comes out of the mapping. Kernels start normal, with standard
     deviation `initial_sd` (but those of scale and shift, which start at zero), or with He's where
-    that is not given; with `smooth` those that double a picture start by interpolating. `identity` hands on the points of `source` as they are: nothing
-    is trained but the dual.
+    that is not given; with `smooth` those that double a picture start by interpolating. `identity`
+    hands on the points of `source` as they are: nothing is trained but the dual.
     """
 
     kind: Literal["mlp", "conv", "residual", "identity"] = "mlp"
