@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
 from otgan.config.data import Batch
 from otgan.config.foreign import OrForeign, chosen_from
@@ -58,8 +58,10 @@ class Regularized(Oracle):
     with an independent second one, which is dragged along between modes as d(p,q) is, so that the
     two cancel in the mean. `pulls` is how strongly the problems of several groups or windows pull:
     as their costs say (`plain`), or all groups, and all windows of a group, alike (`even`), each
-    gradient in the features divided by its size. `warm_start` keeps the potential of every training
-    example, from which its next problem starts: it changes no accuracy, only iterations.
+    gradient in the features divided by its size. Every step takes `lam` times one of `lam_scales`,
+    drawn at random: in the mean the loss is that of all of them, of which large ones see the whole
+    and small ones what is near. `warm_start` keeps the potential of every training example, from
+    which its next problem starts: it changes no accuracy, only iterations.
     """
 
     COSTS = ("l1", "l2", "squared_l2", "cosine")
@@ -72,6 +74,7 @@ class Regularized(Oracle):
     pulls: Literal["plain", "even"] = "plain"
     regularizer: Literal["kl", "l2"] = "kl"
     lam: FiniteAmount = Amount(0.05, relative=True)
+    lam_scales: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1, strict=False)
     epsilon: FiniteAmount = Amount(0.01, relative=True)
     tau: AmountOrInf = Amount(math.inf)
     warm_start: bool = False

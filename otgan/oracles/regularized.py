@@ -144,10 +144,13 @@ class RegularizedDual:
         features = self.features(players, data, drawn)
         terms = self.terms(features)
         mean_cost = mean_cost_of(terms)
-        solutions = solve_terms(self.oracle, terms, mean_cost, state[0][places] if state else None)
+        scale = self.scale(key)
+        solutions = solve_terms(
+            self.oracle, terms, mean_cost, state[0][places] if state else None, scale
+        )
         state = (state[0].at[places].set(hold(solutions[0].f[0])),) if state else ()
         pulls = self.pulls(features, solutions)
-        info = _info(self.oracle, terms, solutions, mean_cost)
+        info = _info(self.oracle, terms, solutions, mean_cost, scale)
         held = one_update(
             Held(drawn, pulls, info["dual_value"] - _along(pulls, self.moving(features)))
         )
@@ -158,6 +161,11 @@ class RegularizedDual:
         return (
             _along(held.pulls, self.moving(self.features(players, data, held.drawn))) + held.offset
         )
+
+    def scale(self, key: Array) -> Float[Array, ""]:
+        """What lam is multiplied by in this step."""
+        scales = jnp.asarray(self.oracle.lam_scales)
+        return jax.random.choice(jax.random.fold_in(key, 2), scales)
 
     def draw(self, players: Players, data: BatchSource, key: Array) -> tuple[Array, Drawn]:
         """A batch, with all that it needs, and where its real examples stand in the data."""
@@ -324,15 +332,16 @@ def solve_terms(
     terms: list[Term],
     mean_cost: Array,
     known: Float[Array, " n"] | None = None,
+    scale: Array | float = 1.0,
 ) -> list[Solution]:
-    """The duals of all terms, leaves (k, ...), at one lam and one epsilon: those of the
-    real-generated cost's scale.
+    """The duals of all terms, leaves (k, ...), at one lam (`scale` times the oracle's) and one
+    epsilon: those of the real-generated cost's scale.
 
     `known` are potentials to start from, for the rows of the term between real and generated
     points; see `solve_entropic`.
     """
     lam, epsilon = (
-        jnp.asarray(oracle.lam.times(mean_cost)),
+        jnp.asarray(oracle.lam.times(mean_cost) * scale),
         jnp.asarray(oracle.epsilon.times(mean_cost)),
     )
     tau = jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None
@@ -396,12 +405,18 @@ def _weighted(terms: list[Term], values: list[Array]) -> Array:
 
 
 def _info(
-    oracle: Regularized, terms: list[Term], solutions: list[Solution], mean_cost: Array
+    oracle: Regularized,
+    terms: list[Term],
+    solutions: list[Solution],
+    mean_cost: Array,
+    scale: Array,
 ) -> Info:
     """Of several duals the largest gap (each is held to epsilon) and the sum of iterations; of the
     loss that they make, what bounds it.
     """
     least, most = _interval(terms, solutions)
+    units = in_units_of_cost(mean_cost, lam=oracle.lam, epsilon=oracle.epsilon)
+    units |= {name: units[name] * scale for name in ("lam", "lam_over_mean_cost")}
     return {
         "dual_value": _weighted(terms, [s.value for s in solutions]),
         "dual_gap": _largest([s.gap for s in solutions]),
@@ -411,7 +426,7 @@ def _info(
         "loss_at_least": least,
         "loss_at_most": most,
         "misplaced_mass": _largest([s.misplaced for s in solutions]),
-        **in_units_of_cost(mean_cost, lam=oracle.lam, epsilon=oracle.epsilon),
+        **units,
     }
 
 
