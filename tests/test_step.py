@@ -277,3 +277,19 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
         for g, d in zip(jax.tree.leaves(gradient), jax.tree.leaves(direction), strict=True)
     )
     np.testing.assert_allclose(along, slope, rtol=2e-3)
+
+
+def test_a_step_takes_lam_times_one_of_its_scales():
+    def steps(**changes):
+        system, data = system_of(tiny_config(**{"oracle.epsilon": 1e-4}, **changes))
+        step, state = jax.jit(system.stepper.step), system.stepper.init()
+        return [step(state._replace(solves=jnp.asarray(k)), data)[1] for k in range(12)]
+
+    several = steps(**{"oracle.lam": 0.4, "oracle.lam_scales": [0.25, 1.0]})
+    alone = {lam: steps(**{"oracle.lam": lam}) for lam in (0.1, 0.4)}
+    taken = [min(alone, key=lambda lam: abs(lam - float(record["lam"]))) for record in several]
+    assert set(taken) == set(alone)
+    for record, lam, same in zip(several, taken, zip(*alone.values(), strict=True), strict=True):
+        expected = dict(zip(alone, same, strict=True))[lam]
+        for name in ("lam", "lam_over_mean_cost", "dual_value", "loss"):
+            np.testing.assert_allclose(record[name], expected[name], rtol=1e-5, atol=1e-6)
