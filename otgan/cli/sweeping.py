@@ -215,7 +215,9 @@ def _executor(opened: ExitStack, cells: int, options: dict[str, Any]) -> Executo
 
         ray = opened.enter_context(connected(options["address"]))
         sparing = options["max_failures"] is not None
-        return RayExecutor(ray, options["jobs"], cells, sparing, options["cell_timeout"])
+        return RayExecutor(
+            ray, options["jobs"], cells, sparing, options["cell_timeout"], options["address"]
+        )
     from otgan.sweep.local_executor import LocalExecutor, default_jobs
 
     return LocalExecutor(options["jobs"] or default_jobs(cells), options["cell_timeout"])

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import socket
 import threading
 import time
@@ -51,7 +52,7 @@ def connected(address: str | None) -> Iterator[Any]:
         raise UserError("--engine ray needs the extra `ray`: pip install 'otgan[ray]'") from None
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address:
-        _answers(address)
+        _require_answer(address)
     try:
         ray.init(
             address=address,
@@ -84,6 +85,7 @@ class RayExecutor:
         sparing: whether no more may be submitted than there is room for, because the sweep may end
             early.
         limit: seconds that each cell may take.
+        address: of the cluster, as the user gave it.
     """
 
     retries = RETRIES
@@ -95,6 +97,7 @@ class RayExecutor:
         cells: int,
         sparing: bool = False,
         limit: float | None = None,
+        address: str | None = None,
     ):
         asked = needs([node["Resources"] for node in ray.nodes() if node["Alive"]], jobs)
         self.room = jobs or (at_once(ray.cluster_resources(), asked) if sparing else cells)
@@ -102,7 +105,8 @@ class RayExecutor:
         # the scheduler tries again
         self._task = ray.remote(max_calls=1, max_retries=0, **asked)(run_cell)
         self._limit = limit
-        self._head = Head(ray.get_runtime_context().gcs_address)
+        # the cluster's own name of its head may mean nothing here, as behind a router
+        self._head = Head(given(address) or ray.get_runtime_context().gcs_address)
         self._pending: list[Any] = []
         self._cancelled: set[Any] = set()
 
@@ -167,9 +171,8 @@ class Head:
         if now - self._looked < LOOK:
             return
         self._looked = now
-        host, _, port = self._address.rpartition(":")
         try:
-            socket.create_connection((host.strip("[]"), int(port)), LOOK).close()
+            _knock(self._address, LOOK)
             self._answered = now
         except OSError:
             if now - self._answered > LOST:
@@ -178,6 +181,11 @@ class Head:
                     " then give the same command; cells that are done are kept, and others go on"
                     " from their checkpoints"
                 ) from None
+
+
+def given(address: str | None) -> str | None:
+    """HOST:PORT of an address, where it names them."""
+    return None if address in (None, "", "auto") else address.removeprefix("ray://")
 
 
 def run_cell(command: list[str], log: Path, limit: float | None = None) -> int:
@@ -237,19 +245,30 @@ def _within(seconds: float, act: Callable[[], Any]) -> None:
     thread.join(seconds)
 
 
-def _answers(address: str) -> None:
-    host, sign, port = address.removeprefix("ray://").rpartition(":")
-    if not sign or not port.isdecimal():
-        if address == "auto":
-            return
+def _require_answer(address: str) -> None:
+    where = given(address)
+    if where is None:
+        return
+    if not re.fullmatch(r".*:[0-9]{1,5}", where):
         raise UserError(
             f"--address {address}: give HOST:PORT, or auto for the cluster that runs on this"
             " machine"
         )
     try:
-        socket.create_connection((host, int(port)), PATIENCE).close()
-    except OSError as error:
+        _knock(where, PATIENCE)
+    except (OSError, OverflowError) as error:
         raise UserError(
             f"no Ray cluster answers at {address} ({error}): start one with `ray start --head`, or"
             " see its address"
         ) from None
+
+
+def _knock(address: str, patience: float) -> None:
+    """See that somebody listens at HOST:PORT.
+
+    Raises:
+        OSError: nobody does, within so many seconds.
+        OverflowError: there is no such port.
+    """
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host.strip("[]"), int(port)), patience).close()

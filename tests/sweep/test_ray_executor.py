@@ -64,6 +64,43 @@ def test_a_head_that_has_gone_is_given_up_after_a_while(monkeypatch):
         head.require()
 
 
+@pytest.mark.parametrize("given", ["ray://127.0.0.1:{}", "127.0.0.1:{}", "[::1]:{}"])
+def test_the_address_that_was_given_is_watched_whatever_the_cluster_calls_it(monkeypatch, given):
+    """As behind a router: what the cluster calls its head, `Stage`'s port 1, leads nowhere."""
+    monkeypatch.setattr(ray_executor, "LOOK", 0.01)
+    monkeypatch.setattr(ray_executor, "LOST", 0.0)
+    six = given.startswith("[")
+    family = socket.AF_INET6 if six else socket.AF_INET
+    try:
+        server = socket.create_server(("::1" if six else "127.0.0.1", 0), family=family)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with server:
+        there = given.format(server.getsockname()[1])
+        ray_executor._require_answer(there)
+        executor = RayExecutor(Stage(), None, 1, address=there)
+        time.sleep(0.02)
+        assert executor.poll() == []
+    for address in (None, "auto"):
+        executor = RayExecutor(Stage(), None, 1, address=address)
+        time.sleep(0.02)
+        with pytest.raises(LostError, match=r"at 127\.0\.0\.1:1 does"):
+            executor.poll()
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("somewhere", "--address somewhere: give HOST:PORT"),
+        ("ray://host:port", "give HOST:PORT"),
+        ("127.0.0.1:99999", "no Ray cluster answers at 127.0.0.1:99999"),
+    ],
+)
+def test_an_address_that_is_none_is_refused(address, message):
+    with pytest.raises(UserError, match=message):
+        ray_executor._require_answer(address)
+
+
 class Stage:
     """Ray's part, as far as the executor calls it: tasks are done in the order in which they were
     submitted, one a look.
