@@ -54,9 +54,12 @@ class LocalExecutor:
         self._at_work[job].cancel()
 
     def close(self) -> None:
-        """Let all processes stop, and wait for them."""
+        """Let all processes stop, for which they have `GRACE` seconds together."""
+        until = time.monotonic() + GRACE
         for work in self._at_work.values():
-            work.end()
+            work.leave()
+        for work in self._at_work.values():
+            work.end(until)
 
 
 class Work:
@@ -71,7 +74,8 @@ class Work:
     ):
         self.process = start(command, log, cores)
         self._log, self._limit, self._began = log, limit, time.monotonic()
-        self._late, self._words = False, ""  # whether its time was over, and what its log says then
+        self._told: float | None = None  # when it was told that its time is over
+        self._words = ""  # what its log says of that
         self._cancelled, self._until = 0, math.inf  # when it must have stopped
 
     def cancel(self) -> None:
@@ -91,27 +95,38 @@ class Work:
         if self.process.poll() is not None:
             return True
         now = time.monotonic()
-        late = now - self._began - self._limit if self._limit else -1.0
-        if late > GRACE:
-            self._kill(self._over("did not answer: killed"))
-        elif late > 0 and not self._late:
-            self._late, self._words = True, self._over("was told to save its state and stop")
+        if self._told is not None:
+            if now - self._told > GRACE:
+                self._kill(self._over("did not answer: killed"))
+        elif self._limit and now - self._began > self._limit:
+            self._told, self._words = now, self._over("was told to save its state and stop")
             self.process.terminate()
         if now > self._until:
             self._kill("was told twice to stop, and did not answer: killed")
         return False
 
-    def end(self) -> int:
-        """Let it stop, for which it has `GRACE` seconds, and wait for it. Returns its exit code.
+    def leave(self) -> None:
+        """Close its standard input, on which a worker that is still there stops."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def end(self, until: float = math.inf) -> int:
+        """Let it stop, and wait for it; it is killed at that time, or when its own is over. Returns
+        its exit code.
 
         That of one whose time was over is no signal's: to try again would take as long.
         """
-        if not release(self.process):
-            self._words = self._words or "was told to stop, and did not answer: killed"
+        self.leave()
+        while not self.has_ended():
+            if time.monotonic() > until:
+                self._kill(self._words or "was told to stop, and did not answer: killed")
+                self.process.wait()
+            time.sleep(POLL)
         if self._words:
             with self._log.open("a") as lines:
                 lines.write(f"{self._words}\n")
-        return abs(self.process.returncode) if self._late else self.process.returncode
+        code = self.process.returncode
+        return code if self._told is None else abs(code)
 
     def _over(self, told: str) -> str:
         return f"took more than {self._limit:g} seconds (--cell-timeout) and {told}"
@@ -139,22 +154,6 @@ def start(command: list[str], log: Path, cores: set[int] | None = None) -> subpr
         with suppress(OSError):  # it is gone already
             os.sched_setaffinity(process.pid, cores)
     return process
-
-
-def release(process: subprocess.Popen) -> bool:
-    """Close its standard input, on which a worker that is still there stops, and wait for it.
-
-    Returns whether it did stop; one that does not within `GRACE` seconds is killed.
-    """
-    assert process.stdin is not None
-    process.stdin.close()
-    try:
-        process.wait(GRACE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return False
-    return True
 
 
 def default_jobs(cells: int) -> int:

@@ -189,7 +189,8 @@ def given(address: str | None) -> str | None:
 
 
 def run_cell(command: list[str], log: Path, limit: float | None = None) -> int:
-    """A cell's process, on whatever node; its exit code.
+    """A cell's process, on whatever node; its exit code. Where Ray cancels it, it has as long as it
+    takes to save its state.
 
     Raises:
         DiedError: it was killed.

@@ -13,8 +13,9 @@ import pytest
 from rich.console import Console
 
 from otgan.sweep import local_executor, scheduler
-from otgan.sweep.local_executor import LocalExecutor, default_jobs, share
+from otgan.sweep.local_executor import LocalExecutor, Work, default_jobs, share
 from otgan.sweep.progress import Board
+from otgan.sweep.ray_executor import run_cell
 from otgan.sweep.scheduler import Worklist, work_off
 from tests.support import REPOSITORY
 from tests.support.made_sweeps import grid, recorded
@@ -158,6 +159,43 @@ def test_a_cell_that_does_not_stop_at_the_end_is_killed(tmp_path, monkeypatch):
     executor.close()
     assert time.monotonic() - began < 5
     assert folder.last_words == "was told to stop, and did not answer: killed"
+
+
+def test_all_cells_have_one_time_to_stop(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_executor, "GRACE", 2.0)
+    plan = grid(lams=(9, 3), seeds=2)
+    root, executor = recorded(tmp_path, plan), LocalExecutor(4)
+    for cell in plan.cells:
+        folder = root.folder(cell.id)
+        executor.submit([*STAND_IN, str(folder.path)], folder.log)
+    wait_for(lambda: all(noted(root, cell) for cell in plan.cells))
+    began = time.monotonic()
+    executor.close()
+    assert time.monotonic() - began < 4  # not one after another
+    assert noted(root, plan.cells[-1])["terminated"] == 0  # that which answers loses nothing
+
+
+def test_a_cell_that_was_not_looked_at_in_time_is_told_before_it_is_killed(tmp_path):
+    plan = grid(lams=(3,))
+    folder = recorded(tmp_path, plan).folder(plan.cells[0].id)
+    work = Work([*STAND_IN, str(folder.path)], folder.log, limit=100.0)
+    wait_for(lambda: (folder.path / "noted.json").is_file())
+    work._began -= 1_000  # as if this process had been suspended
+    wait_for(work.has_ended)
+    assert work.end() == 0
+    assert json.loads((folder.path / "noted.json").read_text())["terminated"] == 1
+    assert folder.last_words.endswith("was told to save its state and stop")
+
+
+def test_a_cell_that_ray_cancels_has_as_long_as_it_takes_to_save(tmp_path, monkeypatch):
+    monkeypatch.setattr(local_executor, "GRACE", 0.01)
+    plan = grid(lams=(3,))
+    root = recorded(tmp_path, plan)
+    folder = root.folder(plan.cells[0].id)
+    threading.Thread(target=interrupt_when, args=(lambda: noted(root, plan.cells[0]),)).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_cell([*STAND_IN, str(folder.path)], folder.log)
+    assert noted(root, plan.cells[0])["terminated"] == 0  # by the end of its input
 
 
 def interrupt_when(condition):
