@@ -30,6 +30,7 @@ class LocalExecutor:
         limit: seconds that each may take.
     """
 
+    insists = True
     retries = 0  # who kills a process here means it, or is the system, which is out of memory
 
     def __init__(self, jobs: int, limit: float | None = None):

@@ -88,6 +88,7 @@ class RayExecutor:
         address: of the cluster, as the user gave it.
     """
 
+    insists = False  # a second time would cut short what a worker saves
     retries = RETRIES
 
     def __init__(
@@ -130,7 +131,7 @@ class RayExecutor:
         return [(reference, _end(self._ray, reference)) for reference in done]
 
     def cancel(self, job: Any) -> None:
-        """Cancel a task, once: a second time would cut short what its worker saves."""
+        """Cancel a task, once."""
         if job not in self._cancelled:
             self._cancelled.add(job)
             self._ray.cancel(job)

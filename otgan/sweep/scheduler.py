@@ -44,6 +44,11 @@ class Executor(Protocol):
         """How often a job is tried again that was killed."""
         ...
 
+    @property
+    def insists(self) -> bool:
+        """Whether a job that is cancelled again stops at once."""
+        ...
+
     def submit(self, command: list[str], log: Path) -> Any:
         """Begin a job, now or when there is room: the interpreter, with a command, whose output is
         added to a file.
@@ -74,9 +79,9 @@ class Watch(Protocol):
         """
         ...
 
-    def interrupted(self, at_work: int, again: bool) -> None:
+    def interrupted(self, at_work: int, again: bool, insists: bool) -> None:
         """A signal has arrived, perhaps not the first, and so many cells that are at work are told
-        to save and stop.
+        to save and stop; told again they stop at once, if the executor insists.
         """
         ...
 
@@ -122,7 +127,7 @@ def work_off(worklist: Worklist, executor: Executor, watch: Watch) -> int | None
     of it is left.
 
     A first Ctrl-C or termination cancels all jobs, and no more are begun; each further one cancels
-    again those that are still there, which then stop at once.
+    again those that are still there, which then stop at once, if the executor insists.
     """
     with interruptible(again=True) as signals, closing(executor):
         scheduler, told = Scheduler(worklist, executor, watch, signals), 0
@@ -131,7 +136,7 @@ def work_off(worklist: Worklist, executor: Executor, watch: Watch) -> int | None
             scheduler.collect()
             if len(signals) > told:
                 told = len(signals)
-                watch.interrupted(scheduler.at_work, again=told > 1)
+                watch.interrupted(scheduler.at_work, told > 1, executor.insists)
                 scheduler.cancel()
             watch.tick()
     return signals[0] if signals else None

@@ -1,6 +1,7 @@
 import io
 import json
 
+import pytest
 from rich.console import Console
 
 from otgan.files import lock
@@ -47,3 +48,26 @@ def test_remaining_time_counts_what_was_gained(tmp_path, monkeypatch):
         said.getvalue()
         == "0/2 cells, 1 at work, 0:30 so far, about 1:06 left; lam=0.1 seed=0 90%\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("insists", "said"),
+    [
+        (
+            True,
+            "interrupted: saving the state of 2 cells at work; Ctrl-C again stops them at once\n"
+            "stopping 1 cell at work at once\n",
+        ),
+        (
+            False,
+            "interrupted: saving the state of 2 cells at work\n"
+            "waiting for 1 cell at work, which is told once\n",
+        ),
+    ],
+)
+def test_no_more_is_promised_than_the_executor_does(tmp_path, insists, said):
+    plan, shown = grid(), io.StringIO()
+    board = Board(recorded(tmp_path, plan), plan.cells, (), Console(file=shown, width=200))
+    board.interrupted(2, False, insists)
+    board.interrupted(1, True, insists)
+    assert shown.getvalue() == said
