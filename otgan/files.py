@@ -51,13 +51,24 @@ def lock(path: Path, wait: bool = True) -> Iterator[None]:
         BlockingIOError: it is held, and this does not wait.
         OSError: it cannot be opened.
     """
-    # over NFS who locks a file must be able to write it
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    handle = _opened(path)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(handle)
+
+
+def _opened(path: Path) -> int:
+    """A file to lock. Over NFS who locks one must be able to write it; elsewhere it is enough to
+    read one that another user made, in a folder that both may write.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except PermissionError:
+        if not (path.is_file() and os.access(path.parent, os.W_OK)):
+            raise
+        return os.open(path, os.O_RDONLY)
 
 
 def is_locked(path: Path) -> bool:

@@ -5,7 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,8 @@ from otgan import cache, files
 from otgan.errors import UserError
 from otgan.files import append_line, is_locked, is_unfinished, lock, opened_whole, write_atomically
 from otgan.runs import RunFolder
+
+SECOND_USER = 65534
 
 
 @pytest.fixture
@@ -46,6 +51,25 @@ def test_who_holds_a_lock_keeps_others_out(tmp_path):
     assert entered.wait(20)
     waiting.join()
     assert not is_locked(path)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user, which root alone may")
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_second_user_locks_in_a_folder_of_both(shared):
+    """In one that is the first user's alone nothing could be written under the lock."""
+    with tempfile.TemporaryDirectory() as name:  # `tmp_path` lies in a folder of its user's alone
+        path = Path(name) / "file"
+        with lock(path):
+            pass
+        path.chmod(0o644)
+        path.parent.chmod(0o777 if shared else 0o755)
+        os.setresuid(SECOND_USER, SECOND_USER, 0)
+        try:
+            refused = nullcontext() if shared else pytest.raises(PermissionError)
+            with refused, lock(path):
+                assert is_locked(path)
+        finally:
+            os.setresuid(0, 0, 0)
 
 
 def test_a_folder_is_not_locked_itself(tmp_path):
