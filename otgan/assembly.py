@@ -18,7 +18,7 @@ from otgan.data import Dataset, Form, load, load_source
 from otgan.data.examples import columns_flag, listed
 from otgan.errors import UserError
 from otgan.evaluation.training import RunJudge
-from otgan.groups import make_sight
+from otgan.groups import make_sight, require_groups
 from otgan.oracles import NOBODY, Players
 from otgan.restore import has_checkpoint, restore
 from otgan.runs import RunFolder
@@ -60,7 +60,7 @@ def assemble(
         data_dir: where TFDS has prepared data.
         devices: how many to run on; by default all.
         looks: whether to see all training examples through the network of the cost, if it has one:
-            without that no step can be taken.
+            without that no step can be taken, but layers that do not fit are refused.
         note: is told of how the data were read, and of what takes a while.
 
     Raises:
@@ -82,6 +82,8 @@ def assemble(
             f" {dataset.shape}: they must agree"
         )
     sight = make_sight(config.cost, dataset, note) if looks else None
+    if not looks:
+        require_groups(config.cost, dataset)
     network, frozen, features, record = (
         (sight.network, sight.parameters, sight.features, sight.record) if sight else (None,) * 4
     )

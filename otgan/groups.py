@@ -41,7 +41,7 @@ from otgan.config import Cost
 from otgan.costs import Groups
 from otgan.data import Dataset
 from otgan.errors import UserError
-from otgan.features import Frozen, Tell, find_network
+from otgan.features import FETCHED, Frozen, Tell, find_network
 from otgan.models import Network
 
 ALL, PIXELS, LESS_MEAN = "all", "pixels", "-mean"
@@ -102,14 +102,7 @@ def make_sight(cost: Cost, dataset: Dataset, show: Tell = lambda text: None) -> 
     """
     if not cost.layered:
         return None
-    assert cost.network is not None
-    if not dataset.is_images:
-        raise UserError(
-            f"cost.features = {cost.features!r} needs images; the data are points: use 'pixels',"
-            " 'learned' or 'random'"
-        )
-    frozen = find_network(cost.network, dataset.shape, show=show)
-    groups = find_groups(cost.layers, frozen, dataset.shape)
+    frozen, groups = _asked(cost, dataset, show)
     network, kept = (
         make_network(frozen, groups),
         None if cost.kept == "none" else np.dtype(cost.kept),
@@ -123,6 +116,31 @@ def make_sight(cost: Cost, dataset: Dataset, show: Tell = lambda text: None) -> 
         "scales": [float(scale) for scale in scales],
     }
     return Sight(network, parameters, features, record)
+
+
+def require_groups(cost: Cost, dataset: Dataset) -> None:
+    """See that the layers of a cost fit the data, by their shapes: nothing is looked at. Networks
+    whose weights may have to be fetched are left out.
+
+    Raises:
+        UserError: there are no such network or layers, or they do not fit the images.
+    """
+    if cost.layered and cost.network not in FETCHED:
+        _asked(cost, dataset)
+
+
+def _asked(
+    cost: Cost, dataset: Dataset, show: Tell = lambda text: None
+) -> tuple[Frozen, tuple[Group, ...]]:
+    """The network of a cost, and its groups."""
+    assert cost.network is not None
+    if not dataset.is_images:
+        raise UserError(
+            f"cost.features = {cost.features!r} needs images; the data are points: use 'pixels',"
+            " 'learned' or 'random'"
+        )
+    frozen = find_network(cost.network, dataset.shape, show=show)
+    return frozen, find_groups(cost.layers, frozen, dataset.shape)
 
 
 def find_groups(

@@ -85,7 +85,12 @@ def test_a_dry_run_refuses_what_the_run_would(table):
     np.save("holes.npy", np.full((200, 2), np.nan))
     np.save("few.npy", np.random.default_rng(0).normal(size=(120, 2)))
     np.save("wide.npy", np.random.default_rng(0).normal(size=(300, 3)))
+    np.save("small.npy", np.random.default_rng(0).integers(0, 256, (120, 16, 16), np.uint8))
     for words, sentence in (
+        (
+            ["pictures", "--data", "small.npy", "--features", "random:pixels/5-mean"],
+            "'pixels/5-mean' cuts a map of 16 x 16 into equal windows: give pixels/",
+        ),
         (["sinkhorn-grid", "--data", "holes.npy"], "hold NaN, infinity"),
         (["sinkhorn-grid", "--data", "nowhere.npy"], "does not exist"),
         (["sinkhorn-grid", "--data", "few.npy"], "fewer than the 512 of a batch: give"),
