@@ -4,7 +4,7 @@ file, or the path of one, which is never opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,9 @@ FIELDS = ("bytes", "path")
 SHOWN = 60  # letters of a path, the last ones
 
 
-def column(table: Table) -> str | None:
-    """The name of the first column of pictures, if there is one."""
-    return next((name for name, held in table.columns.items() if _is_pictures(held.type)), None)
+def column(kinds: Mapping[str, Any]) -> str | None:
+    """The name of the first column of pictures, if there is one among columns of such types."""
+    return next((name for name, kind in kinds.items() if _is_pictures(kind)), None)
 
 
 def examples(table: Table, name: str, path: Path, wanted: UserData) -> UserExamples:
@@ -49,7 +49,7 @@ def examples(table: Table, name: str, path: Path, wanted: UserData) -> UserExamp
 
 def sizes(table: Table) -> set[decoding.Size]:
     """Of a table's pictures as they are stored, if it has any."""
-    name = column(table)
+    name = column(table.kinds)
     if name is None:
         return set()
     return decoding.sizes(s for s in _each(table.columns[name]) if isinstance(s, bytes))

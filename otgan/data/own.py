@@ -91,9 +91,14 @@ def picture_sizes(data: UserData) -> set[decoding.Size]:
         UserError: they are in a table, and it cannot be read.
     """
     path = _path(data)
-    if saved.is_saved(path) or tables.is_parquet(path):
-        return embedded.sizes(_open(path))
-    return folder.sizes(path) if path.is_dir() else set()
+    if saved.is_saved(path):
+        return embedded.sizes(saved.read(path))
+    if path.is_dir():
+        return folder.sizes(path)
+    if not tables.is_parquet(path):
+        return set()
+    name = embedded.column(tables.kinds(path))
+    return embedded.sizes(tables.read(path, [name])) if name else set()
 
 
 def _path(data: UserData) -> Path:
@@ -101,23 +106,21 @@ def _path(data: UserData) -> Path:
 
 
 def _read(path: Path, data: UserData) -> UserExamples:
-    if saved.is_saved(path) or tables.is_table(path):
-        return _table(_open(path), path, data)
+    if saved.is_saved(path):
+        return _table(saved.read(path), path, data)
     if path.is_dir():
         _require_default(data, (*OF_POINTS, "label"), f"{path} is a folder", "files")
         return folder.read(path, data)
+    if tables.is_table(path):
+        return _table(tables.read(path), path, data)
     if path.suffix not in arrays.SUFFIXES and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is of no kind that otgan reads: give {KINDS}")
     return _array(path, data)
 
 
-def _open(path: Path) -> Table:
-    return saved.read(path) if path.is_dir() else tables.read(path)
-
-
 def _table(table: Table, path: Path, data: UserData) -> UserExamples:
     """Its pictures if it has any, else its numbers."""
-    pictures = embedded.column(table)
+    pictures = embedded.column(table.kinds)
     if pictures is None:
         _require_default(data, OF_PICTURES, f"{path} is a table", "pictures")
         return tables.examples(table, path, data)

@@ -44,6 +44,11 @@ class Table(NamedTuple):
     columns: dict[str, Any]  # of pyarrow's ChunkedArray
     notes: list[str]
 
+    @property
+    def kinds(self) -> dict[str, Any]:
+        """The types of its columns, Arrow's, by name."""
+        return {name: column.type for name, column in self.columns.items()}
+
 
 def is_table(path: Path) -> bool:
     """Whether a file's name is that of a table."""
@@ -55,13 +60,24 @@ def is_parquet(path: Path) -> bool:
     return _suffix(path) == PARQUET
 
 
-def read(path: Path) -> Table:
-    """Read a file.
+def kinds(path: Path) -> dict[str, Any]:
+    """The types of a `.parquet` file's columns, Arrow's, by name; of the rest nothing is read.
 
     Raises:
         UserError: it is no table.
     """
-    return _parquet(path) if is_parquet(path) else _text(path)
+    with told(path):
+        schema = parquet.read_schema(path)
+        return dict(zip(schema.names, schema.types, strict=True))
+
+
+def read(path: Path, chosen: list[str] | None = None) -> Table:
+    """Read a file, or of a `.parquet` the chosen columns alone.
+
+    Raises:
+        UserError: it is no table.
+    """
+    return _parquet(path, chosen) if is_parquet(path) else _text(path)
 
 
 def examples(table: Table, path: Path, wanted: UserData) -> UserExamples:
@@ -163,12 +179,12 @@ def _are_numbers(words: list[str]) -> bool:
     return False
 
 
-def _parquet(path: Path) -> Table:
+def _parquet(path: Path, chosen: list[str] | None) -> Table:
     with told(path), parquet.ParquetFile(path) as file:
         head = file.metadata
         groups = [head.row_group(i).total_byte_size for i in range(head.num_row_groups)]
         require_room(max(head.num_rows * max(1, head.num_columns) * 8, sum(groups)), path)
-        found = file.read()
+        found = file.read(columns=chosen)
     return as_table(found, [], path)
 
 

@@ -94,23 +94,32 @@ def _fitted(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seen(data: UserData, given: Mapping[str, Any]) -> tuple[list[Setting], Facts]:
     """How pictures come to be of one size, but for what is given; what is seen of data then."""
-    sizes = picture_sizes(data)
+    sizes = _sizes_of(*_as_now(data))
     if not sizes:  # an array, or what is refused now
-        facts = _facts(data)
+        facts = _facts_of(*_as_now(data))
         sizes = {(facts.shape[1], facts.shape[0])} if facts.images else set()
     chosen = {"data.resize": data.resize is not None, "data.crop": data.crop != "none"}
     first = [s for s in scaled(sizes) if s.key not in given and not chosen[s.key]]
     update = {setting.key.removeprefix("data."): setting.value for setting in first}
-    return first, _facts(data.model_copy(update=update))
+    return first, _facts_of(*_as_now(data.model_copy(update=update)))
 
 
-def _facts(data: UserData) -> Facts:
+# --- what is remembered until the data change: the cells of a sweep are fitted one by one ---------
+
+
+def _as_now(data: UserData) -> tuple[str, int]:
+    """A section of the config, and when what it names changed."""
     path = Path(data.path).expanduser()
-    return _facts_of(data.model_dump_json(), path.stat().st_mtime_ns if path.exists() else 0)
+    return data.model_dump_json(), path.stat().st_mtime_ns if path.exists() else 0
+
+
+@lru_cache(maxsize=4)
+def _sizes_of(section: str, changed: int) -> set[tuple[int, int]]:
+    del changed
+    return picture_sizes(UserData.model_validate_json(section))
 
 
 @lru_cache(maxsize=4)
 def _facts_of(section: str, changed: int) -> Facts:
-    """Remembered until the data change: the cells of a sweep are fitted one by one."""
     del changed
     return look(load(UserData.model_validate_json(section)))

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from otgan import suggest
 from otgan.config import UserData
-from otgan.data import load, own
+from otgan.data import load, own, picture_sizes
 from otgan.errors import UserError
 from tests.support.commands import otgan
 
@@ -126,6 +126,37 @@ def test_rules_bring_pictures_of_a_table_to_one_size(tmp_path):
         config = suggest.resolve("pictures", source=str(path))
         assert load(config.data).shape == (32, 32, 3)
         assert f"otgan run pictures --data {path}" in otgan("suggest", path).output
+
+
+def test_of_a_parquet_the_pictures_alone_are_read_for_their_sizes(tmp_path, monkeypatch):
+    table = pa.table({"n": np.arange(120), "image": of_pictures(PICTURES), "x": np.arange(120)})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    parquet.write_table(numbers(), tmp_path / "numbers.parquet")
+    asked, real = [], parquet.ParquetFile.read
+    monkeypatch.setattr(
+        parquet.ParquetFile,
+        "read",
+        lambda *words, **named: asked.append(named.get("columns")) or real(*words, **named),
+    )
+    assert picture_sizes(UserData(path=str(tmp_path / "x.parquet"))) == {(16, 16)}
+    assert picture_sizes(UserData(path=str(tmp_path / "numbers.parquet"))) == set()
+    assert asked == [["image"]]
+
+
+@pytest.mark.parametrize("name", ["pics.csv", "pics.parquet", "pics.tsv.gz"])
+def test_a_folder_that_is_called_as_a_table_is_a_folder(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir()
+    with pytest.raises(UserError, match=r"holds no pictures: otgan reads \.bmp"):
+        read(folder)
+    parquet.write_table(numbers(), folder / "part-00000.parquet")
+    with pytest.raises(UserError, match=r"holds no pictures: .*, and it holds 1 \.parquet file"):
+        read(folder)
+    (folder / "part-00000.parquet").unlink()
+    for i, picture in enumerate(PICTURES):
+        (folder / f"{i:03}.png").write_bytes(encoded(picture))
+    np.testing.assert_array_equal(read(folder).values, PICTURES)
+    assert picture_sizes(UserData(path=str(folder))) == {(16, 16)}
 
 
 # --- what is refused ------------------------------------------------------------------------------

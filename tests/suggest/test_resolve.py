@@ -207,15 +207,16 @@ def test_an_empty_folder_holds_no_pictures(tmp_path):
 
 
 def test_data_are_looked_at_once_for_all_cells_and_again_when_they_change(points, monkeypatch):
-    looked, rules = [], import_module("otgan.suggest.resolve")
-    real = rules.look
+    looked, sized, rules = [], [], import_module("otgan.suggest.resolve")
+    real, sizes = rules.look, rules.picture_sizes
     monkeypatch.setattr(rules, "look", lambda dataset: looked.append(1) or real(dataset))
+    monkeypatch.setattr(rules, "picture_sizes", lambda data: sized.append(1) or sizes(data))
     before, *_ = [
         suggest.resolve("points", {"train.seed": seed}, source=points) for seed in range(3)
     ]
-    assert len(looked) == 1
+    assert len(looked) == len(sized) == 1
     np.savez(points, x=100 * np.load(points)["x"])
     os.utime(points, ns=(1, 1))
     after = suggest.resolve("points", source=points)
-    assert len(looked) == 2
+    assert len(looked) == len(sized) == 2
     assert oracle(after).lam.value > 1_000 * oracle(before).lam.value
