@@ -104,12 +104,17 @@ def _inside(path: Path, name: Any, told_by: str) -> Path:
             f"{path / told_by} names {name}, which is not there: copy the folder whole, or save the"
             " dataset again"
         )
-    if not found.resolve().is_relative_to(path.resolve()):
-        raise UserError(f"{found} is a link that leads out of its folder: put a copy there")
+    _require_no_way_out(found)
     return found
 
 
+def _require_no_way_out(path: Path) -> None:
+    if not path.resolve().is_relative_to(path.parent.resolve()):
+        raise UserError(f"{path} is a link that leads out of its folder: put a copy there")
+
+
 def _json(file: Path) -> dict[str, Any]:
+    _require_no_way_out(file)
     remedy = "save the dataset again"
     try:
         found = from_json(file.read_bytes())

@@ -244,6 +244,7 @@ def _chosen(table: Table, wanted: UserData) -> tuple[list[str], list[str]]:
 def _require_numbers(chosen: list[str], table: Table, path: Path, wanted: UserData) -> None:
     numeric = [name for name in chosen if _is_numeric(table.columns[name])]
     others = [name for name in chosen if name not in numeric]
+    _require_no_bytes(others, numeric, table, path)
     if not numeric:
         raise UserError(
             f"{path} has no column of numbers to take as points{_such_as(others, table)}: write one"
@@ -258,8 +259,25 @@ def _require_numbers(chosen: list[str], table: Table, path: Path, wanted: UserDa
         raise UserError(
             f"{columns(others)} of {path} hold{'' if len(others) > 1 else 's'} no numbers (such as"
             f" {_word(table.columns[others[0]])}): take those that do with"
-            f" {columns_flag(numeric[:20])}{'...' if len(numeric) > 20 else ''}{label}"
+            f" {_columns_flag(numeric)}{label}"
         )
+
+
+def _require_no_bytes(others: list[str], numeric: list[str], table: Table, path: Path) -> None:
+    """Refuse bytes, which are pictures as a rule; a text has them only where it is damaged."""
+    types = pa.types
+    kinds = types.is_binary, types.is_large_binary, types.is_fixed_size_binary
+    held = [name for name in others if any(of(table.kinds[name]) for of in kinds)]
+    if held and _suffix(path) not in SEPARATORS:
+        numbers = f", or take its numbers with {_columns_flag(numeric)}" if numeric else ""
+        raise UserError(
+            f"{columns(held[:1])} of {path} holds bytes: otgan reads pictures stored as Hugging"
+            f" Face's Image, so store them as that{numbers}"
+        )
+
+
+def _columns_flag(names: list[str]) -> str:
+    return f"{columns_flag(names[:20])}{'...' if len(names) > 20 else ''}"
 
 
 def _such_as(names: list[str], table: Table) -> str:

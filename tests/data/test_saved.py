@@ -4,6 +4,7 @@ pyarrow alone.
 
 import io
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -189,6 +190,21 @@ def test_unfit_pictures_are_refused_in_a_sentence(tmp_path, more, wanted, messag
         assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary()])
+def test_bytes_that_are_no_image_of_hugging_face_are_told(tmp_path, kind):
+    pictures = pa.array([encoded(picture) for picture in PICTURES], kind)
+    table = pa.table({"image": pictures, "n": np.arange(120)})
+    parquet.write_table(table, tmp_path / "x.parquet")
+    parquet.write_table(table.select(["image"]), tmp_path / "alone.parquet")
+    said = "the column image of .* holds bytes: otgan reads pictures stored as Hugging Face's Image"
+    with pytest.raises(UserError, match=f"{said}, so store them as that, or .* --columns n$"):
+        read(tmp_path / "x.parquet")
+    with pytest.raises(UserError, match=f"{said}, so store them as that$"):
+        read(save(tmp_path / "saved", table.select(["image"])))
+    with pytest.raises(UserError, match=said):
+        read(tmp_path / "alone.parquet", columns=("image",))
+
+
 def test_all_faults_of_a_table_are_told_at_once(tmp_path):
     rows = [PICTURES[0], *[None] * 12, b"text"]
     path = save(tmp_path / "saved", pa.table({"image": of_pictures(rows)}))
@@ -265,18 +281,19 @@ def test_splits_that_are_none_are_refused(tmp_path, splits):
         read(path)
 
 
-def test_links_out_of_the_folder_are_refused(tmp_path):
-    path = save(tmp_path / "saved", numbers())
-    file = path / "data-00000-of-00001.arrow"
-    file.rename(tmp_path / "x.arrow")
-    file.symlink_to(tmp_path / "x.arrow")
+@pytest.mark.parametrize("name", ["data-00000-of-00001.arrow", "state.json", "dataset_dict.json"])
+def test_links_out_of_the_folder_are_refused(tmp_path, name):
+    path = save_splits(tmp_path / "saved", train=numbers())
+    file = path / name if name == "dataset_dict.json" else path / "train" / name
+    file.rename(tmp_path / "x")
+    file.symlink_to(tmp_path / "x")
     with pytest.raises(
-        UserError, match=r"arrow is a link that leads out of its folder: put a copy"
+        UserError, match=f"{re.escape(name)} is a link that leads out of its folder: put a copy"
     ):
-        read(path)
-    (tmp_path / "x.arrow").replace(path / "x.arrow")
+        read(path, label="kind")
+    (tmp_path / "x").replace(file.parent / "x")
     file.unlink()
-    file.symlink_to(path / "x.arrow")
+    file.symlink_to(file.parent / "x")
     assert len(read(path, label="kind").values) == 200
 
 
