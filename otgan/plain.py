@@ -95,24 +95,26 @@ def _shallow(found: Any) -> Any:
 
 
 def comma_separated(text: str) -> list[str]:
-    """The words of a list, without spaces around them; one that holds a comma is quoted, as in a
-    line of CSV.
+    """The words of a list, without spaces around them; one that holds a comma or an end of line is
+    quoted, as in a line of CSV.
 
     Raises:
-        ValueError: a quote does not end.
+        ValueError: a quote does not end, or a line does outside of quotes.
     """
     try:
         (words,) = csv.reader([text], skipinitialspace=True, strict=True)
-    except csv.Error:
+    except csv.Error as error:
+        if "new-line" in str(error):
+            raise ValueError("a name that holds an end of line must stand in quotes") from None
         raise ValueError('a quoted name must end with a quote and a comma: "a,b",c') from None
     return [word.strip() for word in words] or [""]
 
 
 def with_commas(words: Iterable[str]) -> str:
     """Words as one that `comma_separated` reads."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(words)
-    return line.getvalue()
+    line, end = io.StringIO(), "\r\n"  # Python 3.11 quotes ends of lines of this kind alone
+    csv.writer(line, lineterminator=end).writerow(words)
+    return line.getvalue().removesuffix(end)
 
 
 def require_path(text: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from otgan import experiments
 from otgan.errors import UserError
-from otgan.plain import DEEPEST, TooDeepError, from_json, from_toml
+from otgan.plain import DEEPEST, TooDeepError, comma_separated, from_json, from_toml, with_commas
 from otgan.runs import RunFolder
 from otgan.sweep.folder import SweepFolder
 from tests.support.commands import otgan
@@ -75,3 +75,8 @@ def test_records_nested_too_deep_are_as_good_as_none(tmp_path, depth):
     assert folder.read_status() == {}
     with pytest.raises(UserError, match="cannot read"):
         experiments.resolve(str(folder.config_path))
+
+
+@pytest.mark.parametrize("words", [["a"], ["a,b", 'c "d"', "e f"], ["a\nb", "c\rd", "e\r\nf"]])
+def test_a_list_is_read_as_it_is_written(words):
+    assert comma_separated(with_commas(words)) == words

@@ -138,11 +138,21 @@ def test_a_name_with_a_comma_is_quoted_and_refusals_say_so(write):
     np.testing.assert_array_equal(read(path, columns=head[:3]).values, POINTS.astype(np.float32))
 
 
-@pytest.mark.parametrize("listed", ['"a', '"a"b', '"a,b', "a\nb"])
-def test_a_quote_that_does_not_end_is_told(listed, tmp_path):
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ('"a', "must end with a quote"),
+        ('"a"b', "must end with a quote"),
+        ('"a,b', "must end with a quote"),
+        ('"a\nb', "must end with a quote"),
+        ("a\nb", "a name that holds an end of line must stand in quotes"),
+        ("a\rb", "a name that holds an end of line must stand in quotes"),
+    ],
+)
+def test_a_list_that_cannot_be_read_is_told_why(listed, message, tmp_path):
     done = otgan("run", "points", "--data", tmp_path, "--columns", listed)
     assert done.exit_code == 2
-    assert "must end with a quote" in done.output
+    assert message in done.output
 
 
 # --- what is refused ------------------------------------------------------------------------------
