@@ -60,14 +60,18 @@ class Reading:
     sizes: dict[Size, tuple[int, str]] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)
 
-    def add(self, name: str, source: Encoded | UnfitError) -> None:
+    def refuse(self, name: str, why: str) -> None:
+        """Note that a picture cannot be used, in the rest of a sentence that begins with its
+        name.
+        """
+        self.faults.append(f"{name} {why}")
+
+    def add(self, name: str, source: Encoded) -> None:
         """Decode a picture; keep it only as long as all are fit."""
         try:
-            if isinstance(source, UnfitError):
-                raise source
             picture = _prepared(_decoded(source, self.seen), self.wanted, self.seen)
         except UnfitError as fault:
-            self.faults.append(f"{name} {fault}")
+            self.refuse(name, str(fault))
             return
         count, first = self.sizes.get(picture.size, (0, name))
         self.sizes[picture.size] = count + 1, first
@@ -78,7 +82,7 @@ class Reading:
 
 
 def decoded(
-    sources: Iterable[tuple[str, Encoded | UnfitError]],
+    sources: Iterable[tuple[str, Encoded | str]],
     count: int,
     path: Path,
     wanted: UserData,
@@ -87,7 +91,7 @@ def decoded(
     """Pictures as (n, h, w, c) uint8, and sentences on what was done to some of them.
 
     Args:
-        sources: what messages call a picture, and the picture, or why there is none.
+        sources: what messages call a picture, and the picture, or in words why there is none.
         count: how many there are, at least one.
         path: what holds them.
         wanted: how they are to be prepared.
@@ -98,7 +102,10 @@ def decoded(
     """
     reading = Reading(wanted)
     for name, source in sources:
-        reading.add(name, source)
+        if isinstance(source, str):
+            reading.refuse(name, source)
+        else:
+            reading.add(name, source)
         if len(reading.pictures) == 1:
             _require_room(reading.pictures[0], count, path)
     if reading.faults or len(reading.sizes) > 1:

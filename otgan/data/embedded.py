@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from otgan.config import UserData
 from otgan.data import decoding
-from otgan.data.decoding import Encoded, UnfitError
+from otgan.data.decoding import Encoded
 from otgan.data.examples import UserExamples
 from otgan.data.tables import Table, columns, labels
 from otgan.errors import UserError
@@ -63,19 +63,19 @@ def _is_pictures(kind: Any) -> bool:
     )
 
 
-def _each(pictures: Any) -> Iterator[Encoded | UnfitError]:
-    """The bytes of every row, or why there are none."""
+def _each(pictures: Any) -> Iterator[Encoded | str]:
+    """The bytes of every row, or in words why there are none."""
     for row in pictures:
         yield _encoded(row.as_py() or {})
 
 
-def _encoded(picture: dict[str, Any]) -> Encoded | UnfitError:
+def _encoded(picture: dict[str, Any]) -> Encoded | str:
     if isinstance(picture.get("bytes"), bytes):
         return picture["bytes"]
     if picture.get("path") is None:
-        return UnfitError("holds no picture: remove such rows")
+        return "holds no picture: remove such rows"
     shown = printable(str(picture["path"])[-SHOWN:])
-    return UnfitError(
+    return (
         f"holds the path {shown!r} in place of a picture, which otgan does not open: store the"
         " pictures, as dataset.save_to_disk(folder) does"
     )

@@ -151,7 +151,7 @@ def _judged(facts: Facts, steps: int, sets: int) -> tuple[int, list[Setting]]:
 
 def scaled(sizes: Set[tuple[int, int]]) -> list[Setting]:
     """How pictures of such widths and heights are brought to one size, if they must be: none is
-    enlarged, but to the smallest side that there is.
+    enlarged, except to 16 pixels, the smallest side.
     """
     if not sizes or (sizes <= {(side, side) for side in SIDES} and len(sizes) == 1):
         return []
@@ -159,11 +159,13 @@ def scaled(sizes: Set[tuple[int, int]]) -> list[Setting]:
     smallest = min(map(min, sizes))
     side = max((side for side in SIDES if side <= min(smallest, SIDE)), default=SIDES[0])
     if side == SIDE:
-        does = "train in minutes"
+        why = f"{side} pixels a side train in minutes"
+    elif side <= smallest:
+        why = f"at {side} pixels a side none is enlarged"
     else:
-        does = "enlarge none" if side <= smallest else "are the fewest, to which some are enlarged"
+        why = f"{side} pixels a side are the fewest, to which some are enlarged"
     return [
-        Setting("data.resize", side, f"pictures {what}: {side} pixels a side {does}"),
+        Setting("data.resize", side, f"pictures {what}: {why}"),
         Setting("data.crop", "center", "what is not square keeps its middle"),
     ]
 
@@ -175,7 +177,7 @@ def _cuts(height: int, width: int) -> int:
 
 
 def _wide(height: int, width: int) -> int | None:
-    """The same for windows twice as wide, of pixels alone, across whose inside the others end."""
+    """The same for windows twice as wide, of pixels alone, inside which the smaller ones meet."""
     least, most = 2, _cuts(height, width) - 1
     return max(
         (cuts for cuts in range(least, most + 1) if not (height % cuts or width % cuts)),

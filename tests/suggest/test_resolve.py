@@ -170,11 +170,19 @@ def test_pictures_of_any_size_get_windows_that_divide_them(size, given, shape, f
     ("sizes", "side", "why"),
     [
         ({(28, 28)}, None, ""),
-        ({(20, 30)}, 20, "of a size that windows do not divide: 20 pixels a side enlarge none"),
-        ({(64, 64), (23, 90), (50, 40)}, 20, "of several sizes: 20 pixels a side enlarge none"),
+        (
+            {(20, 30)},
+            20,
+            "of a size that windows do not divide: at 20 pixels a side none is enlarged",
+        ),
+        (
+            {(64, 64), (23, 90), (50, 40)},
+            20,
+            "of several sizes: at 20 pixels a side none is enlarged",
+        ),
         ({(33, 70), (64, 64)}, 32, "of several sizes: 32 pixels a side train in minutes"),
         ({(9, 9), (64, 64)}, 16, "16 pixels a side are the fewest, to which some are enlarged"),
-        ({(16, 17)}, 16, "16 pixels a side enlarge none"),
+        ({(16, 17)}, 16, "at 16 pixels a side none is enlarged"),
     ],
 )
 def test_pictures_are_not_enlarged_to_be_of_one_size(sizes, side, why):
