@@ -99,19 +99,25 @@ def points(facts: Facts) -> list[Setting]:
 
 def pictures(facts: Facts) -> list[Setting]:
     """Of pictures, whatever their size."""
-    height, width, _ = facts.shape
+    height, width, channels = facts.shape
     cuts = _cuts(height, width)
     flat = [f"pixels/{count}-mean" for count in (cuts, _wide(height, width)) if count]
-    windows = [f"pixels/{cuts}", *flat, "pixels@1", f"conv_0/{cuts}"]
-    layers = windows if cuts > 1 else ["pixels"]
+    of_color = [*flat, "pixels@1"] if channels > 1 else []
+    layers = [f"pixels/{cuts}", *of_color, f"conv_0/{cuts}"] if cuts > 1 else ["pixels"]
     halves = ["conv_0/2"] if cuts > 1 and _cut(height, width, 2) else ["conv_0"]
     settings = [
         Setting(
             "cost.features",
             "random:" + "+".join(dict.fromkeys([*layers, *halves, "conv_1", "conv_2"])),
-            f"windows of about {WINDOW} x {WINDOW} pixels; these and wider ones without their mean,"
-            " so that flat ones stay flat; the mean color; and the layers of an untrained network,"
-            " which every picture suits; a network of your own is better: otgan features train",
+            (f"windows of about {WINDOW} x {WINDOW} pixels; " if cuts > 1 else "")
+            + (
+                "these and wider ones without their mean, so that flat ones stay flat; the mean"
+                " color; "
+                if of_color and cuts > 1
+                else ""
+            )
+            + "the layers of an untrained network, which suits all pictures; one of your own is"
+            " better: otgan features train",
         ),
         Setting(
             "generator.depth",
