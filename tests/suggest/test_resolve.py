@@ -191,6 +191,17 @@ def test_pictures_are_not_enlarged_to_be_of_one_size(sizes, side, why):
     assert why in str(resize)
 
 
+def test_in_color_windows_are_compared_without_their_means_too(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (120, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "pictures.npz", x=pictures)
+    config = suggest.resolve("pictures", source=str(tmp_path / "pictures.npz"))
+    assert config.cost.features == (
+        "random:pixels/8+pixels/8-mean+pixels/4-mean+pixels@1+conv_0/8+conv_0/2+conv_1+conv_2"
+    )
+    (why,) = [reason for reason in config.card.why if reason.startswith("cost.features")]
+    assert "without their mean" in why
+
+
 def test_neighbors_as_far_as_anybody_make_no_lam_beyond_the_mean_cost(tmp_path):
     points = np.random.default_rng(0).normal(size=(500, 300)).astype(np.float32)
     np.savez(tmp_path / "far.npz", x=points)
