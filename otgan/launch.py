@@ -25,6 +25,7 @@ from otgan.results.ending import accounted
 from otgan.results.extension import extend, overrun
 from otgan.results.quantities import recorded
 from otgan.runs import RUNS, RunFolder, new_folder
+from otgan.signals import at_once
 
 LIBRARIES = ("otgan", "jax", "jaxlib", "flax", "optax", "ott-jax", "orbax-checkpoint", "numpy")
 
@@ -56,7 +57,8 @@ def launch(
     elif folder:
         folder.require_free()
     require(config.train.loggers)
-    setup = assemble(config, folder=folder, data_dir=data_dir, devices=devices, note=show.note)
+    with at_once():
+        setup = assemble(config, folder=folder, data_dir=data_dir, devices=devices, note=show.note)
     labels = [
         f"{key.rpartition('.')[2]}{value}"
         for key, value in changes.items()

@@ -88,8 +88,9 @@ def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
         OSError: the folder cannot be written any more.
     """
     everywhere, known = NamedSharding(setup.mesh, PartitionSpec()), setup.system.stepper.known
-    setup = setup._replace(data=jax.device_put(setup.data, everywhere))
-    state = jax.jit(setup.system.stepper.init, out_shardings=everywhere)(setup.initial)
+    with at_once():
+        setup = setup._replace(data=jax.device_put(setup.data, everywhere))
+        state = jax.jit(setup.system.stepper.init, out_shardings=everywhere)(setup.initial)
     with (
         interruptible(last_words=partial(stopped_at_once, folder)) as interrupted,
         Checkpoints(folder.checkpoints) as checkpoints,

@@ -66,13 +66,29 @@ def interruptible(
 
 @contextmanager
 def at_once() -> Iterator[None]:
-    """Where nothing is lost by it: a Ctrl-C or a termination ends what is at work by `Halted`."""
+    """Where nothing is lost by it: a Ctrl-C or a termination ends what is at work by `Halted`.
+
+    Raised within a callback, as JAX has one for the collector of garbage, that is thrown away; then
+    it comes at the end.
+    """
+    seen: list[int] = []
 
     def stop(number: int, _: Any) -> None:
+        seen.append(number)
         raise Halted(number)
 
     with _handled_by(stop):
         yield
+    if seen:
+        raise Halted(seen[0])
+
+
+def ignore() -> None:
+    """Hear no more signals, for a process that is ending: in the middle of Python's own end another
+    one crashes it.
+    """
+    for number in WATCHED:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from otgan.signals import Halted, exit_code_of, interruptible
+from otgan.signals import Halted, at_once, exit_code_of, interruptible
 
 # what runs no instruction of Python for minutes, as a compilation does
 DEAF = """
@@ -53,6 +53,27 @@ def test_the_first_is_noted_and_the_second_halts():
         signal.raise_signal(signal.SIGINT)
     assert halted.value.number == signal.SIGINT
     assert seen == [signal.SIGTERM]
+
+
+class Cleared:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)  # what is raised in here is thrown away
+
+
+def test_a_signal_that_a_callback_throws_away_comes_at_the_end(monkeypatch):
+    thrown_away, went_on = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda lost: thrown_away.append(lost.exc_type))
+
+    def work():
+        with at_once():
+            Cleared()
+            went_on.append(True)
+
+    with pytest.raises(Halted) as halted:
+        work()
+    assert thrown_away == [Halted]
+    assert went_on
+    assert halted.value.number == signal.SIGTERM
 
 
 def test_one_who_listens_is_told_of_all():

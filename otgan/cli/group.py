@@ -4,6 +4,7 @@ commands share.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import warnings
@@ -20,7 +21,7 @@ from otgan.config import Measures, parse_amount
 from otgan.errors import DamagedWarning, UserError
 from otgan.plain import comma_separated, printable, require_path
 from otgan.runs import FULL
-from otgan.signals import Halted, exit_code_of
+from otgan.signals import Halted, exit_code_of, ignore
 
 SAID = f"{__name__}.said"
 WIDTH = 200  # columns of what is not a terminal: wide enough not to break a path
@@ -56,6 +57,9 @@ class Commands(click.Group):
                 f" ({error.strerror}); make room and try again"
             )
             _leave_unprinted()
+        finally:
+            atexit.unregister(ignore)
+            atexit.register(ignore)  # the last to be registered is the first to be called
         click.echo(f"Error: {printable(said)}", err=True)
         ctx.exit(2)
 
