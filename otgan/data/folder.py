@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,16 +43,22 @@ def read(path: Path, wanted: UserData) -> UserExamples:
 
 
 def sizes(path: Path) -> set[decoding.Size]:
-    """Of the pictures in a folder as they lie there."""
+    """Of the pictures in a folder as they lie there.
+
+    Raises:
+        UserError: a folder in it cannot be read.
+    """
     return decoding.sizes(_files(path)[0])
 
 
 def _files(path: Path) -> tuple[list[Path], str]:
-    """The pictures in a folder, sorted, and in words what else there is."""
+    """The pictures in a folder, sorted, and in words what else there is.
+
+    Raises:
+        UserError: a folder in it cannot be read.
+    """
     files, others = [], Counter()
-    for file in sorted(path.rglob("*")):
-        if not file.is_file():
-            continue
+    for file in sorted(_walk(path)):
         if file.name.startswith("."):
             others["hidden"] += 1
         elif file.suffix.lower() in SUFFIXES:
@@ -59,6 +67,22 @@ def _files(path: Path) -> tuple[list[Path], str]:
             others[file.suffix.lower() or "suffixless"] += 1
     counts = (f"{n:,} {kind} file{'s' if n > 1 else ''}" for kind, n in others.most_common())
     return files, listed(counts)
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    """All files below a folder; one that cannot be read is refused, not passed over."""
+    try:
+        for folder, _, names in os.walk(path, onerror=_raise):
+            yield from (file for file in map(Path(folder).joinpath, names) if file.is_file())
+    except OSError as error:
+        raise UserError(
+            f"{error.filename} cannot be read ({error.strerror}): give yourself the right to read"
+            " it, or move it out of the folder"
+        ) from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _subfolders(files: list[Path], path: Path) -> np.ndarray | None:

@@ -1,5 +1,7 @@
 """Folders of any pictures: made alike where that is asked for, and all faults told at once."""
 
+import errno
+import os
 from collections import Counter
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from PIL import Image
 
 from otgan.config import UserData
-from otgan.data import decoding, own
+from otgan.data import decoding, folder, own
 from otgan.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -201,3 +203,19 @@ def test_a_folder_of_others_says_what_it_holds(tmp_path):
     write(tmp_path, {"a.gif": Image.new("P", (9, 9))})
     with pytest.raises(UserError, match=r"holds no pictures: .*, and it holds 1 \.gif file"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("look", [read, lambda path: folder.sizes(path)])
+def test_a_subfolder_that_cannot_be_read_is_refused_by_name(tmp_path, monkeypatch, look):
+    """Tests may run as root, who can read all."""
+    write(tmp_path, {f"{kind}/{i}.png": noise(9, 9) for kind in "ab" for i in range(3)})
+    scandir = os.scandir
+
+    def locked(path):
+        if str(path).endswith("a"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    with pytest.raises(UserError, match=r"/a cannot be read \(Permission denied\): give yourself"):
+        look(tmp_path)
