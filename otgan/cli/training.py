@@ -37,6 +37,9 @@ AMOUNT = AmountType()
 SEED = Whole(0, 2**31 - 1)
 FEATURES = "|".join((*Cost.FEATURES, "NET:LAYERS", "RUN"))
 
+# those of `FLAGS` that say how the user's data are read
+READING = ("--columns", "--label", "--resize", "--crop", "--channels")
+
 # of `run`, which stand for keys of the config: the key, and the flag's type, metavar and sentence
 FLAGS = {
     "--lam": (
@@ -332,10 +335,15 @@ def chosen_loggers(options: dict[str, Any]) -> dict[str, Any]:
     return {"train.loggers": [*dict.fromkeys(options["loggers"])]} if options["loggers"] else {}
 
 
-def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
+def given_flags(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of `FLAGS` that the command line has: their values by key of the config."""
     given = {key: options.get(flag[2:].replace("-", "_")) for flag, (key, *_) in FLAGS.items()}
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[str, Any]:
     return {
-        **{key: value for key, value in given.items() if value is not None},
+        **given_flags(options),
         **chosen_loggers(options),
         **dict(map(experiments.parse_set, assignments)),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -55,15 +55,16 @@ def resolve(
     return config
 
 
-def suggest(data: UserData) -> tuple[str, Facts, list[Setting]]:
-    """The recipe for data, what is seen of them, and what its rules say.
+def suggest(data: UserData, given: Collection[str] = ()) -> tuple[str, Facts, list[Setting]]:
+    """The recipe for data, what is seen of them, and what its rules say; of keys that are given,
+    nothing.
 
     Raises:
         UserError: the data cannot be read.
     """
-    first, facts = _seen(data, {})
+    first, facts = _seen(data, given)
     name = "pictures" if facts.images else "points"
-    return name, facts, [*first, *RULES[name](facts)]
+    return name, facts, [*first, *(s for s in RULES[name](facts) if s.key not in given)]
 
 
 def _fitted(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _fitted(config: Config, given: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _seen(data: UserData, given: Mapping[str, Any]) -> tuple[list[Setting], Facts]:
+def _seen(data: UserData, given: Collection[str]) -> tuple[list[Setting], Facts]:
     """How pictures come to be of one size, but for what is given; what is seen of data then."""
     sizes = _sizes_of(*_as_now(data))
     if not sizes:  # an array, or what is refused now

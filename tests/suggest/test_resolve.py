@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from importlib import import_module
 from typing import Any
 
@@ -89,6 +90,33 @@ def test_suggest_prints_the_command_and_the_reasons(points):
     assert f"otgan run points --data {points}" in done.output
     why = suggest.resolve("points", source=points).card.why
     assert all(f"why {reason}" in done.output for reason in why)
+
+
+def test_suggest_reads_a_table_as_it_is_told_and_says_what_to_type(tmp_path):
+    draw = np.random.default_rng(0)
+    rows = [f"{a},{b},{'xy'[i % 2]},{a}" for i, (a, b) in enumerate(draw.normal(size=(200, 2)))]
+    table = tmp_path / "t.csv"
+    table.write_text("\n".join(['a,"b,c",kind,id', *rows]))
+    refused = otgan("suggest", str(table))
+    assert "take those that do with --columns" in refused.output
+    done = otgan("suggest", str(table), "--columns", 'a,"b,c"', "--label", "kind")
+    (command,) = [line.strip() for line in done.output.splitlines() if "otgan run" in line]
+    assert command == f"""otgan run points --data {table} --columns 'a,"b,c"' --label kind"""
+    run = otgan(*shlex.split(command)[1:], "--dry-run")
+    why = json.loads(run.output)["card"]["why"]
+    assert why == [line[4:] for line in done.output.splitlines() if line.startswith("why ")]
+    wrong = otgan("suggest", str(table), "--columns", "a,kind", "--label", "kind")
+    assert (wrong.exit_code, "kind is the label" in wrong.output) == (2, True)
+
+
+def test_suggest_keeps_what_is_said_of_pictures(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (120, 40, 24, 3), np.uint8)
+    np.savez(tmp_path / "x.npz", x=pictures)
+    given = ("--resize", "20", "--crop", "none", "--channels", "gray")
+    done = otgan("suggest", str(tmp_path / "x.npz"), *given)
+    assert "pictures of 33x20x1" in done.output
+    assert f"otgan run pictures --data {tmp_path / 'x.npz'} {' '.join(given)}\n" in done.output
+    assert "why data.resize" not in done.output
 
 
 def test_a_dry_run_shows_the_values(points):
