@@ -46,6 +46,7 @@ from otgan.models import Network
 
 ALL, PIXELS, LESS_MEAN = "all", "pixels", "-mean"
 CHUNK = 500  # examples at a time
+SHOWN = 4  # pixels at least, of the windows that messages name
 ROOM = 0.5  # of the machine's memory, for what is seen of all examples
 
 
@@ -178,7 +179,9 @@ def _all_layers(name: str, frozen: Frozen) -> list[str]:
 
 
 def _group(word: str, shapes: dict[str, tuple[int, ...]], frozen: Frozen) -> Group:
-    layer, sign, number = _written(word)
+    layer, sign, _ = _written(word)
+    if (bare := layer.removesuffix(LESS_MEAN)) != layer and len(shapes.get(bare, ())) > 1:
+        raise UserError(f"cost.features: {word!r}: {_of_a_window(bare, shapes[bare][:2])}")
     if layer not in shapes:
         raise UserError(
             f"{frozen.name} has no layer {layer!r}: choose of {', '.join(frozen.layers)} (all of"
@@ -186,24 +189,55 @@ def _group(word: str, shapes: dict[str, tuple[int, ...]], frozen: Frozen) -> Gro
         )
     if not sign or len(shapes[layer]) == 1:  # "all@2" is of the layers that have places
         return Group(layer)
-    h, w = shapes[layer][:2]
-    less_mean = sign == "/" and number.endswith(LESS_MEAN)
-    number = number.removesuffix(LESS_MEAN) if less_mean else number
-    count = int(number) if number.isdecimal() else 0
-    if sign == "@" and not 1 <= count <= min(h, w):
+    side = shapes[layer][:2]
+    return _of_places(word, side) if sign == "@" else _of_windows(word, side)
+
+
+def _of_places(word: str, side: tuple[int, ...]) -> Group:
+    layer, _, number = _written(word)
+    if number.endswith(LESS_MEAN):
         raise UserError(
-            f"cost.features: {word!r} asks for places of a map of {h} x {w}: give {layer}@1 to"
-            f" {layer}@{min(h, w)}"
+            f"cost.features: {word!r} asks for places less their mean: {_of_a_window(layer, side)}"
         )
-    if sign == "/" and (count < 1 or h % count or w % count):
-        counts = [str(c) for c in range(1, min(h, w) + 1) if h % c == 0 and w % c == 0]
+    if not 1 <= (count := _whole(number)) <= min(side):
         raise UserError(
-            f"cost.features: {word!r} cuts a map of {h} x {w} into equal windows: give {layer}/ and"
-            f" one of {', '.join(counts)}"
+            f"cost.features: {word!r} asks for places of a map of {side[0]} x {side[1]}: give"
+            f" {layer}@1 to {layer}@{min(side)}"
         )
-    if sign == "@":
-        return Group(layer, count)
+    return Group(layer, count)
+
+
+def _of_windows(word: str, side: tuple[int, ...]) -> Group:
+    layer, _, number = _written(word)
+    less_mean, number = number.endswith(LESS_MEAN), number.removesuffix(LESS_MEAN)
+    first, dash, ending = number.partition("-")
+    if dash and _whole(first) in _cuts(side):
+        raise UserError(
+            f"cost.features: {word!r} ends in {dash}{ending}, which is nothing: give"
+            f" {layer}/{first} or {layer}/{first}{LESS_MEAN}"
+        )
+    if (count := _whole(number)) not in _cuts(side):
+        raise UserError(
+            f"cost.features: {word!r} cuts a map of {side[0]} x {side[1]} into equal windows: give"
+            f" {layer}/ and one of {', '.join(map(str, _cuts(side)))}"
+        )
     return Group(layer, windows=count, less_mean=less_mean)
+
+
+def _of_a_window(layer: str, side: tuple[int, ...]) -> str:
+    """The rest of a sentence that refuses `-mean` elsewhere."""
+    count = max(c for c in _cuts(side) if c == 1 or min(side) >= c * SHOWN)
+    return f"{LESS_MEAN} belongs to windows, as in {layer}/{count}{LESS_MEAN}"
+
+
+def _cuts(side: tuple[int, ...]) -> list[int]:
+    """Into how many windows to a side a map can be cut."""
+    return [c for c in range(1, min(side) + 1) if not any(pixels % c for pixels in side)]
+
+
+def _whole(number: str) -> int:
+    """A whole number as it is written; 0 where it is none."""
+    return int(number) if number.isdecimal() else 0
 
 
 def make_network(frozen: Frozen, groups: tuple[Group, ...]) -> Network:

@@ -160,7 +160,16 @@ BAD = {
     ),
     "odd windows": ("mnist-lenet:first/", "give first/ and one of 1, 2"),
     "both": ("mnist-lenet:first@2/2", "give first@1 to first@14"),
-    "places without a mean": ("mnist-lenet:first@2-mean", "give first@1 to first@14"),
+    "places without a mean": (
+        "mnist-lenet:pixels@2-mean",
+        "places less their mean: -mean belongs to windows, as in pixels/7-mean",
+    ),
+    "no window": ("mnist-lenet:first-mean", "-mean belongs to windows, as in first/2-mean"),
+    "no such ending": (
+        "mnist-lenet:pixels/4-var",
+        "ends in -var, which is nothing: give pixels/4 or pix",
+    ),
+    "negative windows": ("mnist-lenet:pixels/-4", "give pixels/ and one of 1, 2, 4, 7, 14, 28"),
     "twice": ("mnist-lenet:first+all", "names first twice"),
     "no file": ("nothing.safetensors:all", "nothing.safetensors does not exist"),
 }
