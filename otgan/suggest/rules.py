@@ -101,7 +101,8 @@ def pictures(facts: Facts) -> list[Setting]:
     """Of pictures, whatever their size."""
     height, width, channels = facts.shape
     cuts = _cuts(height, width)
-    flat = [f"pixels/{count}-mean" for count in (cuts, _wide(height, width)) if count]
+    wide = _wide(height, width)
+    flat = [f"pixels/{count}-mean" for count in (cuts, wide) if count]
     of_color = [*flat, "pixels@1"] if channels > 1 else []
     layers = [f"pixels/{cuts}", *of_color, f"conv_0/{cuts}"] if cuts > 1 else ["pixels"]
     halves = ["conv_0/2"] if cuts > 1 and _cut(height, width, 2) else ["conv_0"]
@@ -109,15 +110,8 @@ def pictures(facts: Facts) -> list[Setting]:
         Setting(
             "cost.features",
             "random:" + "+".join(dict.fromkeys([*layers, *halves, "conv_1", "conv_2"])),
-            (f"windows of about {WINDOW} x {WINDOW} pixels; " if cuts > 1 else "")
-            + (
-                "these and wider ones without their mean, so that flat ones stay flat; the mean"
-                " color; "
-                if of_color and cuts > 1
-                else ""
-            )
-            + "the layers of an untrained network, which suits all pictures; one of your own is"
-            " better: otgan features train",
+            f"{_seen_by(facts, cuts, wide)}; and the layers of an untrained network, which every"
+            " picture suits; a network of your own is better: otgan features train",
         ),
         Setting(
             "generator.depth",
@@ -161,7 +155,6 @@ def scaled(sizes: Set[tuple[int, int]]) -> list[Setting]:
     """
     if not sizes or (sizes <= {(side, side) for side in SIDES} and len(sizes) == 1):
         return []
-    what = "of several sizes" if len(sizes) > 1 else "of a size that windows do not divide"
     smallest = min(map(min, sizes))
     side = max((side for side in SIDES if side <= min(smallest, SIDE)), default=SIDES[0])
     if side == SIDE:
@@ -169,11 +162,38 @@ def scaled(sizes: Set[tuple[int, int]]) -> list[Setting]:
     elif side <= smallest:
         why = f"at {side} pixels a side none is enlarged"
     else:
-        why = f"{side} pixels a side are the fewest, to which some are enlarged"
+        which = "some" if len(sizes) > 1 else "they"
+        why = f"{side} a side are the fewest that the rules are made for, so {which} are enlarged"
     return [
-        Setting("data.resize", side, f"pictures {what}: {why}"),
+        Setting("data.resize", side, f"pictures {_what(sizes)}: {why}"),
         Setting("data.crop", "center", "what is not square keeps its middle"),
     ]
+
+
+def _what(sizes: Set[tuple[int, int]]) -> str:
+    """Why pictures of such sizes do not stay as they are."""
+    if len(sizes) > 1:
+        return "of several sizes"
+    ((width, height),) = sizes
+    if min(width, height) < SIDES[0]:
+        return f"of fewer than {SIDES[0]} pixels a side"
+    if width != height:
+        return "that are not square"
+    return f"of {width} pixels a side" + (", which windows do not divide" if width % WINDOW else "")
+
+
+def _seen_by(facts: Facts, cuts: int, wide: int | None) -> str:
+    """What a cost on pixels, cut into so many windows to a side, sees of them."""
+    height, width, channels = facts.shape
+    if cuts == 1:
+        return (
+            f"all pixels at once, as no windows of {WINDOW} x {WINDOW} pixels or more divide both"
+            f" {width} x {height} and the first layer's map"
+        )
+    windows = f"windows of {width // cuts} x {height // cuts} pixels"
+    wider = "and wider ones " if wide else ""
+    flat = f"; these {wider}without their mean, so that flat ones stay flat; the mean color"
+    return windows + (flat if channels > 1 else "")
 
 
 def _cuts(height: int, width: int) -> int:

@@ -16,7 +16,8 @@ from otgan.cli import main
 from otgan.costs import squared_l2
 from otgan.data import load
 from otgan.errors import UserError
-from otgan.suggest.rules import scaled
+from otgan.suggest.facts import Facts
+from otgan.suggest.rules import pictures, scaled
 from tests.support.commands import otgan
 
 
@@ -201,7 +202,7 @@ def test_pictures_of_any_size_get_windows_that_divide_them(size, given, shape, f
         (
             {(20, 30)},
             20,
-            "of a size that windows do not divide: at 20 pixels a side none is enlarged",
+            "that are not square: at 20 pixels a side none is enlarged",
         ),
         (
             {(64, 64), (23, 90), (50, 40)},
@@ -209,7 +210,14 @@ def test_pictures_of_any_size_get_windows_that_divide_them(size, given, shape, f
             "of several sizes: at 20 pixels a side none is enlarged",
         ),
         ({(33, 70), (64, 64)}, 32, "of several sizes: 32 pixels a side train in minutes"),
-        ({(9, 9), (64, 64)}, 16, "16 pixels a side are the fewest, to which some are enlarged"),
+        (
+            {(9, 9), (64, 64)},
+            16,
+            "sizes: 16 a side are the fewest that the rules are made for, so some",
+        ),
+        ({(12, 12)}, 16, "fewer than 16 pixels a side: 16 a side are the fewest that"),
+        ({(30, 30)}, 28, "pictures of 30 pixels a side, which windows do not divide: at 28 pixels"),
+        ({(36, 36)}, 32, "pictures of 36 pixels a side: 32 pixels a side train in minutes"),
         ({(16, 17)}, 16, "at 16 pixels a side none is enlarged"),
     ],
 )
@@ -228,6 +236,24 @@ def test_in_color_windows_are_compared_without_their_means_too(tmp_path):
     )
     (why,) = [reason for reason in config.card.why if reason.startswith("cost.features")]
     assert "without their mean" in why
+
+
+@pytest.mark.parametrize(
+    ("shape", "why"),
+    [
+        (
+            (13, 13, 1),
+            ": all pixels at once, as no windows of 4 x 4 pixels or more divide both 13 x 13",
+        ),
+        ((12, 20, 3), ": windows of 10 x 6 pixels; these without their mean"),
+        ((28, 28, 1), ": windows of 4 x 4 pixels; and the layers"),
+        ((32, 32, 3), ": windows of 4 x 4 pixels; these and wider ones without their mean"),
+    ],
+)
+def test_the_reason_of_features_is_that_of_their_size(shape, why):
+    facts = Facts(True, shape, 1_000, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0)
+    features = next(s for s in pictures(facts) if s.key == "cost.features")
+    assert why in str(features)
 
 
 def test_neighbors_as_far_as_anybody_make_no_lam_beyond_the_mean_cost(tmp_path):
