@@ -109,6 +109,7 @@ def _read(path: Path, data: UserData) -> UserExamples:
     if saved.is_saved(path):
         return _table(saved.read(path), path, data)
     if path.is_dir():
+        saved.require_whole(path)
         _require_default(data, (*OF_POINTS, "label"), f"{path} is a folder", "files")
         return folder.read(path, data)
     if tables.is_table(path):

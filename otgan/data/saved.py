@@ -36,6 +36,20 @@ def is_saved(path: Path) -> bool:
     return (path / SPLITS).is_file() or all((path / name).is_file() for name in (STATE, INFO))
 
 
+def require_whole(path: Path) -> None:
+    """Refuse a folder of tables that lacks one of the files that say what they are.
+
+    Raises:
+        UserError: it does.
+    """
+    missing = [name for name in (STATE, INFO) if not (path / name).is_file()]
+    if len(missing) == 1 and any(path.glob("*.arrow")):
+        raise UserError(
+            f"{path} looks like a dataset that Dataset.save_to_disk wrote, but its {missing[0]} is"
+            " missing: copy the folder whole, or save the dataset again"
+        )
+
+
 def read(path: Path) -> Table:
     """Read a folder of one table, or the split `train` or the only one of several.
 

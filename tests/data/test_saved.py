@@ -340,3 +340,12 @@ def test_a_table_without_rows_is_refused(tmp_path):
         path = save(tmp_path / name, pa.table({name: column}))
         with pytest.raises(UserError, match="holds 0 examples"):
             load(UserData(path=str(path)))
+
+
+@pytest.mark.parametrize("missing", ["dataset_info.json", "state.json"])
+def test_a_saved_table_that_lacks_what_says_what_it_is_is_no_folder_of_pictures(tmp_path, missing):
+    path = save(tmp_path / "saved", numbers())
+    (path / missing).unlink()
+    done = otgan("suggest", path, "--columns", "a,b")
+    assert done.exit_code == 2
+    assert f"save_to_disk wrote, but its {missing} is missing: copy the folder" in done.output
