@@ -4,6 +4,7 @@ of them keep.
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ weights for each value, with four copies for Adam and the average.
 MOST_LABELS = 1_000
 NAMED = 10
 """So many names at most stand in a sentence."""
+
+QUOTED = re.compile(r'[\s,"]')
+"""What a column's name is quoted for."""
 
 ROUNDING = 1e-5
 """How far outside [0, 1] or [-1, 1] a float may lie, as resizing in floats leaves it."""
@@ -119,6 +123,16 @@ def listed(names: Iterable[object]) -> str:
     words = [*map(str, names)]
     more = len(words) - NAMED
     return ", ".join(words[:NAMED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def named(names: Iterable[str]) -> str:
+    """Columns for a sentence, each as `--columns` wants it: in quotes where its name alone would
+    not do, or hide where the next begins.
+    """
+    return listed(
+        '"' + name.replace('"', '""') + '"' if not name or QUOTED.search(name) else name
+        for name in names
+    )
 
 
 def columns_flag(names: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from otgan.data.examples import (
     columns_flag,
     finite,
     listed,
+    named,
     require_few_values,
 )
 from otgan.errors import UserError
@@ -212,7 +213,7 @@ def as_table(found: pa.Table, notes: list[str], path: Path) -> Table:
         found.validate(full=True)
         names = found.column_names
     if twice := {name for name in names if names.count(name) > 1 and name}:
-        raise UserError(f"{path} has several columns called {listed(sorted(twice))}: rename them")
+        raise UserError(f"{path} has several columns called {named(sorted(twice))}: rename them")
     return Table(dict(zip(names, found.columns, strict=True)), notes)
 
 
@@ -221,13 +222,13 @@ def as_table(found: pa.Table, notes: list[str], path: Path) -> Table:
 
 def columns(names: list[str]) -> str:
     """Their names, for a sentence."""
-    return f"the column{'s' if len(names) > 1 else ''} {listed(names)}"
+    return f"the column{'s' if len(names) > 1 else ''} {named(names)}"
 
 
 def _require_there(names: Sequence[str], table: Table, path: Path) -> None:
     if unknown := [name for name in names if name not in table.columns]:
         raise UserError(
-            f"{path} has no column {listed(map(repr, unknown))}: it has {listed(table.columns)}"
+            f"{path} has no column {listed(map(repr, unknown))}: it has {named(table.columns)}"
         )
 
 
@@ -282,7 +283,7 @@ def _columns_flag(names: list[str]) -> str:
 
 def _such_as(names: list[str], table: Table) -> str:
     """What a column that is no coordinate holds, if there is one."""
-    return f" ({names[0]} holds {_word(table.columns[names[0]])})" if names else ""
+    return f" ({named(names[:1])} holds {_word(table.columns[names[0]])})" if names else ""
 
 
 def _is_numeric(column: Any) -> bool:
@@ -310,7 +311,7 @@ def _require_complete(names: list[str], table: Table, path: Path) -> None:
     holes = {name: mask for name in names if (mask := _missing(table.columns[name])).any()}
     if holes:
         rows = np.logical_or.reduce([*holes.values()])
-        counts = listed(f"{int(mask.sum()):,} in {name}" for name, mask in holes.items())
+        counts = listed(f"{int(mask.sum()):,} in {named([name])}" for name, mask in holes.items())
         raise UserError(
             f"values are missing in {int(rows.sum()):,} of the {len(rows):,} rows of {path}"
             f" ({counts}): fill them in, remove these rows, or leave the columns out with --columns"

@@ -16,6 +16,7 @@ from otgan.assembly import check_data
 from otgan.config import UserData
 from otgan.data import examples, load, own
 from otgan.errors import UserError
+from otgan.plain import comma_separated
 from tests.support.commands import otgan
 
 POINTS = np.random.default_rng(0).normal(size=(200, 3))
@@ -298,3 +299,13 @@ def test_records_from_before_these_keys_mean_the_same():
 def test_wrong_keys_are_told(wanted, message):
     with pytest.raises(UserError, match=message):
         config_of("x.csv", **wanted)
+
+
+def test_columns_that_there_are_are_named_as_the_flag_wants_them(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text('a,"b,c",d e,"f""g"\n' + "1,2,3,4\n5,6,7,8\n")
+    with pytest.raises(UserError) as refused:
+        own.read(UserData(path=str(table), columns=("z",)))
+    there = str(refused.value).partition("it has ")[2]
+    assert there == 'a, "b,c", "d e", "f""g"'
+    assert comma_separated(there) == ["a", "b,c", "d e", 'f"g']
