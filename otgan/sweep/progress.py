@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from rich.console import Console, Group
@@ -22,6 +23,7 @@ from otgan.runs import RunFolder
 from otgan.sweep.folder import Cell, SweepFolder
 
 LOOK_SECONDS = 1.0  # between two looks at the folders
+EARLY = "interrupted before its training began"
 SHOWN = 16  # cells on the board
 TAIL = 4096  # bytes at the end of a file that hold its last line
 
@@ -61,10 +63,15 @@ class Board:
             self._live.stop()
 
     def ended(self, cell: Cell, interrupted: bool) -> bool:
-        """Say how a cell ended, and why where it failed."""
+        """Say how a cell ended, and why where it failed; where it was interrupted before it said
+        anything of itself, its status says so from now on.
+        """
         del self._left[cell.id]
         self._shares[cell.id] = 1.0
         folder = self._folder.folder(cell.id)
+        if interrupted and not (folder.status_path.exists() or folder.last_words):
+            with suppress(OSError):  # then it counts as failed, and goes on as well
+                folder.write_status(RunState.INTERRUPTED, 0, 0.0, {}, EARLY)
         finished = self._folder.state(cell.id, self._measures) is RunState.FINISHED
         failed = not finished and not interrupted
         count = f"{self._total - len(self._left)}/{self._total}"

@@ -71,3 +71,18 @@ def test_no_more_is_promised_than_the_executor_does(tmp_path, insists, said):
     board.interrupted(2, False, insists)
     board.interrupted(1, True, insists)
     assert shown.getvalue() == said
+
+
+def test_a_cell_that_was_interrupted_before_it_began_has_not_failed(tmp_path):
+    plan = grid(lams=(0.1, 0.2, 0.3))
+    root, (first, second, third) = recorded(tmp_path, plan), plan.cells
+    board = Board(root, plan.cells, (), Console(file=io.StringIO(), width=200))
+    words = "did not answer: killed\n"
+    for cell, interrupted, log in ((first, True, ""), (second, False, ""), (third, True, words)):
+        root.folder(cell.id).log.write_text(log)
+        assert board.ended(cell, interrupted) is not interrupted
+    assert [root.state(cell.id, ()) for cell in plan.cells] == [
+        "interrupted",
+        "failed",
+        "failed",
+    ]
