@@ -104,6 +104,7 @@ def test_the_package_alone_imports_no_jax():
         otgan.trian  # noqa: B018
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path, monkeypatch):
     """Cell by cell, in one namespace and an empty folder, as a reader would."""
     monkeypatch.chdir(tmp_path)

@@ -51,7 +51,7 @@ def test_a_package_that_is_too_old_or_missing_is_wrong(monkeypatch):
     [old], [missing] = found("ott-jax"), found("rich")
     assert old.mark is missing.mark is Mark.WRONG
     assert "0.5.0, and otgan needs <0.7,>=0.6" in old.seen
-    assert "not installed: pip install 'rich>=14'" in missing.seen
+    assert "not installed: pip install 'rich>=" in missing.seen
     done = otgan("doctor")
     assert done.exit_code == 1
     assert done.output.endswith("2 things wrong\n")

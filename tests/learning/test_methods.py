@@ -55,6 +55,7 @@ def test_only_color_pictures_are_mirrored():
     assert 16 < int(falling.sum()) < 48
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("shape", [(8, 8, 1), (9, 11, 3)])
 def test_every_method_moves_every_convolution(method, shape):
