@@ -171,6 +171,7 @@ def describe(setup: TrainSetup) -> dict[str, Any]:
             "held_out": len(dataset.test),
             "fingerprint": dataset.fingerprint,
             "form": setup.system.form.record(),
+            **({"columns": [*dataset.columns]} if dataset.columns else {}),
             **({"notes": [*dataset.notes]} if dataset.notes else {}),
         },
         **({"sight": setup.sight} if setup.sight else {}),

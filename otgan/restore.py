@@ -12,6 +12,7 @@ from otgan.checkpoints import Checkpoints
 from otgan.config import Config
 from otgan.data import Form
 from otgan.errors import DamagedWarning, UserError
+from otgan.files import table
 from otgan.runs import RunFolder
 from otgan.step import TrainState
 from otgan.system import System, build
@@ -76,6 +77,16 @@ def has_checkpoint(folder: RunFolder) -> bool:
         return bool(kept_steps(folder))
     except UserError:
         return False
+
+
+def read_columns(folder: RunFolder) -> tuple[str, ...]:
+    """The names of the coordinates that a run was begun with; none where they have none.
+
+    Raises:
+        UserError: the folder holds no run that was started.
+    """
+    found = table(folder.read_environment().get("data")).get("columns")
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def read_form(folder: RunFolder) -> Form:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import csv
+from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
 
@@ -124,19 +125,22 @@ def check(path: Path, size: int, folder: RunFolder) -> None:
     """See, before anything is drawn, that samples can be written to a path.
 
     Raises:
-        UserError: another ending than .npz or .png, or too many images for a sheet.
+        UserError: another ending than .npz, .png or .csv, too many images for a sheet, or images
+            for a table.
     """
-    if path.suffix not in (".npz", ".png"):
-        raise UserError(f"{path}: samples are written to .png or .npz")
+    if path.suffix not in (".npz", ".png", ".csv"):
+        raise UserError(f"{path}: samples are written to .png or .npz, points to .csv too")
     if path.suffix == ".png" and size > SHEET and read_form(folder).images:
         raise UserError(
             f"a sheet holds {SHEET} images at most, not {size:,}; write them to an .npz"
         )
+    if path.suffix == ".csv" and read_form(folder).images:
+        raise UserError(f"{path} would be a table, and the samples are images: write .png or .npz")
 
 
-def write(samples: np.ndarray, path: Path) -> None:
-    """Save samples: `.npz` with the one array `samples`, or `.png` as a sheet of images or a
-    scatter of points.
+def write(samples: np.ndarray, path: Path, columns: Sequence[str] = ()) -> None:
+    """Save samples: `.npz` with the one array `samples`, `.png` as a sheet of images or a scatter
+    of points, or `.csv` as a table of points, whose columns are numbered where they have no names.
 
     Raises:
         UserError: the file cannot be written.
@@ -145,6 +149,11 @@ def write(samples: np.ndarray, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".npz":
             np.savez_compressed(path, samples=samples)
+        elif path.suffix == ".csv":
+            with path.open("w", newline="", encoding="utf-8") as file:
+                table = csv.writer(file)
+                table.writerow(columns or range(samples.shape[1]))
+                table.writerows(samples.tolist())
         elif samples.dtype == np.uint8:
             save_sheet(samples, path)
         else:

@@ -414,11 +414,27 @@ def test_what_is_not_there_is_one_sentence(words, sentence):
     assert sentence in done.output
 
 
-def test_samples_go_to_png_or_npz_alone():
+def test_samples_go_to_png_or_npz_and_points_to_csv_too():
     assert otgan("run", "sinkhorn-grid", *SMALL, *TINY, "--out", "out").exit_code == 0
     done = otgan("sample", "out", "-o", "x.gif")
     assert done.exit_code == 2
-    assert "written to .png or .npz" in done.output
+    assert "written to .png or .npz, points to .csv too" in done.output
+    for name in ("x.csv", "x.npz"):
+        assert otgan("sample", "out", "-n", 5, "-o", name).exit_code == 0
+    rows = Path("x.csv").read_text().splitlines()
+    assert rows[0] == "0,1"
+    same = np.array([[float(word) for word in row.split(",")] for row in rows[1:]], np.float32)
+    assert np.array_equal(same, np.load("x.npz")["samples"])
+    environment = json.loads(Path("out/environment.json").read_text())
+    environment["data"]["columns"] = ["width, cm", "height"]
+    Path("out/environment.json").write_text(json.dumps(environment))
+    assert otgan("sample", "out", "-n", 5, "-o", "y.csv").exit_code == 0
+    assert Path("y.csv").read_text().splitlines() == ['"width, cm",height', *rows[1:]]
+    environment["data"]["form"]["images"] = True
+    Path("out/environment.json").write_text(json.dumps(environment))
+    refused = otgan("sample", "out", "-n", 5, "-o", "z.csv")
+    assert refused.exit_code == 2
+    assert "would be a table, and the samples are images" in refused.output
 
 
 def test_data_list_says_what_is_where(monkeypatch):

@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 
 import otgan as api
+from otgan.restore import read_columns
+from otgan.runs import RunFolder
 from tests.support.commands import TINY, otgan, run_folders
 
 LOUD = [word for word in TINY if word != "--quiet"]
@@ -61,6 +63,7 @@ def test_python_takes_the_same(table):
         data=table,
     )
     assert run.config.model_dump()["data"]["columns"] == ("b", "a")
+    assert read_columns(RunFolder(run.path)) == ("b", "a")
     found = api.score(run, samples=100, reference=str(run.path))
     assert found["sliced_w2"]["mean"] > 0
 

@@ -360,7 +360,7 @@ def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[st
     type=PATH,
     default=Path("samples.png"),
     metavar="FILE",
-    help="A .png or an .npz.",
+    help="A .png or an .npz; of points also a .csv, with the names of their columns.",
 )
 @click.option(
     "--seed", type=click.IntRange(0, 2**31 - 1), default=0, metavar="N", help="Seed of the latents."
@@ -379,6 +379,7 @@ def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | 
     """Draw samples from a run's averaged generator, or push given examples through its map."""
     from otgan import sampling
     from otgan.data import read_user_data
+    from otgan.restore import read_columns
 
     folder = RunFolder(run_folder)
     sampling.check(output, number, folder)
@@ -387,7 +388,7 @@ def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | 
         samples, errors = sampling.transport(folder, given.values, push)
     else:
         samples, errors = sampling.sample(folder, number, seed), None
-    sampling.write(samples, output)
+    sampling.write(samples, output, read_columns(folder))
     click.echo(f"{len(samples):,} samples in {output}")
     if errors is not None:
         click.echo(push_errors(errors))
