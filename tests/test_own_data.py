@@ -101,8 +101,8 @@ def test_a_dry_run_refuses_what_the_run_would(table):
     ):
         dry, run = (otgan("run", *words, *more) for more in (["--dry-run"], []))
         assert dry.exit_code == run.exit_code == 2
-        assert dry.output == run.output
         assert sentence in dry.output
+        assert run.output.endswith(dry.output)  # after the reasons of a recipe's rules
     flags = ["--columns", "a,b", "--batch-size", 32, "--dry-run"]
     sound = otgan("run", "sinkhorn-grid", "--data", table, *flags)
     assert json.loads(sound.output)["data"]["columns"] == ["a", "b"]
