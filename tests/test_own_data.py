@@ -102,7 +102,8 @@ def test_a_dry_run_refuses_what_the_run_would(table):
         dry, run = (otgan("run", *words, *more) for more in (["--dry-run"], []))
         assert dry.exit_code == run.exit_code == 2
         assert sentence in dry.output
-        assert run.output.endswith(dry.output)  # after the reasons of a recipe's rules
+        refused = [line for line in run.output.splitlines() if not line.startswith("why ")]
+        assert dry.output.splitlines() == refused
     flags = ["--columns", "a,b", "--batch-size", 32, "--dry-run"]
     sound = otgan("run", "sinkhorn-grid", "--data", table, *flags)
     assert json.loads(sound.output)["data"]["columns"] == ["a", "b"]

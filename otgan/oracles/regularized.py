@@ -42,7 +42,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array, lax, random
 from jaxtyping import Float
 
 from otgan.batches import BatchSource
@@ -165,7 +165,7 @@ class RegularizedDual:
     def scale(self, key: Array) -> Float[Array, ""]:
         """What lam is multiplied by in this step."""
         scales = jnp.asarray(self.oracle.lam_scales)
-        return jax.random.choice(jax.random.fold_in(key, 2), scales)
+        return scales[0] if scales.size == 1 else random.choice(random.fold_in(key, 2), scales)
 
     def draw(self, players: Players, data: BatchSource, key: Array) -> tuple[Array, Drawn]:
         """A batch, with all that it needs, and where its real examples stand in the data."""

@@ -289,7 +289,12 @@ SEMIDISCRETE = (
 # --- of every run ---------------------------------------------------------------------------------
 
 RUN = (
-    Q("held_out", "held-out examples, with which samples are compared", over_seeds="none"),
+    Q(
+        "held_out",
+        "held-out examples, with which samples are compared",
+        format="count",
+        over_seeds="none",
+    ),
     Q(
         SHARE,
         "{gap_of} that reached epsilon, by their {gap_kind} gap",
