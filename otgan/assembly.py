@@ -18,10 +18,10 @@ from otgan.data import Dataset, Form, load, load_source
 from otgan.data.examples import columns_flag, listed
 from otgan.errors import UserError
 from otgan.evaluation.training import RunJudge
-from otgan.groups import make_sight, require_groups
 from otgan.oracles import NOBODY, Players
 from otgan.restore import has_checkpoint, restore
 from otgan.runs import RunFolder
+from otgan.sight import make_sight, require_groups
 from otgan.system import System, build, make_mesh
 from otgan.weights.catalog import embedded
 

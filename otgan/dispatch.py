@@ -35,6 +35,7 @@ ROOM = 500  # steps in one dispatch at most
 # Python not to matter
 PACE = 0.5
 FAR_OFF = 0.5  # misplaced mass from which on a step is counted
+STILL = 100  # steps in a row without any gradient, after which a run ends
 
 
 @dataclass
@@ -49,6 +50,7 @@ class Progress:
     far_off: int = 0
     blurred: int = 0  # steps whose epsilon is below what rounding alone makes of the gap
     dual_iterations: int = 0
+    still: int = 0  # steps in a row, up to here, in which the generator had no gradient at all
     generator_steps: int = 0  # updates of the generator
     examples: int = 0  # real and generated ones that the solves looked at
     last: dict[str, Any] = field(default_factory=dict)  # the newest window
@@ -213,7 +215,27 @@ def advance(
     progress.converged += int((records["ready"] & records["dual_converged"]).sum())
     progress.far_off += int((records.get("misplaced_mass", np.zeros(sound)) > FAR_OFF).sum())
     progress.blurred += int((records.get("dual_floor", np.zeros(sound)) > records["epsilon"]).sum())
-    return steps.state, stop
+    progress.still = _still(records, progress.still)
+    return steps.state, stop or _saturated(progress)
+
+
+def _still(records: dict[str, np.ndarray], before: int) -> int:
+    """How many updates in a row, up to the last, had a gradient that is exactly zero."""
+    moved = np.flatnonzero(records["gradient_norm"][records["generator_steps"] > 0])
+    updates = int((records["generator_steps"] > 0).sum())
+    return updates - 1 - int(moved[-1]) if len(moved) else before + updates
+
+
+def _saturated(progress: Progress) -> StopReason | None:
+    """Whether nothing can change any more: a loss that has a minimum is never so flat."""
+    if progress.still < STILL:
+        return None
+    return StopReason(
+        RunState.DIVERGED,
+        f"the generator's gradient has been exactly zero for {progress.still} steps, up to step"
+        f" {progress.step}: its samples are saturated, and nothing would change any more. Lower"
+        " generator.optimizer.learning_rate, or warm up: --set generator.optimizer.warmup=100",
+    )
 
 
 def _stop_reason(

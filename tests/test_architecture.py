@@ -23,6 +23,7 @@ LAYERS = [
     ("suggest", "weights"),
     ("features",),
     ("groups",),
+    ("sight",),
     ("problem",),
     ("oracles",),
     ("step",),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from otgan import cache, groups
+from otgan import sight as sights
 from otgan.config import Cost
 from otgan.data import Dataset, digits
 from otgan.errors import UserError
@@ -38,7 +39,7 @@ def some_digits():
 
 
 def sight(dataset, features, **changes) -> Any:
-    return groups.make_sight(Cost(features=features, **changes), dataset)
+    return sights.make_sight(Cost(features=features, **changes), dataset)
 
 
 def test_squared_distances_of_every_group_have_mean_one(some_digits):
@@ -117,6 +118,24 @@ def test_windows_without_their_mean_hold_what_stands_out_in_them(some_digits):
         sight(some_digits, "mnist-lenet:second/7-mean", groups="separate")  # of one place each
 
 
+def test_shifted_windows_hold_what_lies_between_the_others(some_digits):
+    x = some_digits.train.astype(np.float64) / 127.5 - 1
+    found = sight(some_digits, "mnist-lenet:pixels/7-shifted+pixels/7-mean-shifted")
+    assert found.record["groups"] == ["pixels/7-shifted", "pixels/7-mean-shifted"]
+    whole, rest = (
+        group.astype(np.float64) * scale
+        for group, scale in zip(found.features, found.parameters["scales"], strict=True)
+    )
+    assert whole.shape == rest.shape == (600, 36, 16)
+    for row, column in itertools.product(range(6), range(6)):
+        window = x[:, 2 + 4 * row : 6 + 4 * row, 2 + 4 * column : 6 + 4 * column].reshape(600, 16)
+        place = 6 * row + column
+        np.testing.assert_allclose(whole[:, place], window, atol=1e-3)
+        np.testing.assert_allclose(
+            rest[:, place], window - window.mean(1, keepdims=True), atol=1e-3
+        )
+
+
 def test_training_examples_are_looked_at_once(some_digits, monkeypatch):
     features = "random:conv_0@4+conv_2"
     first = sight(some_digits, features)
@@ -162,13 +181,19 @@ BAD = {
     "both": ("mnist-lenet:first@2/2", "give first@1 to first@14"),
     "places without a mean": (
         "mnist-lenet:pixels@2-mean",
-        "places less their mean: -mean belongs to windows, as in pixels/7-mean",
+        "-mean belongs to windows, as in pixels/7-mean",
     ),
     "no window": ("mnist-lenet:first-mean", "-mean belongs to windows, as in first/2-mean"),
     "no such ending": (
         "mnist-lenet:pixels/4-var",
-        "ends in -var, which is nothing: give pixels/4 or pix",
+        "ends in -var, which is nothing: give pixels/4, or that with -mean, -shifted or -mean-sh",
     ),
+    "endings in the wrong order": ("mnist-lenet:pixels/4-shifted-mean", "give pixels/4, or that"),
+    "one window cannot be shifted": (
+        "mnist-lenet:pixels/1-shifted",
+        "shifts windows by half of one: of a map of 28 x 28 that takes 2 to 14 to a side",
+    ),
+    "nor can windows of one place": ("mnist-lenet:second/7-shifted", "takes 2 to 3 to a side"),
     "negative windows": ("mnist-lenet:pixels/-4", "give pixels/ and one of 1, 2, 4, 7, 14, 28"),
     "twice": ("mnist-lenet:first+all", "names first twice"),
     "no file": ("nothing.safetensors:all", "nothing.safetensors does not exist"),
@@ -227,7 +252,7 @@ def test_bad_groups_are_refused_by_the_command_before_anything_is_written(elsewh
 
 
 def test_what_does_not_fit_into_memory_is_refused(some_digits, monkeypatch):
-    monkeypatch.setattr(groups, "ROOM", 1e-9)
+    monkeypatch.setattr(sights, "ROOM", 1e-9)
     with pytest.raises(
         UserError,
         match=r"4,832 numbers each, takes .* --set cost.kept=float16, none, or fewer layers",

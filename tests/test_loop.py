@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
-from otgan import data, experiments
+from otgan import data, dispatch, experiments
 from otgan.assembly import assemble
 from otgan.checkpoints import Checkpoints
 from otgan.data import Form
@@ -23,7 +23,7 @@ from otgan.loop import train
 from otgan.runs import RunFolder
 from otgan.step import unless_broken
 from otgan.system import build
-from tests.support.helpers import FAMILIES, Silent, dataset, run, tiny_config
+from tests.support.helpers import DIGITS, FAMILIES, Silent, dataset, run, tiny_config
 
 pytestmark = pytest.mark.slow
 
@@ -317,6 +317,40 @@ def test_steps_whose_epsilon_is_below_rounding_are_counted_one_by_one(tmp_path):
             Silent(),
         )
         assert outcome.progress.blurred == expected
+
+
+def test_pictures_that_are_saturated_end_the_run(tmp_path):
+    """A generator whose every pixel is white has no gradient, and trains on for hours."""
+    config = experiments.resolve(
+        "sinkhorn-mnist",
+        {
+            **DIGITS,
+            "batch.size": 32,
+            "generator.optimizer.learning_rate": 1e4,
+            "generator.optimizer.schedule": "constant",
+            "train.steps": 400,
+            "train.log_every": 7,
+        },
+    )
+    folder, outcome = run(config, tmp_path / "run")
+    assert outcome.state == "diverged"
+    assert outcome.progress.step < 200
+    assert outcome.reason.startswith("the generator's gradient has been exactly zero for 1")
+    assert f"up to step {outcome.progress.step}" in outcome.reason
+    last = [json.loads(line) for line in folder.metrics.read_text().splitlines()][-1]
+    assert last["gradient_norm"] == 0
+
+
+def test_updates_without_a_gradient_are_counted_across_dispatches():
+    def still(gradients, updates, before):
+        records = {"gradient_norm": np.asarray(gradients), "generator_steps": np.asarray(updates)}
+        return dispatch._still(records, before)
+
+    assert still([0.0, 0.0], [1, 1], 40) == 42
+    assert still([0.0, 1.0, 0.0], [1, 1, 1], 40) == 1
+    assert still([1.0], [1], 40) == 0
+    assert still([0.0, 0.0, 0.0], [0, 0, 1], 40) == 41  # steps that only solve say nothing
+    assert still([], [], 40) == 40
 
 
 def test_an_absurd_plan_ends_the_run_and_moves_nobody(tmp_path):

@@ -93,10 +93,11 @@ class Cost(Section):
     "pictures.safetensors:pixels+all". Each is a group of features, divided by the root of its mean
     squared distance between training examples. `@2` averages a layer's map over 2 x 2 places first,
     `second/7` cuts it into 7 x 7 windows, `second/7-mean` takes from each its mean over its places,
-    `pixels` are the examples themselves. A file, or a network of published weights, without layers
-    stands for all. The cost is the mean over the groups: of one transport problem (`joint`), or of
-    one for each group or window (`separate`). What is seen of the training examples is computed
-    once; `kept` is how it is held, and `none` computes it anew in every step.
+    `-shifted` at the end moves them by half a window, `pixels` are the examples themselves. A file,
+    or a network of published weights, without layers stands for all. The cost is the mean over the
+    groups: of one transport problem (`joint`), or of one for each group or window (`separate`).
+    What is seen of the training examples is computed once; `kept` is how it is held, and `none`
+    computes it anew in every step.
     """
 
     TRAINED: ClassVar = ("mnist-lenet", "mnist-allconv", "cifar10-resnet", "cifar10-allconv")

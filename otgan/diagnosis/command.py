@@ -28,11 +28,11 @@ from otgan.diagnosis.stationarity import exact_family, stationarity
 from otgan.errors import UserError
 from otgan.features import Tell
 from otgan.files import write_atomically
-from otgan.groups import make_sight
 from otgan.oracles import entropic, quadratic
 from otgan.oracles.regularized import solve_term
 from otgan.restore import Restored, restore
 from otgan.runs import RunFolder
+from otgan.sight import make_sight
 from otgan.system import build
 
 SEED = 2023
