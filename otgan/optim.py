@@ -1,4 +1,6 @@
-"""Adam, as a config's sections describe it: for the players, and for what a family trains."""
+"""Adam or plain gradient descent, as a config's sections describe it: for the players, and for what
+a family trains.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,13 @@ from otgan.config import Optimizer
 Tree = TypeVar("Tree")
 
 
-def adam(optimizer: Optimizer) -> optax.GradientTransformation:
-    """The direction of a descent, without the learning rate: gradients cut at `clip`, then scaled
-    by Adam's moments.
+def descent(optimizer: Optimizer) -> optax.GradientTransformation:
+    """The direction of a descent, without the learning rate: gradients cut at `clip`, then, unless
+    it is plain, scaled by Adam's moments.
     """
     clip = optax.identity() if optimizer.clip is None else optax.clip_by_global_norm(optimizer.clip)
+    if optimizer.kind == "sgd":
+        return clip
     return optax.chain(clip, optax.scale_by_adam(optimizer.b1, optimizer.b2))
 
 
@@ -43,7 +47,7 @@ def descend(
     updates: Array,
 ) -> tuple[Tree, optax.OptState]:
     """One step against a gradient, at the rate of the run's progress and of the updates so far."""
-    direction, moments = adam(optimizer).update(gradient, moments)  # pyright: ignore[reportArgumentType]
+    direction, moments = descent(optimizer).update(gradient, moments)  # pyright: ignore[reportArgumentType]
     length = rate(optimizer, progress, updates)
     return jax.tree.map(lambda p, d: p - length * d, parameters, direction), moments
 

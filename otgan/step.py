@@ -18,7 +18,7 @@ from jaxtyping import Int
 
 from otgan.batches import BatchSource
 from otgan.config import Config, Optimizer
-from otgan.optim import adam, averaged
+from otgan.optim import averaged, descent
 from otgan.optim import descend as step_down
 from otgan.oracles import NOBODY, Family, Players
 from otgan.oracles.contract import Info
@@ -65,7 +65,9 @@ class Stepper:
         players = Players(
             *(new if old is None else old for old, new in zip(initial, fresh, strict=True))
         )
-        moments = Players(*(adam(o).init(p) for o, p in zip(self.optimizers, players, strict=True)))
+        moments = Players(
+            *(descent(o).init(p) for o, p in zip(self.optimizers, players, strict=True))
+        )
         average = jax.tree.map(jnp.copy, players.generator)
         return TrainState(
             players,

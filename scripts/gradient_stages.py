@@ -32,13 +32,15 @@ def main() -> None:
     )
     parser.add_argument("--experiment", default="sinkhorn-grid")
     parser.add_argument("--lams", default="1x,0.1x,0.01x,0.001x")
+    parser.add_argument("--steps", type=int, help="of the run, instead of the experiment's own")
     parser.add_argument(
         "--out", type=Path, required=True, help="folder of the run, the numbers and the picture"
     )
     args, words = parser.parse_known_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    steps = experiments.resolve(args.experiment).train.steps
+    steps = args.steps or experiments.resolve(args.experiment).train.steps
     found = [diagnosed(args, words, count) for count in (1, steps // 2, steps)]
+    (args.out / "gradient.json").write_text(json.dumps(found, indent=1))
     draw(found, args.out / "gradient.png")
     print(table(found))
 

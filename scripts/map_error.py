@@ -15,6 +15,7 @@ Sinkhorn iteration on the N x N matrix.
 from __future__ import annotations
 
 import argparse
+import csv
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,8 @@ def main() -> None:
         for row in compare(size, seed, args.steps)
     ]
     print("\n".join(lines(rows)))
+    with (args.out / "map_error.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([Row._fields, *rows])
     draw(rows, args.out / "map_error.png")
 
 

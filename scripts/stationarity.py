@@ -1,11 +1,16 @@
 r"""How near to stationary does an inexact dual let SGD come?
 
 Sanjabi et al. (NeurIPS 2018, Theorem 4.2): along a run of T steps of SGD the least squared norm of
-the gradient falls like T^(-1/2), down to a floor that epsilon / lam sets. Here it is Adam, as in
-all recipes, and the last step of each run, whose learning rate falls to zero.
+the gradient falls like T^(-1/2), down to a floor that epsilon / lam sets.
 
     python scripts/stationarity.py --epsilons 0.3x 0.03x 0.003x --seeds 0 1 2 \
         --out runs/stationarity
+    python scripts/stationarity.py --sgd 0.01 --seeds 0 1 2 --out runs/stationarity-sgd
+
+The first is Adam, as in all recipes, and the last step of each run, whose learning rate falls to
+zero. The second is the theorem's own algorithm: plain SGD with a constant rate, here so much at the
+shortest T and falling like T^(-1/2) with it, and one of its T iterates, drawn at random: the same
+one for every epsilon.
 
 Every point is a run of its own, without warm-up, whose duals are checked at every iteration. The
 squared norm of the expected gradient at its end is estimated without bias from independent batches,
@@ -18,7 +23,7 @@ from __future__ import annotations
 import argparse
 import csv
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -59,6 +64,9 @@ def main() -> None:
     parser.add_argument("--lam", default="0.01x")
     parser.add_argument("--epsilons", nargs="+", default=["0.3x", "0.03x", "0.003x"])
     parser.add_argument("--steps", type=int, nargs="+", default=[30, 100, 300, 1_000, 3_000])
+    parser.add_argument(
+        "--sgd", type=float, metavar="RATE", help="plain SGD, at this rate for the fewest steps"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
         "--batches", type=int, default=256, help="for the norm of the expected gradient"
@@ -78,6 +86,8 @@ def main() -> None:
                     "train.steps": steps,
                     "train.seed": seed,
                 } | CHANGES
+                if args.sgd:
+                    changes |= plain(args.sgd, steps, min(args.steps), seed)
                 config = experiments.resolve(args.experiment, changes)
                 rows.append(
                     Row(
@@ -90,6 +100,16 @@ def main() -> None:
         writer.writerow(Row._fields)
         writer.writerows(rows)
     draw(rows, args.out / "stationarity.png", f"{args.experiment}, lam = {args.lam}")
+
+
+def plain(rate: float, steps: int, fewest: int, seed: int) -> dict[str, Any]:
+    """Changes that make it SGD, which stops at one of its iterates."""
+    return {
+        "generator.optimizer.kind": "sgd",
+        "generator.optimizer.schedule": "constant",
+        "generator.optimizer.learning_rate": rate * (fewest / steps) ** 0.5,
+        "train.steps": int(np.random.default_rng((KEY, seed, steps)).integers(1, steps + 1)),
+    }
 
 
 def measure(config: Config, dataset: Dataset, batches: int) -> tuple[float, float, float, float]:

@@ -11,12 +11,13 @@ from otgan.plain import require_path
 
 
 class Optimizer(Section):
-    """Adam, on gradients whose norm is cut at `clip`.
+    """Adam, or plain stochastic gradient descent (`sgd`), on gradients whose norm is cut at `clip`.
 
-    The learning rate rises linearly over `warmup` updates; `cosine` then lets it fall to zero over
-    the run.
+    `b1` and `b2` are Adam's alone. The learning rate rises linearly over `warmup` updates; `cosine`
+    then lets it fall to zero over the run.
     """
 
+    kind: Literal["adam", "sgd"] = "adam"
     learning_rate: float = Field(default=1e-3, gt=0)
     b1: float = Field(default=0.5, ge=0, lt=1)
     b2: float = Field(default=0.99, ge=0, lt=1)

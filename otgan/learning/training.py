@@ -20,7 +20,7 @@ from otgan.learning import Method
 from otgan.learning.components import pooled, with_components
 from otgan.learning.methods import make_task
 from otgan.models.encoders import Encoder
-from otgan.optim import adam, averaged, descend
+from otgan.optim import averaged, descend, descent
 
 BATCH = 64
 OPTIMIZER = Optimizer(learning_rate=1e-3, b1=0.9, b2=0.99, clip=10.0, warmup=50, schedule="cosine")
@@ -137,7 +137,7 @@ def _programs(encoder: Encoder, method: Method) -> tuple[Any, Any]:
             "encoder": encoder.init(first, jnp.zeros((1, *encoder.shape)))["params"],
             "head": task.init(second, 4 * encoder.widths[-1]),
         }
-        return State(parameters, adam(OPTIMIZER).init(parameters), parameters["encoder"])
+        return State(parameters, descent(OPTIMIZER).init(parameters), parameters["encoder"])
 
     def loss(parameters: Any, x: Array, key: Array) -> Array:
         return task.loss(

@@ -13,7 +13,7 @@ from jax import Array, lax
 from jaxtyping import Float, Int, Key
 
 from otgan.config import Optimizer
-from otgan.optim import adam, descend
+from otgan.optim import descend, descent
 
 
 class AscentState(NamedTuple):
@@ -26,7 +26,7 @@ class AscentState(NamedTuple):
 
 def begin_ascent(optimizer: Optimizer, parameters: Any) -> AscentState:
     """Before the first step, with these parameters."""
-    return AscentState(parameters, adam(optimizer).init(parameters), jnp.zeros((), jnp.int32))
+    return AscentState(parameters, descent(optimizer).init(parameters), jnp.zeros((), jnp.int32))
 
 
 def ascend(

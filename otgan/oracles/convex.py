@@ -37,7 +37,7 @@ from otgan.config import Convex
 from otgan.costs import squared_l2
 from otgan.data import Form
 from otgan.models.convex import Params, Potential, make_potential
-from otgan.optim import adam, averaged, descend
+from otgan.optim import averaged, descend, descent
 from otgan.oracles.bracket import bracket_transport
 from otgan.oracles.conjugate import SMALLEST_MODULUS, Conjugate, solve_conjugate
 from otgan.oracles.contract import Family, Info, Players, Transported, hold, in_units_of_cost
@@ -111,7 +111,7 @@ class PotentialSolver:
         return State(
             params,
             jax.tree.map(jnp.copy, params),
-            adam(self.oracle.optimizer).init(params),
+            descent(self.oracle.optimizer).init(params),
             jnp.zeros((), jnp.int32),
         )
 

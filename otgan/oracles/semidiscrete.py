@@ -43,7 +43,7 @@ from jaxtyping import Bool, Float, Int, UInt
 
 from otgan.batches import BatchSource, as_floats
 from otgan.config import Semidiscrete
-from otgan.optim import adam
+from otgan.optim import descent
 from otgan.oracles.contract import Family, Info, Players, generator_alone, hold
 from otgan.oracles.ots import (
     Ascent,
@@ -103,7 +103,7 @@ class SemidiscreteDual:
             jnp.zeros((oracle.memory, *words), jnp.uint32),
             jnp.full((oracle.memory, oracle.ots_batch), -1, jnp.int32),
         )
-        moments = adam(oracle.optimizer).init(psi) if oracle.schedule == "adam" else ()
+        moments = descent(oracle.optimizer).init(psi) if oracle.schedule == "adam" else ()
         return State(psi, moments, memory, *(jnp.zeros((), jnp.int32) for _ in range(3)))
 
     def solve(
