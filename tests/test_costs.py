@@ -49,6 +49,26 @@ def test_the_gradient_matches_finite_differences(x64, name):
     np.testing.assert_allclose((jax.grad(total)(x) * direction).sum(), slope, rtol=1e-6)
 
 
+def test_the_gradient_of_l1_takes_memory_for_the_matrix_alone():
+    n, d = 256, 784
+    x, y, pull = (
+        jnp.asarray(np.random.default_rng(2).normal(size=s)) for s in ((n, d), (n, d), (n, n))
+    )
+
+    def total(x, y):
+        return (pull * make_cost("l1")(x, y)).sum()
+
+    program = jax.jit(jax.grad(total, (0, 1))).lower(x, y).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 10 * 4 * (n * n + 2 * n * d)
+    signs = np.sign(np.asarray(x)[:, None] - np.asarray(y)[None])
+    for found, expected in zip(
+        program(x, y),
+        (np.einsum("nm,nmd->nd", pull, signs), -np.einsum("nm,nmd->md", pull, signs)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_an_unknown_cost_is_refused():
     with pytest.raises(ValueError, match="no cost is called 'l3'"):
         make_cost("l3")
