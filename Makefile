@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-all test-lowest test-newest check lint types docs clean
+.PHONY: demo test test-slow test-all test-lowest test-newest check lint types docs reproduce clean
 
 demo: .venv/installed  ## train on the Gaussian grid, a minute on two cores, and show the result
 	$(BIN)/otgan run sinkhorn-grid
@@ -34,6 +34,9 @@ types: .venv/installed-dev
 docs: .venv/installed-docs  ## the documentation as a site, strictly; python3 -m http.server -d site shows it
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "documentation in site/index.html"
+
+reproduce: .venv/installed  ## a claim of the papers, as in `make reproduce CLAIM=C3`, or all; goes on where it was stopped
+	$(BIN)/python scripts/reproduce.py $(CLAIM)
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -118,6 +118,16 @@ MEASURES: tuple[Measure, ...] = (
         lacks=_no_images,
     ),
     Measure(
+        declared.EXACT_L1,
+        "wasserstein",
+        compute.exact_l1,
+        of="values",
+        needed=lambda features: EXACT,
+        most=EXACT,
+        sets=1,
+        lacks=_no_images,
+    ),
+    Measure(
         declared.EXACT_W1,
         "wasserstein",
         compute.exact_w1,

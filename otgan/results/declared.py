@@ -84,6 +84,15 @@ EXACT = Declared(
         _number("w2", "exact W2 of as many samples as real examples", "lower"),
     ),
 )
+EXACT_L1 = Declared(
+    "exact_l1",
+    1,
+    (
+        _number(
+            "w1_l1", "exact W1 for the l1 distance of as many samples as real examples", "lower"
+        ),
+    ),
+)
 EXACT_W1 = Declared(
     "exact_w1_of_sets",
     1,
@@ -137,6 +146,7 @@ ALL = (
     MANIFOLD,
     MANIFOLD_OF_POINTS,
     EXACT,
+    EXACT_L1,
     EXACT_W1,
     EXACT_W2,
     SLICED,

@@ -282,6 +282,7 @@ def test_directions_are_what_they_are(dataset):
         "fid",
         "kid",
         "w1",
+        "w1_l1",
         "w2",
         "sliced_w2",
         "sinkhorn_divergence",

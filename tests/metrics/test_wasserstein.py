@@ -4,7 +4,7 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from otgan.errors import UserError
-from otgan.metrics.wasserstein import exact_wasserstein
+from otgan.metrics.wasserstein import exact_l1_wasserstein, exact_wasserstein
 
 
 def test_w2_agrees_with_pot_and_a_shift_moves_it_by_its_length():
@@ -16,6 +16,17 @@ def test_w2_agrees_with_pot_and_a_shift_moves_it_by_its_length():
     )
     assert exact_wasserstein(x, x + np.array([3, 0, 4]), 2) == pytest.approx(5)
     assert exact_wasserstein(x, y, 1) == pytest.approx(ot.emd2(weights, weights, cdist(x, y)))
+
+
+def test_w1_of_the_l1_distance_agrees_with_pot():
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(200, 3)), rng.normal(size=(200, 3)) * 2
+    weights = np.full(200, 1 / 200)
+    expected = ot.emd2(weights, weights, cdist(x, y, "cityblock"))
+    assert exact_l1_wasserstein(x, y) == pytest.approx(expected)
+    assert exact_l1_wasserstein(x, x[::-1] + np.array([3, 0, -4])) == pytest.approx(7)
+    with pytest.raises(UserError, match="exact W1 needs as many samples as references"):
+        exact_l1_wasserstein(x, y[:100])
 
 
 @pytest.mark.parametrize("p", [1, 2])
