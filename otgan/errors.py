@@ -1,5 +1,10 @@
 """What is the user's to mend, and what the user should know."""
 
+import errno
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""Of an `OSError`: there is no more room."""
+
 
 class UserError(Exception):
     """A mistake or a lack that a user can mend: one sentence saying what is wrong and what to do.

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from otgan.errors import UserError
+from otgan.errors import FULL, UserError
 from otgan.files import (
     LOCK,
     is_locked,
@@ -44,7 +44,6 @@ CONFIG, ENVIRONMENT, STATUS, METRICS, LOG = (
     "metrics.jsonl",
     "log.txt",
 )
-FULL = (errno.ENOSPC, errno.EDQUOT)
 UNWRITABLE = (*FULL, errno.EROFS, errno.EFBIG)  # what only writing meets
 OF_A_SWEEP = "a sweep's cells"  # what a sentence says of links there
 RUNS = Path("runs")  # where runs are, unless said otherwise

@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from otgan.cli import main
+from otgan.cli.group import COMMANDS, load, main
 
 TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 COMMAND = re.compile(r"^(?:\$ |    )otgan (.*)$", re.M)
@@ -60,6 +60,7 @@ def check_commands(text: str, where: str) -> None:
 
 def parse(words: list[str]) -> None:
     """Parse the words of a command line; raises ClickException or KeyError where they are none."""
+    load(COMMANDS)
     command: click.Command = main
     while isinstance(command, click.Group):
         command, words = command.commands[words[0]], words[1:]

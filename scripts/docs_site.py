@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from otgan import experiments
-from otgan.cli import main
+from otgan.cli.group import COMMANDS, load, main
 from otgan.named import names
 
 TOP = {"changelog.md": "CHANGELOG.md", "contributing.md": "CONTRIBUTING.md"}
@@ -72,6 +72,7 @@ def cards() -> str:
 
 def commands() -> str:
     """All commands, those of a group one after the other."""
+    load(COMMANDS)
     return "\n\n".join(described(words, command) for words, command in walked(("otgan",), main))
 
 

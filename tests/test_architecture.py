@@ -16,7 +16,7 @@ LAYERS = [
     ("files", "plugins"),
     ("cache", "named"),
     ("config",),
-    ("budgets", "experiments", "runs"),
+    ("budgets", "experiments", "places", "runs"),
     ("results",),
     ("data",),
     ("batches", "costs", "models", "optim"),

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from otgan import experiments
-from otgan.cli import main
+from otgan.cli.group import COMMANDS as NAMED
+from otgan.cli.group import load, main
 from otgan.config import Config
 from otgan.errors import UserError
 from otgan.plain import flat
@@ -148,6 +149,7 @@ def commands(group, before=()):
             yield words, [option for p in command.params for option in p.opts if option[0] == "-"]
 
 
+load(NAMED)
 COMMANDS = list(commands(main))
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.cli.group import main
+from otgan.cli.shared import PATH, terminal, with_data_dir
 from otgan.console import plain_table
 
 

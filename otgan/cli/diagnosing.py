@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from otgan.cli.group import PATH, CommaSeparated, main, terminal, with_data_dir
+from otgan.cli.group import main
+from otgan.cli.shared import PATH, CommaSeparated, terminal, with_data_dir
 from otgan.config import Amount, parse_amount
 from otgan.console import Spinner, print_diagnosis
 from otgan.errors import UserError

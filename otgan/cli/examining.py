@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from otgan.cli.group import main, with_data_dir
+from otgan.cli.group import main
+from otgan.cli.shared import with_data_dir
 
 
 @main.command()

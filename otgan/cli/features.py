@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from otgan.cli.group import PATH, main, terminal, with_data_dir
+from otgan.cli.group import main
+from otgan.cli.shared import PATH, terminal, with_data_dir
 from otgan.cli.training import flags
 from otgan.console import LINE_SECONDS, Spinner, clock
 from otgan.learning import METHODS

@@ -1,5 +1,5 @@
-"""The command group: mistakes as one sentence, amounts and whole numbers as types, and what several
-commands share.
+"""The command group: which commands there are, of which only the one that is typed is imported, and
+mistakes as one sentence.
 """
 
 from __future__ import annotations
@@ -8,29 +8,122 @@ import atexit
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, get_args
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import click
-from rich.console import Console
 
-from otgan import __version__, plugins
-from otgan.config import Measures, parse_amount
-from otgan.errors import DamagedWarning, UserError
-from otgan.plain import comma_separated, printable, require_path
-from otgan.runs import FULL
+from otgan import __version__
+from otgan.errors import FULL, DamagedWarning, UserError
+from otgan.plain import printable
 from otgan.signals import Halted, exit_code_of, ignore
 
 SAID = f"{__name__}.said"
-WIDTH = 200  # columns of what is not a terminal: wide enough not to break a path
+
+
+class Place(NamedTuple):
+    """Where a command is.
+
+    Attributes:
+        module: of `otgan.cli`.
+        sentence: the first of its help, which the list of commands shows without importing it.
+    """
+
+    module: str
+    sentence: str
+
+
+COMMANDS = {
+    "compose": Place(
+        "training",
+        "Fit a map T from a run's generator G to its data; samples of the new run are T(G(z)).",
+    ),
+    "data": Place(
+        "data",
+        "Which data sets there are, where they are looked for, and how to prepare them.",
+    ),
+    "diagnose": Place(
+        "diagnosing",
+        "How exact a run's dual must be, what its batches do not see, and how near to"
+        " stationary its generator is.",
+    ),
+    "doctor": Place(
+        "examining",
+        "Look at devices, versions, data, weights and folders, and train for a few seconds.",
+    ),
+    "eval": Place("judging", "Judge a run, a file of examples or a folder of images."),
+    "features": Place(
+        "features",
+        "Features for pictures that no network knows: train an encoder on them.",
+    ),
+    "list": Place(
+        "listing",
+        "The named experiments, one line each, grouped by what one wants to do.",
+    ),
+    "report": Place(
+        "reporting",
+        "One HTML page of a run, of several runs side by side, or of a sweep.",
+    ),
+    "run": Place(
+        "training",
+        "Train an experiment: a name of `otgan list`, a TOML file, or a stored config.json.",
+    ),
+    "sample": Place(
+        "training",
+        "Draw samples from a run's averaged generator, or push given examples through its map.",
+    ),
+    "scores": Place(
+        "judging",
+        "Stored scores of runs, or of folders given to `eval --out`, side by side.",
+    ),
+    "show": Place(
+        "training",
+        "An experiment's card and resolved config, and what its lam is called elsewhere.",
+    ),
+    "suggest": Place(
+        "suggesting",
+        "Which experiment suits your data, and by which values; nothing is trained.",
+    ),
+    "sweep": Place(
+        "sweeping",
+        "Train an experiment on a grid: every combination of the values given, with every seed.",
+    ),
+    "weights": Place(
+        "judging",
+        "The weights of feature networks: what there is, and how to bring published ones"
+        " where there is no connection.",
+    ),
+}
+
+
+def load(names: Iterable[str]) -> None:
+    """Import commands, which puts them into the group."""
+    for module in {COMMANDS[name].module for name in names}:
+        import_module(f"{__package__}.{module}")
 
 
 class Commands(click.Group):
-    """A group whose commands end a `UserError`, and a full disk, as one sentence and exit
-    code 2, and a signal as one sentence and the exit code that shells give it.
+    """A group whose commands are imported when they are typed.
+
+    They end a `UserError`, and a full disk, as one sentence and exit code 2, and a signal as one
+    sentence and the exit code that shells give it.
     """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names, in alphabetical order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; where there is none of that name all, of which the nearest are told."""
+        load(COMMANDS.keys() & {cmd_name} or COMMANDS)
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write them by their sentences."""
+        shown = [click.Command(name, help=place.sentence) for name, place in COMMANDS.items()]
+        click.Group(commands=shown).format_commands(ctx, formatter)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep the words of the command line, which are said again where it is to go on."""
@@ -94,115 +187,6 @@ def _leave_unprinted() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-class AmountType(click.ParamType):
-    """`1.0`, in units of the cost, or `0.03x`, in multiples of the batch's mean cost."""
-
-    name = "amount"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse; what is wrong goes on to the config, which tells all mistakes at once."""
-        try:
-            return parse_amount(value)
-        except ValueError:
-            return value
-
-
-class Whole(click.IntRange):
-    """A whole number whose range help shows and the config checks, with all other mistakes."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse."""
-        return click.INT.convert(value, param, ctx)
-
-
-class MeasureName(click.Choice):
-    """A measure of otgan's own, or one that another package brings."""
-
-    def __init__(self) -> None:
-        super().__init__(get_args(Measures))
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse."""
-        return (
-            value
-            if value not in self.choices and value in plugins.names(plugins.Kind.MEASURE)
-            else super().convert(value, param, ctx)
-        )
-
-
-class CommaSeparated(click.ParamType):
-    """Values of a kind, separated by commas, each once; one that holds a comma is quoted.
-
-    Args:
-        kind: a type of click's, or a function that reads a word and raises `ValueError` where it
-            cannot.
-    """
-
-    name = "list"
-
-    def __init__(self, kind: click.ParamType | Callable[[str], Any]):
-        self._kind = kind
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple:
-        """Parse."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            words = comma_separated(str(value))
-            if not all(words):
-                self.fail(
-                    "an empty value: give at least one, and commas between them, such as"
-                    " 0.01,0.1,1",
-                    param,
-                    ctx,
-                )
-            return tuple(dict.fromkeys(self._read(word, param, ctx) for word in words))
-        except ValueError as error:
-            self.fail(f"{value!r}: {error}", param, ctx)
-
-    def _read(self, word: str, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return (
-            self._kind.convert(word, param, ctx)
-            if isinstance(self._kind, click.ParamType)
-            else self._kind(word)
-        )
-
-
-def terminal() -> Console:
-    """Where tables are printed."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
-
-
-class PathType(click.Path):
-    """A path, if a file can be called so."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """See that it can."""
-        try:
-            require_path(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return super().convert(value, param, ctx)
-
-
-DIR = PathType(path_type=Path, file_okay=False)
-PATH = PathType(path_type=Path)
-
-
-def with_data_dir(command: Callable) -> Callable:
-    """The option that says where prepared data sets are."""
-    default = "TFDS_DATA_DIR, else ~/tensorflow_datasets"
-    return click.option(
-        "--data-dir",
-        type=DIR,
-        metavar="DIR",
-        show_default=default,
-        help="Folder of prepared TFDS data sets.",
-    )(command)
 
 
 @click.group(

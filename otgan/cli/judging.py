@@ -12,7 +12,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from otgan.cli.group import PATH, MeasureName, main, terminal, with_data_dir
+from otgan.cli.group import main
+from otgan.cli.shared import PATH, MeasureName, terminal, with_data_dir
 from otgan.config import Cost
 from otgan.console import Spinner, compared_marks, compared_table, print_scores
 from otgan.errors import UserError

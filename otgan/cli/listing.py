@@ -10,7 +10,8 @@ from typing import get_args
 import click
 
 from otgan import experiments, named, plugins
-from otgan.cli.group import main, terminal
+from otgan.cli.group import main
+from otgan.cli.shared import terminal
 from otgan.config import Cost, Measures
 from otgan.config.data import DATA_SETS
 from otgan.config.families import FAMILIES

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from otgan.cli.group import PATH, main
+from otgan.cli.group import main
+from otgan.cli.shared import PATH
 from otgan.errors import UserError
 
 DEFAULT = Path("report.html")

@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from otgan import experiments
-from otgan.cli.group import PATH, main
+from otgan import experiments, places
+from otgan.cli.group import main
+from otgan.cli.shared import PATH
 from otgan.cli.training import FLAGS, READING, flags, given_flags
 from otgan.config import UserData
 from otgan.plain import with_commas
@@ -23,12 +24,13 @@ def suggest(data: Path, **options: Any) -> None:
 
     The reasons are those that `otgan run` prints before it trains.
     """
-    from otgan import suggest as rules
-
     given = given_flags(options)
     asked = experiments.resolve("points", given, str(data.absolute())).data
     assert isinstance(asked, UserData)
-    name, facts, settings = rules.suggest(asked, given)
+    places.require_own(asked)
+    from otgan.suggest import fitting
+
+    name, facts, settings = fitting.suggest(asked, given)
     what = f"pictures of {'x'.join(map(str, facts.shape))}" if facts.images else "points"
     numbers = f"{facts.dimension:,} number{'s' if facts.dimension > 1 else ''}"
     click.echo(f"{data}: {facts.size:,} {what}, {numbers} each")

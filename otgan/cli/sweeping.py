@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from otgan import experiments
+from otgan import experiments, places
 from otgan.budgets import longer, rising_again
-from otgan.cli.group import PATH, CommaSeparated, MeasureName, main, said, terminal, with_data_dir
+from otgan.cli.group import main, said
+from otgan.cli.shared import PATH, CommaSeparated, MeasureName, terminal, with_data_dir
 from otgan.cli.training import FLAGS, chosen_loggers, flags, with_loggers
 from otgan.config import Amount, Measures
 from otgan.console import plain_table
@@ -175,6 +176,8 @@ def sweep(
     if there and (raised := longer(flat(there.base), flat(whole.base))):
         click.echo(_further(raised, plan, folder))
     if waiting:
+        for cell in waiting:
+            places.require_all(cell.config, data_dir)
         from otgan.sweep.scheduler import Worklist
 
         worklist = Worklist(

@@ -9,17 +9,9 @@ from typing import Any, get_args
 
 import click
 
-from otgan import experiments
-from otgan.cli.group import (
-    PATH,
-    AmountType,
-    CommaSeparated,
-    Whole,
-    main,
-    said,
-    terminal,
-    with_data_dir,
-)
+from otgan import experiments, places, suggest
+from otgan.cli.group import main, said
+from otgan.cli.shared import PATH, AmountType, CommaSeparated, Whole, terminal, with_data_dir
 from otgan.config import Config, Cost, Loggers, UserData
 from otgan.console import ProgressBar, describe, push_errors, summary_table
 from otgan.named import find
@@ -266,8 +258,6 @@ def run(
 
     A run folder in its place is resumed.
     """
-    from otgan import suggest
-
     if not find(name_or_file) and RunFolder(Path(name_or_file)).exists:
         out = out or Path(name_or_file)
         name_or_file = str(RunFolder(Path(name_or_file)).config_path)
@@ -301,6 +291,7 @@ def _train(
         _require_own_data(config, out, options)
         click.echo(config.json(), nl=False)
         return
+    places.require_all(config, options["data_dir"])
     from otgan.launch import launch
 
     if not options["quiet"]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from otgan import config
+from otgan import config, places
 from otgan.data import digits, prepared
 from otgan.data.prepare import prepare
 from otgan.errors import UserError
@@ -88,7 +88,7 @@ def listing(data_dir: Path | None = None) -> list[Entry]:
     """
     grid, stacked = config.Grid(), config.Stacked()
     held_out = min(stacked.size // 5, digits.MOST_HELD_OUT)
-    mnist = prepared.find("mnist", data_dir)
+    mnist = places.find("mnist", data_dir)
     return [
         Entry(
             "grid",
@@ -133,13 +133,13 @@ def listing(data_dir: Path | None = None) -> list[Entry]:
 
 
 def _published(name: str, what: str, data_dir: Path | None) -> Entry:
-    known, found = ORIGINALS[name], prepared.find(name, data_dir)
+    known, found = ORIGINALS[name], places.find(name, data_dir)
     return Entry(
         name,
-        f"{prepared.TITLES[name]}, {what}",
+        f"{places.TITLES[name]}, {what}",
         f"{sum(known.train):,} + {sum(known.test):,}",
         " x ".join(map(str, known.shape)),
-        str(found or prepared.folder(data_dir)),
+        str(found or places.folder(data_dir)),
         found is not None,
         found.name if found else None,
     )
@@ -155,7 +155,7 @@ def verify(name: str, data_dir: Path | None = None) -> Verification:
     Raises:
         UserError: it is not prepared, or `name` is neither.
     """
-    path, known = prepared.require(name, data_dir), ORIGINALS[name]
+    path, known = places.require(name, data_dir), ORIGINALS[name]
     try:
         read = prepared.decode(path)
     except UserError as error:

@@ -16,6 +16,7 @@ from otgan.data.decoding import SMALLEST_SIDE
 from otgan.data.examples import UserExamples, coarseness, too_coarse
 from otgan.data.tables import Table
 from otgan.errors import UserError
+from otgan.places import KINDS, require_own
 
 FEWEST = 100
 FEWEST_HELD_OUT = 10
@@ -27,11 +28,6 @@ OF_PICTURES = ("resize", "crop", "channels")
 """Keys of `UserData` that points have no use for."""
 OF_POINTS = ("columns",)
 """And pictures."""
-
-KINDS = (
-    "an .npz, .npy, .csv, .tsv or .parquet file, a folder of pictures, or one that"
-    " Dataset.save_to_disk wrote"
-)
 
 
 class OwnData(NamedTuple):
@@ -71,9 +67,7 @@ def read(data: UserData) -> UserExamples:
     Raises:
         UserError: there is nothing there, or it is unfit.
     """
-    path = _path(data)
-    if not path.exists():
-        raise UserError(f"{path} does not exist: give {KINDS}")
+    path = require_own(data)
     try:
         found = _read(path, data)
         far = too_coarse(coarseness(found.values)) if found.values.ndim == 2 else ""

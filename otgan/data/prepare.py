@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from otgan.data import prepared
+from otgan import places
 from otgan.errors import UserError
 
 TIMEOUT = 5.0
@@ -38,15 +38,15 @@ def prepare(name: str, data_dir: Path | None = None, archive: Path | None = None
         UserError: the name is unknown, the archive is not the registered one, TensorFlow or the
             network is missing, or TFDS failed.
     """
-    prepared.check_name(name)
-    if found := prepared.find(name, data_dir):
+    places.check_name(name)
+    if found := places.find(name, data_dir):
         return found
     registered = registry(name)
     files = _matching(registered, archive) if archive else {}
     _require_tensorflow(name)
     if not archive:
         _require_network(name, list(registered))
-    home = prepared.folder(data_dir)
+    home = places.folder(data_dir)
     try:
         home.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=home, prefix=f".{name}-") as work:
@@ -57,7 +57,7 @@ def prepare(name: str, data_dir: Path | None = None, archive: Path | None = None
         raise UserError(
             f"TFDS could not prepare {name} in {home} ({reason[:300]}): mend that and run it again"
         ) from error
-    return prepared.require(name, data_dir)
+    return places.require(name, data_dir)
 
 
 def registry(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""MNIST and CIFAR-10 as TFDS prepared them: found, read without TensorFlow or a network, and kept
+"""MNIST and CIFAR-10 as TFDS prepared them: read without TensorFlow or a network, and kept
 decoded in a cache.
 
 TFDS finds the files, checks their description and takes the records apart. The pictures are decoded
@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import re
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +18,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from otgan import cache
+from otgan import cache, places
 from otgan.errors import UserError
 from otgan.plain import from_json
-
-TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10"}
-"""The data sets that TFDS prepares for us, by its names for them."""
-
-VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,47 +40,17 @@ class Prepared:
     test_labels: np.ndarray
 
 
-def check_name(name: str) -> None:
-    """Refuse a name that TFDS does not prepare for us.
-
-    Raises:
-        UserError: it is none of them.
-    """
-    if name not in TITLES:
-        raise UserError(f"there is nothing to prepare for {name!r}: choose {' or '.join(TITLES)}")
-
-
-def folder(data_dir: Path | None = None) -> Path:
-    """The TFDS folder: the one given, else `TFDS_DATA_DIR`, else `~/tensorflow_datasets`."""
-    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-
-
-def find(name: str, data_dir: Path | None = None) -> Path | None:
-    """The newest prepared version of a data set (a folder such as `mnist/3.0.1`), or None."""
-    home = folder(data_dir) / name
-    with suppress(OSError):
-        complete = [
-            path
-            for path in home.iterdir()
-            if VERSION.fullmatch(path.name) and (path / "dataset_info.json").is_file()
-        ]
-        return max(
-            complete, key=lambda path: [int(part) for part in path.name.split(".")], default=None
-        )
-    return None
-
-
 def load(name: str, data_dir: Path | None = None) -> Prepared:
     """Read a prepared data set, from the cache of decoded pictures if it is there.
 
     Args:
         name: `mnist` or `cifar10`.
-        data_dir: see `folder`.
+        data_dir: see `otgan.places.folder`.
 
     Raises:
         UserError: it is not prepared, or its files are damaged.
     """
-    path = require(name, data_dir)
+    path = places.require(name, data_dir)
     kept = cache.folder() / f"{name}-{path.name}-{_key(path)}.npz"
     cached = cache.read(kept)
     if cached and set(cached) == set(Prepared.__dataclass_fields__):
@@ -96,25 +58,6 @@ def load(name: str, data_dir: Path | None = None) -> Prepared:
     read = decode(path)
     cache.write(kept, vars(read))
     return read
-
-
-def require(name: str, data_dir: Path | None = None) -> Path:
-    """The folder of a prepared data set.
-
-    Raises:
-        UserError: it is not prepared, and the sentence names the command that prepares it; or it is
-            nothing that TFDS prepares for us.
-    """
-    check_name(name)
-    if found := find(name, data_dir):
-        return found
-    instead = (
-        ", or use the digits that otgan carries with `--data sample`" if name == "mnist" else ""
-    )
-    raise UserError(
-        f"{TITLES[name]} is not prepared in {folder(data_dir)}: run `otgan data prepare {name}`"
-        f" once, or point TFDS_DATA_DIR at a folder that holds it{instead}"
-    )
 
 
 def decode(path: Path) -> Prepared:

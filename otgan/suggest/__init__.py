@@ -2,6 +2,6 @@
 values with their reasons.
 """
 
-from otgan.suggest.resolve import resolve, suggest
+from otgan.suggest.resolve import resolve
 
-__all__ = ["resolve", "suggest"]
+__all__ = ["resolve"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -12,14 +10,6 @@ from otgan.config import Config
 from otgan.data import Dataset
 from otgan.errors import UserError
 from otgan.suggest.facts import batches, nearest
-
-AMOUNTS = ("oracle.lam", "oracle.epsilon", "oracle.tau")
-WRITTEN = re.compile(r"(\d+\.?\d*(e-?\d+)?|\.\d+)s")
-
-
-def is_local(value: Any) -> bool:
-    """Whether a value is written in multiples of the local scale: `0.5s`."""
-    return isinstance(value, str) and WRITTEN.fullmatch(value.strip()) is not None
 
 
 def local_scale(config: Config, dataset: Dataset) -> float:

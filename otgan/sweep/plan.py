@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from otgan import suggest
 from otgan.errors import UserError
 from otgan.plain import flat, nested
 from otgan.results.sweep import described
@@ -47,8 +48,6 @@ def make_plan(
     Raises:
         UserError: there is no axis, a cell's values are wrong, or two cells are the same.
     """
-    from otgan import suggest  # here, because it reads data, which no command's help does
-
     if not axes:
         raise UserError(
             "there is nothing to sweep: give at least one axis, such as --lam 0.01,0.1,1, or for"

@@ -1,5 +1,6 @@
 import pytest
 
+from otgan import places
 from otgan.data import prepared
 from tests.support.tiny import write_tiny
 
@@ -7,7 +8,7 @@ from tests.support.tiny import write_tiny
 @pytest.fixture(scope="session")
 def mnist(tfds_dir):
     """MNIST, decoded once for the whole session (it takes seconds)."""
-    path = prepared.find("mnist", tfds_dir)
+    path = places.find("mnist", tfds_dir)
     if path is None:
         pytest.skip(f"{tfds_dir} holds no mnist")
     return prepared.decode(path)

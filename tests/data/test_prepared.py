@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from otgan import config
+from otgan import config, places
 from otgan.data import catalog, load, prepared
 from otgan.errors import UserError
 from tests.support.tiny import write_tiny
@@ -52,16 +52,16 @@ def test_the_newest_whole_version_is_read(tiny):
     newest = write_tiny(tiny.data_dir, version="3.0.10", seed=1)
     (tiny.data_dir / "mnist" / "4.0.0").mkdir()  # without a description
     (tiny.data_dir / "mnist" / "incomplete.ABC_3.0.11").mkdir()
-    assert prepared.find("mnist", tiny.data_dir) == newest.folder
+    assert places.find("mnist", tiny.data_dir) == newest.folder
     assert same(prepared.load("mnist", tiny.data_dir), newest)
 
 
 def test_the_folder_is_the_argument_then_the_environment_then_the_home(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert prepared.folder() == tmp_path / "home" / "tensorflow_datasets"
+    assert places.folder() == tmp_path / "home" / "tensorflow_datasets"
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "environment"))
-    assert prepared.folder() == tmp_path / "environment"
-    assert prepared.folder(tmp_path / "argument") == tmp_path / "argument"
+    assert places.folder() == tmp_path / "environment"
+    assert places.folder(tmp_path / "argument") == tmp_path / "argument"
 
 
 @pytest.mark.usefixtures("offline")
@@ -182,7 +182,7 @@ def test_mnist_reads_as_tfds_itself_decodes_it(mnist, tfds_dir):
         ("train", mnist.train, mnist.train_labels),
         ("test", mnist.test, mnist.test_labels),
     ):
-        builder: Any = tfds.builder_from_directory(str(prepared.find("mnist", tfds_dir)))
+        builder: Any = tfds.builder_from_directory(str(places.find("mnist", tfds_dir)))
         source = builder.as_data_source(split=split)
         for i in range(0, len(source), 97):
             assert np.array_equal(source[i]["image"], images[i])

@@ -12,7 +12,6 @@ import pytest
 
 from otgan import experiments, suggest
 from otgan.assembly import assemble
-from otgan.cli import main
 from otgan.costs import squared_l2
 from otgan.data import load
 from otgan.errors import UserError
@@ -125,7 +124,6 @@ def test_a_dry_run_shows_the_values(points):
     config = json.loads(done.output)
     assert config["rules"] == "none"
     assert isinstance(config["oracle"]["lam"], float)
-    assert "suggest" in main.commands
 
 
 @pytest.mark.parametrize(
@@ -280,7 +278,7 @@ def test_an_empty_folder_holds_no_pictures(tmp_path):
 
 
 def test_data_are_looked_at_once_for_all_cells_and_again_when_they_change(points, monkeypatch):
-    looked, sized, rules = [], [], import_module("otgan.suggest.resolve")
+    looked, sized, rules = [], [], import_module("otgan.suggest.fitting")
     real, sizes = rules.look, rules.picture_sizes
     monkeypatch.setattr(rules, "look", lambda dataset: looked.append(1) or real(dataset))
     monkeypatch.setattr(rules, "picture_sizes", lambda data: sized.append(1) or sizes(data))
