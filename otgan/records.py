@@ -5,27 +5,17 @@ files.
 from __future__ import annotations
 
 import json
-import socket
-import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tensorboardX.proto.event_pb2 import (
-    Event,  # pyright: ignore[reportAttributeAccessIssue] - made when it is loaded
-    SessionLog,  # pyright: ignore[reportAttributeAccessIssue]
-)
-from tensorboardX.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
-from tensorboardX.record_writer import RecordWriter
 
+from otgan.events import Events
 from otgan.files import append_line
 from otgan.loggers import Loggers
 from otgan.results.quantities import KNOWN, Known
 from otgan.results.quantity import Window
 from otgan.runs import RunFolder
-
-FLUSH_SECONDS = 10.0  # between two times that events are sure to be on disk
 
 
 class Recorder:
@@ -60,49 +50,6 @@ class Recorder:
         self._events.write(window["step"], scalars)
         if self._loggers:
             self._loggers.scalars(window["step"], scalars)
-
-
-class Events:
-    """TensorBoard's file of events, written here and now.
-
-    `tensorboardX.SummaryWriter` leaves that to a thread. Where the disk is full the thread dies
-    unheard, its queue fills, and the run waits on it for ever; here the error reaches the run.
-    """
-
-    def __init__(self, folder: Path, purged: int):
-        """What earlier files have of a step from `purged` on is not to be shown."""
-        # to the microsecond: a run that is killed and goes on in the same second has another file
-        name = f"events.out.tfevents.{time.time():.6f}.{socket.gethostname()}"
-        self._writer = RecordWriter(str(folder.resolve() / name))
-        self._flushed = time.monotonic()
-        self._put(Event(file_version="brain.Event:2"))
-        self._put(Event(step=purged, session_log=SessionLog(status=SessionLog.START)))
-
-    def write(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Append the numbers of a step."""
-        self._put(
-            Event(
-                step=step,
-                summary=Summary(
-                    value=[Summary.Value(tag=tag, simple_value=x) for tag, x in scalars.items()]
-                ),
-            )
-        )
-        if time.monotonic() - self._flushed > FLUSH_SECONDS:
-            self.flush()
-
-    def flush(self) -> None:
-        """See that all events are on disk."""
-        self._writer.flush()
-        self._flushed = time.monotonic()
-
-    def close(self) -> None:
-        """Write what is left."""
-        self._writer.close()
-
-    def _put(self, event: Event) -> None:
-        event.wall_time = time.time()
-        self._writer.write(event.SerializeToString())
 
 
 def windows(

@@ -29,8 +29,8 @@ LAYERS = [
     ("step",),
     ("system",),
     ("loggers",),
-    ("metrics", "pictures", "records", "checkpoints", "learning"),
-    ("restore",),
+    ("metrics", "pictures", "events", "checkpoints", "learning"),
+    ("records", "restore"),
     ("sampling",),
     ("evaluation", "diagnosis", "dispatch"),
     ("assembly",),
@@ -56,7 +56,6 @@ IO = {
     "orbax",
     "rich",
     "click",
-    "tensorboardX",
     "PIL",
 }
 
