@@ -54,4 +54,3 @@ def test_missing_data_say_which_claims_do_without(tmp_path, monkeypatch):
     assert done.returncode == 2
     assert "C2, C7, C8 need no data set, and with --short no claim does" in done.stderr
     assert not (tmp_path / "out").exists()
-

@@ -6,10 +6,10 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from otgan.errors import UserError
+from otgan.metrics.assignment import assign
 from otgan.metrics.blocks import checked, squared_distances
 
 
@@ -19,7 +19,7 @@ def exact_wasserstein(
     """W_p of Euclidean distance between two uniform clouds: the p-th root of the smallest mean of
     |x - y|^p.
 
-    In O(n^3) at worst; some seconds at n = 2,000.
+    In O(n^3) at worst; a quarter of a second at n = 2,000.
 
     Raises:
         UserError: a value is not finite, or there are not as many points on either side.
@@ -27,8 +27,8 @@ def exact_wasserstein(
     x, y = _matched(x, y, f"W{p}")
     center = y.mean(axis=0, keepdims=True)
     squares = squared_distances(x - center, y - center)
-    rows, columns = linear_sum_assignment(squares if p == 2 else np.sqrt(squares))
-    return float(np.mean(np.linalg.norm(x[rows] - y[columns], axis=1) ** p) ** (1 / p))
+    columns = assign(squares if p == 2 else np.sqrt(squares))
+    return float(np.mean(np.linalg.norm(x - y[columns], axis=1) ** p) ** (1 / p))
 
 
 def exact_l1_wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"]) -> float:
@@ -40,7 +40,7 @@ def exact_l1_wasserstein(x: Float[np.ndarray, "n d"], y: Float[np.ndarray, "m d"
     """
     x, y = _matched(x, y, "W1")
     costs = cdist(x, y, "cityblock")
-    return float(costs[linear_sum_assignment(costs)].mean())
+    return float(costs[np.arange(len(costs)), assign(costs)].mean())
 
 
 def _matched(x: np.ndarray, y: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
