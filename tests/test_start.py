@@ -1,5 +1,8 @@
-"""A command begins at once: what is not needed to say what is wrong is not imported."""
+"""A command begins at once: what is not needed to say what is wrong is not imported, and what was
+compiled once is kept.
+"""
 
+import os
 import subprocess
 import sys
 
@@ -7,6 +10,7 @@ import click
 import pytest
 
 from otgan.cli.group import COMMANDS, load, main
+from tests.support.commands import SMALL, TINY, otgan_alone
 
 NUMBERS = {"numpy", "scipy", "pyarrow", "PIL"}
 COMPUTING = {"jax", "flax", "optax", "ott", "orbax", "tensorflow", "tensorflow_datasets"}
@@ -73,3 +77,76 @@ def test_the_list_of_commands_says_what_they_say():
 def test_a_mistyped_command_is_told_the_nearest():
     said, _ = imported(["swep"])
     assert "sweep" in said
+
+
+# --- PyTorch --------------------------------------------------------------------------------------
+
+RECORDING = """
+import os, traceback
+with open(os.environ["TORCH_SEEN"], "a") as file:
+    traceback.print_stack(file=file)
+"""
+
+
+@pytest.mark.slow
+def test_nothing_imports_pytorch_where_it_is_installed(tmp_path):
+    (tmp_path / "elsewhere/torch").mkdir(parents=True)
+    (tmp_path / "elsewhere/torch/__init__.py").write_text(RECORDING)
+    path = os.pathsep.join([str(tmp_path / "elsewhere"), os.environ.get("PYTHONPATH", "")])
+    seen, run = tmp_path / "seen", tmp_path / "run"
+    for words in (
+        ("run", "sinkhorn-grid", *TINY, *SMALL, "--out", run),
+        ("eval", run, "--samples", 100),
+        ("sample", run, "-o", tmp_path / "samples.npz"),
+        ("report", run, "-o", tmp_path / "report.html"),
+    ):
+        done = otgan_alone(*words, PYTHONPATH=path, TORCH_SEEN=str(seen))
+        assert not seen.exists(), seen.read_text()
+        assert done.returncode == 0, done.stderr
+
+
+# --- what JAX has compiled ------------------------------------------------------------------------
+
+COMPILING = """
+from otgan.cache import keep_programs
+keep_programs()
+import jax
+seen = []
+jax.monitoring.register_event_listener(lambda event, **_: seen.append(event))
+print(jax.jit(lambda x: 3 * x + 1)(2.0), sum(event.endswith("cache_hits") for event in seen) > 0)
+"""
+
+
+def compile_in(cache, **environment):
+    """What a process prints that compiles a program: its result, and whether it was compiled
+    before.
+    """
+    kept = {name: value for name, value in os.environ.items() if "COMPILATION_CACHE" not in name}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILING],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**kept, "OTGAN_CACHE": str(cache), **environment},
+    )
+    assert "cache" not in done.stderr
+    return done.stdout.split()
+
+
+def test_what_was_compiled_is_kept_for_the_next_process(tmp_path):
+    assert compile_in(tmp_path) == ["7.0", "False"]
+    assert compile_in(tmp_path) == ["7.0", "True"]
+    for program in (tmp_path / "programs").iterdir():
+        program.write_bytes(program.read_bytes()[:-10])
+    assert compile_in(tmp_path) == ["7.0", "False"]
+
+
+def test_it_is_kept_where_the_environment_says(tmp_path):
+    compile_in(tmp_path / "cache", JAX_COMPILATION_CACHE_DIR=str(tmp_path / "mine"))
+    assert not (tmp_path / "cache").exists()
+    assert [*(tmp_path / "mine").iterdir()]
+
+
+def test_it_is_not_kept_where_nothing_can_be_written(tmp_path):
+    (tmp_path / "file").touch()
+    assert compile_in(tmp_path / "file/cache") == ["7.0", "False"]

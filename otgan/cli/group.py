@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import click
 
 from otgan import __version__
+from otgan.cache import keep_programs
 from otgan.errors import FULL, DamagedWarning, UserError
 from otgan.plain import printable
 from otgan.signals import Halted, exit_code_of, ignore
@@ -135,6 +136,7 @@ class Commands(click.Group):
         """Run a command."""
         try:
             with _damage_told():
+                keep_programs()
                 return super().invoke(ctx)
         except UserError as error:
             said = str(error)
