@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from otgan import plugins
 from otgan.errors import UserError
+from otgan.plain import LONGEST_NAME
 
 _PACKAGE = Path(__file__).parent
 FOLDERS = (_PACKAGE / "experiments", _PACKAGE.parent / "experiments")  # in a wheel; in a checkout
@@ -55,7 +56,7 @@ def find(name: str) -> Path | None:
     Raises:
         UserError: two are called so.
     """
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or len(f"{name}.toml".encode()) > LONGEST_NAME:
         return None
     if (own := _folder() / f"{name}.toml").is_file():
         return own

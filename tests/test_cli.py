@@ -64,6 +64,14 @@ def test_list_shows_every_experiment_once():
     assert len(lines) == len(EXPERIMENTS)  # a line each, none broken
 
 
+@pytest.mark.parametrize("command", ["run", "show", "sweep"])
+@pytest.mark.parametrize("length", [250, 251, 255, 256, 5_000])
+def test_a_name_that_no_file_can_have_is_refused(command, length, elsewhere):
+    done = otgan(command, "9" * length, *(["--lam", "1,2"] if command == "sweep" else []))
+    assert done.exit_code == 2
+    assert "there is no experiment called" in done.output or "no path" in done.output
+
+
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_resolves_and_says_what_it_is(name):
     done = otgan("show", name)

@@ -101,7 +101,7 @@ COMMANDS = {
 
 def load(names: Iterable[str]) -> None:
     """Import commands, which puts them into the group."""
-    for module in {COMMANDS[name].module for name in names}:
+    for module in dict.fromkeys(COMMANDS[name].module for name in names):
         import_module(f"{__package__}.{module}")
 
 

@@ -114,6 +114,7 @@ class PathType(click.Path):
 
 DIR = PathType(path_type=Path, file_okay=False)
 PATH = PathType(path_type=Path)
+NAME_OR_FILE = PathType()  # as it is typed
 
 
 def with_data_dir(command: Callable) -> Callable:

@@ -14,7 +14,14 @@ import click
 from otgan import experiments, places
 from otgan.budgets import longer, rising_again
 from otgan.cli.group import main, said
-from otgan.cli.shared import PATH, CommaSeparated, MeasureName, terminal, with_data_dir
+from otgan.cli.shared import (
+    NAME_OR_FILE,
+    PATH,
+    CommaSeparated,
+    MeasureName,
+    terminal,
+    with_data_dir,
+)
 from otgan.cli.training import FLAGS, chosen_loggers, flags, with_loggers
 from otgan.config import Amount, Measures
 from otgan.console import plain_table
@@ -76,7 +83,7 @@ SOURCE = "Where the examples come from, as for `otgan run`."
 
 
 @main.command()
-@click.argument("name_or_file", metavar="NAME_OR_FILE")
+@click.argument("name_or_file", metavar="NAME_OR_FILE", type=NAME_OR_FILE)
 @_axes
 @click.option(
     "--set", "assignments", multiple=True, metavar="KEY=VALUE,...", show_default="nothing", help=SET

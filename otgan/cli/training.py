@@ -11,7 +11,15 @@ import click
 
 from otgan import experiments, places, suggest
 from otgan.cli.group import main, said
-from otgan.cli.shared import PATH, AmountType, CommaSeparated, Whole, terminal, with_data_dir
+from otgan.cli.shared import (
+    NAME_OR_FILE,
+    PATH,
+    AmountType,
+    CommaSeparated,
+    Whole,
+    terminal,
+    with_data_dir,
+)
 from otgan.config import Config, Cost, Loggers, UserData
 from otgan.console import ProgressBar, describe, push_errors, summary_table
 from otgan.named import find
@@ -19,7 +27,7 @@ from otgan.runs import RunFolder
 
 
 @main.command()
-@click.argument("name_or_file")
+@click.argument("name_or_file", type=NAME_OR_FILE)
 def show(name_or_file: str) -> None:
     """An experiment's card and resolved config, and what its lam is called elsewhere."""
     click.echo(describe(experiments.resolve(name_or_file)))
@@ -233,7 +241,7 @@ def _running(command: Callable) -> Callable:
 
 
 @main.command()
-@click.argument("name_or_file", metavar="NAME_OR_FILE")
+@click.argument("name_or_file", metavar="NAME_OR_FILE", type=NAME_OR_FILE)
 @flags(*FLAGS)
 @click.option(
     "--data",
