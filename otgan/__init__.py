@@ -2,7 +2,7 @@
 step.
 """
 
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # not from typing: a Ctrl-C within its import could not be caught yet
 
 if TYPE_CHECKING:
     from otgan.api import TrainedRun, load, score, train
@@ -11,7 +11,7 @@ __version__ = "0.2.0.dev0"
 __all__ = ["TrainedRun", "load", "score", "train"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """What is for use in Python: imported where it is asked for, since it brings JAX, which most
     commands do without.
     """

@@ -7,14 +7,17 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
 from typing import Any
 
 WATCHED = (signal.SIGINT, signal.SIGTERM)
 # seconds after a second signal in which the main thread may still end by itself
 PATIENCE = 2.0
+IMPORTING = "<frozen importlib._bootstrap>"  # where Python's own code imports a module
 
 
 class Halted(KeyboardInterrupt):
@@ -83,12 +86,68 @@ def at_once() -> Iterator[None]:
         raise Halted(seen[0])
 
 
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Of a whole command: where nobody else handles a Ctrl-C or a termination, it ends by `Halted`
+    and, if that was not told on the way, by one line and the exit code of the signal.
+
+    While a module is imported, the process ends there and then: an exception would come out of the
+    middle of foreign code, which makes a traceback of it, another error, or a crash. A signal that
+    was ignored from the beginning, as in the background of a script, stays so.
+
+    Raises:
+        SystemExit: a signal ended it.
+    """
+    seen: list[int] = []
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if _imports(frame):
+            _leave(number)
+        seen.append(number)
+        raise Halted(number)
+
+    for number in WATCHED:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        yield
+    except BaseException as error:
+        if not seen:
+            raise
+        if not isinstance(error, SystemExit):
+            _say(Halted(seen[0]).said)
+        sys.exit(exit_code_of(seen[0]))
+
+
 def ignore() -> None:
     """Hear no more signals, for a process that is ending: in the middle of Python's own end another
     one crashes it.
     """
     for number in WATCHED:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether what is at work is the import of a module."""
+    while frame is not None:
+        if frame.f_code.co_filename == IMPORTING:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _leave(number: int) -> None:
+    """End the process, whatever it does."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):  # one that is being written to, or is closed
+            stream.flush()
+    _say(Halted(number).said)
+    os._exit(exit_code_of(number))
+
+
+def _say(words: str) -> None:
+    with suppress(OSError):
+        os.write(2, f"{words}\n".encode())
 
 
 @contextmanager

@@ -20,6 +20,26 @@ with interruptible(last_words=last_words):
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2_000_000_000)
 """
 
+# the command line, which gets a signal where it begins to import a module, or to parse its words
+EARLY = """
+import os, sys
+where, number, *words = sys.argv[1:]
+def send():
+    os.kill(os.getpid(), int(number))
+class Sender:
+    def find_spec(self, name, path=None, target=None):
+        if name == where:
+            sys.meta_path.remove(self)
+            send()
+sys.meta_path.insert(0, Sender())
+from otgan.__main__ import main
+if where == "words":
+    from otgan.cli.group import Commands
+    Commands.parse_args = lambda *_: send()
+sys.argv = ["otgan", *words]
+main()
+"""
+
 
 def deaf(*numbers):
     with subprocess.Popen(
@@ -85,3 +105,35 @@ def test_one_who_listens_is_told_of_all():
 
 def test_exit_codes_are_the_shells():
     assert (exit_code_of(signal.SIGINT), exit_code_of(signal.SIGTERM)) == (130, 143)
+
+
+def early(where, number, *words, within=()):
+    return subprocess.run(
+        [*within, sys.executable, "-c", EARLY, where, str(int(number)), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("where", ["otgan.cli", "pydantic", "jax", "jaxlib.utils", "flax", "words"])
+def test_a_signal_during_imports_is_one_line(tmp_path, where, number):
+    done = early(where, number, "run", "sinkhorn-grid", "--out", str(tmp_path / "run"))
+    assert done.returncode == 128 + number
+    said = "Aborted!" if where == "words" else f"ended by {number.name}"
+    assert (done.stdout, done.stderr.strip()) == ("", said)
+    assert not (tmp_path / "run").exists()
+
+
+def test_so_is_one_before_anything_can_handle_it():
+    done = early("otgan.signals", signal.SIGINT, "list")
+    assert (done.returncode, done.stdout + done.stderr) == (130, "")
+
+
+def test_who_was_told_to_ignore_ctrl_c_does():
+    """As what a script starts in the background is."""
+    deafened = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+    done = early("otgan.cli", signal.SIGINT, "--version", within=deafened)
+    assert (done.returncode, done.stderr) == (0, "")
