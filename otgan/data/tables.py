@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute, parquet
 from pyarrow import csv as arrow_csv
-from pyarrow import parquet
 
 from otgan.config import UserData
+from otgan.data import dialect
+from otgan.data.dialect import SEPARATORS
 from otgan.data.examples import (
     MOST_BYTES,
     UserExamples,
@@ -29,7 +31,6 @@ from otgan.data.examples import (
 )
 from otgan.errors import UserError
 
-SEPARATORS = {".csv": ",", ".tsv": "\t"}
 PARQUET = ".parquet"
 COMPRESSED = ".gz"
 ROW_NUMBERS = ("", "Unnamed: 0", "__index_level_0__")
@@ -145,18 +146,32 @@ def told(path: Path) -> Iterator[None]:
 
 
 def _text(path: Path) -> Table:
-    separator = SEPARATORS[_suffix(path)]
     with told(path):
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path} is larger than {MOST_BYTES >> 30} GiB: take fewer rows")
         with pa.input_stream(str(path), compression="detect") as stream:
-            first = stream.read(BLOCK).decode("utf-8-sig", "replace").partition("\n")[0]
-        if separator == "," and first.count(";") > first.count(","):
-            separator = ";"
+            text = stream.read(BLOCK).decode("utf-8-sig", "replace")
+        sample, first = dialect.lines(text), text.partition("\n")[0]
+        separator = dialect.separator(sample or [first], SEPARATORS[_suffix(path)])
         words = next(csv.reader([first], delimiter=separator), [])
         require_few_values(len(words), path)
-        headed = not _are_numbers(words)
-        found = arrow_csv.read_csv(
+        headed = not _are_numbers(words, separator)
+        dialect.require_clear(sample, separator, headed, path)
+        found, notes = _parsed(path, separator, headed)
+        names = [name.strip() for name in found.column_names] if headed else None
+        found = found.rename_columns(names or [*map(str, range(found.num_columns))])
+    if not headed:
+        notes.append(f"{path.name} names no columns in its first line: they are numbered from 0")
+    return as_table(found, notes, path)
+
+
+def _parsed(path: Path, separator: str, headed: bool) -> tuple[pa.Table, list[str]]:
+    """A text's table, its numbers with decimal points or, if that makes numbers of words and words
+    of no number, with decimal commas; and what is to be said of that.
+    """
+
+    def parsed(mark: str) -> pa.Table:
+        return arrow_csv.read_csv(
             path,
             arrow_csv.ReadOptions(
                 block_size=BLOCK,
@@ -164,18 +179,33 @@ def _text(path: Path) -> Table:
                 use_threads=False,  # or messages do not say in which row something is wrong
             ),
             arrow_csv.ParseOptions(delimiter=separator),
-            arrow_csv.ConvertOptions(strings_can_be_null=True),
+            arrow_csv.ConvertOptions(strings_can_be_null=True, decimal_point=mark),
         )
-        names = [name.strip() for name in found.column_names] if headed else None
-        found = found.rename_columns(names or [*map(str, range(found.num_columns))])
-    numbered = f"{path.name} names no columns in its first line: they are numbered from 0"
-    return as_table(found, [] if headed else [numbered], path)
+
+    found = parsed(".")
+    comma = [column for column in found.columns if separator != "," and _has_commas(column)]
+    if not comma:
+        return found, []
+    again = parsed(",")
+    if any(_is_numeric(a) and not _is_numeric(b) for a, b in zip(found, again, strict=True)):
+        return found, []
+    words = (str(word) for column in comma for chunk in column.chunks for word in chunk if word)
+    said = dialect.require_decimal(words, path)
+    return again, [f"{path.name} has decimal commas: {said}"]
 
 
-def _are_numbers(words: list[str]) -> bool:
+def _has_commas(column: pa.ChunkedArray) -> bool:
+    """Whether a column's words are numbers with decimal commas, all of them."""
+    if not pa.types.is_string(column.type):
+        return False
+    fits = compute.match_substring_regex(column, dialect.COMMA_NUMBER)  # pyright: ignore[reportAttributeAccessIssue]
+    return bool(compute.all(fits).as_py())  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _are_numbers(words: list[str], separator: str) -> bool:
     """Whether the first line is data: numbers, but not those that number columns."""
     with suppress(ValueError):
-        numbers = [float(word) for word in words]
+        numbers = [dialect.value(word, separator) for word in words]
         return numbers != [*range(len(words))]
     return False
 
@@ -246,6 +276,7 @@ def _require_numbers(chosen: list[str], table: Table, path: Path, wanted: UserDa
     numeric = [name for name in chosen if _is_numeric(table.columns[name])]
     others = [name for name in chosen if name not in numeric]
     _require_no_bytes(others, numeric, table, path)
+    _require_no_marks(others, numeric, table, path)
     if not numeric:
         raise UserError(
             f"{path} has no column of numbers to take as points{_such_as(others, table)}: write one"
@@ -275,6 +306,16 @@ def _require_no_bytes(others: list[str], numeric: list[str], table: Table, path:
             f"{columns(held[:1])} of {path} holds bytes: otgan reads pictures stored as Hugging"
             f" Face's Image, so store them as that{numbers}"
         )
+
+
+def _require_no_marks(others: list[str], numeric: list[str], table: Table, path: Path) -> None:
+    """Refuse words that are numbers, but for their decimal commas or what stands between their
+    thousands.
+    """
+    for name in others:
+        if dialect.is_marked(word := _word(table.columns[name])):
+            numbers = f", or take the others with {_columns_flag(numeric)}" if numeric else ""
+            raise UserError(f"{columns([name])} of {path} holds {word}: {dialect.REWRITE}{numbers}")
 
 
 def _columns_flag(names: list[str]) -> str:

@@ -57,6 +57,90 @@ def test_numbers_of_a_text_are_points_with_names(write, name, separator):
     assert found.notes == (f"{name}: 200 rows of the columns a, b, c",)
 
 
+def marked(rows, head=("a", "b", "c"), separator=";", form="{:.3f}"):
+    """With decimal commas."""
+    words = [[form.format(x).replace(".", ",") for x in row] for row in rows]
+    return text(words, head, separator)
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+@pytest.mark.parametrize("head", [("a", "b", "c"), ("a, cm", "b, cm", "c, of it, cm"), None])
+@pytest.mark.parametrize("name", ["x.csv", "x.tsv"])
+@pytest.mark.parametrize("form", ["{:.3f}", "{:g}", "{:.2e}"])
+def test_decimal_commas_are_told_of_and_read(write, separator, head, name, form):
+    rows = POINTS.copy()
+    rows[1::2] = np.round(rows[1::2])  # as whole numbers, where the form lets them be
+    found = read(write(marked(rows, head, separator, form), name))
+    expected = [[float(form.format(x)) for x in row] for row in rows]
+    np.testing.assert_array_equal(found.values, np.asarray(expected, np.float32))
+    assert found.columns == (head or ("0", "1", "2"))
+    first = form.format(rows[0, 0])
+    told = f"{name} has decimal commas: {first.replace('.', ',')} is read as {first}"
+    assert told in found.notes
+
+
+def test_decimal_commas_far_down_are_seen(write):
+    rows = np.concatenate([np.arange(60_000).reshape(-1, 3), POINTS])
+    found = read(write(marked(rows, form="{:g}")))
+    expected = [[float(f"{x:g}") for x in row] for row in rows]
+    np.testing.assert_array_equal(found.values, np.asarray(expected, np.float32))
+
+
+@pytest.mark.parametrize(("name", "separator"), [("x.csv", "\t"), ("x.tsv", ";"), ("x.tsv", ",")])
+def test_what_separates_values_is_seen_whatever_the_file_is_called(write, name, separator):
+    for head in (("a", "b", "c"), None):
+        found = read(write(text(POINTS, head, separator), name))
+        np.testing.assert_array_equal(found.values, POINTS.astype(np.float32))
+
+
+def test_words_with_other_separators_separate_nothing(write):
+    rows = [[*point[:2], "one; of, two\t"] for point in POINTS]
+    for separator in ",;\t":
+        path = write(text(rows, ("a", "b; of", "kind"), separator))
+        found = read(path, columns=("a", "b; of"))
+        np.testing.assert_array_equal(found.values, POINTS[:, :2].astype(np.float32))
+
+
+DECIMALS = "write decimals with a point, and nothing between thousands"
+BOTH = r"decimals of .*x.csv seem to be marked by commas, which separate its values as well"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (marked(POINTS, separator=",").replace('"', ""), BOTH),
+        (marked(POINTS, None, ",").replace('"', ""), BOTH),
+        (marked(POINTS[:, :1], ("a",), ",").replace('"', ""), BOTH),
+        (marked(POINTS, separator=","), rf"the column a of .* holds '.*': {DECIMALS}"),
+        ("a;b\n" + "1,234;2\n" * 50, f"1,234 in .* may be 1.234 or 1234: {DECIMALS}"),
+        ("a\tb\n" + "1,234\t2\n" * 50, f"1,234 in .* may be 1.234 or 1234: {DECIMALS}"),
+        ("a;b\n" + "1.234;2\n567;3\n" * 50, f"1.234 in .* may be 1.234 or 1234: {DECIMALS}"),
+        ("a;b\n" + "1,234,567;2,5\n" * 50, rf"a of .* holds '1,234,567': {DECIMALS}"),
+        ("a;b\n" + "1.234,5;2\n" * 50, rf"holds '1.234,5': {DECIMALS}, or .* --columns b$"),
+        ("a;b\n" + "1,5;2.5\n" * 50, rf"holds '1,5': {DECIMALS}, or .* --columns b$"),
+    ],
+)
+def test_commas_and_points_that_may_mean_two_things_are_refused(write, content, message):
+    with pytest.raises(UserError, match=message):
+        read(write(content))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "1,5,2,3\n" * 50,  # whole numbers
+        "1,200,3,400\n" * 50,
+        "1.234,0.567\n2,3\n" * 50,  # commas separate: points group nothing
+        "1.234;0.567\n2;3\n" * 50,  # nor do they where one is zero point something
+        "100.125;1200\n" * 50,
+    ],
+)
+def test_numbers_that_can_be_nothing_else_are_not(write, rows):
+    found = read(write(rows))
+    line = rows.splitlines()[0].replace(";", ",")
+    np.testing.assert_array_equal(found.values[0], np.float32(line.split(",")))
+
+
 def test_a_packed_text_and_one_with_a_mark_are_the_same(write):
     plain = read(write(text(POINTS))).values
     for content, name in (
@@ -165,7 +249,7 @@ HOLES = [
 ONE_WORD = [[a, "1,5" if i == 77 else b] for i, (a, b, _) in enumerate(POINTS)]
 TEXTS = {
     "words": (text(WORDS), {}, r"column c of .* \(such as 'up'\): .* --columns a,b, .* --label c"),
-    "a word": (text(ONE_WORD, "ab"), {}, r"column b of .* \(such as '1,5'\)"),
+    "a word": (text(ONE_WORD, "ab"), {}, r"column b of .* holds '1,5': write .* --columns a$"),
     "words alone": (text([[kind] for kind in KINDS], "k"), {}, "has no column of numbers"),
     "words beside a label": (
         text([[*row, "x"] for row in WORDS], "abcd"),
