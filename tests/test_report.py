@@ -78,6 +78,37 @@ def test_a_sweep_has_a_picture(ending):
     )
 
 
+@pytest.mark.parametrize("name", ["report.html", "s.html", "s.htm", "s.png", "s.svg", "s.pdf"])
+def test_a_file_of_the_users_is_kept_and_an_earlier_report_replaced(name):
+    for folder in sweep_folder(Path("s"), {"oracle.lam": [0.1, 1.0]}, [0, 1]).values():
+        end(folder)
+    words = ["report", "s", *([] if name == "report.html" else ["-o", name])]
+    mine, path = b"<html>my own report on otgan 1.0 </html>" * 500, Path(name)
+    path.write_bytes(mine)
+    refused = otgan(*words)
+    assert refused.exit_code == 2
+    assert f"{name} is there already, and otgan did not write it: give -o another name" in (
+        refused.output
+    )
+    assert path.read_bytes() == mine
+    path.write_bytes(b"")  # as mktemp makes it
+    assert otgan(*words).exit_code == 0
+    first = path.read_bytes()
+    end(next(iter(sweep_folder(Path("s"), {"oracle.lam": [0.1, 2.0]}, [0, 1]).values())))
+    again = otgan(*words)
+    assert again.exit_code == 0, again.output
+    assert first != path.read_bytes()
+    assert [*Path().glob(f"{name}*")] == [path]
+
+
+def test_a_page_is_written_where_a_link_leads():
+    Path("pages").mkdir()
+    Path("report.html").symlink_to("pages/there.html")
+    assert otgan("report", run_folder(Path("r")).path).exit_code == 0
+    assert Path("report.html").is_symlink()
+    assert "sinkhorn-grid" in Path("pages/there.html").read_text()
+
+
 def test_the_same_run_twice_is_one():
     folder = run_folder(Path("r")).path
     assert len(json.loads(otgan("report", folder, folder.resolve(), "--json").output)["runs"]) == 1

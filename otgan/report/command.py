@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Literal
 
+from otgan import __version__
 from otgan.errors import UserError
+from otgan.files import write_atomically
 from otgan.report.numbers import as_csv, as_json, of_runs, of_sweep
 from otgan.report.page import render
 from otgan.results.run import Run, read_run
@@ -14,6 +18,20 @@ from otgan.results.sweep import Sweep, is_sweep, read_sweep
 
 Target = Sweep | list[Run]
 PAGES, PICTURES = (".html", ".htm"), (".png", ".svg", ".pdf")
+
+MAKER = f"otgan {__version__}"
+MAKERS = {".png": "Software", ".svg": "Creator", ".pdf": "Creator"}
+"""Under which key a picture says who made it."""
+
+OURS = {
+    ".png": b"Software\0otgan ",
+    ".svg": b"<dc:title>otgan ",
+    ".pdf": b"/Creator (otgan ",
+    **dict.fromkeys(PAGES, b'<meta name="generator" content="otgan '),
+}
+"""What otgan's own files have near their beginning or their end."""
+
+NEAR = 4096  # bytes
 
 
 def read(paths: Sequence[Path]) -> Target:
@@ -45,31 +63,60 @@ def numbers(target: Target, form: Literal["json", "csv"]) -> str:
 def write(target: Target, output: Path) -> Path:
     """Write the page or, where the file is called as one, a picture of the sweep. Returns where.
 
+    A file that is there is replaced, as a whole, if an earlier report wrote it.
+
     Raises:
-        UserError: it cannot be written there, is called as something else, or runs are to be drawn
-            that are no sweep.
+        UserError: it cannot be written there, is called as something else, what is there is no
+            report, or runs are to be drawn that are no sweep.
     """
     if output.suffix not in (*PAGES, *PICTURES):
         raise UserError(
             f"{output}: give -o a name that ends in .html or, for a picture of a sweep, in"
             f" {', '.join(PICTURES)}"
         )
+    if output.suffix in PICTURES and not isinstance(target, Sweep):
+        raise UserError(
+            f"{output}: a picture is made of a sweep; of runs there is a page, so give -o a"
+            " name that ends in .html"
+        )
     try:
-        if output.suffix in PAGES:
-            # a lone surrogate in a hand-edited file is no text
-            output.write_bytes(render(target).encode("utf-8", errors="replace"))
-        elif isinstance(target, Sweep):
-            from otgan.report.still import still
-
-            still(target).savefig(output, dpi=110)
-        else:
-            raise UserError(
-                f"{output}: a picture is made of a sweep; of runs there is a page, so give -o a"
-                " name that ends in .html"
-            )
+        _require_ours(output)
+        # where it is a link, what it leads to
+        write_atomically(output.resolve(), _content(target, output.suffix))
     except OSError as error:
         raise UserError(
             f"cannot write {output} ({error.strerror}); give -o a file in a folder that is there"
             " and has room"
         ) from None
     return output
+
+
+def _content(target: Target, suffix: str) -> bytes:
+    if suffix in PAGES or not isinstance(target, Sweep):
+        # a lone surrogate in a hand-edited file is no text
+        return render(target).encode("utf-8", errors="replace")
+    from otgan.report.still import still
+
+    drawn = BytesIO()
+    still(target).savefig(drawn, format=suffix[1:], dpi=110, metadata={MAKERS[suffix]: MAKER})
+    return drawn.getvalue()
+
+
+def _require_ours(path: Path) -> None:
+    """See that a file is not there, is empty, or is an earlier report.
+
+    Raises:
+        OSError: it cannot be read.
+        UserError: it is something else.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with path.open("rb") as file:
+        ends = file.read(NEAR)
+        file.seek(max(0, path.stat().st_size - NEAR), os.SEEK_SET)
+        ends += file.read()
+    if OURS[path.suffix] not in ends:
+        raise UserError(
+            f"{path} is there already, and otgan did not write it: give -o another name, or move it"
+            " away"
+        )
