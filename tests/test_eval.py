@@ -182,6 +182,8 @@ def test_points_get_everything_that_suits_them(elsewhere, grid_run):
     strict = otgan("eval", grid_run, "--all", "--samples", 400, "--out", "judged")
     assert strict.exit_code == 0, strict.output
     assert "left out: w1 needs 2,000 examples" in strict.output
+    way_out = "--allow-few computes what needs more examples all the same, and marks it"
+    assert (way_out in strict.output, way_out in done.output) == (True, False)
 
 
 def test_every_score_is_kept_once(elsewhere, grid_run):

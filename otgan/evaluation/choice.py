@@ -18,6 +18,8 @@ from otgan.evaluation.stats import KEPT
 from otgan.features import Features
 from otgan.metrics.points import COUNTED
 
+ALL_THE_SAME = "all the same, and marks it"
+
 
 class Choice(NamedTuple):
     """The measures that are taken, with what must be known of each; and why others are not."""
@@ -37,7 +39,7 @@ def choose(plan: EvalPlan, size: int, dataset: Dataset, features: Features) -> C
     Raises:
         UserError: a measure that is asked for by name cannot be had, or none can.
     """
-    chosen, notes = [], []
+    chosen, notes, spared = [], [], False
     for flag in plan.kinds(dataset.is_images):
         group = [measure for measure in of_flag(flag) if measure.at_end or not plan.at_end]
         lacks = [measure.lacks(dataset, features) for measure in group]
@@ -49,10 +51,13 @@ def choose(plan: EvalPlan, size: int, dataset: Dataset, features: Features) -> C
             few = _few(plan, measure, size, dataset, features)
             if few and (measure.companion or (plan.lenient and not plan.allow_few)):
                 notes.append(f"left out: {few}")
+                spared |= not (measure.companion or plan.allow_few)
             elif few and not plan.allow_few:
-                raise UserError(f"{few}; --allow-few computes it all the same, and marks it")
+                raise UserError(f"{few}; --allow-few computes it {ALL_THE_SAME}")
             else:
                 chosen.append((measure, (few,) if few else ()))
+    if spared:
+        notes.append(f"--allow-few computes what needs more examples {ALL_THE_SAME}")
     if not chosen:
         raise UserError("; ".join(["there is no measure that can be had", *notes]))
     return Choice(chosen, notes)

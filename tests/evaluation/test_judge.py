@@ -192,6 +192,11 @@ def test_too_few_are_refused_with_the_number_needed_or_marked(dataset):
         UserError, match=r"kid\[pixels\] needs 1,000 examples, and there are 200 .*--allow-few"
     ):
         judge(strict, source(pictures(200, 3)), dataset, PIXELS)
+    with pytest.raises(
+        UserError,
+        match=r"no measure .* left out: fid\[pixels\] needs .* --allow-few computes what",
+    ):
+        judge(replace(strict, flags=(), samples=50), source(pictures(50, 3)), dataset, PIXELS)
     marked = scores(replace(strict, allow_few=True), pictures(200, 3), dataset)["kid[pixels]"]
     assert marked.marks == ("kid[pixels] needs 1,000 examples, and there are 200 generated ones",)
     assert np.isfinite(marked.mean)
