@@ -20,7 +20,8 @@ pytestmark = pytest.mark.slow
 
 KILLS = int(os.environ.get("OTGAN_KILLS", "3"))
 SIGNALS = signal.SIGKILL, signal.SIGINT, signal.SIGTERM
-ENDED = (-signal.SIGKILL, 130, 143)  # by one of them
+STOPPED = (130, 143)  # saved, and told so
+ENDED = (-signal.SIGKILL, *STOPPED)  # by one of them
 JUDGED = {  # kept, drawn and judged often, so that a kill may fall into any of it
     "train.log_every": 5,
     "train.checkpoint_seconds": 1e-6,
@@ -40,8 +41,23 @@ def told(path):
     ]
 
 
+# what a run keeps of single steps, by these and by name
+
+
 def pictures(folder):
-    return {path.name: path.read_bytes() for path in (folder / "samples").iterdir()}
+    return {
+        (int(path.stem.rpartition("-")[2]), path.name): path.read_bytes()
+        for path in (folder / "samples").iterdir()
+    }
+
+
+def scores(folder):
+    kept = {}
+    for line in told(folder / "eval/scores.jsonl"):
+        key = line["step"], line["metric"], line["fingerprint"]
+        assert key not in kept
+        kept[key] = line | {"subject": ""}
+    return kept
 
 
 def events(folder):
@@ -76,25 +92,23 @@ def test_killed_again_and_again_it_ends_as_if_nothing_had_happened(which, tmp_pa
     whole, storms = tmp_path / "whole", tmp_path / "storms"
     operations = storm.count(config, whole)
     seconds = json.loads((whole / "status.json").read_text())["seconds"]
-    draw, killed = np.random.default_rng(0), 0
+    draw, killed, stopped = np.random.default_rng(0), 0, set()
     for k in range(KILLS):
         by, at = SIGNALS[k % len(SIGNALS)], draw.uniform(0, seconds)
         before = int(draw.integers(1, operations))
         end = {"before": before} if draw.integers(2) else {"after": at}
-        killed += storm.go(config, storms, **end, by=by) in ENDED
+        code = storm.go(config, storms, **end, by=by)
+        killed += code in ENDED
+        if code in STOPPED:
+            stopped.add(RunFolder(storms).read_status().get("step"))
     assert storm.go(config, storms) == 0
     assert killed >= KILLS / 2
     assert equal(final_state(RunFolder(whole), config), final_state(RunFolder(storms), config))
     assert told(whole / "metrics.jsonl") == told(storms / "metrics.jsonl")
-    # an interrupted run also judges itself and draws where it ends
-    if judged:
-        scores, again = (
-            [line | {"subject": ""} for line in told(path / "eval/scores.jsonl")]
-            for path in (whole, storms)
-        )
-        assert [line for line in again if line in scores] == scores
-        assert len(scores) > 3
-    for found in (pictures, events):
+    for found in (pictures, events, *([scores] if judged else [])):
         undisturbed, disturbed = found(whole), found(storms)
-        assert {name: disturbed.get(name) for name in undisturbed} == undisturbed
+        assert len(undisturbed) > 3
+        assert {key: disturbed.get(key) for key in undisturbed} == undisturbed
+        # one that was told to stop draws and judges where it does; one that was killed cannot
+        assert {step for step, *_ in disturbed.keys() - undisturbed.keys()} <= stopped
     shutil.rmtree(tmp_path)
