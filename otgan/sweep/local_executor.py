@@ -17,6 +17,7 @@ from otgan.sweep.scheduler import End
 POLL = 0.2  # seconds between two looks at the processes
 GRACE = 30.0  # seconds that a process has to save its state when its time is over
 HASTE = 5.0  # seconds that it has to stop at once: more than it takes for that itself
+DEAF = "was told twice to stop, and did not answer: killed"  # the last words of such a cell
 MOST = 8  # jobs at once, where nothing else is said: each holds its own copy of the data
 
 
@@ -30,7 +31,6 @@ class LocalExecutor:
         limit: seconds that each may take.
     """
 
-    insists = True
     retries = 0  # who kills a process here means it, or is the system, which is out of memory
 
     def __init__(self, jobs: int, limit: float | None = None):
@@ -103,7 +103,7 @@ class Work:
             self._told, self._words = now, self._over("was told to save its state and stop")
             self.process.terminate()
         if now > self._until:
-            self._kill("was told twice to stop, and did not answer: killed")
+            self._kill(DEAF)
         return False
 
     def leave(self) -> None:

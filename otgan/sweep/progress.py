@@ -85,22 +85,13 @@ class Board:
             )
         return failed
 
-    def interrupted(self, at_work: int, again: bool, insists: bool) -> None:
+    def interrupted(self, at_work: int, again: bool) -> None:
         """Say what is waited for."""
         cells = f"{at_work} cell{'s' if at_work != 1 else ''} at work"
         first = f"{RunState.INTERRUPTED.word}: saving the state of {cells}"
-        if insists:
-            self._say(
-                f"stopping {cells} at once"
-                if again
-                else f"{first}; Ctrl-C again stops them at once"
-            )
-        else:
-            self._say(
-                f"waiting for {cells}, which {'are' if at_work != 1 else 'is'} told once"
-                if again
-                else first
-            )
+        self._say(
+            f"stopping {cells} at once" if again else f"{first}; Ctrl-C again stops them at once"
+        )
 
     def tick(self) -> None:
         """Look at the folders now and then, and show what is seen."""

@@ -10,23 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import math
 import os
 import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from otgan.errors import UserError
-from otgan.sweep.local_executor import POLL, Work
+from otgan.sweep.local_executor import DEAF, HASTE, POLL, Work
 from otgan.sweep.scheduler import End
 
 RETRIES = 3  # of a cell whose process, worker or node died
 PATIENCE = 5.0  # seconds for a cluster to answer
 LOST = 20.0  # seconds without an answer after which it is given up: after 60 Ray ends the process
+GIVEN_UP = 10.0  # seconds after which a cell counts as gone, of whose killing nobody tells
 LOOK = 2.0  # seconds between two looks at whether its head is there
 
 
@@ -88,7 +91,6 @@ class RayExecutor:
         address: of the cluster, as the user gave it.
     """
 
-    insists = False  # a second time would cut short what a worker saves
     retries = RETRIES
 
     def __init__(
@@ -109,12 +111,16 @@ class RayExecutor:
         # the cluster's own name of its head may mean nothing here, as behind a router
         self._head = Head(given(address) or ray.get_runtime_context().gcs_address)
         self._pending: list[Any] = []
-        self._cancelled: set[Any] = set()
+        self._logs: dict[Any, Path] = {}
+        self._told: Counter[Any] = Counter()  # how often a task was told to stop
+        self._until: dict[Any, float] = {}  # when it must have stopped
+        self._killed: dict[Any, float] = {}  # when it was
 
     def submit(self, command: list[str], log: Path) -> Any:
         """Hand a task to Ray."""
         reference = self._task.remote(command, log, self._limit)
         self._pending.append(reference)
+        self._logs[reference] = log
         return reference
 
     def poll(self) -> list[tuple[Any, End]]:
@@ -127,21 +133,42 @@ class RayExecutor:
         if not self._pending:
             time.sleep(POLL)
             return []
+        now = time.monotonic()
+        for reference in self._pending:
+            if now > self._until.get(reference, math.inf) and reference not in self._killed:
+                self._kill(reference)
         done, self._pending = self._ray.wait(self._pending, timeout=POLL)
-        return [(reference, _end(self._ray, reference)) for reference in done]
+        lost = [job for job in self._pending if now - self._killed.get(job, math.inf) > GIVEN_UP]
+        self._pending = [job for job in self._pending if job not in lost]
+        return [(job, self._end(job)) for job in done] + [(job, End.KILLED) for job in lost]
 
     def cancel(self, job: Any) -> None:
-        """Cancel a task, once."""
-        if job not in self._cancelled:
-            self._cancelled.add(job)
+        """Cancel a task; told again it is killed if it has not stopped within `HASTE` seconds, or
+        when it is told once more.
+        """
+        self._told[job] += 1
+        if self._told[job] == 1:
             self._ray.cancel(job)
+        else:
+            self._until[job] = time.monotonic() + (HASTE if self._told[job] == 2 else 0.0)
+
+    def _kill(self, job: Any) -> None:
+        self._killed[job] = time.monotonic()
+        with contextlib.suppress(OSError), self._logs[job].open("a") as lines:
+            lines.write(f"{DEAF}\n")
+        # what it asks may be as deaf as the task
+        _within(PATIENCE, partial(self._ray.cancel, job, force=True))
+
+    def _end(self, job: Any) -> End:
+        return End.KILLED if job in self._killed else _end(self._ray, job)
 
     def close(self) -> None:
         """Cancel what is left."""
 
         def cancel() -> None:
             for reference in self._pending:
-                self.cancel(reference)
+                if not self._told[reference]:
+                    self.cancel(reference)
 
         _within(PATIENCE, cancel) if self._head.silent else cancel()
 

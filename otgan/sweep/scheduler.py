@@ -44,11 +44,6 @@ class Executor(Protocol):
         """How often a job is tried again that was killed."""
         ...
 
-    @property
-    def insists(self) -> bool:
-        """Whether a job that is cancelled again stops at once."""
-        ...
-
     def submit(self, command: list[str], log: Path) -> Any:
         """Begin a job, now or when there is room: the interpreter, with a command, whose output is
         added to a file.
@@ -60,7 +55,9 @@ class Executor(Protocol):
         ...
 
     def cancel(self, job: Any) -> None:
-        """Tell a job to save its state and stop. It has ended when `poll` says so."""
+        """Tell a job to save its state and stop; told again it is to stop at once, and is killed if
+        it does not. It has ended when `poll` says so.
+        """
         ...
 
     def close(self) -> None:
@@ -79,9 +76,9 @@ class Watch(Protocol):
         """
         ...
 
-    def interrupted(self, at_work: int, again: bool, insists: bool) -> None:
+    def interrupted(self, at_work: int, again: bool) -> None:
         """A signal has arrived, perhaps not the first, and so many cells that are at work are told
-        to save and stop; told again they stop at once, if the executor insists.
+        to save and stop; told again they stop at once.
         """
         ...
 
@@ -127,7 +124,7 @@ def work_off(worklist: Worklist, executor: Executor, watch: Watch) -> int | None
     of it is left.
 
     A first Ctrl-C or termination cancels all jobs, and no more are begun; each further one cancels
-    again those that are still there, which then stop at once, if the executor insists.
+    again those that are still there, which then stop at once or are killed.
     """
     with interruptible(again=True) as signals, closing(executor):
         scheduler, told = Scheduler(worklist, executor, watch, signals), 0
@@ -136,7 +133,7 @@ def work_off(worklist: Worklist, executor: Executor, watch: Watch) -> int | None
             scheduler.collect()
             if len(signals) > told:
                 told = len(signals)
-                watch.interrupted(scheduler.at_work, told > 1, executor.insists)
+                watch.interrupted(scheduler.at_work, told > 1)
                 scheduler.cancel()
             watch.tick()
     return signals[0] if signals else None

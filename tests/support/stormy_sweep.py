@@ -37,7 +37,7 @@ def result(cell):
 class Storm:
     """An `otgan.sweep.scheduler.Executor` without processes."""
 
-    room, retries, insists = 16, 2, True
+    room, retries = 16, 2
 
     def __init__(self, seed, number, looks, ledger, limit):
         self._draw, self._number, self._looks = random.Random(seed), number, looks

@@ -1,7 +1,6 @@
 import io
 import json
 
-import pytest
 from rich.console import Console
 
 from otgan.files import lock
@@ -50,27 +49,15 @@ def test_remaining_time_counts_what_was_gained(tmp_path, monkeypatch):
     )
 
 
-@pytest.mark.parametrize(
-    ("insists", "said"),
-    [
-        (
-            True,
-            "interrupted: saving the state of 2 cells at work; Ctrl-C again stops them at once\n"
-            "stopping 1 cell at work at once\n",
-        ),
-        (
-            False,
-            "interrupted: saving the state of 2 cells at work\n"
-            "waiting for 1 cell at work, which is told once\n",
-        ),
-    ],
-)
-def test_no_more_is_promised_than_the_executor_does(tmp_path, insists, said):
+def test_it_says_what_a_signal_does_and_another_will(tmp_path):
     plan, shown = grid(), io.StringIO()
     board = Board(recorded(tmp_path, plan), plan.cells, (), Console(file=shown, width=200))
-    board.interrupted(2, False, insists)
-    board.interrupted(1, True, insists)
-    assert shown.getvalue() == said
+    board.interrupted(2, False)
+    board.interrupted(1, True)
+    assert shown.getvalue() == (
+        "interrupted: saving the state of 2 cells at work; Ctrl-C again stops them at once\n"
+        "stopping 1 cell at work at once\n"
+    )
 
 
 def test_a_cell_that_was_interrupted_before_it_began_has_not_failed(tmp_path):

@@ -125,6 +125,7 @@ class Stage:
 
     def __init__(self, *ends):
         self.ends, self.asked, self.cancelled = dict(enumerate(ends)), {}, []
+        self.deaf = set()
         self.submitted = itertools.count()
 
     def get_runtime_context(self):
@@ -146,15 +147,15 @@ class Stage:
         )
 
     def wait(self, references, timeout):
-        return references[:1], references[1:]
+        return ([], references) if self.deaf & {*references} else (references[:1], references[1:])
 
     def get(self, reference):
         if isinstance(self.ends[reference], Exception):
             raise self.ends[reference]
         return self.ends[reference]
 
-    def cancel(self, reference):
-        self.cancelled.append(reference)
+    def cancel(self, reference, force=False):
+        self.cancelled.append((reference, "killed") if force else reference)
 
 
 def test_how_a_task_ended():
@@ -184,15 +185,35 @@ def test_how_a_task_ended():
     assert executor.poll() == []
 
 
-def test_a_task_is_cancelled_once():
-    ray = Stage(0, 0, 0)
+def test_a_task_that_is_told_again_is_killed_where_it_does_not_answer(tmp_path, monkeypatch):
+    monkeypatch.setattr(ray_executor, "HASTE", 0.3)
+    monkeypatch.setattr(ray_executor, "GIVEN_UP", 0.3)
+    ray, logs = Stage(0, 0, 0), [tmp_path / f"{i}.txt" for i in range(3)]
     executor = RayExecutor(ray, None, 3)
-    jobs = [executor.submit([], Path()) for _ in range(3)]
+    jobs = [executor.submit([], log) for log in logs]
     executor.cancel(jobs[1])
     executor.cancel(jobs[1])
     assert executor.poll() == [(0, End.EXITED)]
+    ray.deaf = {1}
+    assert (executor.poll(), ray.cancelled) == ([], [1])  # it has its time
+    time.sleep(0.35)
+    assert (executor.poll(), ray.cancelled) == ([], [1, (1, "killed")])
+    assert logs[1].read_text() == "was told twice to stop, and did not answer: killed\n"
+    time.sleep(0.35)
+    assert executor.poll() == [(1, End.KILLED)]  # nobody tells of it any more
     executor.close()
-    assert ray.cancelled == [1, 2]
+    assert ray.cancelled == [1, (1, "killed"), 2]
+
+
+def test_a_task_that_is_told_three_times_is_killed_at_once(tmp_path):
+    ray = Stage(0)
+    executor = RayExecutor(ray, None, 1)
+    job = executor.submit([], tmp_path / "log.txt")
+    for _ in range(3):
+        executor.cancel(job)
+    time.sleep(0.01)
+    assert executor.poll() == [(job, End.KILLED)]
+    assert ray.cancelled == [job, (job, "killed")]
 
 
 def test_how_much_room_a_cluster_has():
@@ -249,11 +270,46 @@ def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
         assert "failed" not in said
 
 
-def interrupt_when_there(paths):
+# Ray forks this process, in which other tests have started JAX; the children run no JAX before exec
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+@pytest.mark.slow
+def test_a_cell_that_hangs_is_killed_after_the_second_ctrl_c(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
+    monkeypatch.setattr(scheduler, "WORKER", (str(REPOSITORY / "tests/support/stand_in.py"),))
+    plan = grid(lams=(9,))
+    root = recorded(tmp_path / "hanging", plan)
+    (cell,) = plan.cells
+    noted = root.folder(cell.id).path / "noted.json"
+    with connected(None) as ray:
+        threading.Thread(target=interrupt_when_there, args=((noted,), 2)).start()
+        interrupted, said = run(ray, plan, root)
+        facts = json.loads(noted.read_text())
+        assert time.time() - facts["began"] < 30
+        assert is_gone(facts["session"])  # whose leader it is; while the cluster is there
+    assert interrupted
+    assert "stopping 1 cell at work at once" in said
+    assert "was told twice to stop" in root.folder(cell.id).log.read_text()
+    assert root.state(cell.id) == "failed"  # it may have lost what it did last
+
+
+def is_gone(process):
+    for _ in range(100):
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def interrupt_when_there(paths, times=1):
     end = time.monotonic() + 120
     while time.monotonic() < end and not all(path.is_file() for path in paths):
         time.sleep(0.1)
-    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(times):
+        time.sleep(1.0 if times > 1 else 0.0)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def run(ray, plan, root, jobs=None, max_failures=None):

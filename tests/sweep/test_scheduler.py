@@ -17,7 +17,7 @@ class Pretended:
     """Every poll ends the oldest job, as `ends` says; what a cell has no more ends for exits."""
 
     def __init__(self, room=2, retries=0, ends=None, at_poll=()):
-        self.room, self.retries, self.insists = room, retries, True
+        self.room, self.retries = room, retries
         self.ends = {lam: [*found] for lam, found in (ends or {}).items()}
         self.at_poll = dict(at_poll)  # what happens at the n-th poll
         self.jobs, self.begun, self.cancelled, self.closed, self.polls, self.most = (
@@ -60,8 +60,8 @@ class Noted:
         self.told.append((cell.values["oracle.lam"], interrupted))
         return cell.values["oracle.lam"] in self.failing and not interrupted
 
-    def interrupted(self, at_work, again, insists):
-        self.signals.append((at_work, again, insists))
+    def interrupted(self, at_work, again):
+        self.signals.append((at_work, again))
 
     def tick(self):
         self.ticks += 1
@@ -141,10 +141,7 @@ def test_every_further_ctrl_c_cancels_again(cells):
     work_off(Worklist(SweepFolder(Path("s")), cells), executor, watch)
     ids = [cell.id for cell in cells]
     assert executor.cancelled == [ids[0], ids[1], ids[0], ids[1]]
-    assert watch.signals == [
-        (2, False, True),
-        (2, True, True),
-    ]  # what is waited for is said each time
+    assert watch.signals == [(2, False), (2, True)]  # what is waited for is said each time
 
 
 def test_an_executor_is_closed_where_a_cell_cannot_be_submitted(cells):
