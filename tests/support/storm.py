@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+from otgan import dispatch
 from otgan.config import Config
 from otgan.launch import launch
 from tests.support.helpers import Silent
@@ -62,7 +63,8 @@ class _Ended(Silent):
 
 
 def _train(config, path, before, after, by, counted=None):
-    seen = 0
+    # of one window each: it can be kept, and go on, between what is drawn and judged
+    dispatch.PACE, seen = 0.0, 0
 
     def hook(event, args):
         nonlocal seen
