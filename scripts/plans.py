@@ -35,7 +35,7 @@ from otgan.costs import make_cost
 from otgan.data import Form
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
-from otgan.oracles.regularized import solve_term
+from otgan.oracles.terms import solve_term
 from otgan.system import build
 from tests.support.semidual import optimum
 

@@ -13,7 +13,7 @@ from otgan.batches import draw_latents, draw_reals, make_batch_source
 from otgan.config import Regularized, parse_amount
 from otgan.costs import one_matrix, squared_l2
 from otgan.data import Form
-from otgan.oracles.regularized import Term, solve_terms
+from otgan.oracles.terms import Term, solve_terms
 from otgan.system import build
 from tests.support.helpers import dataset, tiny_config
 

@@ -29,7 +29,7 @@ from otgan.errors import UserError
 from otgan.features import Tell
 from otgan.files import write_atomically
 from otgan.oracles import entropic, quadratic
-from otgan.oracles.regularized import solve_term
+from otgan.oracles.terms import solve_term
 from otgan.restore import Restored, restore
 from otgan.runs import RunFolder
 from otgan.sight import make_sight

@@ -36,9 +36,8 @@ one epsilon. n real and m generated examples need not be equally many.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,7 +46,7 @@ from jaxtyping import Float
 
 from otgan.batches import BatchSource
 from otgan.config import Regularized
-from otgan.costs import CostMatrices, Groups
+from otgan.costs import Groups
 from otgan.oracles.contract import (
     Family,
     Info,
@@ -57,27 +56,24 @@ from otgan.oracles.contract import (
     in_units_of_cost,
     one_update,
 )
-from otgan.oracles.entropic import solve_entropic
-from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
+from otgan.oracles.terms import (
+    BatchFeatures,
+    Term,
+    interval,
+    largest,
+    mean_cost_of,
+    solve_terms,
+    terms_of,
+    weighted,
+)
 from otgan.problem import Problem
 from otgan.results.quantities import REGULARIZED
 
 # with a warm start (N,): of every training example, NaN before its first batch
 Potentials = tuple[()] | tuple[Array]
-# real and generated; two clouds of one kind; a cloud and itself
-Between = Literal["both", "kind", "self"]
 
 LEAST = 1e-30  # a squared pull below this counts as this: no pull stays none
-
-
-class Term(NamedTuple):
-    """One d in a loss."""
-
-    weight: float
-    between: Between
-    costs: CostMatrices  # (k, n, m)
-    pull: float  # what its gradient counts for: the weight, unless one of its clouds is held fixed
 
 
 class Drawn(NamedTuple):
@@ -88,15 +84,6 @@ class Drawn(NamedTuple):
     # of independent self terms: another (x, z), or the groups that are seen of other generated
     # examples
     second: Any = None
-
-
-class BatchFeatures(NamedTuple):
-    """What the cost sees of a batch: groups of features, in units of their scales."""
-
-    x: Groups  # of n real examples
-    y: Groups  # of m generated ones
-    x2: Groups | None = None  # of the second ones of independent self terms
-    y2: Groups | None = None
 
 
 class Held(NamedTuple):
@@ -240,58 +227,6 @@ class RegularizedDual:
         )
 
 
-def terms_of(
-    loss: str,
-    features: BatchFeatures,
-    costs: Callable[[Groups, Groups], CostMatrices],
-    learned: bool,
-) -> list[Term]:
-    """The d that a loss is made of, as at the head of this module.
-
-    Of a learned cost d(x, x) moves the encoder, so it is one of them.
-    """
-
-    def term(
-        weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None
-    ) -> Term:
-        return Term(weight, between, costs(a, b), weight if pull is None else pull)
-
-    x, y, x2, y2 = features
-    match loss:
-        case "regot":
-            return [term(1.0, "both", x, y)]
-        case "energy":
-            (x1, x2), (y1, y2) = _halves(x), _halves(y)
-            across = [term(1.0, "both", a, b) for a in (x1, x2) for b in (y1, y2)]
-            return [*across, term(-2.0, "kind", x1, x2), term(-2.0, "kind", y1, y2)]
-        case "sinkhorn":
-            if y2 is None:
-                own = [term(-1.0, "self", y, y), *([term(-1.0, "self", x, x)] if learned else [])]
-            elif x2 is None:
-                own = [term(-1.0, "kind", y, y2, pull=-2.0)]
-            else:
-                own = [term(-1.0, "kind", y, y2), term(-1.0, "kind", x, x2)]
-            return [term(2.0, "both", x, y), *own]
-    raise ValueError(f"no loss is called {loss!r}")
-
-
-def _halves(groups: Groups) -> list[Groups]:
-    return list(zip(*(jnp.split(group, 2) for group in groups), strict=True))
-
-
-def mean_cost_of(terms: list[Term]) -> Float[Array, ""]:
-    """Of a real and a generated example."""
-    return jnp.mean(
-        jnp.stack(
-            [
-                t.costs.mean(jnp.mean(t.costs.matrices, axis=(1, 2)))
-                for t in terms
-                if t.between == "both"
-            ]
-        )
-    )
-
-
 def _moving(terms: list[Term], solutions: list[Solution]) -> Array:
     """What moves of the loss at fixed plans, in units of the cost."""
     paid = [
@@ -327,83 +262,6 @@ def _along(pulls: Any, features: Any) -> Array:
     )
 
 
-def solve_terms(
-    oracle: Regularized,
-    terms: list[Term],
-    mean_cost: Array,
-    known: Float[Array, " n"] | None = None,
-    scale: Array | float = 1.0,
-) -> list[Solution]:
-    """The duals of all terms, leaves (k, ...), at one lam (`scale` times the oracle's) and one
-    epsilon: those of the real-generated cost's scale.
-
-    `known` are potentials to start from, for the rows of the term between real and generated
-    points; see `solve_entropic`.
-    """
-    lam, epsilon = (
-        jnp.asarray(oracle.lam.times(mean_cost) * scale),
-        jnp.asarray(oracle.epsilon.times(mean_cost)),
-    )
-    tau = jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None
-
-    def solve_all(term: Term) -> Solution:
-        def solve(matrix: Array) -> Solution:
-            return solve_term(
-                oracle,
-                matrix,
-                lam,
-                epsilon,
-                tau,
-                term.between,
-                known if term.between == "both" else None,
-            )
-
-        matrices = term.costs.matrices
-        # as it is: under vmap both sides of every condition would be computed
-        if len(matrices) == 1:
-            return jax.tree.map(lambda leaf: leaf[None], solve(matrices[0]))
-        return jax.vmap(solve)(matrices)
-
-    return [solve_all(term) for term in terms]
-
-
-def solve_term(
-    oracle: Regularized,
-    cost: Float[Array, "n m"],
-    lam: Float[Array, ""],
-    epsilon: Float[Array, ""],
-    tau: Float[Array, ""] | None,
-    between: Between = "both",
-    known: Float[Array, " n"] | None = None,
-) -> Solution:
-    """One dual as training solves it: by the oracle's regularizer, cadence and budget.
-
-    Amounts in units of the cost.
-    """
-    limits = {"iterations_per_check": oracle.check_every(), "max_iterations": oracle.max_iterations}
-    match oracle.regularizer:
-        case "kl":
-            relaxed, symmetric = tau if between == "both" else None, between == "self"
-            return solve_entropic(
-                cost,
-                lam,
-                epsilon,
-                relaxed,
-                anneal=oracle.anneal,
-                symmetric=symmetric,
-                known=known,
-                **limits,
-            )
-        case "l2":
-            return solve_quadratic(cost, lam, epsilon, **limits)
-
-
-def _weighted(terms: list[Term], values: list[Array]) -> Array:
-    """Of values (k,) of every term."""
-    means = jnp.stack([t.costs.mean(value) for t, value in zip(terms, values, strict=True)])
-    return jnp.sum(jnp.asarray([t.weight for t in terms], means.dtype) * means)
-
-
 def _info(
     oracle: Regularized,
     terms: list[Term],
@@ -414,36 +272,17 @@ def _info(
     """Of several duals the largest gap (each is held to epsilon) and the sum of iterations; of the
     loss that they make, what bounds it.
     """
-    least, most = _interval(terms, solutions)
+    least, most = interval(terms, solutions)
     units = in_units_of_cost(mean_cost, lam=oracle.lam, epsilon=oracle.epsilon)
     units |= {name: units[name] * scale for name in ("lam", "lam_over_mean_cost")}
     return {
-        "dual_value": _weighted(terms, [s.value for s in solutions]),
-        "dual_gap": _largest([s.gap for s in solutions]),
-        "dual_floor": _largest([s.floor for s in solutions]),
+        "dual_value": weighted(terms, [s.value for s in solutions]),
+        "dual_gap": largest([s.gap for s in solutions]),
+        "dual_floor": largest([s.floor for s in solutions]),
         "dual_iterations": jnp.sum(jnp.concatenate([s.iterations for s in solutions])),
         "dual_converged": jnp.all(jnp.concatenate([s.converged for s in solutions])),
         "loss_at_least": least,
         "loss_at_most": most,
-        "misplaced_mass": _largest([s.misplaced for s in solutions]),
+        "misplaced_mass": largest([s.misplaced for s in solutions]),
         **units,
     }
-
-
-def _interval(terms: list[Term], solutions: list[Solution]) -> tuple[Array, Array]:
-    """Where the loss of exact duals lies: each is between its value, less what rounding may add to
-    that, and its value plus its gap.
-    """
-    lowest = [
-        s.value - s.floor if t.weight > 0 else s.value + s.gap
-        for t, s in zip(terms, solutions, strict=True)
-    ]
-    highest = [
-        s.value + s.gap if t.weight > 0 else s.value - s.floor
-        for t, s in zip(terms, solutions, strict=True)
-    ]
-    return _weighted(terms, lowest), _weighted(terms, highest)
-
-
-def _largest(values: list[Array]) -> Array:
-    return jnp.max(jnp.concatenate(values))

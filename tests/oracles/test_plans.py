@@ -17,7 +17,7 @@ from otgan.config import Amount, Regularized
 from otgan.costs import one_matrix
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
-from otgan.oracles.regularized import Term, _interval, solve_terms
+from otgan.oracles.terms import Term, interval, solve_terms
 from tests.support.semidual import optimum
 from tests.support.zoo import squared_distances
 
@@ -191,7 +191,7 @@ def test_the_loss_lies_between_its_bounds_where_rounding_is_most_of_them(regular
         best = optimum(shifted, lam, None, regularizer).value
         for weight in (1.0, -1.0):
             terms = [Term(weight, "both", one_matrix(jnp.asarray(shifted)), weight)]
-            least, most = _interval(terms, solve_terms(oracle, terms, jnp.mean(shifted)))
+            least, most = interval(terms, solve_terms(oracle, terms, jnp.mean(shifted)))
             assert least <= weight * best <= most, (relative, weight)
 
 
