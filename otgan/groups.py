@@ -9,8 +9,9 @@ A window less its mean holds what stands out in it, whatever its color or bright
 windows are flat it is zero, so that noise costs as much as it is strong, and is not lost in the
 difference between two colors.
 
-Shifted windows lie half a window further to the right and down: where four windows meet, one of
-these is whole, so that a seam costs as much as any other edge.
+Shifted windows lie half a window further to the right and down, one fewer to a side: where four
+windows meet, one of these is whole, so that a seam costs as much as any other edge. They leave out
+half a window at the border, where nothing meets.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class TrainState(NamedTuple):
     """
 
     players: Players
-    moments: Players  # Adam's, of each player
+    moments: Players  # of the descent, of each player
     average: Any  # exponential moving average of the generator's parameters
     dual: Any  # what the family keeps between solves
     solves: Int[Array, ""]
@@ -169,7 +169,7 @@ class Stepper:
     def _descend(
         self, player: str, sign: float, state: TrainState, held: Any, data: BatchSource
     ) -> tuple[TrainState, Record]:
-        """One Adam step of one player down `sign` times the loss."""
+        """One step of one player down `sign` times the loss."""
 
         def objective(parameters: Any) -> Array:
             return sign * self.family.loss(

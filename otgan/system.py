@@ -71,7 +71,11 @@ def build(
         UserError: a network cannot serve data of this form.
     """
     generator = make_generator(
-        config.generator, form.shape, np.asarray(form.center, np.float32), OUTPUT_SHARE * form.scale
+        config.generator,
+        form.shape,
+        np.asarray(form.center, np.float32),
+        OUTPUT_SHARE * form.scale,
+        config.train.precision,
     )
     networks = Players(
         generator, (network or BLIND) if config.cost.layered else _encoder(config, form)
@@ -100,7 +104,12 @@ def _encoder(config: Config, form: Form) -> Network | None:
     if not config.cost.encoded:
         return None
     one = make_encoder(
-        config.cost.encoder, form.shape, np.asarray(form.center, np.float32), form.scale
+        config.cost.encoder,
+        form.shape,
+        np.asarray(form.center, np.float32),
+        form.scale,
+        # one that is not trained is the same in every run
+        config.train.precision if config.cost.learned else "float32",
     )
     encoder = Network(one.init, lambda parameters, x: (one.apply(parameters, x),))
     return (

@@ -77,16 +77,33 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the picture")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    rows = [
-        row
-        for seed in args.seeds
-        for size in args.points
-        for row in compare(size, seed, args.steps)
-    ]
+    rows = read(table := args.out / "map_error.csv")
+    for seed in args.seeds:
+        for size in args.points:
+            if not any((row.points, row.seed) == (size, seed) for row in rows):
+                rows += compare(size, seed, args.steps)
+                write(rows, table)
     print("\n".join(lines(rows)))
-    with (args.out / "map_error.csv").open("w", newline="") as file:
-        csv.writer(file).writerows([Row._fields, *rows])
     draw(rows, args.out / "map_error.png")
+
+
+def read(table: Path) -> list[Row]:
+    """What an earlier call came to, whose sizes and seeds need not be fitted again."""
+    if not table.is_file():
+        return []
+    with table.open(newline="") as file:
+        return [
+            Row(method, int(points), int(seed), float(error), float(seconds), note)
+            for method, points, seed, error, seconds, note in [*csv.reader(file)][1:]
+        ]
+
+
+def write(rows: list[Row], table: Path) -> None:
+    """All lines, at once or not at all."""
+    part = table.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        csv.writer(file).writerows([Row._fields, *rows])
+    part.replace(table)
 
 
 def compare(size: int, seed: int, steps: int | None) -> list[Row]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,36 +77,54 @@ def main() -> None:
     )
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    rows = []
-    for epsilon in args.epsilons:
-        for steps in args.steps:
-            for seed in args.seeds:
-                changes = {
-                    "oracle.lam": args.lam,
-                    "oracle.epsilon": epsilon,
-                    "train.steps": steps,
-                    "train.seed": seed,
-                } | CHANGES
-                if args.sgd:
-                    changes |= plain(args.sgd, steps, min(args.steps), seed)
-                config = experiments.resolve(args.experiment, changes)
-                rows.append(
-                    Row(
-                        epsilon, steps, seed, *measure(config, data.load(config.data), args.batches)
-                    )
-                )
-                print(rows[-1], flush=True)
-    with (args.out / "stationarity.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Row._fields)
-        writer.writerows(rows)
+    rows = read(table := args.out / "stationarity.csv")
+    for epsilon, steps, seed in product(args.epsilons, args.steps, args.seeds):
+        if any(row[:3] == (epsilon, steps, seed) for row in rows):
+            continue
+        config = experiments.resolve(args.experiment, changes(args, epsilon, steps, seed))
+        found = measure(config, data.load(config.data), args.batches)
+        rows.append(Row(epsilon, steps, seed, *found))
+        print(rows[-1], flush=True)
+        write(rows, table)
     draw(rows, args.out / "stationarity.png", f"{args.experiment}, lam = {args.lam}")
+
+
+def read(table: Path) -> list[Row]:
+    """What an earlier call came to, whose runs need not be made again."""
+    if not table.is_file():
+        return []
+    with table.open(newline="") as file:
+        return [
+            Row(epsilon, int(steps), int(seed), *map(float, rest))
+            for epsilon, steps, seed, *rest in [*csv.reader(file)][1:]
+        ]
+
+
+def write(rows: list[Row], table: Path) -> None:
+    """All lines, at once or not at all."""
+    part = table.with_suffix(".part")
+    with part.open("w", newline="") as file:
+        csv.writer(file).writerows([Row._fields, *rows])
+    part.replace(table)
+
+
+def changes(args: argparse.Namespace, epsilon: str, steps: int, seed: int) -> dict[str, Any]:
+    """What a run has of its own."""
+    return {
+        "oracle.lam": args.lam,
+        "oracle.epsilon": epsilon,
+        "train.steps": steps,
+        "train.seed": seed,
+        **CHANGES,
+        **(plain(args.sgd, steps, min(args.steps), seed) if args.sgd else {}),
+    }
 
 
 def plain(rate: float, steps: int, fewest: int, seed: int) -> dict[str, Any]:
     """Changes that make it SGD, which stops at one of its iterates."""
     return {
         "generator.optimizer.kind": "sgd",
+        "generator.optimizer.clip": None,
         "generator.optimizer.schedule": "constant",
         "generator.optimizer.learning_rate": rate * (fewest / steps) ** 0.5,
         "train.steps": int(np.random.default_rng((KEY, seed, steps)).integers(1, steps + 1)),

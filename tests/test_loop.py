@@ -341,6 +341,22 @@ def test_pictures_that_are_saturated_end_the_run(tmp_path):
     assert last["gradient_norm"] == 0
 
 
+def test_networks_in_bfloat16_leave_duals_and_the_state_in_float32(tmp_path):
+    config = tiny_config(**{"train.precision": "bfloat16", "oracle.epsilon": "0.01x"})
+    folder, outcome = run(config, tmp_path / "run")
+    assert outcome.state == "finished"
+    assert outcome.summary["converged_share"] == 1
+    floats = {
+        leaf.dtype
+        for leaf in jax.tree.leaves(final_state(folder, config))
+        if jnp.issubdtype(leaf.dtype, jnp.floating)
+    }
+    assert floats == {np.dtype(np.float32)}
+    _, fine = run(tiny_config(**{"oracle.epsilon": "0.01x"}), tmp_path / "fine")
+    assert outcome.summary["loss"] == pytest.approx(fine.summary["loss"], rel=0.1)
+    assert outcome.summary["loss"] != fine.summary["loss"]
+
+
 def test_updates_without_a_gradient_are_counted_across_dispatches():
     def still(gradients, updates, before):
         records = {"gradient_norm": np.asarray(gradients), "generator_steps": np.asarray(updates)}

@@ -184,6 +184,8 @@ class Semidiscrete(Oracle):
             raise ValueError(
                 f"steps go by chunks of {self.chunk}, which must divide {' and '.join(broken)}"
             )
+        if (self.schedule, self.optimizer.kind) == ("adam", "sgd"):
+            raise ValueError("the authors' schedule is Adam: leave optimizer.kind as it is")
         if self.max_ots_steps < self.memory:
             raise ValueError(
                 f"max_ots_steps = {self.max_ots_steps} must fill the memory of {self.memory}"

@@ -46,12 +46,15 @@ class Train(Section):
 
     A step is one solve of the dual and one update of a player. Of several budgets the one that is
     used up first ends the run, and schedules and pictures go by the share of it that is used.
+    `precision` is that of what the players' networks compute; their parameters, what comes out of
+    them, costs and duals are float32 whatever it is.
     """
 
     steps: Annotated[int, Effect.EXTENT] = Field(default=10_000, ge=1)
     generator_steps: Annotated[int | None, Effect.EXTENT] = Field(default=None, ge=1)
     seconds: Annotated[float | None, Effect.EXTENT] = Field(default=None, gt=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
+    precision: Literal["float32", "bfloat16"] = "float32"
     loggers: Annotated[tuple[Loggers, ...], Effect.VIEW] = Field(default=(), strict=False)
     log_every: Annotated[int, Effect.VIEW] = Field(default=10, ge=1, le=500)
     pictures: Annotated[int, Effect.VIEW] = Field(default=10, ge=1)

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.nn.initializers import Initializer
@@ -33,6 +34,7 @@ from otgan.models.classifiers import CLASSIFIERS
 from otgan.models.layers import DownConv, FlatConv, UpConv, doubled, smooth, unit
 
 Params = Any  # a pytree of arrays
+Precision = Literal["float32", "bfloat16"]
 SLOPE = 0.2  # of the encoder's leaky ReLU
 
 # of the generator's pixels before tanh, at the start: contrast, and gradients that tanh does not
@@ -49,7 +51,11 @@ class Network(NamedTuple):
 
 
 def make_generator(
-    config: config.Generator, shape: tuple[int, ...], center: Any, scale: Any
+    config: config.Generator,
+    shape: tuple[int, ...],
+    center: Any,
+    scale: Any,
+    precision: Precision = "float32",
 ) -> Network:
     """The generator: n latent_dim -> n *shape.
 
@@ -61,6 +67,7 @@ def make_generator(
         shape: of one sample: (d,), or (height, width, colors).
         center: mean of the data, (d,); unused with pictures.
         scale: standard deviation of the data, a number; unused with pictures.
+        precision: of what its layers compute.
 
     Raises:
         UserError: a convolutional network cannot make samples of this shape.
@@ -85,7 +92,7 @@ def make_generator(
         )
 
     def apply(params: Params, z: Float[Array, "n latent_dim"]) -> Float[Array, "n ..."]:
-        out = apply_net(net, params, z).reshape(-1, *shape)
+        out = apply_net(net, params, z, precision).reshape(-1, *shape)
         return (
             jnp.tanh(out) if image else jnp.asarray(center, out.dtype).reshape(1, -1) + scale * out
         )
@@ -94,7 +101,11 @@ def make_generator(
 
 
 def make_encoder(
-    config: config.Encoder, shape: tuple[int, ...], center: Any, scale: Any
+    config: config.Encoder,
+    shape: tuple[int, ...],
+    center: Any,
+    scale: Any,
+    precision: Precision = "float32",
 ) -> Network:
     """The encoder: n *shape -> n features, of length 1.
 
@@ -107,6 +118,7 @@ def make_encoder(
         shape: of one sample: (d,), or (height, width, colors).
         center: mean of the data, (d,); unused with pictures.
         scale: standard deviation of the data, a number; unused with pictures.
+        precision: of what its layers compute.
 
     Raises:
         UserError: a convolutional network or a classifier cannot read samples of this shape.
@@ -133,16 +145,22 @@ def make_encoder(
         )
 
     def apply(params: Params, x: Float[Array, "n ..."]) -> Float[Array, "n features"]:
-        out = apply_net(net, params, seen(x))
+        out = apply_net(net, params, seen(x), precision)
         # a classifier's second output are its classes
         return unit(out[0] if config.kind in CLASSIFIERS else out)
 
     return Network(init=lambda key: net.init(key, seen(jnp.zeros((1, *shape)))), apply=apply)
 
 
-def apply_net(net: nn.Module, params: Params, x: Array) -> Any:
-    """Flax's `apply`, which is typed to return an array or a pair: here what the module returns."""
-    return net.apply(params, x)
+def apply_net(net: nn.Module, params: Params, x: Array, precision: Precision = "float32") -> Any:
+    """Flax's `apply`, which is typed to return an array or a pair: here what the module returns.
+
+    Computed in a precision, handed back in that of x; so are gradients in that of the parameters.
+    """
+    if precision == "float32":
+        return net.apply(params, x)
+    coarse, x_coarse = jax.tree.map(lambda leaf: leaf.astype(precision), (params, x))
+    return jax.tree.map(lambda out: out.astype(x.dtype), net.apply(coarse, x_coarse))
 
 
 def check_halvings(section: str, shape: tuple[int, ...], depth: int, kind: str = "conv") -> None:

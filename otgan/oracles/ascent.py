@@ -1,4 +1,4 @@
-"""Networks that ascend a dual: some steps of Adam for each solve, every step on a fresh batch,
+"""Networks that ascend a dual: some steps for each solve, every step on a fresh batch,
 warm-started from the last solve's.
 """
 
@@ -20,7 +20,7 @@ class AscentState(NamedTuple):
     """Networks and what their optimizer remembers."""
 
     parameters: Any
-    moments: Any  # Adam's
+    moments: Any  # of the ascent
     steps: Int[Array, ""]  # taken so far
 
 

@@ -60,7 +60,7 @@ class State(NamedTuple):
 
     potential: Params
     average: Params  # exponential moving average: stays in the class, which is a convex set
-    moments: Any  # Adam's
+    moments: Any  # of the ascent
     solves: Int[Array, ""]
 
 

@@ -21,6 +21,10 @@ CLOUDS = {
     "on a line": (RNG.normal(size=(200, 1)), RNG.normal(size=(200, 1))),
     "duplicates": (np.repeat(RNG.normal(size=(20, 2)), 10, axis=0), RNG.normal(size=(200, 2))),
     "one point": (np.zeros((50, 2)), np.ones((50, 2))),
+    "two clusters, very far apart": (
+        RNG.normal(size=(100, 2)) + 1e9 * (np.arange(100)[:, None] % 2),
+        RNG.normal(size=(100, 2)) + 1e9 * (np.arange(100)[:, None] % 2),
+    ),
     "one pair": (np.zeros((1, 2)), np.ones((1, 2))),
 }
 

@@ -337,3 +337,27 @@ def test_weight_normalization_forgets_the_length_of_a_raw_kernel(kind, normaliza
 def test_what_doubles_nothing_cannot_start_smooth():
     with pytest.raises(ValueError, match="the kind 'mlp' has none: set it to false, or use 'conv'"):
         config.Generator(kind="mlp", smooth=True)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "conv", "residual"])
+def test_in_bfloat16_layers_are_coarse_and_what_goes_in_and_out_is_not(kind):
+    shape = (2,) if kind == "mlp" else (8, 8, 3)
+    section = config.Generator(kind=kind, latent_dim=6, width=8, depth=2, normalization="layer")
+    fine, coarse = (
+        make_generator(section, shape, CENTER, SCALE, precision)
+        for precision in ("float32", "bfloat16")
+    )
+    params, z = _arbitrary(fine), jnp.asarray(_latents(64))
+    exact, rough = (np.asarray(jax.jit(network.apply)(params, z)) for network in (fine, coarse))
+    assert exact.dtype == rough.dtype == np.float32
+    error = np.abs(exact - rough).max() / np.abs(exact - exact.mean()).max()
+    assert 1e-4 < error < 0.1
+    gradient = jax.jit(jax.grad(lambda params: (coarse.apply(params, z) ** 2).sum()))(params)
+    assert {leaf.dtype for leaf in jax.tree.leaves(gradient)} == {np.dtype(np.float32)}
+    products = [
+        line
+        for line in str(jax.make_jaxpr(coarse.apply)(params, z)).splitlines()
+        if "dot_general" in line
+    ]
+    assert products
+    assert all(":bf16[" in line for line in products)
