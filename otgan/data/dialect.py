@@ -99,9 +99,11 @@ def require_clear(sample: Sequence[str], separator: str, headed: bool, path: Pat
     rows = _rows(sample, separator)
     torn = _are_halves(rows[1:], 2 * len(rows[0])) if headed and rows else _are_torn(rows)
     if separator == "," and torn:
+        names = "" if headed else ", or name the columns in a first line"
         raise UserError(
             f"the decimals of {path} seem to be marked by commas, which separate its values as well"
             f" ({sample[-1][:40]}): write decimals with a point, or separate values by semicolons"
+            f"{names}"
         )
     if separator == ";":
         _require_no_groups(rows[headed:], path)
