@@ -45,6 +45,7 @@ class Table(NamedTuple):
 
     columns: dict[str, Any]  # of pyarrow's ChunkedArray
     notes: list[str]
+    separator: str = ","  # of its values, in a text
 
     @property
     def kinds(self) -> dict[str, Any]:
@@ -111,8 +112,8 @@ def labels(table: Table, path: Path, wanted: UserData) -> tuple[np.ndarray | Non
     column = table.columns[wanted.label]
     if pa.types.is_nested(column.type):
         raise UserError(
-            f"{columns([wanted.label])} of {path} holds no labels (such as {_word(column)}): name"
-            " one of words or whole numbers"
+            f"{columns([wanted.label])} of {path} holds no labels (such as {_word(column, table)}):"
+            " name one of words or whole numbers"
         )
     _require_complete([wanted.label], table, path)
     codes = coded(np.asarray(column.to_pylist()), wanted.label, path)
@@ -162,7 +163,7 @@ def _text(path: Path) -> Table:
         found = found.rename_columns(names or [*map(str, range(found.num_columns))])
     if not headed:
         notes.append(f"{path.name} names no columns in its first line: they are numbered from 0")
-    return as_table(found, notes, path)
+    return as_table(found, notes, path)._replace(separator=separator)
 
 
 def _parsed(path: Path, separator: str, headed: bool) -> tuple[pa.Table, list[str]]:
@@ -290,7 +291,7 @@ def _require_numbers(chosen: list[str], table: Table, path: Path, wanted: UserDa
         )
         raise UserError(
             f"{columns(others)} of {path} hold{'' if len(others) > 1 else 's'} no numbers (such as"
-            f" {_word(table.columns[others[0]])}): take those that do with"
+            f" {_word(table.columns[others[0]], table)}): take those that do with"
             f" {_columns_flag(numeric)}{label}"
         )
 
@@ -313,7 +314,7 @@ def _require_no_marks(others: list[str], numeric: list[str], table: Table, path:
     thousands.
     """
     for name in others:
-        if dialect.is_marked(word := _word(table.columns[name])):
+        if dialect.is_marked(word := _word(table.columns[name], table)):
             numbers = f", or take the others with {_columns_flag(numeric)}" if numeric else ""
             raise UserError(f"{columns([name])} of {path} holds {word}: {dialect.REWRITE}{numbers}")
 
@@ -324,7 +325,7 @@ def _columns_flag(names: list[str]) -> str:
 
 def _such_as(names: list[str], table: Table) -> str:
     """What a column that is no coordinate holds, if there is one."""
-    return f" ({named(names[:1])} holds {_word(table.columns[names[0]])})" if names else ""
+    return f" ({named(names[:1])} holds {_word(table.columns[names[0]], table)})" if names else ""
 
 
 def _is_numeric(column: Any) -> bool:
@@ -335,16 +336,27 @@ def _is_numeric(column: Any) -> bool:
     )
 
 
-def _word(column: Any) -> str:
-    """The first value that is no number, for a sentence."""
+def _word(column: Any, table: Table) -> str:
+    """The first value that is no number, for a sentence; of numbers that are marked in two ways,
+    the first with a comma.
+    """
+    marked = ""
     with suppress(UnicodeDecodeError):  # of names within a damaged one
         for value in column.to_pylist():
-            try:
-                float(value)
-            except (TypeError, ValueError):
-                if value is not None:
-                    return repr(value)[:40]
-    return str(column.type)
+            if value is None or _is_float(value):
+                continue
+            if not dialect.is_number(str(value), table.separator):
+                return repr(value)[:40]
+            marked = marked or repr(value)[:40]
+    return marked or str(column.type)
+
+
+def _is_float(value: Any) -> bool:
+    """Whether Python makes a number of a value."""
+    with suppress(TypeError, ValueError):
+        float(value)
+        return True
+    return False
 
 
 def _require_complete(names: list[str], table: Table, path: Path) -> None:

@@ -250,9 +250,17 @@ HOLES = [
     ["" if i % 50 == 0 else a, "NA" if i % 40 == 0 else b] for i, (a, b, _) in enumerate(POINTS)
 ]
 ONE_WORD = [[a, "1,5" if i == 77 else b] for i, (a, b, _) in enumerate(POINTS)]
+ONE_X = ("0,656;{0}\n" * 120 + "x;{0}\n").format
 TEXTS = {
     "words": (text(WORDS), {}, r"column c of .* \(such as 'up'\): .* --columns a,b, .* --label c"),
     "a word": (text(ONE_WORD, "ab"), {}, r"column b of .* holds '1,5': write .* --columns a$"),
+    "a word far down": (
+        "a;b\n" + ONE_X("1,5"),
+        {},
+        r"column a of .* \(such as 'x'\): .* --columns b",
+    ),
+    "a word among commas": ("a;b\n" + ONE_X(2), {}, r"column a of .* \(such as 'x'\): take"),
+    "two marks": ("a;b\n" + "1.5;2,5\n0,6;2,5\n" * 60, {}, "column a of .* holds '0,6': write"),
     "words alone": (text([[kind] for kind in KINDS], "k"), {}, "has no column of numbers"),
     "words beside a label": (
         text([[*row, "x"] for row in WORDS], "abcd"),
