@@ -117,12 +117,18 @@ def require_decimal(words: Iterable[str], path: Path) -> str:
     Raises:
         UserError: all of them can.
     """
-    word = ""
+    first = ""
     for word in (each.strip() for each in words if "," in each):
         if not GROUPED.fullmatch(word):
             return f"{word} is read as {word.replace(',', '.')}"
-    raise UserError(
-        f"{word} in {path} may be {word.replace(',', '.')} or {word.replace(',', '')}: {REWRITE}"
+        first = first or word
+    raise _two_things(first, ",", path)
+
+
+def _two_things(word: str, mark: str, path: Path) -> UserError:
+    """What is said of a number whose mark may be that of decimals or of thousands."""
+    return UserError(
+        f"{word} in {path} may be {word.replace(mark, '.')} or {word.replace(mark, '')}: {REWRITE}"
     )
 
 

@@ -92,7 +92,7 @@ def picture_sizes(data: UserData) -> set[decoding.Size]:
     if not tables.is_parquet(path):
         return set()
     name = embedded.column(tables.kinds(path))
-    return embedded.sizes(tables.read(path, [name])) if name else set()
+    return embedded.sizes(tables.read(path, data, [name])) if name else set()
 
 
 def _path(data: UserData) -> Path:
@@ -107,7 +107,7 @@ def _read(path: Path, data: UserData) -> UserExamples:
         _require_default(data, (*OF_POINTS, "label"), f"{path} is a folder", "files")
         return folder.read(path, data)
     if tables.is_table(path):
-        return _table(tables.read(path), path, data)
+        return _table(tables.read(path, data), path, data)
     if path.suffix not in arrays.SUFFIXES and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is of no kind that otgan reads: give {KINDS}")
     return _array(path, data)

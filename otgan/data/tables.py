@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,13 +74,13 @@ def kinds(path: Path) -> dict[str, Any]:
         return dict(zip(schema.names, schema.types, strict=True))
 
 
-def read(path: Path, chosen: list[str] | None = None) -> Table:
+def read(path: Path, wanted: UserData, chosen: list[str] | None = None) -> Table:
     """Read a file, or of a `.parquet` the chosen columns alone.
 
     Raises:
-        UserError: it is no table.
+        UserError: it is no table, or a number that is wanted of a text may mean two things.
     """
-    return _parquet(path, chosen) if is_parquet(path) else _text(path)
+    return _parquet(path, chosen) if is_parquet(path) else _text(path, wanted)
 
 
 def examples(table: Table, path: Path, wanted: UserData) -> UserExamples:
@@ -90,7 +90,7 @@ def examples(table: Table, path: Path, wanted: UserData) -> UserExamples:
         UserError: a column is not there or holds no numbers, or values are missing.
     """
     _require_there(wanted.columns, table, path)
-    chosen, notes = _chosen(table, wanted)
+    chosen, notes = _chosen(table.columns, wanted)
     _require_numbers(chosen, table, path, wanted)
     require_few_values(len(chosen), path)
     _require_complete(chosen, table, path)
@@ -146,7 +146,7 @@ def told(path: Path) -> Iterator[None]:
         raise UserError(f"{path} cannot be read as a table ({why}): mend it") from error
 
 
-def _text(path: Path) -> Table:
+def _text(path: Path, wanted: UserData) -> Table:
     with told(path):
         if path.stat().st_size > MOST_BYTES:
             raise UserError(f"{path} is larger than {MOST_BYTES >> 30} GiB: take fewer rows")
@@ -158,41 +158,71 @@ def _text(path: Path) -> Table:
         require_few_values(len(words), path)
         headed = not _are_numbers(words, separator)
         dialect.require_clear(sample, separator, headed, path)
-        found, notes = _parsed(path, separator, headed)
-        names = [name.strip() for name in found.column_names] if headed else None
-        found = found.rename_columns(names or [*map(str, range(found.num_columns))])
+        form = _Form(path, separator, headed)
+        found = form.parsed(".")
+        chosen, _ = _chosen(found.column_names, wanted)
+        taken = {k for k, name in enumerate(found.column_names) if name in chosen}
+        found, notes = _with_commas(found, form, taken)
     if not headed:
         notes.append(f"{path.name} names no columns in its first line: they are numbered from 0")
     return as_table(found, notes, path)._replace(separator=separator)
 
 
-def _parsed(path: Path, separator: str, headed: bool) -> tuple[pa.Table, list[str]]:
-    """A text's table, its numbers with decimal points or, if that makes numbers of words and words
-    of no number, with decimal commas; and what is to be said of that.
-    """
+class _Form(NamedTuple):
+    """How a text is written."""
 
-    def parsed(mark: str) -> pa.Table:
-        return arrow_csv.read_csv(
-            path,
+    path: Path
+    separator: str
+    headed: bool
+
+    def parsed(self, mark: str) -> pa.Table:
+        """Its table, the decimals of its numbers marked so."""
+        found = arrow_csv.read_csv(
+            self.path,
             arrow_csv.ReadOptions(
                 block_size=BLOCK,
-                autogenerate_column_names=not headed,
+                autogenerate_column_names=not self.headed,
                 use_threads=False,  # or messages do not say in which row something is wrong
             ),
-            arrow_csv.ParseOptions(delimiter=separator),
+            arrow_csv.ParseOptions(delimiter=self.separator),
             arrow_csv.ConvertOptions(strings_can_be_null=True, decimal_point=mark),
         )
+        names = [name.strip() for name in found.column_names] if self.headed else None
+        return found.rename_columns(names or [*map(str, range(found.num_columns))])
 
-    found = parsed(".")
-    comma = [column for column in found.columns if separator != "," and _has_commas(column)]
-    if not comma:
+
+def _with_commas(found: pa.Table, form: _Form, taken: set[int]) -> tuple[pa.Table, list[str]]:
+    """A text's table or, if that makes numbers of words and words of no number in the columns that
+    are taken, the same with decimal commas; and what is to be said of that.
+    """
+    columns = found.columns if form.separator != "," else []
+    comma = [k for k, column in enumerate(columns) if _has_commas(column)]
+    if not taken.intersection(comma):
         return found, []
-    again = parsed(",")
-    if any(_is_numeric(a) and not _is_numeric(b) for a, b in zip(found, again, strict=True)):
+    again = form.parsed(",")
+    pointed = _places_of_points(found, again)
+    if taken.intersection(pointed):
         return found, []
-    words = (str(word) for column in comma for chunk in column.chunks for word in chunk if word)
-    said = dialect.require_decimal(words, path)
-    return again, [f"{path.name} has decimal commas: {said}"]
+    telling = [k for k in comma if k in taken or not pointed]
+    said = dialect.require_decimal(
+        (
+            word
+            for k in sorted(telling, key=lambda k: k not in taken)
+            for word in _words(columns[k])
+        ),
+        form.path,
+    )
+    return again, [f"{form.path.name} has decimal commas: {said}"]
+
+
+def _places_of_points(found: pa.Table, again: pa.Table) -> list[int]:
+    """Of columns that hold numbers only if their decimals are marked by points."""
+    pairs = enumerate(zip(found.columns, again.columns, strict=True))
+    return [k for k, (one, other) in pairs if _is_numeric(one) and not _is_numeric(other)]
+
+
+def _words(column: pa.ChunkedArray) -> Iterator[str]:
+    return (str(word) for chunk in column.chunks for word in chunk if word)
 
 
 def _has_commas(column: pa.ChunkedArray) -> bool:
@@ -263,12 +293,13 @@ def _require_there(names: Sequence[str], table: Table, path: Path) -> None:
         )
 
 
-def _chosen(table: Table, wanted: UserData) -> tuple[list[str], list[str]]:
+def _chosen(names: Iterable[str], wanted: UserData) -> tuple[list[str], list[str]]:
     """The names of the columns that are taken, and what is said of those that are not."""
     if wanted.columns:
         return [*wanted.columns], []
-    numbering = [name for name in table.columns if name in ROW_NUMBERS]
-    chosen = [name for name in table.columns if name not in (*numbering, wanted.label)]
+    names = [*names]
+    numbering = [name for name in names if name in ROW_NUMBERS]
+    chosen = [name for name in names if name not in (*numbering, wanted.label)]
     left = f"left out: the column {numbering[0]!r}, which numbers the rows" if numbering else ""
     return chosen, [left] if left else []
 

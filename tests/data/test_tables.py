@@ -144,6 +144,28 @@ def test_numbers_that_can_be_nothing_else_are_not(write, rows):
     np.testing.assert_array_equal(found.values[0], np.float32(line.split(",")))
 
 
+@pytest.mark.parametrize(
+    ("content", "wanted", "first"),
+    [
+        ("a;b;l\n" + "1;2;1,234\n3;4;3,400\n" * 50, ("a", "b"), (1, 2)),
+        ("a;b;l\n" + "1.5;2;1,234\n3;4;3,400\n" * 50, ("a", "b"), (1.5, 2)),
+        ("a;b;l\n" + "1,5;2;1.234\n3;4;2.5\n" * 50, ("a", "b"), (1.5, 2)),
+        ("a;b;l\n" + "1,234;2;2,5\n" * 50, ("a", "b"), (1.234, 2)),  # l tells what commas are
+        ("1;2;1,234\n3;4;3,400\n" * 50, ("0", "1"), (1, 2)),
+    ],
+)
+def test_commas_and_points_in_columns_that_are_not_taken_are_no_matter(
+    write, content, wanted, first
+):
+    found = read(write(content), columns=wanted)
+    np.testing.assert_array_equal(found.values[0], np.float32(first))
+
+
+def test_commas_in_a_label_are_no_matter(write):
+    found = read(write("a;b;l\n" + "1;2;1,234\n3;4;3,400\n" * 50), label="l")
+    np.testing.assert_array_equal(found.labels, [0, 1] * 50)
+
+
 def test_a_packed_text_and_one_with_a_mark_are_the_same(write):
     plain = read(write(text(POINTS))).values
     for content, name in (
