@@ -23,6 +23,12 @@ COMMA_NUMBER = r"^\s*[+-]?(\d+(,\d*)?|,\d+)([eE][+-]?\d+)?\s*$"
 GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}([.,]\d{3})+")
 """What may be a whole number with its thousands apart, or a number with three decimals."""
 
+TELLING = r"^\s*[+-]?([\d.]*,[\d.,]*([eE][+-]?\d+)?|\d{1,3}(\.\d{3}){2,})\s*$"
+"""A number with a comma, or with more than one point: it may tell what a point stands for."""
+
+COMMA_GROUPS = re.compile(r"\d,\d{3}[.,]")
+POINT_GROUPS = re.compile(r"\d\.\d{3}[.,]")
+
 MARKED = re.compile(r"'\s*[+-]?\d*([.,]\d+)+([eE][+-]?\d+)?\s*'")
 FEW_DIGITS = re.compile(r"[+-]?\d{1,3}")
 
@@ -36,6 +42,14 @@ def lines(text: str) -> list[str]:
     return [line for line in whole if line.strip()]
 
 
+def rows_of(sample: Sequence[str], separator: str) -> list[list[str]]:
+    """The values of every line; none if they cannot be told apart."""
+    try:
+        return list(csv.reader(sample, delimiter=separator))
+    except csv.Error:
+        return []
+
+
 def separator(sample: Sequence[str], usual: str) -> str:
     """What separates values: a comma, a semicolon or a tab.
 
@@ -47,7 +61,7 @@ def separator(sample: Sequence[str], usual: str) -> str:
     """
     best, most = None, 0.0
     for candidate in (usual, *(sign for sign in ",;\t" if sign != usual)):
-        rows = _rows(sample, candidate)
+        rows = rows_of(sample, candidate)
         if len({len(row) for row in rows}) != 1 or len(rows[0]) == 1:
             continue
         words = [word for row in rows[1:] for word in row]
@@ -84,8 +98,7 @@ def is_marked(word: str) -> bool:
 
 
 def require_clear(sample: Sequence[str], separator: str, headed: bool, path: Path) -> None:
-    """See that lines do not look as if commas both separated values and marked decimals, nor as if
-    points grouped thousands.
+    """See that lines do not look as if commas both separated values and marked decimals.
 
     Args:
         sample: lines of the text.
@@ -96,7 +109,7 @@ def require_clear(sample: Sequence[str], separator: str, headed: bool, path: Pat
     Raises:
         UserError: they do.
     """
-    rows = _rows(sample, separator)
+    rows = rows_of(sample, separator)
     torn = _are_halves(rows[1:], 2 * len(rows[0])) if headed and rows else _are_torn(rows)
     if separator == "," and torn:
         names = "" if headed else ", or name the columns in a first line"
@@ -105,8 +118,66 @@ def require_clear(sample: Sequence[str], separator: str, headed: bool, path: Pat
             f" ({sample[-1][:40]}): write decimals with a point, or separate values by semicolons"
             f"{names}"
         )
-    if separator == ";":
-        _require_no_groups(rows[headed:], path)
+
+
+def require_no_groups(rows: Sequence[Sequence[str]], taken: set[int], path: Path) -> None:
+    """Refuse 1.234 among words like 567, if no point in the text is surely that of a decimal.
+
+    Args:
+        rows: the values of lines, without the names of columns.
+        taken: places of the columns that are judged.
+        path: for messages.
+
+    Raises:
+        UserError: one of them has such words.
+    """
+    words = [word.strip() for row in rows for word in row if "." in word]
+    pointed = {word for word in words if is_number(word, ";")}
+    if not all(map(GROUPED.fullmatch, pointed)):
+        return
+    for k, column in enumerate(zip(*rows, strict=False)):
+        words = [word.strip() for word in column]
+        grouped = [word for word in words if word in pointed]
+        plain = [word for word in words if FEW_DIGITS.fullmatch(word)]
+        if k in taken and grouped and plain and len(grouped) + len(plain) == len(words):
+            raise _two_things(grouped[0], ".", path)
+
+
+def points_may_group(words: Iterable[str], separator: str) -> bool:
+    """Whether words of one column say that points may group thousands in the others: 3,90 and
+    1.234,5 do, 1,234,567 does not, and 1,234 does where commas separate nothing.
+
+    Args:
+        words: those that `TELLING` matches.
+        separator: what separates values.
+    """
+    perhaps = False
+    for word in map(str.strip, words):
+        if COMMA_GROUPS.search(word):
+            return False
+        if POINT_GROUPS.search(word):
+            return True
+        if re.match(COMMA_NUMBER, word):
+            if not GROUPED.fullmatch(word):
+                return True
+            perhaps = separator != ","
+    return perhaps
+
+
+def require_points(words: Iterable[str], path: Path) -> None:
+    """See that points in a column's numbers mark decimals, in a text whose points may group
+    thousands: that one of them cannot.
+
+    Raises:
+        UserError: all of them can.
+    """
+    first = ""
+    for word in (each.strip() for each in words if "." in each):
+        if not GROUPED.fullmatch(word):
+            return
+        first = first or word
+    if first:
+        raise _two_things(first, ".", path)
 
 
 def require_decimal(words: Iterable[str], path: Path) -> str:
@@ -150,28 +221,3 @@ def _are_torn(rows: Sequence[Sequence[str]]) -> bool:
             for row in rows
         )
     )
-
-
-def _require_no_groups(rows: Sequence[Sequence[str]], path: Path) -> None:
-    """Refuse 1.234 among words like 567, if no point in the text is surely that of a decimal."""
-    words = [word.strip() for row in rows for word in row if "." in word]
-    pointed = {word for word in words if is_number(word, ";")}
-    if not all(map(GROUPED.fullmatch, pointed)):
-        return
-    for column in zip(*rows, strict=False):
-        words = [word.strip() for word in column]
-        grouped = [word for word in words if word in pointed]
-        plain = [word for word in words if FEW_DIGITS.fullmatch(word)]
-        if grouped and plain and len(grouped) + len(plain) == len(words):
-            first = grouped[0]
-            raise UserError(
-                f"{first} in {path} may be {first} or {first.replace('.', '')}: {REWRITE}"
-            )
-
-
-def _rows(sample: Sequence[str], separator: str) -> list[list[str]]:
-    """The values of every line; none if they cannot be told apart."""
-    try:
-        return list(csv.reader(sample, delimiter=separator))
-    except csv.Error:
-        return []

@@ -162,6 +162,8 @@ def _text(path: Path, wanted: UserData) -> Table:
         found = form.parsed(".")
         chosen, _ = _chosen(found.column_names, wanted)
         taken = {k for k, name in enumerate(found.column_names) if name in chosen}
+        if separator != ",":
+            dialect.require_no_groups(dialect.rows_of(sample, separator)[headed:], taken, path)
         found, notes = _with_commas(found, form, taken)
     if not headed:
         notes.append(f"{path.name} names no columns in its first line: they are numbered from 0")
@@ -194,14 +196,19 @@ class _Form(NamedTuple):
 def _with_commas(found: pa.Table, form: _Form, taken: set[int]) -> tuple[pa.Table, list[str]]:
     """A text's table or, if that makes numbers of words and words of no number in the columns that
     are taken, the same with decimal commas; and what is to be said of that.
+
+    Raises:
+        UserError: a number in these columns may have decimals or thousands.
     """
-    columns = found.columns if form.separator != "," else []
-    comma = [k for k, column in enumerate(columns) if _has_commas(column)]
-    if not taken.intersection(comma):
+    if not any(_points_may_group(column, form.separator) for column in found.columns):
         return found, []
     again = form.parsed(",")
     pointed = _places_of_points(found, again)
-    if taken.intersection(pointed):
+    for k in sorted(taken.intersection(pointed)):
+        dialect.require_points(_words(again.column(k)), form.path)
+    columns = found.columns if form.separator != "," else []
+    comma = [k for k, column in enumerate(columns) if _has_commas(column)]
+    if taken.isdisjoint(comma) or not taken.isdisjoint(pointed):
         return found, []
     telling = [k for k in comma if k in taken or not pointed]
     said = dialect.require_decimal(
@@ -223,6 +230,14 @@ def _places_of_points(found: pa.Table, again: pa.Table) -> list[int]:
 
 def _words(column: pa.ChunkedArray) -> Iterator[str]:
     return (str(word) for chunk in column.chunks for word in chunk if word)
+
+
+def _points_may_group(column: pa.ChunkedArray, separator: str) -> bool:
+    """Whether a column of words says that points may group thousands in the others."""
+    if not pa.types.is_string(column.type):
+        return False
+    tells = compute.match_substring_regex(column, dialect.TELLING)  # pyright: ignore[reportAttributeAccessIssue]
+    return dialect.points_may_group(_words(column.filter(tells)), separator)
 
 
 def _has_commas(column: pa.ChunkedArray) -> bool:

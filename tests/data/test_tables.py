@@ -117,6 +117,7 @@ UNNAMED = rf"{BOTH} .* separate values by semicolons, or name the columns in a f
         ("a;b\n" + "1,234;2\n" * 50, f"1,234 in .* may be 1.234 or 1234: {DECIMALS}"),
         ("a\tb\n" + "1,234\t2\n" * 50, f"1,234 in .* may be 1.234 or 1234: {DECIMALS}"),
         ("a;b\n" + "1.234;2\n567;3\n" * 50, f"1.234 in .* may be 1.234 or 1234: {DECIMALS}"),
+        ("a\tb\n" + "1.234\t2\n567\t3\n" * 50, f"1.234 in .* may be 1.234 or 1234: {DECIMALS}"),
         ("a;b\n" + "1,234,567;2,5\n" * 50, rf"a of .* holds '1,234,567': {DECIMALS}"),
         ("a;b\n" + "1.234,5;2\n" * 50, rf"holds '1.234,5': {DECIMALS}, or .* --columns b$"),
         ("a;b\n" + "1,5;2.5\n" * 50, rf"holds '1,5': {DECIMALS}, or .* --columns b$"),
@@ -125,6 +126,18 @@ UNNAMED = rf"{BOTH} .* separate values by semicolons, or name the columns in a f
 def test_commas_and_points_that_may_mean_two_things_are_refused(write, content, message):
     with pytest.raises(UserError, match=message):
         read(write(content))
+
+
+LATE = "a;b\n" + "1.712;2\n" * 9_000 + "1.712;2,5\n"  # beyond the lines that are judged first
+
+
+@pytest.mark.parametrize("columns", [(), ("a",)])
+@pytest.mark.parametrize("beside", ["3,90", "1,234", "1.234,5", "1.234.567", '"3,90"', LATE])
+def test_points_that_may_group_are_not_taken_nor_recommended(write, beside, columns):
+    separator = "," if '"' in beside else ";"
+    rows = f"a{separator}b\n" + f"1.712{separator}{beside}\n" * 50
+    with pytest.raises(UserError, match=f"1.712 in .* may be 1.712 or 1712: {DECIMALS}$"):
+        read(write(LATE if beside is LATE else rows), columns=columns)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +165,9 @@ def test_numbers_that_can_be_nothing_else_are_not(write, rows):
         ("a;b;l\n" + "1,5;2;1.234\n3;4;2.5\n" * 50, ("a", "b"), (1.5, 2)),
         ("a;b;l\n" + "1,234;2;2,5\n" * 50, ("a", "b"), (1.234, 2)),  # l tells what commas are
         ("1;2;1,234\n3;4;3,400\n" * 50, ("0", "1"), (1, 2)),
+        ("a;b;l\n" + "1.712;2;3,90\n0.5;4;1\n" * 50, ("a", "b"), (1.712, 2)),
+        ("a;b;l\n" + "1.712;2;1,234,567\n" * 50, ("a", "b"), (1.712, 2)),
+        ("a;b;l\n" + "1;2;1.234\n3;4;567\n" * 50, ("a", "b"), (1, 2)),
     ],
 )
 def test_commas_and_points_in_columns_that_are_not_taken_are_no_matter(
