@@ -24,11 +24,11 @@ from otgan.signals import Halted, exit_code_of, ignore
 SAID = f"{__name__}.said"
 
 
-class Place(NamedTuple):
-    """Where a command is.
+class Listed(NamedTuple):
+    """A command in the list of commands, not yet imported.
 
     Attributes:
-        module: of `otgan.cli`.
+        module: of `otgan.cli` that it is in.
         sentence: the first of its help, which the list of commands shows without importing it.
     """
 
@@ -37,61 +37,61 @@ class Place(NamedTuple):
 
 
 COMMANDS = {
-    "compose": Place(
+    "compose": Listed(
         "training",
         "Fit a map T from a run's generator G to its data; samples of the new run are T(G(z)).",
     ),
-    "data": Place(
+    "data": Listed(
         "data",
         "Which data sets there are, where they are looked for, and how to prepare them.",
     ),
-    "diagnose": Place(
+    "diagnose": Listed(
         "diagnosing",
         "How exact a run's dual must be, what its batches do not see, and how near to"
         " stationary its generator is.",
     ),
-    "doctor": Place(
+    "doctor": Listed(
         "examining",
         "Look at devices, versions, data, weights and folders, and train for a few seconds.",
     ),
-    "eval": Place("judging", "Judge a run, a file of examples or a folder of images."),
-    "features": Place(
+    "eval": Listed("judging", "Judge a run, a file of examples or a folder of images."),
+    "features": Listed(
         "features",
         "Features for pictures that no network knows: train an encoder on them.",
     ),
-    "list": Place(
+    "list": Listed(
         "listing",
         "The named experiments, one line each, grouped by what one wants to do.",
     ),
-    "report": Place(
+    "report": Listed(
         "reporting",
         "One HTML page of a run, of several runs side by side, or of a sweep.",
     ),
-    "run": Place(
+    "run": Listed(
         "training",
         "Train an experiment: a name of `otgan list`, a TOML file, or a stored config.json.",
     ),
-    "sample": Place(
+    "sample": Listed(
         "training",
         "Draw samples from a run's averaged generator, or push given examples through its map.",
     ),
-    "scores": Place(
+    "scores": Listed(
         "judging",
         "Stored scores of runs, or of folders given to `eval --out`, side by side.",
     ),
-    "show": Place(
+    "show": Listed(
         "training",
         "An experiment's card and resolved config, and what its lam is called elsewhere.",
     ),
-    "suggest": Place(
+    "suggest": Listed(
         "suggesting",
         "Which experiment suits your data, and by which values; nothing is trained.",
     ),
-    "sweep": Place(
+    "sweep": Listed(
         "sweeping",
         "Train an experiment on a grid: every combination of the values given, with every seed.",
     ),
-    "weights": Place(
+    "weights": Listed(
         "judging",
         "The weights of feature networks: what there is, and how to bring published ones"
         " where there is no connection.",
@@ -123,7 +123,7 @@ class Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write them by their sentences."""
-        shown = [click.Command(name, help=place.sentence) for name, place in COMMANDS.items()]
+        shown = [click.Command(name, help=listed.sentence) for name, listed in COMMANDS.items()]
         click.Group(commands=shown).format_commands(ctx, formatter)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
