@@ -89,7 +89,9 @@ def at_once() -> Iterator[None]:
 @contextmanager
 def one_line() -> Iterator[None]:
     """Of a whole command: where nobody else handles a Ctrl-C or a termination, it ends by `Halted`
-    and, if that was not told on the way, by one line and the exit code of the signal.
+    and, if that was not told on the way, by one line and the exit code of the signal; so it does
+    where others made another error of it. What ends otherwise after a signal that was lost, as in a
+    callback, ends as it would have, and one line says so.
 
     While a module is imported, the process ends there and then: an exception would come out of the
     middle of foreign code, which makes a traceback of it, another error, or a crash. A signal that
@@ -98,13 +100,13 @@ def one_line() -> Iterator[None]:
     Raises:
         SystemExit: a signal ended it.
     """
-    seen: list[int] = []
+    raised: list[Halted] = []
 
     def stop(number: int, frame: FrameType | None) -> None:
         if _imports(frame):
             _leave(number)
-        seen.append(number)
-        raise Halted(number)
+        raised.append(Halted(number))
+        raise raised[-1]
 
     for number in WATCHED:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -112,11 +114,13 @@ def one_line() -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not seen:
-            raise
-        if not isinstance(error, SystemExit):
-            _say(Halted(seen[0]).said)
-        sys.exit(exit_code_of(seen[0]))
+        if halted := _halted(error, raised):
+            if not isinstance(error, SystemExit):
+                _say(halted.said)
+            sys.exit(exit_code_of(halted.number))
+        if raised:
+            _say(f"{signal.Signals(raised[0].number).name} came, and ended nothing")
+        raise
 
 
 def ignore() -> None:
@@ -125,6 +129,29 @@ def ignore() -> None:
     """
     for number in WATCHED:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _halted(error: BaseException, raised: list[Halted]) -> Halted | None:
+    """Which of those that were raised ended a command, if one did. Click keeps none as the cause of
+    its exits: one by the code of a signal was told, and by 1 it ends what was interrupted.
+    """
+    for halted in raised:
+        told = (1, exit_code_of(halted.number))
+        if _led_to(halted, error) or (isinstance(error, SystemExit) and error.code in told):
+            return halted
+    return None
+
+
+def _led_to(cause: BaseException, error: BaseException) -> bool:
+    """Whether an error is another, or was raised from that one or while it was handled."""
+    left, known = [error], set()
+    while left:
+        known.add(id(one := left.pop()))
+        if one is cause:
+            return True
+        before = (one.__cause__, one.__context__)
+        left += [each for each in before if each is not None and id(each) not in known]
+    return False
 
 
 def _imports(frame: FrameType | None) -> bool:

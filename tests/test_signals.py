@@ -127,6 +127,65 @@ def test_a_signal_during_imports_is_one_line(tmp_path, where, number):
     assert not (tmp_path / "run").exists()
 
 
+# a command of which one signal is raised where it is thrown away
+LOST = """
+import os, sys
+from otgan.signals import one_line
+class Cleared:
+    def __del__(self):
+        os.kill(os.getpid(), 2)
+        for _ in range(1_000):
+            pass
+with one_line():
+    Cleared()
+    {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "code", "last"),
+    [
+        ("sys.exit(0)", 0, "SIGINT came, and ended nothing"),
+        ("sys.exit(3)", 3, "SIGINT came, and ended nothing"),
+        ("{}['absent']", 1, "KeyError: 'absent'"),
+    ],
+)
+def test_one_that_a_callback_throws_away_changes_no_other_end(then, code, last):
+    done = alone(LOST.format(then))
+    assert done.returncode == code
+    assert "SIGINT came, and ended nothing" in done.stderr.splitlines()
+    assert done.stderr.splitlines()[-1] == last
+
+
+# a signal, of which others make another error
+MADE_ANOTHER = """
+import os
+from otgan.signals import one_line
+with one_line():
+    try:
+        os.kill(os.getpid(), 15)
+        while True:
+            pass
+    except BaseException as error:
+        try:
+            raise ValueError("made of it") {}
+        except ValueError as error:
+            raise RuntimeError("made of that")
+"""
+
+
+@pytest.mark.parametrize("how", ["", "from error", "from None"])
+def test_an_error_that_was_made_of_a_signal_is_one_line(how):
+    done = alone(MADE_ANOTHER.format(how))
+    assert (done.returncode, done.stderr) == (143, "ended by SIGTERM\n")
+
+
+def alone(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
 def test_so_is_one_before_anything_can_handle_it():
     done = early("otgan.signals", signal.SIGINT, "list")
     assert (done.returncode, done.stdout + done.stderr) == (130, "")
