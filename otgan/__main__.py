@@ -4,7 +4,7 @@ import sys
 
 try:
     from otgan.signals import one_line
-except KeyboardInterrupt:  # nobody handles signals yet
+except KeyboardInterrupt:  # nobody handles signals yet, nor says a line
     sys.exit(130)
 
 
