@@ -213,6 +213,23 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     assert not Path("sweeps").exists()
 
 
+def test_data_that_only_the_nodes_of_a_cluster_have_are_not_looked_for_here(monkeypatch):
+    begun, looked_at = [], []
+    monkeypatch.setattr("otgan.sweep.check.check", lambda cells, *_: looked_at.append([*cells]))
+    monkeypatch.setattr("otgan.cli.sweeping._executor", lambda *_: None)
+    monkeypatch.setattr(
+        "otgan.sweep.scheduler.work_off", lambda worklist, *_: begun.extend(worklist.cells)
+    )
+    words = ["sweep", "sinkhorn-cifar10", "--lam", "1,2", "--engine", "ray"]
+    alone = otgan(*words)
+    assert alone.exit_code == 2  # a cluster of its own is here
+    assert "Error: CIFAR-10 is not prepared" in alone.output
+    done = otgan(*words, "--address", "auto")
+    assert "2 of 2 cells are looked at on the nodes: CIFAR-10 is not prepared" in done.output
+    assert "2 of 2 cells are left" in done.output
+    assert (len(begun), looked_at) == (2, [[]])
+
+
 def test_lists_are_read_as_they_are_typed():
     done = otgan(
         "sweep",

@@ -33,7 +33,7 @@ from otgan.results.state import RunState
 from otgan.results.sweep import SeedGroup, label, names
 from otgan.runs import command_again
 from otgan.signals import exit_code_of
-from otgan.sweep.folder import SweepFolder, SweepRecord, extended
+from otgan.sweep.folder import Cell, SweepFolder, SweepRecord, extended
 from otgan.sweep.plan import SweepPlan, make_plan
 from otgan.sweep.progress import Board
 
@@ -183,29 +183,54 @@ def sweep(
     if there and (raised := longer(flat(there.base), flat(whole.base))):
         click.echo(_further(raised, plan, folder))
     if waiting:
-        for cell in waiting:
-            places.require_all(cell.config, data_dir)
+        checked = _with_data(waiting, data_dir, elsewhere=bool(options["address"]))
         from otgan.sweep.scheduler import Worklist
 
         worklist = Worklist(
             folder, tuple(waiting), tuple(whole.eval), data_dir, options["max_failures"]
         )
-        signal = _run(worklist, plan, whole, options)
+        signal = _run(worklist, checked, plan, whole, options)
     else:
         folder.record(whole, plan.cells)
     _conclude(plan, folder, whole.eval, signal)
 
 
+def _with_data(cells: list[Cell], data_dir: Path | None, elsewhere: bool) -> list[Cell]:
+    """The cells whose data are here: all, or where they run elsewhere, as on a cluster whose nodes
+    alone have the data, those that can be checked before they begin.
+
+    Raises:
+        UserError: a cell is to run here, and its data are not.
+    """
+    found, absent = [], ""
+    for cell in cells:
+        try:
+            places.require_all(cell.config, data_dir)
+            found.append(cell)
+        except UserError as error:
+            if not elsewhere:
+                raise
+            absent = str(error)
+    if absent:
+        left = len(cells) - len(found)
+        click.echo(f"{left} of {len(cells)} cells are looked at on the nodes: {absent}", err=True)
+    return found
+
+
 def _run(
-    worklist: Worklist, plan: SweepPlan, whole: SweepRecord, options: dict[str, Any]
+    worklist: Worklist,
+    checked: list[Cell],
+    plan: SweepPlan,
+    whole: SweepRecord,
+    options: dict[str, Any],
 ) -> int | None:
-    """Check everything, record the sweep, work it off. Returns the signal that interrupted it, if
-    one did.
+    """Check cells, record the sweep, work it off. Returns the signal that interrupted it, if one
+    did.
     """
     from otgan.sweep.check import check
     from otgan.sweep.scheduler import work_off
 
-    check(worklist.cells, worklist.measures, worklist.data_dir)
+    check(checked, worklist.measures, worklist.data_dir)
     with ExitStack() as opened:
         executor = _executor(opened, len(worklist.cells), options)
         worklist.folder.record(whole, plan.cells)
