@@ -17,17 +17,14 @@ from pathlib import Path
 from rich.console import Console
 
 from otgan import experiments
-from otgan.assembly import assemble
+from otgan.cache import keep_programs
 from otgan.console import ProgressBar
 from otgan.errors import UserError
-from otgan.evaluation.command import evaluate
-from otgan.launch import go_on
 from otgan.results.ending import accounted
 from otgan.results.judged import judged, note_judged
 from otgan.results.state import RunState, state_of
 from otgan.runs import RunFolder
 from otgan.signals import Halted, exit_code_of
-from otgan.sweep.check import eval_plan
 
 WIDTH = 200  # columns of a log
 
@@ -40,6 +37,11 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     Raises:
         UserError: the cell cannot be trained or judged.
     """
+    from otgan.assembly import assemble  # here, since they import JAX, see `keep_programs`
+    from otgan.evaluation.command import evaluate
+    from otgan.launch import go_on
+    from otgan.sweep.check import eval_plan
+
     console = Console(width=WIDTH, highlight=False)
     with folder.locked(wait=True), accounted(folder):
         config = experiments.resolve(str(folder.config_path))
@@ -92,6 +94,7 @@ def main() -> int:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--with-parent", action="store_true", help="stop when standard input ends")
     words = parser.parse_args()
+    keep_programs()
     if words.with_parent:
         _stop_when_left_alone()
     try:
