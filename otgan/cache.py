@@ -4,12 +4,15 @@ not at all, and what JAX has compiled.
 
 from __future__ import annotations
 
+import glob
 import os
+import re
 import warnings
 import zipfile
+import zlib
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from otgan.files import opened_whole
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 PROGRAMS = "JAX_COMPILATION_CACHE_DIR"  # of the environment: where JAX keeps what it compiles
+UNREAD = r"Error reading persistent compilation cache entry for '(.*?)'"
 
 
 def folder() -> Path:
@@ -24,17 +28,50 @@ def folder() -> Path:
     return Path(os.environ.get("OTGAN_CACHE") or "~/.cache/otgan").expanduser()
 
 
+def programs() -> Path:
+    """Where JAX keeps what it compiles: `JAX_COMPILATION_CACHE_DIR`, else in the folder."""
+    return Path(os.environ.get(PROGRAMS) or folder().absolute() / "programs")
+
+
 def keep_programs() -> None:
-    """Let JAX keep what it compiles in the folder, also for processes that this one begins; where
-    the environment names another, there. What cannot be read is compiled again, what cannot be
-    written is not kept, and nothing is said of it.
+    """Let JAX keep what it compiles, also for processes that this one begins. What cannot be
+    written is not kept; what cannot be read, as where a kill cut it short, is removed, compiled
+    again and kept again. Nothing is said of either. Where there is no home nothing is kept.
 
     To be called before JAX is imported.
     """
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     if PROGRAMS not in os.environ:
-        os.environ[PROGRAMS] = str(folder().absolute() / "programs")
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    warnings.filterwarnings("ignore", r"Error \w+ persistent compilation cache", UserWarning)
+        with suppress(RuntimeError):  # nobody's home
+            os.environ[PROGRAMS] = str(programs())
+    warnings.filterwarnings("ignore", r"Error writing persistent compilation cache", UserWarning)
+    warnings.filterwarnings("always", UNREAD, UserWarning)
+    earlier = warnings.showwarning
+
+    def show(message: Any, category: type[Warning], *place: Any, **rest: Any) -> None:
+        if unread := re.match(UNREAD, str(message)):
+            _remove_damaged(unread[1])
+        else:
+            earlier(message, category, *place, **rest)
+
+    warnings.showwarning = show
+
+
+def _remove_damaged(name: str) -> None:
+    """Remove the kept programs of a name that are not whole: JAX overwrites none."""
+    with suppress(OSError):
+        for path in programs().glob(f"{glob.escape(name)}-*-cache"):
+            if not _whole(path):
+                path.unlink(missing_ok=True)
+
+
+def _whole(program: Path) -> bool:
+    """Of one that JAX packed by zlib; by anything else, none counts as whole."""
+    try:
+        zlib.decompress(program.read_bytes())
+    except (OSError, zlib.error):
+        return False
+    return True
 
 
 def read(path: Path) -> dict[str, np.ndarray] | None:

@@ -171,7 +171,7 @@ def _caches() -> Iterator[Finding]:
     damaged = [path for path in files if cache.read(path) is None]
     size = sum(path.stat().st_size for path in files) / 2**20
     yield Finding("cache", Mark.FINE, f"{len(files)} files, {size:,.0f} MiB, in {place}")
-    programs = Path(os.environ.get(cache.PROGRAMS) or place / "programs")
+    programs = cache.programs()
     compiled = [path for path in programs.glob("*-cache") if path.is_file()]
     size = sum(path.stat().st_size for path in compiled) / 2**20
     seen = f"{len(compiled)}, {size:,.0f} MiB, in {programs}"

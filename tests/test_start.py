@@ -5,38 +5,48 @@ compiled once is kept.
 import os
 import subprocess
 import sys
+import warnings
+from unittest import mock
 
 import click
 import pytest
 
+from otgan.cache import PROGRAMS, keep_programs
 from otgan.cli.group import COMMANDS, load, main
-from tests.support.commands import SMALL, TINY, otgan_alone
+from tests.support.commands import SMALL, TINY, otgan, otgan_alone
 
 NUMBERS = {"numpy", "scipy", "pyarrow", "PIL"}
 COMPUTING = {"jax", "flax", "optax", "ott", "orbax", "tensorflow", "tensorflow_datasets"}
 DRAWING = {"matplotlib", "plotly", "tensorboardX"}
 SHOWING = {"rich", "pydantic"}
+SEPARATOR = "--- modules ---"
 EVERYTHING = NUMBERS | COMPUTING | DRAWING | SHOWING
 
 
-def imported(words):
-    """What a command line says on its standard error, and which of all these packages it has
-    imported at its end.
+def imported(words, ends=0):
+    """What a command line says on its standard error, and which modules it has imported at its end.
+
+    Args:
+        words: of the command line.
+        ends: with this exit code, and no traceback.
     """
     code = (
         "import atexit, sys\n"
-        f"atexit.register(lambda: print(*({EVERYTHING!r} & set(sys.modules)), sep='\\n'))\n"
+        "atexit.register(lambda: print(SEPARATOR, *sys.modules, sep='\\n'))\n"
         "from otgan.cli import main\n"
         f"main.main({words!r}, 'otgan')\n"
-    )
+    ).replace("SEPARATOR", repr(SEPARATOR))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    return done.stderr, set(done.stdout.splitlines()) & EVERYTHING
+    assert done.returncode == ends, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr, set(done.stdout.partition(SEPARATOR)[2].split())
 
 
-@pytest.mark.parametrize("words", [["--help"], ["--version"], []])
-def test_help_imports_no_command(words):
-    _, found = imported(words)
-    assert not found
+@pytest.mark.parametrize(("words", "ends"), [(["--help"], 0), (["--version"], 0), ([], 2)])
+def test_help_imports_no_command(words, ends):
+    _, found = imported(words, ends)
+    assert "otgan.cli.group" in found
+    assert not found & (EVERYTHING | {f"otgan.cli.{listed.module}" for listed in COMMANDS.values()})
 
 
 REFUSED = {
@@ -60,9 +70,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("line", REFUSED)
 def test_what_is_refused_is_refused_before_anything_that_computes_is_imported(line, elsewhere):
-    said, found = imported(line.split())
+    said, found = imported(line.split(), ends=2)
     assert REFUSED[line] in said
-    assert not found - SHOWING
+    assert not found & EVERYTHING - SHOWING
 
 
 def test_the_list_of_commands_says_what_they_say():
@@ -75,7 +85,7 @@ def test_the_list_of_commands_says_what_they_say():
 
 
 def test_a_mistyped_command_is_told_the_nearest():
-    said, _ = imported(["swep"])
+    said, _ = imported(["swep"], ends=2)
     assert "sweep" in said
 
 
@@ -117,18 +127,28 @@ print(jax.jit(lambda x: 3 * x + 1)(2.0), sum(event.endswith("cache_hits") for ev
 """
 
 
+UNREADABLE = "Error reading persistent compilation cache entry for '{}': error: -5"
+
+
+def without_programs():
+    """The environment of a user who says nothing of what JAX keeps."""
+    said = ("JAX_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(said)}
+
+
+def alone(code, **environment):
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 def compile_in(cache, **environment):
     """What a process prints that compiles a program: its result, and whether it was compiled
     before.
     """
-    kept = {name: value for name, value in os.environ.items() if "COMPILATION_CACHE" not in name}
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILING],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**kept, "OTGAN_CACHE": str(cache), **environment},
-    )
+    done = alone(COMPILING, **{**without_programs(), "OTGAN_CACHE": str(cache), **environment})
     assert "cache" not in done.stderr
     return done.stdout.split()
 
@@ -139,6 +159,30 @@ def test_what_was_compiled_is_kept_for_the_next_process(tmp_path):
     for program in (tmp_path / "programs").iterdir():
         program.write_bytes(program.read_bytes()[:-10])
     assert compile_in(tmp_path) == ["7.0", "False"]
+    assert compile_in(tmp_path) == ["7.0", "True"]  # what was cut short is kept again
+
+
+def test_one_that_is_damaged_takes_no_whole_one_along(tmp_path):
+    compile_in(tmp_path)
+    whole, *_ = (tmp_path / "programs").glob("*-cache")
+    name = whole.name.rpartition("-cache")[0].rpartition("-")[0]
+    (cut := whole.with_name(f"{name}-0123-cache")).write_bytes(whole.read_bytes()[:-10])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        keep_programs()
+        with mock.patch.dict(os.environ, {PROGRAMS: str(tmp_path / "programs")}):
+            warnings.warn(UNREADABLE.format(name), UserWarning, stacklevel=1)
+    assert whole.exists()
+    assert not cut.exists()
+
+
+def test_every_warning_of_another_kind_is_shown():
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        keep_programs()
+        warnings.warn("of another kind", UserWarning, stacklevel=1)
+        warnings.warn(UNREADABLE.format("jit_none"), UserWarning, stacklevel=1)
+    assert [str(warning.message) for warning in seen] == ["of another kind"]
 
 
 def test_it_is_kept_where_the_environment_says(tmp_path):
@@ -147,6 +191,25 @@ def test_it_is_kept_where_the_environment_says(tmp_path):
     assert [*(tmp_path / "mine").iterdir()]
 
 
-def test_it_is_not_kept_where_nothing_can_be_written(tmp_path):
-    (tmp_path / "file").touch()
-    assert compile_in(tmp_path / "file/cache") == ["7.0", "False"]
+def test_nothing_is_kept_where_there_is_no_home(monkeypatch):
+    for name in (PROGRAMS, "HOME", "OTGAN_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", mock.Mock(side_effect=KeyError))
+    done = otgan("list")
+    assert (done.exit_code, done.exception) == (0, None)
+    assert PROGRAMS not in os.environ
+
+
+WORKING = """
+import os, sys
+from otgan.sweep import worker
+worker.work = lambda *_: print(os.environ["JAX_COMPILATION_CACHE_DIR"], "jax" in sys.modules) or 0
+sys.argv[1:] = ["nowhere"]
+sys.exit(worker.main())
+"""
+
+
+def test_a_cell_keeps_programs_wherever_it_runs(tmp_path):
+    """A host of a Ray cluster does not have the environment of the command."""
+    done = alone(WORKING, **{**without_programs(), "OTGAN_CACHE": str(tmp_path)})
+    assert done.stdout.split() == [str(tmp_path / "programs"), "False"]
