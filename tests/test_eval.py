@@ -1,4 +1,4 @@
-"""`otgan eval`, `otgan scores`, `otgan weights`, as users type them."""
+"""`otgan eval` and `otgan scores`, as users type them."""
 
 import json
 from pathlib import Path
@@ -443,17 +443,3 @@ def test_an_empty_folder_is_refused(elsewhere):
     done = otgan("eval", "empty", "--reference", "sample")
     assert done.exit_code == 2
     assert "empty holds no pictures" in done.output
-
-
-def test_weights_are_listed_with_their_hashes(elsewhere):
-    done = otgan("weights", "list")
-    assert done.exit_code == 0, done.output
-    assert all(name in done.output for name in ("mnist-lenet", "cifar10-resnet", "inception"))
-
-
-def test_what_is_no_weights_file_is_refused(elsewhere):
-    Path("w.pth").write_bytes(b"nothing of the kind")
-    done = otgan("weights", "import", "w.pth")
-    assert done.exit_code == 2
-    assert "w.pth" in done.output
-    assert not list(Path("cache").rglob("*.safetensors"))
