@@ -140,7 +140,7 @@ def test_training_examples_are_looked_at_once(some_digits, monkeypatch):
     features = "random:conv_0@4+conv_2"
     first = sight(some_digits, features)
     with monkeypatch.context() as patched:
-        patched.setattr(groups, "_look", None)
+        patched.setattr(sights, "_look", None)
         again = sight(some_digits, features)
     assert all(np.array_equal(a, b) for a, b in zip(first.features, again.features, strict=True))
     assert first.record == again.record
@@ -411,7 +411,7 @@ def test_a_run_is_recorded_resumes_to_the_bit_and_samples_without_the_network(
     for one in (whole, folder):
         one.write_environment(describe(setup(config)))
     with monkeypatch.context() as patched:
-        patched.setattr(groups, "find_network", None)
+        patched.setattr(sights, "find_network", None)
         assert np.array_equal(sample(whole, 20, 0), sample(folder, 20, 0))
 
 

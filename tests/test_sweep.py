@@ -408,7 +408,7 @@ def finished_from_a_checkpoint(count):
 @pytest.mark.slow
 @pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
 def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
-    ((code, output),) = on_a_cluster_that_loses("node", "--steps", 6000, "--lam", "0.05,0.2")
+    ((code, output),) = on_a_cluster_that_loses("node", "--steps", 15_000, "--lam", "0.05,0.2")
     assert code == 0, output
     assert finished_from_a_checkpoint(4)  # on the other node
 
