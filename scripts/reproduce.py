@@ -75,30 +75,29 @@ def reproduce(name: str, out: Path, short: bool) -> bool:
     out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     for command in claim["short" if short else "commands"]:
-        run(command.format(out=out), out / "done.txt")
+        run(command, out)
     as_expected, found = JUDGES[name](out)
     word = "as docs/reproduction.md says" if as_expected else "NOT as docs/reproduction.md says"
     print(f"{name}: {found}: {word} ({time.monotonic() - began:.0f} s)", flush=True)
     return as_expected
 
 
-def run(command: str, done: Path) -> None:
+def run(command: str, out: Path) -> None:
     """One command, unless it is done; what was stopped goes on by itself.
 
     A sweep or a run may end with a cell that diverged (exit code 1): that is a result.
     """
+    done = out / "done.txt"
     if done.is_file() and command in done.read_text().splitlines():
         return
-    print(f"  {command}", flush=True)
-    program, *words = shlex.split(command)
+    program, *words = [word.format(out=out) for word in command.split()]
+    print(f"  {shlex.join([program, *words])}", flush=True)
     called = ["-m", "otgan"] if program == "otgan" else [str(HERE.parent / program)]
     code = subprocess.run(
         [sys.executable, *called, *words], check=False, stdout=subprocess.DEVNULL
     ).returncode
     if code and (code, program, words[0]) not in ((1, "otgan", "sweep"), (1, "otgan", "run")):
-        sys.exit(
-            f"ended with exit code {code}: {command}\nThe same command as before goes on there"
-        )
+        sys.exit(f"that ended with exit code {code}; the same call of reproduce goes on there")
     with done.open("a") as file:
         file.write(f"{command}\n")
 
@@ -260,4 +259,7 @@ JUDGES: dict[str, Callable[[Path], Verdict]] = {
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("stopped; the same call goes on there")
