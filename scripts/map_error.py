@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ from otgan.batches import BatchSource
 from otgan.config import Config, Convex, Mixture
 from otgan.costs import squared_l2
 from otgan.data import Form, points
+from otgan.files import write_atomically
 from otgan.models import Network
 from otgan.oracles.contract import Players
 from otgan.oracles.convex import make_convex
@@ -100,10 +102,9 @@ def read(table: Path) -> list[Row]:
 
 def write(rows: list[Row], table: Path) -> None:
     """All lines, at once or not at all."""
-    part = table.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        csv.writer(file).writerows([Row._fields, *rows])
-    part.replace(table)
+    text = io.StringIO()
+    csv.writer(text).writerows([Row._fields, *rows])
+    write_atomically(table, text.getvalue())
 
 
 def compare(size: int, seed: int, steps: int | None) -> list[Row]:

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +37,7 @@ from otgan.batches import make_batch_source
 from otgan.config import Config
 from otgan.data import Dataset, Form
 from otgan.diagnosis.stationarity import exact_family, stationarity
+from otgan.files import write_atomically
 from otgan.system import build
 
 # a dual is checked often, to stop close to epsilon
@@ -102,10 +104,9 @@ def read(table: Path) -> list[Row]:
 
 def write(rows: list[Row], table: Path) -> None:
     """All lines, at once or not at all."""
-    part = table.with_suffix(".part")
-    with part.open("w", newline="") as file:
-        csv.writer(file).writerows([Row._fields, *rows])
-    part.replace(table)
+    text = io.StringIO()
+    csv.writer(text).writerows([Row._fields, *rows])
+    write_atomically(table, text.getvalue())
 
 
 def changes(args: argparse.Namespace, epsilon: str, steps: int, seed: int) -> dict[str, Any]:

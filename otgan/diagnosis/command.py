@@ -22,7 +22,14 @@ from otgan.config import Amount, Regularized
 from otgan.costs import GroundCost, Groups
 from otgan.data import load
 from otgan.diagnosis.bias import BLOCK, batch_costs, reference
-from otgan.diagnosis.gradients import Solver, Value, gradient_errors, lipschitz, slope
+from otgan.diagnosis.gradients import (
+    GradientError,
+    Solver,
+    Value,
+    gradient_errors,
+    lipschitz,
+    slope,
+)
 from otgan.diagnosis.picture import draw
 from otgan.diagnosis.stationarity import exact_family, stationarity
 from otgan.errors import UserError
@@ -107,14 +114,9 @@ def _gradients(
     problem, data = run.system.problem, data._replace(bounds=None, sobol=None)
     x, z = draw_reals(data, key_x, size), problem.draw_latents(data, key_z, size)
     with jax.enable_x64(True):
-        exact = jax.tree.map(
-            lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), (x, z, players, data.frozen)
-        )
-        x, z, players, frozen = exact
-        features, cost = (
-            partial(problem.features, players, data._replace(frozen=frozen)),
-            _joint(problem.cost),
-        )
+        x, z, players, frozen = _in_double((x, z, players, data.frozen))
+        features = partial(problem.features, players, data._replace(frozen=frozen))
+        cost = _joint(problem.cost)
 
         def matrix(theta: Any) -> Array:
             return cost(features(x), features(problem.generate(theta, z)))
@@ -147,15 +149,26 @@ def _gradients(
             *absolute,
             constant,
         )
-    rows = [{**e._asdict(), "ratio": e.error / e.bound if e.bound else None} for e in errors]
-    slopes = [slope([e for e in errors if e.lam == lam]) for lam in absolute[0]]
     return {
         "batch": size,
         "mean_cost": mean,
         "L0": constant,
         "own_dual": oracle is config.oracle,
-        "gradients": rows,
-        "slopes": slopes,
+        **_told(errors, absolute[0]),
+    }
+
+
+def _in_double(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), jnp.float64), tree)
+
+
+def _told(errors: list[GradientError], lams: list[float]) -> dict[str, Any]:
+    """Errors as plain data, each beside its bound, and the slope at every lam."""
+    return {
+        "gradients": [
+            {**e._asdict(), "ratio": e.error / e.bound if e.bound else None} for e in errors
+        ],
+        "slopes": [slope([e for e in errors if e.lam == lam]) for lam in lams],
     }
 
 

@@ -25,6 +25,14 @@ MARKS = {  # of combinations without a number
     RunState.UNJUDGED: "circle-open-dot",
     RunState.MISSING: "line-ew-open",
 }
+HEAT = {  # how a heat map looks
+    "texttemplate": "%{text}",
+    "hoverinfo": "text",
+    "colorscale": "Cividis",
+    "showscale": False,
+    "xgap": 3,
+    "ygap": 3,
+}
 
 
 def heat_map(means: Means, name: str, fixed: Mapping[str, str]) -> Figure:
@@ -54,14 +62,7 @@ def heat_map(means: Means, name: str, fixed: Mapping[str, str]) -> Figure:
         "text": grid(lambda at: _cell_text(name, spreads[at], here[at], means)),
         "hovertext": grid(lambda at: hover(name, spreads[at], here[at], means.known)),
         "customdata": grid(lambda at: place[id(here[at])]),
-        **{
-            "texttemplate": "%{text}",
-            "hoverinfo": "text",
-            "colorscale": "Cividis",
-            "showscale": False,
-            "xgap": 3,
-            "ygap": 3,
-        },
+        **HEAT,
     }
     empty = [
         _empty(

@@ -222,13 +222,19 @@ def test_how_much_room_a_cluster_has():
     assert RayExecutor(Stage(), 2, 9, sparing=True).room == 2
 
 
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Ray, and in place of a cell's worker one that does as it is told."""
+    pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
+    monkeypatch.setattr(scheduler, "WORKER", (str(REPOSITORY / "tests/support/stand_in.py"),))
+
+
 # Ray forks this process, in which other tests have started JAX; the children run no JAX before exec
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 @pytest.mark.slow
-def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
-    monkeypatch.setattr(scheduler, "WORKER", (str(REPOSITORY / "tests/support/stand_in.py"),))
+@pytest.mark.usefixtures("stand_in")
+def test_failures_retries_and_ctrl_c(tmp_path):
     with (
         pytest.raises(UserError, match=r"no Ray cluster answers at 127.0.0.1:1"),
         connected("127.0.0.1:1"),
@@ -274,9 +280,8 @@ def test_failures_retries_and_ctrl_c(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 @pytest.mark.slow
-def test_a_cell_that_hangs_is_killed_after_the_second_ctrl_c(tmp_path, monkeypatch):
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'otgan[ray]'")
-    monkeypatch.setattr(scheduler, "WORKER", (str(REPOSITORY / "tests/support/stand_in.py"),))
+@pytest.mark.usefixtures("stand_in")
+def test_a_cell_that_hangs_is_killed_after_the_second_ctrl_c(tmp_path):
     plan = grid(lams=(9,))
     root = recorded(tmp_path / "hanging", plan)
     (cell,) = plan.cells
