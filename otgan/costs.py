@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +95,17 @@ def make_cost(name: str) -> CostFunction:
     return lambda x, y: matrix(x.reshape(len(x), -1), y.reshape(len(y), -1))
 
 
+def for_each(function: Callable[..., Any], *stacked: Array) -> Any:
+    """What a function makes of each of k problems, (k, ...) again: of all at once, but on a CPU of
+    one after the other, so that each fits into the processor's caches and ends when it is done.
+    """
+    if len(stacked[0]) == 1:  # as it is: under vmap both sides of every condition are computed
+        return jax.tree.map(lambda leaf: leaf[None], function(*(each[0] for each in stacked)))
+    if jax.default_backend() == "cpu":
+        return lax.map(lambda each: function(*each), stacked)
+    return jax.vmap(function)(*stacked)
+
+
 class CostMatrices(NamedTuple):
     """Those of k transport problems between the same examples."""
 
@@ -135,7 +146,9 @@ class GroundCost:
         """
         cost = make_cost(self.name)
         each = [
-            jax.vmap(cost, (1, 1))(a, b) if a.ndim == 3 else cost(a, b)[None]
+            for_each(jax.checkpoint(cost), *(jnp.moveaxis(cloud, 1, 0) for cloud in (a, b)))
+            if a.ndim == 3
+            else cost(a, b)[None]
             for a, b in zip(x, y, strict=True)
         ]
         shares = np.concatenate(

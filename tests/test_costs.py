@@ -7,7 +7,7 @@ import pytest
 from jaxtyping import TypeCheckError
 from scipy.spatial.distance import cdist
 
-from otgan.costs import make_cost, squared_l2
+from otgan.costs import for_each, make_cost, squared_l2
 
 METRICS: dict[str, Any] = {"l1": "cityblock", "squared_l2": "sqeuclidean", "cosine": "cosine"}
 
@@ -81,3 +81,21 @@ def test_annotations_are_checked_in_tests():
     for other in others:
         with pytest.raises(TypeCheckError, match="squared_l2"):
             squared_l2(x, other)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "gpu"])
+def test_of_many_problems_each_ends_by_itself_on_a_cpu_alone(platform, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    starts = jnp.asarray([1.0, 3.0, 900.0])
+
+    def halved(start):
+        return jax.lax.while_loop(
+            lambda state: state[0] > 1, lambda state: (state[0] / 2, state[1] + 1), (start, 0)
+        )
+
+    ends, counts = for_each(halved, starts)
+    np.testing.assert_array_equal(ends, [1.0, 0.75, 900 / 1024])
+    np.testing.assert_array_equal(counts, [0, 2, 10])
+    program = str(jax.make_jaxpr(lambda x: for_each(halved, x))(starts))
+    assert ("scan[" in program) == (platform == "cpu")
+    np.testing.assert_array_equal(for_each(halved, starts[1:2])[1], [2])

@@ -27,19 +27,39 @@ def up_conv(
     """Double height and width: a transposed convolution, 4 x 4, stride 2, as in
     `flax.linen.ConvTranspose`.
 
-    Every pixel sends 4 x 4 values, two rows and columns of which fall onto the next pixel's: four
-    grids of 2 x 2 blocks, shifted against each other by a block and summed, then cut by one row and
-    column at each side.
+    What comes out is a grid of 2 x 2 blocks, one more to a side than pixels came in, cut by one row
+    and column at each side. A block is the sum of what the 2 x 2 pixels around its center send
+    there. Either each block gathers their channels, or each pixel sends its values to four blocks:
+    whichever moves less.
     """
     n, h, w, c = x.shape
     d = kernel.shape[-1]
-    # Flax's kernel correlates; what a pixel sends is its mirror image
-    flipped = kernel[::-1, ::-1].transpose(2, 0, 1, 3)
-    # rows (block, inside), columns (block, inside)
-    sent = (x.reshape(-1, c) @ flipped.reshape(c, -1)).reshape(n, h, w, 2, 2, 2, 2, d)
-    blocks = sum(_shift(sent[:, :, :, i, :, j], i, j) for i in (0, 1) for j in (0, 1))
-    grid = jnp.asarray(blocks).transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, d)
+    # Flax's kernel correlates; what a pixel sends is its mirror image: (i, inside, j, inside, c, d)
+    sent = kernel[::-1, ::-1].reshape(2, 2, 2, 2, c, d)
+    blocks = _blocks_gathering(x, sent) if c < 4 * d else _blocks_sending(x, sent)
+    grid = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(n, 2 * h + 2, 2 * w + 2, d)
     return grid[:, 1:-1, 1:-1]
+
+
+def _blocks_gathering(
+    x: Float[Array, "n h w c"], sent: Float[Array, "2 2 2 2 c d"]
+) -> Float[Array, "n h+1 w+1 2 2 d"]:
+    n, h, w, c = x.shape
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    around = [padded[:, 1 - i : h + 2 - i, 1 - j : w + 2 - j] for i in (0, 1) for j in (0, 1)]
+    taps = sent.transpose(0, 2, 4, 1, 3, 5).reshape(4 * c, -1)
+    return (jnp.concatenate(around, axis=-1).reshape(-1, 4 * c) @ taps).reshape(
+        n, h + 1, w + 1, 2, 2, -1
+    )
+
+
+def _blocks_sending(
+    x: Float[Array, "n h w c"], sent: Float[Array, "2 2 2 2 c d"]
+) -> Float[Array, "n h+1 w+1 2 2 d"]:
+    n, h, w, c = x.shape
+    taps = sent.transpose(4, 0, 1, 2, 3, 5).reshape(c, -1)
+    values = (x.reshape(-1, c) @ taps).reshape(n, h, w, 2, 2, 2, 2, -1)
+    return jnp.asarray(sum(_shift(values[:, :, :, i, :, j], i, j) for i in (0, 1) for j in (0, 1)))
 
 
 def smooth(kernel_init: Initializer) -> Initializer:

@@ -36,7 +36,7 @@ from jaxtyping import Float
 
 from otgan.batches import BatchSource
 from otgan.config import Drifting
-from otgan.costs import Groups, l2, product
+from otgan.costs import Groups, for_each, l2, product
 from otgan.oracles.contract import Family, Info, Players, generator_alone, one_update
 from otgan.problem import Problem
 from otgan.results.quantity import Quantity
@@ -135,8 +135,9 @@ def drifted(
     y: Float[Array, "n p d"], x: Float[Array, "m p d"], temperatures: tuple[float, ...]
 ) -> Drift:
     """The drift of every window by itself: total (n, p, d), sizes (p, t), scale (p,)."""
-    axes = Drift(1, 0, 0)  # pyright: ignore[reportArgumentType]
-    return jax.vmap(lambda y, x: drift(y, x, temperatures), in_axes=1, out_axes=axes)(y, x)
+    windows = (jnp.moveaxis(cloud, 1, 0) for cloud in (y, x))
+    drifts = for_each(lambda y, x: drift(y, x, temperatures), *windows)
+    return drifts._replace(total=jnp.moveaxis(drifts.total, 0, 1))
 
 
 def drift(y: Float[Array, "n d"], x: Float[Array, "m d"], temperatures: tuple[float, ...]) -> Drift:

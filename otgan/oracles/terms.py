@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jaxtyping import Float
 
 from otgan.config import Regularized
-from otgan.costs import CostMatrices, Groups
+from otgan.costs import CostMatrices, Groups, for_each
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
@@ -124,11 +123,7 @@ def solve_terms(
                 known if term.between == "both" else None,
             )
 
-        matrices = term.costs.matrices
-        # as it is: under vmap both sides of every condition would be computed
-        if len(matrices) == 1:
-            return jax.tree.map(lambda leaf: leaf[None], solve(matrices[0]))
-        return jax.vmap(solve)(matrices)
+        return for_each(solve, term.costs.matrices)
 
     return [solve_all(term) for term in terms]
 
