@@ -66,7 +66,8 @@ def list_() -> None:
         for n in plugins.names(kind)
         if n not in own
     ]
-    terminal().print(grouped_tables({**groups, **({"from elsewhere": origins} if origins else {})}))
+    groups["from elsewhere"] += origins
+    terminal().print(grouped_tables({aim: rows for aim, rows in groups.items() if rows}))
     for note in notes:
         click.echo(note, err=True)
 
