@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from otgan import plugins
-from otgan.config import Measures, parse_amount
+from otgan.config import Measures, parse_accuracy, parse_amount
 from otgan.plain import comma_separated, require_path
 
 WIDTH = 200  # columns of what is not a terminal: wide enough not to break a path
@@ -28,6 +28,19 @@ class AmountType(click.ParamType):
         """Parse; what is wrong goes on to the config, which tells all mistakes at once."""
         try:
             return parse_amount(value)
+        except ValueError:
+            return value
+
+
+class AccuracyType(click.ParamType):
+    """An amount, or a rule by which every step sets its own: `adaptive`, `calibrated:0.3`."""
+
+    name = "accuracy"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Parse; what is wrong goes on to the config, which tells all mistakes at once."""
+        try:
+            return parse_accuracy(value)
         except ValueError:
             return value
 

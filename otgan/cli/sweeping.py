@@ -23,7 +23,7 @@ from otgan.cli.shared import (
     with_data_dir,
 )
 from otgan.cli.training import FLAGS, chosen_loggers, flags, with_loggers
-from otgan.config import Amount, Measures
+from otgan.config import Adaptive, Amount, Measures
 from otgan.console import plain_table
 from otgan.errors import UserError
 from otgan.plain import flat, from_toml
@@ -46,6 +46,8 @@ ROOT = Path("sweeps")
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Adaptive):
+        return str(value)
     if not isinstance(value, Amount):
         return value
     return str(value) if value.relative or not value.finite else value.value

@@ -14,6 +14,7 @@ from otgan.cli.group import main, said
 from otgan.cli.shared import (
     NAME_OR_FILE,
     PATH,
+    AccuracyType,
     AmountType,
     CommaSeparated,
     Whole,
@@ -51,9 +52,10 @@ FLAGS = {
     ),
     "--epsilon": (
         "oracle.epsilon",
-        AMOUNT,
-        "F|Fx|Fs",
-        "Certified accuracy of every step's dual, in the same units.",
+        AccuracyType(),
+        "F|Fx|Fs|adaptive|calibrated",
+        "Certified accuracy of every step's dual, in the same units; or set in every step by the"
+        " noise of the gradient: see docs/adaptive.md.",
     ),
     "--tau": (
         "oracle.tau",

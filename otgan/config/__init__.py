@@ -30,9 +30,18 @@ from otgan.config.families import (
 )
 from otgan.config.players import Cost, Encoder, Generator, Optimizer
 from otgan.config.run import Card, Config, Loggers, Measures, Train
-from otgan.config.values import Amount, Effect, Section, marked, parse_amount
+from otgan.config.values import (
+    Adaptive,
+    Amount,
+    Effect,
+    Section,
+    marked,
+    parse_accuracy,
+    parse_amount,
+)
 
 __all__ = [
+    "Adaptive",
     "Amount",
     "Batch",
     "Card",
@@ -65,5 +74,6 @@ __all__ = [
     "Train",
     "UserData",
     "marked",
+    "parse_accuracy",
     "parse_amount",
 ]

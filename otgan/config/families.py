@@ -6,14 +6,22 @@ One class each.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, field_validator, model_validator
 
 from otgan.config.data import Batch
 from otgan.config.foreign import OrForeign, chosen_from
 from otgan.config.players import Optimizer
-from otgan.config.values import Amount, AmountOrInf, FiniteAmount, Section
+from otgan.config.values import (
+    Accuracy,
+    Adaptive,
+    Amount,
+    AmountOrInf,
+    FiniteAmount,
+    Rule,
+    Section,
+)
 from otgan.plugins import Kind
 
 
@@ -33,8 +41,23 @@ class Oracle(Section):
     MAP: ClassVar[bool] = False
     # what it is that reaches epsilon, in the words of a reader: "... within epsilon 99.5%"
     REACHING: ClassVar[str] = "solved duals"
+    # whether its solves end by a certified gap, so that each step may set its own epsilon
+    ADAPTS: ClassVar[bool] = False
 
     on_budget: Literal["accept", "stop"] = "accept"
+
+    @field_validator("epsilon", mode="before", check_fields=False)
+    @classmethod
+    def _a_number_unless_it_adapts(cls, raw: Any) -> Any:
+        if cls.ADAPTS or not isinstance(raw, Adaptive | str):
+            return raw
+        if str(raw).partition(":")[0] in get_args(Rule):
+            raise ValueError(
+                f"{raw} sets the gap at which a plan's solve ends, by what it does to the"
+                " generator's gradient; solves of this family do not end by such a gap: give a"
+                " number"
+            )
+        return raw
 
     def unfit(self, batch: Batch) -> list[str]:
         """What the family cannot do with batches that are drawn so, in sentences."""
@@ -61,12 +84,14 @@ class Regularized(Oracle):
     gradient in the features divided by its size. Every step takes `lam` times one of `lam_scales`,
     drawn at random: in the mean the loss is that of all of them, of which large ones see the whole
     and small ones what is near. `warm_start` keeps the potential of every training example, from
-    which its next problem starts: it changes no accuracy, only iterations.
+    which its next problem starts: it changes no accuracy, only iterations. An `epsilon` of
+    `adaptive` or `calibrated` is each step's own: see `Adaptive`.
     """
 
     COSTS = ("l1", "l2", "squared_l2", "cosine")
     FEATURES = True
     UNEQUAL = True
+    ADAPTS = True
 
     family: Literal["regularized"] = "regularized"
     loss: Literal["regot", "sinkhorn", "energy"] = "sinkhorn"
@@ -75,7 +100,7 @@ class Regularized(Oracle):
     regularizer: Literal["kl", "l2"] = "kl"
     lam: FiniteAmount = Amount(0.05, relative=True)
     lam_scales: tuple[PositiveFloat, ...] = Field(default=(1.0,), min_length=1, strict=False)
-    epsilon: FiniteAmount = Amount(0.01, relative=True)
+    epsilon: Accuracy = Amount(0.01, relative=True)
     tau: AmountOrInf = Amount(math.inf)
     warm_start: bool = False
     anneal: float = Field(default=4.0, ge=1, le=10)
@@ -99,7 +124,17 @@ class Regularized(Oracle):
                 self.loss
             ]
             raise ValueError(f"self_term is the sinkhorn loss's; the loss {self.loss!r} {why}")
+        if self.pulls == "even" and self.by_theory:
+            raise ValueError(
+                f"epsilon = {str(self.epsilon)!r} goes by a bound on plain pulls, which says"
+                " nothing of even ones: use 'calibrated'"
+            )
         return self
+
+    @property
+    def by_theory(self) -> bool:
+        """Whether epsilon goes by the theory's bound on the gradient's error."""
+        return isinstance(self.epsilon, Adaptive) and self.epsilon.rule == "adaptive"
 
     def unfit(self, batch: Batch) -> list[str]:
         """The energy distance needs two independent halves: those of a stratified batch are of two

@@ -164,6 +164,11 @@ def _unfit_family(config: Config) -> list[str]:
             "oracle.warm_start keeps the potentials of one problem: leave it out, or use"
             " cost.groups = 'joint'"
         )
+    if isinstance(oracle, Regularized) and oracle.by_theory and cost.groups == "separate":
+        mistakes.append(
+            f"oracle.epsilon = {str(oracle.epsilon)!r} goes by a bound for one problem, and"
+            " cost.groups = 'separate' makes several: use 'calibrated'"
+        )
     return mistakes
 
 

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
@@ -39,8 +39,8 @@ class Amount:
         return self.value * mean_cost if self.relative else self.value
 
 
-def parse_amount(raw: Any) -> Amount:
-    """Read `1.0`, `"0.03x"` or `"inf"`.
+def parse_amount(raw: Any, others: str = "") -> Amount:
+    """Read `1.0`, `"0.03x"` or `"inf"`; a refusal names `others` too.
 
     Raises:
         ValueError: it is no number, or not above zero.
@@ -52,11 +52,57 @@ def parse_amount(raw: Any) -> Amount:
         value = float(text.removesuffix("x"))
     except ValueError:
         raise ValueError(
-            f"needs a number such as 0.5, or 0.03x for a multiple of the mean cost, not {text!r}"
+            f"needs a number such as 0.5, or 0.03x for a multiple of the mean cost,{others} not"
+            f" {text!r}"
         ) from None
     if not value > 0:
         raise ValueError(f"must be above 0, not {text}")
     return Amount(value, relative=text.endswith("x") and math.isfinite(value))
+
+
+Rule = Literal["adaptive", "calibrated"]
+NOISE = 0.1  # share of the gradient's noise that an error may have unless told otherwise
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """An accuracy that every step sets itself: the loosest with which the dual's error in the
+    generator's gradient is at most `fraction` of the noise of that gradient.
+
+    `adaptive` bounds the error by the theory, `calibrated` by what is measured during the run.
+    """
+
+    rule: Rule
+    fraction: float = NOISE
+
+    def __str__(self) -> str:
+        return self.rule if self.fraction == NOISE else f"{self.rule}:{self.fraction:g}"
+
+
+def parse_accuracy(raw: Any) -> Amount | Adaptive:
+    """Read a finite amount, `"adaptive"`, `"calibrated"`, or one of the two with a fraction of its
+    own: `"calibrated:0.3"`.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if isinstance(raw, Adaptive):
+        return raw
+    word, colon, fraction = str(raw).strip().partition(":")
+    if word not in get_args(Rule):
+        return _finite(parse_amount(raw, " or adaptive, or calibrated,"))
+    if not colon:
+        return Adaptive(word)
+    try:
+        value = float(fraction)
+    except ValueError:
+        value = math.nan
+    if not (value > 0 and math.isfinite(value)):
+        raise ValueError(
+            f"needs a share of the noise above 0 behind {word}:, such as {word}:{NOISE:g}, not"
+            f" {fraction!r}"
+        )
+    return Adaptive(word, value)
 
 
 def _plain_amount(amount: Amount) -> float | str:
@@ -72,6 +118,13 @@ def _finite(amount: Amount) -> Amount:
 AmountOrInf = Annotated[Amount, BeforeValidator(parse_amount), PlainSerializer(_plain_amount)]
 FiniteAmount = Annotated[
     Amount, BeforeValidator(lambda raw: _finite(parse_amount(raw))), PlainSerializer(_plain_amount)
+]
+Accuracy = Annotated[
+    Amount | Adaptive,
+    BeforeValidator(parse_accuracy),
+    PlainSerializer(
+        lambda value: str(value) if isinstance(value, Adaptive) else _plain_amount(value)
+    ),
 ]
 
 

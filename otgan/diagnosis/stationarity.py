@@ -46,7 +46,8 @@ def exact_family(oracle: Families, problem: Problem) -> Family:
     """
     if isinstance(oracle, Regularized):
         own = oracle.epsilon
-        epsilon = own if own.relative and own.value < EXACT.value else EXACT
+        finer = isinstance(own, Amount) and own.relative and own.value < EXACT.value
+        epsilon = own if finer else EXACT
         oracle = oracle.model_copy(
             update={"epsilon": epsilon, "max_iterations": MOST, "pulls": "plain"}
         )

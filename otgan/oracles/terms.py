@@ -96,19 +96,17 @@ def solve_terms(
     oracle: Regularized,
     terms: list[Term],
     mean_cost: Array,
+    epsilon: Float[Array, ""],
     known: Float[Array, " n"] | None = None,
     scale: Array | float = 1.0,
 ) -> list[Solution]:
-    """The duals of all terms, leaves (k, ...), at one lam (`scale` times the oracle's) and one
-    epsilon: those of the real-generated cost's scale.
+    """The duals of all terms, leaves (k, ...), at one lam (`scale` times the oracle's), that of the
+    real-generated cost's scale, and one epsilon in units of the cost.
 
     `known` are potentials to start from, for the rows of the term between real and generated
     points; see `solve_entropic`.
     """
-    lam, epsilon = (
-        jnp.asarray(oracle.lam.times(mean_cost) * scale),
-        jnp.asarray(oracle.epsilon.times(mean_cost)),
-    )
+    lam = jnp.asarray(oracle.lam.times(mean_cost) * scale)
     tau = jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None
 
     def solve_all(term: Term) -> Solution:

@@ -170,6 +170,31 @@ REGULARIZED = (
         over_window="largest",
     ),
 )
+ADAPTIVE = (
+    Q(
+        "gradient_noise",
+        "root mean square distance of a batch's gradient, in the generator's parameters, from the"
+        " expected one, as last measured",
+        must_be_finite=True,
+    ),
+    Q(
+        "gradient_constant",
+        "K in K sqrt(2 gap / lam), by which the dual's error in that gradient is judged",
+        must_be_finite=True,
+    ),
+    Q(
+        "bias_over_noise",
+        "that error over that noise, the last window's largest: by a bound, or as calibrated",
+        over_window="largest",
+        warned=Warned(
+            1.0,
+            "by the bound the dual's error in the gradient may be {shown} times the gradient's"
+            " noise. The bound takes the worst pair of examples for all: epsilon is at its"
+            " tightest, 0.001 of the mean cost, and the error itself may be far smaller."
+            " --epsilon calibrated measures it",
+        ),
+    ),
+)
 NEURAL = (
     Q(
         "uncovered_reals",
@@ -327,7 +352,7 @@ RUN = (
     Q("peak_memory_bytes", "peak memory", format="bytes"),
 )
 
-TABLE = (*POINTS, *STEPS, *REGULARIZED, *SCALES, *CONVEX, *NEURAL, *SEMIDISCRETE, *RUN)
+TABLE = (*POINTS, *STEPS, *REGULARIZED, *ADAPTIVE, *SCALES, *CONVEX, *NEURAL, *SEMIDISCRETE, *RUN)
 OF_UPDATES = tuple(quantity.name for quantity in TABLE if quantity.over_window == "mean of updates")
 """Means over a step's updates; 0 in a step that has none."""
 TOTALS = tuple(

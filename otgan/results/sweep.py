@@ -11,12 +11,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from otgan.config import parse_amount
+from otgan.config import parse_accuracy, parse_amount
 from otgan.errors import UserError
 from otgan.files import read_table, table
 from otgan.results.run import Run, read_run
@@ -165,10 +166,9 @@ def groups(sweep: Sweep) -> list[SeedGroup]:
 def text(value: Any) -> str:
     """A value in one spelling: 1e-1, 0.1 and "0.10" are the same."""
     if isinstance(value, str | int | float) and not isinstance(value, bool):
-        try:
-            return str(parse_amount(value))
-        except ValueError:
-            pass
+        for parse in (parse_amount, parse_accuracy):
+            with suppress(ValueError):
+                return str(parse(value))
     return value if isinstance(value, str) else json.dumps(value)
 
 

@@ -1,0 +1,128 @@
+"""An epsilon for every step, from what the dual's error does to the generator's gradient.
+
+Sanjabi, Ba, Razaviyayn, Lee (NeurIPS 2018): a dual whose certified gap is at most epsilon gives a
+gradient that is off by at most
+
+    K sqrt(2 epsilon / lam)
+
+One batch's gradient is off from the expected one anyway, by its noise s, the root mean square over
+batches. The loosest epsilon whose error is at most a share q of that is
+
+    epsilon = lam / 2 (q s / K)^2
+
+Both are measured in every `EVERY`th solve. The noise is half of the squared distance between the
+gradients of two independent batches, their duals solved to `TRUTH`. The constant is one of two.
+
+    adaptive    K = L0 sum_t |w_t| k_t         over the d_t of the loss: w_t is what the gradient of
+                                               d_t counts for, k_t how many of its clouds move
+    calibrated  K = |gradient - its truth| / sqrt(2 gap / lam)
+
+L0 is the largest gradient of a pair's cost in the generator's parameters, here over every generated
+example and that example of the batch, real or generated, which is dearest to reach from it. The
+theory's is over all pairs and all parameters. The calibrated K is no bound: it is what the worst of
+the step's gaps has lately meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+from jaxtyping import Float, Int
+
+EVERY = 100  # solves from one measurement to the next
+# share of the newest measurement in the mean: that goes over about the last five
+NEWEST = 0.2
+FIRST = 0.01  # epsilon of the first solve, when nothing is measured; multiples of the mean cost
+# the tightest and the loosest epsilon, multiples of the mean cost. At the first a dual counts as
+# exact elsewhere too (`otgan diagnose`); a bound that is hopeless must not ask for what single
+# precision cannot certify
+LEAST, MOST = 0.001, 1.0
+TRUTH = 0.0001  # gap of a dual that counts as the truth, multiples of the mean cost
+NOTHING = 1e-30  # a squared constant below this counts as this
+PAIRS = 16  # whose gradients are held at once
+# sum_t |w_t| k_t: 2 d(x, y) - d(y, y) has 2 and 2; four d(x, y) and 2 d(y, y') have 4 and 4
+FOLLOWED = {"regot": 1, "sinkhorn": 4, "energy": 8}
+
+
+class Measured(NamedTuple):
+    """What is known of the gradients so far: what a run must keep to go on exactly."""
+
+    solves: Int[Array, ""]
+    noise: Float[Array, ""]  # s squared, mean of the last measurements
+    constant: Float[Array, ""]  # K squared, the same
+
+
+def nothing_measured() -> Measured:
+    """Before the first solve."""
+    nothing = jnp.zeros(())
+    return Measured(jnp.zeros((), jnp.int32), nothing, nothing)
+
+
+def epsilon_of(measured: Measured, fraction: float, lam: Array, mean_cost: Array) -> Array:
+    """The accuracy to ask of a dual, units of the cost.
+
+    Args:
+        measured: before the solve.
+        fraction: q, the share of the noise that the error may have.
+        lam: weight of the regularizer, units of the cost.
+        mean_cost: of the batch.
+    """
+    squared = fraction**2 * measured.noise / jnp.maximum(measured.constant, NOTHING)
+    wanted = jnp.clip(lam / 2 * squared, LEAST * mean_cost, MOST * mean_cost)
+    return jnp.where(measured.solves > 0, wanted, FIRST * mean_cost)
+
+
+def is_due(measured: Measured) -> Array:
+    """Whether this solve is one that measures."""
+    return measured.solves % EVERY == 0
+
+
+def after(measured: Measured, noise: Array, constant: Array) -> Measured:
+    """With one more solve and, where that was one that measures, its squared noise and constant."""
+    share = jnp.maximum(1 / (measured.solves // EVERY + 1), NEWEST)
+    share = jnp.where(is_due(measured), share, 0.0)
+    return Measured(
+        measured.solves + 1,
+        measured.noise + share * (noise - measured.noise),
+        measured.constant + share * (constant - measured.constant),
+    )
+
+
+def squared_noise(gradients: Any) -> Array:
+    """Half of the squared distance between two batches' gradients, leaves (2, ...): without bias
+    for the variance of one.
+    """
+    return optax.tree.norm(jax.tree.map(lambda leaf: leaf[0] - leaf[1], gradients)) ** 2 / 2
+
+
+def calibrated(found: Any, truth: Any, gap: Array, lam: Array) -> Array:
+    """K squared, from a gradient, what it should be, and the gap of its dual."""
+    error = optax.tree.norm(jax.tree.map(jnp.subtract, found, truth))
+    return error**2 * lam / (2 * jnp.maximum(gap, NOTHING))
+
+
+def largest_gradient(
+    pair: Callable[[Any, Any, Array], Array], parameters: Any, others: Any, z: Float[Array, "m ..."]
+) -> Float[Array, ""]:
+    """L0 over m pairs.
+
+    Args:
+        pair: (the generator's parameters, what the cost sees of an example, a latent) -> the cost
+            between that example and the generated one.
+        parameters: of the generator.
+        others: leaves (m, ...): of every pair what the cost sees of the example that is held fixed.
+        z: of every pair the latent.
+    """
+    norm = lambda one: optax.tree.norm(jax.grad(pair)(parameters, *one))  # noqa: E731
+    return jnp.max(lax.map(norm, (others, z), batch_size=PAIRS))
+
+
+def bias_over_noise(measured: Measured, gap: Array, lam: Array) -> Array:
+    """The gradient's error at a gap over its noise, by the constant that is in use."""
+    squared = measured.constant * 2 * gap / lam / jnp.maximum(measured.noise, NOTHING)
+    return jnp.sqrt(squared)
