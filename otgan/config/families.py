@@ -6,7 +6,7 @@ One class each.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PositiveFloat, field_validator, model_validator
 
@@ -14,12 +14,12 @@ from otgan.config.data import Batch
 from otgan.config.foreign import OrForeign, chosen_from
 from otgan.config.players import Optimizer
 from otgan.config.values import (
+    RULES,
     Accuracy,
     Adaptive,
     Amount,
     AmountOrInf,
     FiniteAmount,
-    Rule,
     Section,
 )
 from otgan.plugins import Kind
@@ -51,7 +51,7 @@ class Oracle(Section):
     def _a_number_unless_it_adapts(cls, raw: Any) -> Any:
         if cls.ADAPTS or not isinstance(raw, Adaptive | str):
             return raw
-        if str(raw).partition(":")[0] in get_args(Rule):
+        if str(raw).partition(":")[0] in RULES:
             raise ValueError(
                 f"{raw} sets the gap at which a plan's solve ends, by what it does to the"
                 " generator's gradient; solves of this family do not end by such a gap: give a"

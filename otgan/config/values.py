@@ -61,6 +61,7 @@ def parse_amount(raw: Any, others: str = "") -> Amount:
 
 
 Rule = Literal["adaptive", "calibrated"]
+RULES: dict[str, Rule] = {rule: rule for rule in get_args(Rule)}
 NOISE = 0.1  # share of the gradient's noise that an error may have unless told otherwise
 
 
@@ -89,20 +90,21 @@ def parse_accuracy(raw: Any) -> Amount | Adaptive:
     if isinstance(raw, Adaptive):
         return raw
     word, colon, fraction = str(raw).strip().partition(":")
-    if word not in get_args(Rule):
+    rule = RULES.get(word)
+    if rule is None:
         return _finite(parse_amount(raw, " or adaptive, or calibrated,"))
     if not colon:
-        return Adaptive(word)
+        return Adaptive(rule)
     try:
         value = float(fraction)
     except ValueError:
         value = math.nan
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(
-            f"needs a share of the noise above 0 behind {word}:, such as {word}:{NOISE:g}, not"
+            f"needs a share of the noise above 0 behind {rule}:, such as {rule}:{NOISE:g}, not"
             f" {fraction!r}"
         )
-    return Adaptive(word, value)
+    return Adaptive(rule, value)
 
 
 def _plain_amount(amount: Amount) -> float | str:

@@ -77,7 +77,7 @@ from otgan.results.quantities import ADAPTIVE, REGULARIZED
 
 # with a warm start (N,): of every training example, NaN before its first batch; then, where epsilon
 # is adaptive, what is measured
-Kept = tuple[Array | Measured, ...]
+Kept = tuple[Any, ...]
 
 LEAST = 1e-30  # a squared pull below this counts as this: no pull stays none
 OTHER = 3  # folds a step's key into that of another batch
