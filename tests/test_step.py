@@ -102,7 +102,6 @@ def test_the_sinkhorn_loss_of_equal_clouds_is_zero(x64):
         oracle = Regularized(
             regularizer=regularizer,
             lam=parse_amount(0.3),
-            epsilon=parse_amount(1e-8),
             max_iterations=20_000,
         )
         losses = [
@@ -247,9 +246,8 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
 
     def d(a, b):
         cost = squared_l2(a, b)
-        (solution,) = solve_terms(
-            oracle, [Term(1.0, "both", one_matrix(cost), 1.0)], jnp.mean(cost)
-        )
+        terms, mean = [Term(1.0, "both", one_matrix(cost), 1.0)], jnp.mean(cost)
+        (solution,) = solve_terms(oracle, terms, mean, jnp.asarray(1e-9))
         assert solution.converged
         return solution.value[0]
 

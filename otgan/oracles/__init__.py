@@ -1,8 +1,9 @@
 """Duals between generated and real points, each solved to an accuracy that it reports."""
 
 from otgan import plugins
-from otgan.config import Convex, Critic, Drifting, Neural, Regularized, Semidiscrete
+from otgan.config import Adaptive, Convex, Critic, Drifting, Neural, Regularized, Semidiscrete
 from otgan.config.families import Families
+from otgan.oracles.adaptive import make_adaptive
 from otgan.oracles.contract import NOBODY, Family, Players
 from otgan.oracles.convex import make_convex
 from otgan.oracles.critic import make_critic
@@ -25,7 +26,8 @@ def make_family(oracle: Families, problem: Problem) -> Family:
     """
     match oracle:
         case Regularized():
-            return make_regularized(oracle, problem)
+            adapts = isinstance(oracle.epsilon, Adaptive)
+            return (make_adaptive if adapts else make_regularized)(oracle, problem)
         case Semidiscrete():
             return make_semidiscrete(oracle, problem)
         case Convex():

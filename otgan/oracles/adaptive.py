@@ -26,13 +26,23 @@ the step's gaps has lately meant.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jax import Array, lax
+from jax import Array, lax, random
 from jaxtyping import Float, Int
+
+from otgan.batches import BatchSource
+from otgan.config import Adaptive, Amount, Regularized
+from otgan.costs import Groups
+from otgan.oracles.contract import Family, Info, Players, generator_alone, one_update
+from otgan.oracles.regularized import Held, Kept, RegularizedDual
+from otgan.oracles.terms import BatchFeatures
+from otgan.problem import Problem
+from otgan.results.quantities import ADAPTIVE, REGULARIZED
 
 EVERY = 100  # solves from one measurement to the next
 # share of the newest measurement in the mean: that goes over about the last five
@@ -44,6 +54,8 @@ FIRST = 0.01  # epsilon of the first solve, when nothing is measured; multiples 
 LEAST, MOST = 0.001, 1.0
 TRUTH = 0.0001  # gap of a dual that counts as the truth, multiples of the mean cost
 NOTHING = 1e-30  # a squared constant below this counts as this
+STAGES = 4.0  # by which lam falls at least where a dual must be as good as exact
+OTHER = 3  # folds a step's key into that of another batch
 PAIRS = 16  # whose gradients are held at once
 # sum_t |w_t| k_t: 2 d(x, y) - d(y, y) has 2 and 2; four d(x, y) and 2 d(y, y') have 4 and 4
 FOLLOWED = {"regot": 1, "sinkhorn": 4, "energy": 8}
@@ -55,6 +67,124 @@ class Measured(NamedTuple):
     solves: Int[Array, ""]
     noise: Float[Array, ""]  # s squared, mean of the last measurements
     constant: Float[Array, ""]  # K squared, the same
+
+
+def make_adaptive(oracle: Regularized, problem: Problem) -> Family:
+    """The family of regularized transport between batches, at an epsilon that it sets itself."""
+    dual = AdaptiveDual(oracle, RegularizedDual(oracle, problem))
+    return Family(
+        init=dual.init,
+        solve=dual.solve,
+        loss=dual.dual.loss,
+        generate=generator_alone(problem),
+        gap_kind="certified",
+        quantities=(*REGULARIZED, *ADAPTIVE),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptiveDual:
+    """The duals of a batch, each step's to its own accuracy, and the measurements behind that."""
+
+    oracle: Regularized
+    dual: RegularizedDual
+
+    def init(self, key: Array) -> Kept:
+        """What the dual keeps, and behind it that nothing is measured."""
+        return (*self.dual.init(key), nothing_measured())
+
+    def solve(
+        self, state: Kept, players: Players, data: BatchSource, key: Array
+    ) -> tuple[Kept, Held, Info]:
+        """All duals of the loss on one batch, and now and then what their error does."""
+        assert isinstance(self.oracle.epsilon, Adaptive)
+        fraction, measured = self.oracle.epsilon.fraction, state[-1]
+        kept, held, info, features = self.dual.solve_to(
+            lambda mean_cost, scale: epsilon_of(
+                measured, fraction, self.oracle.lam.times(mean_cost) * scale, mean_cost
+            ),
+            state[:-1],
+            players,
+            data,
+            key,
+        )
+        noise, constant, iterations, examples = lax.cond(
+            is_due(measured),
+            lambda: self.measure(players, data, key, held, features, info),
+            lambda: (*measured[1:], *jnp.zeros(2, jnp.int32)),
+        )
+        measured = after(measured, noise, constant)
+        info |= {
+            "dual_iterations": info["dual_iterations"] + iterations,
+            "examples": info["examples"] + examples,
+            "gradient_noise": jnp.sqrt(measured.noise),
+            "gradient_constant": jnp.sqrt(measured.constant),
+            "bias_over_noise": bias_over_noise(measured, info["dual_gap"], info["lam"]),
+        }
+        return (*kept, measured), one_update(held), info
+
+    def measure(
+        self,
+        players: Players,
+        data: BatchSource,
+        key: Array,
+        held: Held,
+        features: BatchFeatures,
+        info: Info,
+    ) -> tuple[Array, Array, Array, Array]:
+        """The squared noise and constant, and the iterations and examples that this took.
+
+        Args:
+            players: of the step.
+            data: of the run.
+            key: of the step's batch.
+            held: of that batch.
+            features: what the cost sees of it.
+            info: of its solve.
+        """
+        truths, iterations, examples = lax.map(
+            lambda key: self.truth(players, data, key),
+            jnp.stack([key, random.fold_in(key, OTHER)]),
+        )
+        if self.oracle.by_theory:
+            constant = self.bound(players, data, held.drawn.z, features) ** 2
+        else:
+            found = self.dual.gradient(held, players, data)
+            truth = jax.tree.map(lambda leaf: leaf[0], truths)
+            constant = calibrated(found, truth, info["dual_gap"], info["lam"])
+        return squared_noise(truths), constant, jnp.sum(iterations), jnp.sum(examples)
+
+    def truth(self, players: Players, data: BatchSource, key: Array) -> tuple[Any, Array, Array]:
+        """The generator's gradient on the batch of a key, its duals as good as exact; the
+        iterations and the examples that it took.
+        """
+        exact = {
+            "epsilon": Amount(TRUTH, relative=True),
+            "anneal": max(self.oracle.anneal, STAGES),
+            "warm_start": False,
+        }
+        dual = RegularizedDual(self.oracle.model_copy(update=exact), self.dual.problem)
+        _, held, info = dual.solve((), players, data, key)
+        gradient = dual.gradient(jax.tree.map(lambda leaf: leaf[0], held), players, data)
+        return gradient, info["dual_iterations"], jnp.asarray(info["examples"])
+
+    def bound(
+        self, players: Players, data: BatchSource, z: Array, features: BatchFeatures
+    ) -> Float[Array, ""]:
+        """The theory's constant, from pairs of a batch's examples."""
+        between = lambda a, b: self.dual.problem.cost.between(a, b).matrices[0]  # noqa: E731
+        others = jax.tree.map(lambda *sides: jnp.concatenate(sides), features.x, features.y)
+        farthest = jnp.argmax(between(others, features.y), axis=0)
+
+        def pair(generator: Any, other: Groups, z_j: Array) -> Array:
+            y = self.dual.generated(players._replace(generator=generator), data, z_j[None])
+            return between(jax.tree.map(lambda group: group[None], other), y)[0, 0]
+
+        others = jax.tree.map(lambda group: group[farthest], others)
+        return FOLLOWED[self.oracle.loss] * largest_gradient(pair, players.generator, others, z)
+
+
+# --- the arithmetic -------------------------------------------------------------------------------
 
 
 def nothing_measured() -> Measured:

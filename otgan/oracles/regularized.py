@@ -22,8 +22,7 @@ that in y' is the same. A lam in multiples of the mean cost is a number like any
 gradient: it does not follow the cost. Where the marginal of the generated side is relaxed (finite
 tau), that is d(x, y)'s alone; the other terms stay balanced.
 
-Where epsilon is adaptive, `otgan.oracles.adaptive` says how it is set, from what is measured here
-now and then.
+Epsilon is a number here; `otgan.oracles.adaptive` sets it anew in every step.
 
 With a warm start the potential of every training example is kept from its last batch, and the dual
 of d(x, y) starts from its rows' own.
@@ -39,6 +38,7 @@ one epsilon. n real and m generated examples need not be equally many.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -48,10 +48,8 @@ from jax import Array, lax, random
 from jaxtyping import Float
 
 from otgan.batches import BatchSource
-from otgan.config import Adaptive, Regularized
+from otgan.config import Amount, Regularized
 from otgan.costs import Groups
-from otgan.oracles import adaptive
-from otgan.oracles.adaptive import Measured
 from otgan.oracles.contract import (
     Family,
     Info,
@@ -73,15 +71,13 @@ from otgan.oracles.terms import (
     weighted,
 )
 from otgan.problem import Problem
-from otgan.results.quantities import ADAPTIVE, REGULARIZED
+from otgan.results.quantities import REGULARIZED
 
-# with a warm start (N,): of every training example, NaN before its first batch; then, where epsilon
-# is adaptive, what is measured
+# with a warm start (N,): of every training example, NaN before its first batch. What a family that
+# is made of this keeps besides stands behind it
 Kept = tuple[Any, ...]
 
 LEAST = 1e-30  # a squared pull below this counts as this: no pull stays none
-OTHER = 3  # folds a step's key into that of another batch
-STAGES = 4.0  # by which lam falls at least where a dual must be as good as exact
 
 
 class Drawn(NamedTuple):
@@ -115,7 +111,7 @@ def make_regularized(oracle: Regularized, problem: Problem) -> Family:
         loss=dual.loss,
         generate=generator_alone(problem),
         gap_kind="certified",
-        quantities=(*REGULARIZED, *(ADAPTIVE if isinstance(oracle.epsilon, Adaptive) else ())),
+        quantities=REGULARIZED,
     )
 
 
@@ -127,44 +123,50 @@ class RegularizedDual:
     problem: Problem
 
     def init(self, key: Array) -> Kept:
-        """No potential is known, and nothing measured; what is not needed is not kept."""
+        """No potential is known; without a warm start none is kept."""
         del key
-        known = (jnp.full(self.problem.form.size, jnp.nan),) if self.oracle.warm_start else ()
-        measured = (
-            (adaptive.nothing_measured(),) if isinstance(self.oracle.epsilon, Adaptive) else ()
-        )
-        return (*known, *measured)
+        return (jnp.full(self.problem.form.size, jnp.nan),) if self.oracle.warm_start else ()
 
     def solve(
         self, state: Kept, players: Players, data: BatchSource, key: Array
     ) -> tuple[Kept, Held, Info]:
         """All duals of the loss on one batch, and the pull of their plans."""
+        assert isinstance(self.oracle.epsilon, Amount)
+        epsilon = self.oracle.epsilon
+        state, held, info, _ = self.solve_to(
+            lambda mean_cost, scale: jnp.asarray(epsilon.times(mean_cost)),
+            state,
+            players,
+            data,
+            key,
+        )
+        return state, one_update(held), info
+
+    def solve_to(
+        self,
+        epsilon: Callable[[Array, Array], Array],
+        state: Kept,
+        players: Players,
+        data: BatchSource,
+        key: Array,
+    ) -> tuple[Kept, Held, Info, BatchFeatures]:
+        """The same to an accuracy that a batch's mean cost and the scale of its lam give, in units
+        of the cost; what is held is without an axis of updates, beside what the cost sees.
+        """
         places, drawn = self.draw(players, data, key)
         features = self.features(players, data, drawn)
         terms = self.terms(features)
         mean_cost = mean_cost_of(terms)
         scale = self.scale(key)
-        epsilon = self.epsilon(state, mean_cost, scale)
+        asked = epsilon(mean_cost, scale)
         known = state[0][places] if self.oracle.warm_start else None
-        solutions = solve_terms(self.oracle, terms, mean_cost, epsilon, known, scale)
+        solutions = solve_terms(self.oracle, terms, mean_cost, asked, known, scale)
         if self.oracle.warm_start:
             state = (state[0].at[places].set(hold(solutions[0].f[0])), *state[1:])
         pulls = self.pulls(features, solutions)
-        info = _info(self.oracle, terms, solutions, mean_cost, epsilon, scale)
+        info = _info(self.oracle, terms, solutions, mean_cost, asked, scale)
         held = Held(drawn, pulls, info["dual_value"] - _along(pulls, self.moving(features)))
-        info = {**info, "examples": self.examples(drawn)}
-        if isinstance(self.oracle.epsilon, Adaptive):
-            measured, info = self.measured(state[-1], players, data, key, held, features, info)
-            state = (*state[:-1], measured)
-        return state, one_update(held), info
-
-    def epsilon(self, state: Kept, mean_cost: Array, scale: Array) -> Float[Array, ""]:
-        """The accuracy to ask of this step's duals, units of the cost."""
-        asked = self.oracle.epsilon
-        if isinstance(asked, Adaptive):
-            lam = self.oracle.lam.times(mean_cost) * scale
-            return adaptive.epsilon_of(state[-1], asked.fraction, lam, mean_cost)
-        return jnp.asarray(asked.times(mean_cost))
+        return state, held, {**info, "examples": self.examples(drawn)}, features
 
     def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
         """What is seen times its pull, and what makes it the dual value."""
@@ -176,83 +178,6 @@ class RegularizedDual:
         """Of the loss, in the generator's parameters."""
         moved = lambda generator: self.loss(held, players._replace(generator=generator), data)  # noqa: E731
         return jax.grad(moved)(players.generator)
-
-    def measured(
-        self,
-        measured: Measured,
-        players: Players,
-        data: BatchSource,
-        key: Array,
-        held: Held,
-        features: BatchFeatures,
-        info: Info,
-    ) -> tuple[Measured, Info]:
-        """What is known of the gradients after a solve, and its info with that and with what it
-        took to know it.
-        """
-
-        def measure() -> tuple[Array, Array, Array, Array]:
-            truths, iterations, examples = lax.map(
-                lambda key: self.truth(players, data, key),
-                jnp.stack([key, random.fold_in(key, OTHER)]),
-            )
-            if self.oracle.by_theory:
-                constant = self.bound(players, data, held.drawn.z, features) ** 2
-            else:
-                constant = adaptive.calibrated(
-                    self.gradient(held, players, data),
-                    jax.tree.map(lambda leaf: leaf[0], truths),
-                    info["dual_gap"],
-                    info["lam"],
-                )
-            noise = adaptive.squared_noise(truths)
-            return noise, constant, jnp.sum(iterations), jnp.sum(examples)
-
-        nothing = lambda: (*measured[1:], *jnp.zeros(2, jnp.int32))  # noqa: E731
-        noise, constant, iterations, examples = lax.cond(
-            adaptive.is_due(measured), measure, nothing
-        )
-        measured = adaptive.after(measured, noise, constant)
-        return measured, {
-            **info,
-            "dual_iterations": info["dual_iterations"] + iterations,
-            "examples": info["examples"] + examples,
-            "gradient_noise": jnp.sqrt(measured.noise),
-            "gradient_constant": jnp.sqrt(measured.constant),
-            "bias_over_noise": adaptive.bias_over_noise(measured, info["dual_gap"], info["lam"]),
-        }
-
-    def truth(self, players: Players, data: BatchSource, key: Array) -> tuple[Any, Array, Array]:
-        """The generator's gradient on the batch of a key, its duals as good as exact; the
-        iterations and the examples that it took.
-        """
-        _, drawn = self.draw(players, data, key)
-        features = self.features(players, data, drawn)
-        terms = self.terms(features)
-        mean_cost = mean_cost_of(terms)
-        oracle = self.oracle.model_copy(update={"anneal": max(self.oracle.anneal, STAGES)})
-        solutions = solve_terms(
-            oracle, terms, mean_cost, adaptive.TRUTH * mean_cost, scale=self.scale(key)
-        )
-        held = hold(Held(drawn, self.pulls(features, solutions), jnp.zeros(())))
-        iterations = jnp.sum(jnp.concatenate([s.iterations for s in solutions]))
-        return self.gradient(held, players, data), iterations, jnp.asarray(self.examples(drawn))
-
-    def bound(
-        self, players: Players, data: BatchSource, z: Array, features: BatchFeatures
-    ) -> Float[Array, ""]:
-        """The theory's constant, from pairs of this batch's examples."""
-        between = lambda a, b: self.problem.cost.between(a, b).matrices[0]  # noqa: E731
-        others = jax.tree.map(lambda *sides: jnp.concatenate(sides), features.x, features.y)
-        farthest = jnp.argmax(between(others, features.y), axis=0)
-
-        def pair(generator: Any, other: Groups, z_j: Array) -> Array:
-            y = self.generated(players._replace(generator=generator), data, z_j[None])
-            return between(jax.tree.map(lambda group: group[None], other), y)[0, 0]
-
-        others = jax.tree.map(lambda group: group[farthest], others)
-        largest = adaptive.largest_gradient(pair, players.generator, others, z)
-        return adaptive.FOLLOWED[self.oracle.loss] * largest
 
     def scale(self, key: Array) -> Float[Array, ""]:
         """What lam is multiplied by in this step."""

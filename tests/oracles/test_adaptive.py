@@ -12,7 +12,8 @@ import pytest
 from otgan.config import Adaptive, Config, parse_accuracy
 from otgan.diagnosis.gradients import lipschitz
 from otgan.errors import UserError
-from otgan.oracles import adaptive, make_family
+from otgan.oracles import adaptive
+from otgan.oracles.adaptive import AdaptiveDual
 from otgan.oracles.regularized import RegularizedDual
 from otgan.results.quantities import KNOWN
 from otgan.results.sweep import ordered, text
@@ -33,7 +34,8 @@ def together(epsilon, loss="sinkhorn"):
 
 
 def dual_of(found):
-    return RegularizedDual(found.config.oracle, found.system.problem)
+    oracle = found.config.oracle
+    return AdaptiveDual(oracle, RegularizedDual(oracle, found.system.problem))
 
 
 @cache
@@ -52,15 +54,12 @@ def gradients(found, players, epsilon):
     """A function of a key: a batch's gradient, flat, its duals solved to an epsilon in multiples of
     the mean cost, and their info.
     """
-    dual = dual_of(found)
-    oracle = dual.oracle.model_copy(
-        update={"epsilon": parse_accuracy(f"{epsilon}x"), "max_iterations": 50_000}
-    )
-    family = make_family(oracle, dual.problem)
+    accuracy = {"epsilon": parse_accuracy(f"{epsilon}x"), "max_iterations": 50_000}
+    dual = RegularizedDual(found.config.oracle.model_copy(update=accuracy), found.system.problem)
 
     @jax.jit
     def at(key):
-        _, held, info = family.solve((), players, found.data, key)
+        _, held, info = dual.solve((), players, found.data, key)
         gradient = dual.gradient(jax.tree.map(lambda leaf: leaf[0], held), players, found.data)
         return jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(gradient)]), info
 
@@ -75,8 +74,8 @@ def bound(loss):
 
     @jax.jit
     def at(key):
-        _, drawn = dual.draw(players, found.data, key)
-        features = dual.features(players, found.data, drawn)
+        _, drawn = dual.dual.draw(players, found.data, key)
+        features = dual.dual.features(players, found.data, drawn)
         return dual.bound(players, found.data, drawn.z, features), drawn
 
     return at(jax.random.key(5))

@@ -187,11 +187,13 @@ def test_the_loss_lies_between_its_bounds_where_rounding_is_most_of_them(regular
     shifted = (C + np.float32(offset * mean)).astype(np.float32)
     for relative in (0.01, 0.1, 1.0):
         lam = float(np.float32(relative * mean))
-        oracle = Regularized(regularizer=regularizer, lam=Amount(lam), epsilon=Amount(1e-4 * mean))
+        oracle = Regularized(regularizer=regularizer, lam=Amount(lam))
         best = optimum(shifted, lam, None, regularizer).value
         for weight in (1.0, -1.0):
             terms = [Term(weight, "both", one_matrix(jnp.asarray(shifted)), weight)]
-            least, most = interval(terms, solve_terms(oracle, terms, jnp.mean(shifted)))
+            epsilon = jnp.asarray(1e-4 * mean, jnp.float32)
+            solutions = solve_terms(oracle, terms, jnp.mean(shifted), epsilon)
+            least, most = interval(terms, solutions)
             assert least <= weight * best <= most, (relative, weight)
 
 
