@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array, lax
 from jaxtyping import Float
 
@@ -95,33 +94,18 @@ def make_cost(name: str) -> CostFunction:
     return lambda x, y: matrix(x.reshape(len(x), -1), y.reshape(len(y), -1))
 
 
-def for_each(function: Callable[..., Any], *stacked: Array) -> Any:
-    """What a function makes of each of k problems, (k, ...) again: of all at once, but on a CPU of
-    one after the other, so that each fits into the processor's caches and ends when it is done.
+def for_each(function: Callable[[Any], Any], stacked: Any) -> Any:
+    """What a function makes of each of k problems, leaves (k, ...) again: of all at once, but on a
+    CPU of one after the other, so that each fits into the processor's caches and ends when it is
+    done.
     """
-    if len(stacked[0]) == 1:  # as it is: under vmap both sides of every condition are computed
-        return jax.tree.map(lambda leaf: leaf[None], function(*(each[0] for each in stacked)))
+    if len(jax.tree.leaves(stacked)[0]) == 1:
+        # as it is: under vmap both sides of every condition would be computed
+        alone = function(jax.tree.map(lambda leaf: leaf[0], stacked))
+        return jax.tree.map(lambda leaf: leaf[None], alone)
     if jax.default_backend() == "cpu":
-        return lax.map(lambda each: function(*each), stacked)
-    return jax.vmap(function)(*stacked)
-
-
-class CostMatrices(NamedTuple):
-    """Those of k transport problems between the same examples."""
-
-    matrices: Float[Array, "k n m"]
-    shares: Float[np.ndarray, " k"]  # what each counts for; they sum to one
-
-    def mean(self, values: Float[Array, "k ..."]) -> Array:
-        """Of something that every problem has, by their shares."""
-        return jnp.tensordot(
-            jnp.asarray(self.shares, values.dtype), values, axes=1, precision=lax.Precision.HIGHEST
-        )
-
-
-def one_matrix(matrix: Float[Array, "n m"]) -> CostMatrices:
-    """That of one problem by itself."""
-    return CostMatrices(matrix[None], np.ones(1))
+        return lax.map(function, stacked)
+    return jax.vmap(function)(stacked)
 
 
 @dataclass(frozen=True)
@@ -139,20 +123,15 @@ class GroundCost:
         """Between examples of any shape, flattened."""
         return make_cost(self.name)(x, y)
 
-    def between(self, x: Groups, y: Groups) -> CostMatrices:
-        """A problem for every group, all counting the same, or one on their mean.
-
-        P windows count for the mean of p problems.
-        """
+    def between(self, x: Groups, y: Groups) -> Float[Array, "n m"]:
+        """Between what is seen of examples: the mean over groups, of one in windows over these."""
         cost = make_cost(self.name)
-        each = [
-            for_each(jax.checkpoint(cost), *(jnp.moveaxis(cloud, 1, 0) for cloud in (a, b)))
-            if a.ndim == 3
-            else cost(a, b)[None]
-            for a, b in zip(x, y, strict=True)
-        ]
-        shares = np.concatenate(
-            [np.full(len(group), 1 / (len(each) * len(group))) for group in each]
-        )
-        costs = CostMatrices(jnp.concatenate(each), shares)
-        return one_matrix(costs.mean(costs.matrices)) if self.joint else costs
+
+        def of_group(x: Array, y: Array) -> Array:
+            if x.ndim != 3:
+                return cost(x, y)
+            windows = jnp.moveaxis(x, 1, 0), jnp.moveaxis(y, 1, 0)
+            return jnp.mean(for_each(lambda both: cost(*both), windows), axis=0)
+
+        each = [of_group(a, b) for a, b in zip(x, y, strict=True)]
+        return jnp.asarray(sum(each)) / len(each)

@@ -35,7 +35,7 @@ from otgan.costs import make_cost
 from otgan.data import Form
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
-from otgan.oracles.terms import solve_term
+from otgan.oracles.terms import Amounts, solve_term
 from otgan.system import build
 from tests.support.semidual import optimum
 
@@ -174,7 +174,7 @@ def own_plan(oracle: Any, costs: jax.Array, info: dict[str, Any]) -> jax.Array:
     """The plan that trains."""
     tau = jnp.asarray(oracle.tau.times(float(info["mean_cost"]))) if oracle.tau.finite else None
     return solve_term(
-        oracle, costs, jnp.asarray(info["lam"]), jnp.asarray(info["epsilon"]), tau
+        oracle, costs, Amounts(jnp.asarray(info["lam"]), jnp.asarray(info["epsilon"]), tau)
     ).plan
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from otgan.batches import draw_latents, draw_reals, make_batch_source
 from otgan.config import Regularized, parse_amount
-from otgan.costs import one_matrix, squared_l2
+from otgan.costs import squared_l2
 from otgan.data import Form
-from otgan.oracles.terms import Term, solve_terms
+from otgan.oracles.terms import Amounts, solve_term
 from otgan.system import build
 from tests.support.helpers import dataset, tiny_config
 
@@ -104,13 +104,10 @@ def test_the_sinkhorn_loss_of_equal_clouds_is_zero(x64):
             lam=parse_amount(0.3),
             max_iterations=20_000,
         )
-        losses = [
-            Term(2.0, "both", one_matrix(C), 2.0),
-            *[Term(-1.0, "self", one_matrix(C), -1.0)] * 2,
-        ]
-        pq, qq, pp = solve_terms(oracle, losses, C.mean(), jnp.asarray(1e-8))
-        assert abs(float((2 * pq.value - qq.value - pp.value)[0])) < 1e-7
-        assert pq.value[0] > 0.01  # what is taken out is not nothing
+        amounts = Amounts(jnp.asarray(0.3), jnp.asarray(1e-8))
+        pq, pp = (solve_term(oracle, C, amounts, between).value for between in ("both", "self"))
+        assert abs(2 * pq - 2 * pp) < 1e-7
+        assert pq > 0.01  # what is taken out is not nothing
 
 
 def test_a_learned_cost_rises_where_the_generator_descends():
@@ -246,10 +243,10 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
 
     def d(a, b):
         cost = squared_l2(a, b)
-        terms, mean = [Term(1.0, "both", one_matrix(cost), 1.0)], jnp.mean(cost)
-        (solution,) = solve_terms(oracle, terms, mean, jnp.asarray(1e-9))
+        lam = jnp.asarray(oracle.lam.times(jnp.mean(cost)))
+        solution = solve_term(oracle, cost, Amounts(lam, jnp.asarray(1e-9)))
         assert solution.converged
-        return solution.value[0]
+        return solution.value
 
     def value(generator, pull):
         y = generate(generator, drawn.z)

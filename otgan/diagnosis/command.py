@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from jax import Array
 
 from otgan.batches import BatchSource, as_floats, draw_reals, make_batch_source
 from otgan.config import Amount, Regularized
-from otgan.costs import GroundCost, Groups
+from otgan.costs import Groups
 from otgan.data import load
 from otgan.diagnosis.bias import BLOCK, batch_costs, reference
 from otgan.diagnosis.gradients import (
@@ -36,7 +34,7 @@ from otgan.errors import UserError
 from otgan.features import Tell
 from otgan.files import write_atomically
 from otgan.oracles import entropic, quadratic
-from otgan.oracles.terms import solve_term
+from otgan.oracles.terms import Amounts, solve_term
 from otgan.restore import Restored, restore
 from otgan.runs import RunFolder
 from otgan.sight import make_sight
@@ -116,7 +114,7 @@ def _gradients(
     with jax.enable_x64(True):
         x, z, players, frozen = _in_double((x, z, players, data.frozen))
         features = partial(problem.features, players, data._replace(frozen=frozen))
-        cost = _joint(problem.cost)
+        cost = problem.cost.between
 
         def matrix(theta: Any) -> Array:
             return cost(features(x), features(problem.generate(theta, z)))
@@ -172,14 +170,6 @@ def _told(errors: list[GradientError], lams: list[float]) -> dict[str, Any]:
     }
 
 
-def _joint(cost: GroundCost) -> Callable[[Groups, Groups], Array]:
-    """(n groups), (m groups) -> (n, m): the cost of one problem, also of a run that solves
-    several.
-    """
-    joint = replace(cost, joint=True)
-    return lambda x, y: joint.between(x, y).matrices[0]
-
-
 def _solver(oracle: Regularized, mean_cost: float, dtype: Any) -> Solver:
     """An oracle's solve between real and generated points, with its cadence, its tau and its
     budget, in a precision.
@@ -187,7 +177,8 @@ def _solver(oracle: Regularized, mean_cost: float, dtype: Any) -> Solver:
     tau = jnp.asarray(oracle.tau.times(mean_cost), dtype) if oracle.tau.finite else None
     solve = jax.jit(partial(solve_term, oracle))
     return lambda costs, lam, epsilon: solve(
-        *(jnp.asarray(value, dtype) for value in (costs, lam, epsilon)), tau
+        jnp.asarray(costs, dtype),
+        Amounts(jnp.asarray(lam, dtype), jnp.asarray(epsilon, dtype), tau),
     )
 
 
@@ -204,7 +195,7 @@ def _bias(run: Restored, data: BatchSource, sizes: tuple[int, ...], batches: int
     """Costs of batches, and of transport to the whole training set, on the run's own cost."""
     state, problem, data = run.state, run.system.problem, data._replace(bounds=None, sobol=None)
     features = jax.jit(partial(problem.features, state.players, data))
-    cost = jax.jit(_joint(problem.cost))
+    cost = jax.jit(problem.cost.between)
     key, real = jax.random.split(jax.random.key(SEED + 1))
 
     def generated(size: int, number: int) -> Groups:

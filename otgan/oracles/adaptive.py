@@ -172,7 +172,7 @@ class AdaptiveDual:
         self, players: Players, data: BatchSource, z: Array, features: BatchFeatures
     ) -> Float[Array, ""]:
         """The theory's constant, from pairs of a batch's examples."""
-        between = lambda a, b: self.dual.problem.cost.between(a, b).matrices[0]  # noqa: E731
+        between = self.dual.problem.cost.between
         others = jax.tree.map(lambda *sides: jnp.concatenate(sides), features.x, features.y)
         farthest = jnp.argmax(between(others, features.y), axis=0)
 

@@ -135,8 +135,8 @@ def drifted(
     y: Float[Array, "n p d"], x: Float[Array, "m p d"], temperatures: tuple[float, ...]
 ) -> Drift:
     """The drift of every window by itself: total (n, p, d), sizes (p, t), scale (p,)."""
-    windows = (jnp.moveaxis(cloud, 1, 0) for cloud in (y, x))
-    drifts = for_each(lambda y, x: drift(y, x, temperatures), *windows)
+    windows = jnp.moveaxis(y, 1, 0), jnp.moveaxis(x, 1, 0)
+    drifts = for_each(lambda both: drift(*both, temperatures), windows)
     return drifts._replace(total=jnp.moveaxis(drifts.total, 0, 1))
 
 

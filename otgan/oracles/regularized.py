@@ -15,12 +15,12 @@ and y, y'.
 Each d is solved to a certified gap of at most epsilon. Then d moves with the cost as <P, C>, the
 plan P fixed (envelope theorem), and the cost with the features that it sees. So what is held is a
 pull on every feature that moves, the gradient of the loss in it, and the loss is linear in them:
-costs and plans are done with when the solve is. Where the cost is fixed d(x, x) moves nobody: it is
-left out of what is solved, and of the numbers that are reported. There y' is held fixed, which
-spares a pass back through the networks, and the gradient of d(y, y') in y counts twice: in the mean
-that in y' is the same. A lam in multiples of the mean cost is a number like any other to the
-gradient: it does not follow the cost. Where the marginal of the generated side is relaxed (finite
-tau), that is d(x, y)'s alone; the other terms stay balanced.
+costs and plans are done with when a problem is solved. Where the cost is fixed d(x, x) moves
+nobody: it is left out of what is solved, and of the numbers that are reported. There y' is held
+fixed, which spares a pass back through the networks, and the gradient of d(y, y') in y counts
+twice: in the mean that in y' is the same. A lam in multiples of the mean cost is a number like any
+other to the gradient: it does not follow the cost. Where the marginal of the generated side is
+relaxed (finite tau), that is d(x, y)'s alone; the other terms stay balanced.
 
 Epsilon is a number here; `otgan.oracles.adaptive` sets it anew in every step.
 
@@ -44,6 +44,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax, random
 from jaxtyping import Float
 
@@ -56,18 +57,21 @@ from otgan.oracles.contract import (
     Players,
     generator_alone,
     hold,
-    in_units_of_cost,
     one_update,
 )
-from otgan.oracles.solution import Solution
 from otgan.oracles.terms import (
+    Amounts,
     BatchFeatures,
+    Duals,
     Term,
     interval,
-    largest,
     mean_cost_of,
-    solve_terms,
+    moving,
+    problems_of,
+    shares_of,
+    solve_problems,
     terms_of,
+    together,
     weighted,
 )
 from otgan.problem import Problem
@@ -155,16 +159,22 @@ class RegularizedDual:
         """
         places, drawn = self.draw(players, data, key)
         features = self.features(players, data, drawn)
-        terms = self.terms(features)
-        mean_cost = mean_cost_of(terms)
-        scale = self.scale(key)
-        asked = epsilon(mean_cost, scale)
-        known = state[0][places] if self.oracle.warm_start else None
-        solutions = solve_terms(self.oracle, terms, mean_cost, asked, known, scale)
-        if self.oracle.warm_start:
-            state = (state[0].at[places].set(hold(solutions[0].f[0])), *state[1:])
-        pulls = self.pulls(features, solutions)
-        info = _info(self.oracle, terms, solutions, mean_cost, asked, scale)
+        cost, oracle = self.problem.cost, self.oracle
+        problems = problems_of(features, cost.joint)
+        mean_cost, scale = mean_cost_of(problems, oracle.loss, cost), self.scale(key)
+        amounts = Amounts(
+            jnp.asarray(oracle.lam.times(mean_cost) * scale),
+            epsilon(mean_cost, scale),
+            jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None,
+        )
+        known = state[0][places] if oracle.warm_start else None
+        duals, solved = solve_problems(oracle, cost, problems, amounts, known)
+        if oracle.warm_start:
+            state = (state[0].at[places].set(hold(solved[0].f[0])), *state[1:])
+        pulls = together([part.pulls for part in solved], self.moving(features), cost.joint)
+        pulls = even(pulls) if oracle.pulls == "even" else pulls
+        terms = terms_of(oracle.loss, features, cost.learned)
+        info = _info(terms, shares_of(problems), duals, mean_cost, amounts)
         held = Held(drawn, pulls, info["dual_value"] - _along(pulls, self.moving(features)))
         return state, held, {**info, "examples": self.examples(drawn)}, features
 
@@ -234,20 +244,7 @@ class RegularizedDual:
 
     def moving(self, features: BatchFeatures) -> Any:
         """The features that follow a player."""
-        return features if self.problem.cost.learned else features.y
-
-    def terms(self, features: BatchFeatures) -> list[Term]:
-        """The loss's."""
-        return terms_of(
-            self.oracle.loss, features, self.problem.cost.between, self.problem.cost.learned
-        )
-
-    def pulls(self, features: BatchFeatures, solutions: list[Solution]) -> Any:
-        """The gradient of the loss in the features that move, at fixed plans; perhaps made even."""
-        pulls = self.moving(
-            jax.grad(lambda features: _moving(self.terms(features), solutions))(features)
-        )
-        return even(pulls) if self.oracle.pulls == "even" else pulls
+        return moving(features, self.problem.cost.learned)
 
     def examples(self, drawn: Drawn) -> int:
         """How many the solve looks at."""
@@ -255,17 +252,6 @@ class RegularizedDual:
         return (
             reals + size + (0 if drawn.second is None else size + self.problem.cost.learned * reals)
         )
-
-
-def _moving(terms: list[Term], solutions: list[Solution]) -> Array:
-    """What moves of the loss at fixed plans, in units of the cost."""
-    paid = [
-        jnp.sum(s.plan * t.costs.matrices, axis=(1, 2))
-        for t, s in zip(terms, solutions, strict=True)
-    ]
-    return jnp.sum(
-        jnp.stack([t.pull * t.costs.mean(costs) for t, costs in zip(terms, paid, strict=True)])
-    )
 
 
 def even(pulls: Groups) -> Groups:
@@ -293,28 +279,28 @@ def _along(pulls: Any, features: Any) -> Array:
 
 
 def _info(
-    oracle: Regularized,
     terms: list[Term],
-    solutions: list[Solution],
+    shares: Float[np.ndarray, " k"],
+    duals: Duals,
     mean_cost: Array,
-    epsilon: Array,
-    scale: Array,
+    amounts: Amounts,
 ) -> Info:
     """Of several duals the largest gap (each is held to epsilon) and the sum of iterations; of the
     loss that they make, what bounds it.
     """
-    least, most = interval(terms, solutions)
-    units = in_units_of_cost(mean_cost, lam=oracle.lam)
-    units |= {name: units[name] * scale for name in ("lam", "lam_over_mean_cost")}
-    units |= {"epsilon": epsilon, "epsilon_over_mean_cost": epsilon / mean_cost}
+    least, most = interval(terms, shares, duals)
     return {
-        "dual_value": weighted(terms, [s.value for s in solutions]),
-        "dual_gap": largest([s.gap for s in solutions]),
-        "dual_floor": largest([s.floor for s in solutions]),
-        "dual_iterations": jnp.sum(jnp.concatenate([s.iterations for s in solutions])),
-        "dual_converged": jnp.all(jnp.concatenate([s.converged for s in solutions])),
+        "dual_value": weighted(terms, shares, duals.value),
+        "dual_gap": jnp.max(duals.gap),
+        "dual_floor": jnp.max(duals.floor),
+        "dual_iterations": jnp.sum(duals.iterations),
+        "dual_converged": jnp.all(duals.converged),
         "loss_at_least": least,
         "loss_at_most": most,
-        "misplaced_mass": largest([s.misplaced for s in solutions]),
-        **units,
+        "misplaced_mass": jnp.max(duals.misplaced),
+        "lam": amounts.lam,
+        "lam_over_mean_cost": amounts.lam / mean_cost,
+        "epsilon": amounts.epsilon,
+        "epsilon_over_mean_cost": amounts.epsilon / mean_cost,
+        "mean_cost": mean_cost,
     }

@@ -1,19 +1,20 @@
-"""The d that a loss is made of, and how the dual of each is solved.
+"""The d that a loss is made of, the transport problems of a batch, and how their duals are solved.
 
 `otgan.oracles.regularized` says what they are, and makes training of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
-from jax import Array
-from jaxtyping import Float
+import numpy as np
+from jax import Array, lax
+from jaxtyping import Bool, Float, Int
 
 from otgan.config import Regularized
-from otgan.costs import CostMatrices, Groups, for_each
+from otgan.costs import GroundCost, Groups, for_each
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
@@ -36,148 +37,233 @@ class Term(NamedTuple):
 
     weight: float
     between: Between
-    costs: CostMatrices  # (k, n, m)
+    a: Groups  # of its n points
+    b: Groups  # of its m points
     pull: float  # what its gradient counts for: the weight, unless one of its clouds is held fixed
 
 
-def terms_of(
-    loss: str,
-    features: BatchFeatures,
-    costs: Callable[[Groups, Groups], CostMatrices],
-    learned: bool,
-) -> list[Term]:
+class Amounts(NamedTuple):
+    """What a dual is solved with, in units of the cost."""
+
+    lam: Float[Array, ""]
+    epsilon: Float[Array, ""]
+    tau: Float[Array, ""] | None = None  # of the generated side of d(x, y)
+
+
+class Duals(NamedTuple):
+    """What came of the t duals of each of k problems; see `Solution`."""
+
+    value: Float[Array, "k t"]
+    gap: Float[Array, "k t"]
+    floor: Float[Array, "k t"]
+    iterations: Int[Array, "k t"]
+    converged: Bool[Array, "k t"]
+    misplaced: Float[Array, "k t"]
+
+
+class Solved(NamedTuple):
+    """Of k problems, leaves (k, ...)."""
+
+    duals: Duals
+    f: Float[Array, "k n"]  # potentials of the rows, of the first term
+    pulls: Any  # the gradient of the loss in the features that move, plans fixed
+
+
+# --- what a loss is made of -----------------------------------------------------------------------
+
+
+def terms_of(loss: str, features: BatchFeatures, learned: bool) -> list[Term]:
     """The d that a loss is made of, as at the head of `otgan.oracles.regularized`.
 
     Of a learned cost d(x, x) moves the encoder, so it is one of them.
     """
-
-    def term(
-        weight: float, between: Between, a: Groups, b: Groups, pull: float | None = None
-    ) -> Term:
-        return Term(weight, between, costs(a, b), weight if pull is None else pull)
-
     x, y, x2, y2 = features
     match loss:
         case "regot":
-            return [term(1.0, "both", x, y)]
+            return [_term(1.0, "both", x, y)]
         case "energy":
             (x1, x2), (y1, y2) = _halves(x), _halves(y)
-            across = [term(1.0, "both", a, b) for a in (x1, x2) for b in (y1, y2)]
-            return [*across, term(-2.0, "kind", x1, x2), term(-2.0, "kind", y1, y2)]
+            across = [_term(1.0, "both", a, b) for a in (x1, x2) for b in (y1, y2)]
+            return [*across, _term(-2.0, "kind", x1, x2), _term(-2.0, "kind", y1, y2)]
         case "sinkhorn":
             if y2 is None:
-                own = [term(-1.0, "self", y, y), *([term(-1.0, "self", x, x)] if learned else [])]
+                own = [_term(-1.0, "self", y, y), *([_term(-1.0, "self", x, x)] if learned else [])]
             elif x2 is None:
-                own = [term(-1.0, "kind", y, y2, pull=-2.0)]
+                own = [_term(-1.0, "kind", y, y2)._replace(pull=-2.0)]
             else:
-                own = [term(-1.0, "kind", y, y2), term(-1.0, "kind", x, x2)]
-            return [term(2.0, "both", x, y), *own]
+                own = [_term(-1.0, "kind", y, y2), _term(-1.0, "kind", x, x2)]
+            return [_term(2.0, "both", x, y), *own]
     raise ValueError(f"no loss is called {loss!r}")
+
+
+def _term(weight: float, between: Between, a: Groups, b: Groups) -> Term:
+    return Term(weight, between, a, b, weight)
 
 
 def _halves(groups: Groups) -> list[Groups]:
     return list(zip(*(jnp.split(group, 2) for group in groups), strict=True))
 
 
-def mean_cost_of(terms: list[Term]) -> Float[Array, ""]:
-    """Of a real and a generated example."""
-    return jnp.mean(
-        jnp.stack(
-            [
-                t.costs.mean(jnp.mean(t.costs.matrices, axis=(1, 2)))
-                for t in terms
-                if t.between == "both"
-            ]
-        )
+def moving(features: BatchFeatures, learned: bool) -> Any:
+    """The features that follow a player."""
+    return features if learned else features.y
+
+
+# --- the problems of a batch ----------------------------------------------------------------------
+
+
+def problems_of(features: BatchFeatures, joint: bool) -> list[BatchFeatures]:
+    """The transport problems that a batch makes, those of one group together, leaves (p, ...).
+
+    If they are `joint`, that is one on all groups; else one of each group, or of each of a group's
+    windows.
+    """
+    if joint:
+        return [jax.tree.map(lambda group: group[None], features)]
+    return [
+        BatchFeatures(*(None if seen is None else (_windows(seen[k]),) for seen in features))
+        for k in range(len(features.y))
+    ]
+
+
+def _windows(group: Float[Array, "n ..."]) -> Float[Array, "p n ..."]:
+    return jnp.moveaxis(group, 1, 0) if group.ndim == 3 else group[None]
+
+
+def together(pulls: list[Any], like: Any, joint: bool) -> Any:
+    """Pulls of the problems of a batch, laid out like the features of that batch."""
+    if joint:
+        return jax.tree.map(lambda pull: pull[0], pulls[0])
+    groups = zip(*(jax.tree.leaves(pull) for pull in pulls), strict=True)
+    each = [pull for group in groups for pull in group]
+    return jax.tree.map(
+        lambda pull, group: jnp.moveaxis(pull, 0, 1) if group.ndim == 3 else pull[0],
+        jax.tree.unflatten(jax.tree.structure(like), each),
+        like,
     )
 
 
-def solve_terms(
+def shares_of(problems: list[BatchFeatures]) -> Float[np.ndarray, " k"]:
+    """What each problem counts for: all groups the same, and in a group all windows."""
+    sizes = [len(part.y[0]) for part in problems]
+    return np.concatenate([np.full(size, 1 / (len(sizes) * size)) for size in sizes])
+
+
+def mean_cost_of(problems: list[BatchFeatures], loss: str, cost: GroundCost) -> Float[Array, ""]:
+    """Of a real and a generated example."""
+
+    def mean(features: BatchFeatures) -> Array:
+        terms = terms_of(loss, features, cost.learned)
+        return jnp.mean(
+            jnp.stack([jnp.mean(cost.between(t.a, t.b)) for t in terms if t.between == "both"])
+        )
+
+    return jnp.mean(jnp.stack([jnp.mean(for_each(mean, part)) for part in problems]))
+
+
+# --- their duals ----------------------------------------------------------------------------------
+
+
+def solve_problems(
     oracle: Regularized,
-    terms: list[Term],
-    mean_cost: Array,
-    epsilon: Float[Array, ""],
+    cost: GroundCost,
+    problems: list[BatchFeatures],
+    amounts: Amounts,
     known: Float[Array, " n"] | None = None,
-    scale: Array | float = 1.0,
-) -> list[Solution]:
-    """The duals of all terms, leaves (k, ...), at one lam (`scale` times the oracle's), that of the
-    real-generated cost's scale, and one epsilon in units of the cost.
+) -> tuple[Duals, list[Solved]]:
+    """The duals of all terms of all k problems; and of each part of `problems` all that came of it.
 
-    `known` are potentials to start from, for the rows of the term between real and generated
-    points; see `solve_entropic`.
+    A problem's costs and plans are done with when its pulls are taken.
+
+    Args:
+        oracle: whose loss, regularizer, cadence and budget they have.
+        cost: between what is seen of examples.
+        problems: of a batch.
+        amounts: of all of them.
+        known: potentials to start from, for the rows of the term between real and generated points;
+            see `solve_entropic`.
     """
-    lam = jnp.asarray(oracle.lam.times(mean_cost) * scale)
-    tau = jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None
 
-    def solve_all(term: Term) -> Solution:
-        def solve(matrix: Array) -> Solution:
-            return solve_term(
-                oracle,
-                matrix,
-                lam,
-                epsilon,
-                tau,
-                term.between,
-                known if term.between == "both" else None,
-            )
+    def solve(features: BatchFeatures, share: float) -> Solved:
+        def costs(followed: Any) -> list[Array]:
+            batch = followed if cost.learned else features._replace(y=followed)
+            return [cost.between(t.a, t.b) for t in terms_of(oracle.loss, batch, cost.learned)]
 
-        return for_each(solve, term.costs.matrices)
+        terms = terms_of(oracle.loss, features, cost.learned)
+        matrices, pulled_by = jax.vjp(costs, moving(features, cost.learned))
+        solutions = [
+            solve_term(oracle, matrix, amounts, term.between, known)
+            for term, matrix in zip(terms, matrices, strict=True)
+        ]
+        (pulls,) = pulled_by(
+            [share * t.pull * s.plan for t, s in zip(terms, solutions, strict=True)]
+        )
+        return Solved(_told(solutions), solutions[0].f, pulls)
 
-    return [solve_all(term) for term in terms]
+    solved = [
+        for_each(lambda features, part=part: solve(features, _share(problems, part)), part)
+        for part in problems
+    ]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *(s.duals for s in solved)), solved
+
+
+def _share(problems: list[BatchFeatures], part: BatchFeatures) -> float:
+    return 1 / (len(problems) * len(part.y[0]))
+
+
+def _told(solutions: list[Solution]) -> Duals:
+    """Of one problem, leaves (t,)."""
+    return Duals(*(jnp.stack([getattr(s, name) for s in solutions]) for name in Duals._fields))
 
 
 def solve_term(
     oracle: Regularized,
     cost: Float[Array, "n m"],
-    lam: Float[Array, ""],
-    epsilon: Float[Array, ""],
-    tau: Float[Array, ""] | None,
+    amounts: Amounts,
     between: Between = "both",
     known: Float[Array, " n"] | None = None,
 ) -> Solution:
     """One dual as training solves it: by the oracle's regularizer, cadence and budget.
 
-    Amounts in units of the cost.
+    Where the marginal of the generated side is relaxed, and where potentials are known, that is of
+    the term between real and generated points alone.
     """
+    lam, epsilon, tau = amounts
     limits = {"iterations_per_check": oracle.check_every(), "max_iterations": oracle.max_iterations}
     match oracle.regularizer:
         case "kl":
-            relaxed, symmetric = tau if between == "both" else None, between == "self"
             return solve_entropic(
                 cost,
                 lam,
                 epsilon,
-                relaxed,
+                tau if between == "both" else None,
                 anneal=oracle.anneal,
-                symmetric=symmetric,
-                known=known,
+                symmetric=between == "self",
+                known=known if between == "both" else None,
                 **limits,
             )
         case "l2":
             return solve_quadratic(cost, lam, epsilon, **limits)
 
 
-def weighted(terms: list[Term], values: list[Array]) -> Array:
-    """Of values (k,) of every term."""
-    means = jnp.stack([t.costs.mean(value) for t, value in zip(terms, values, strict=True)])
-    return jnp.sum(jnp.asarray([t.weight for t in terms], means.dtype) * means)
+def weighted(
+    terms: list[Term], shares: Float[np.ndarray, " k"], values: Float[Array, "k t"]
+) -> Float[Array, ""]:
+    """Of all duals, as they count in the loss."""
+    weights = jnp.asarray([t.weight for t in terms], values.dtype)
+    each = jnp.asarray(shares, values.dtype)[:, None] * weights[None]
+    return jnp.vdot(each, values, precision=lax.Precision.HIGHEST)
 
 
-def interval(terms: list[Term], solutions: list[Solution]) -> tuple[Array, Array]:
+def interval(
+    terms: list[Term], shares: Float[np.ndarray, " k"], duals: Duals
+) -> tuple[Array, Array]:
     """Where the loss of exact duals lies: each is between its value, less what rounding may add to
     that, and its value plus its gap.
     """
-    lowest = [
-        s.value - s.floor if t.weight > 0 else s.value + s.gap
-        for t, s in zip(terms, solutions, strict=True)
-    ]
-    highest = [
-        s.value + s.gap if t.weight > 0 else s.value - s.floor
-        for t, s in zip(terms, solutions, strict=True)
-    ]
-    return weighted(terms, lowest), weighted(terms, highest)
-
-
-def largest(values: list[Array]) -> Array:
-    """Of values (k,) of every term."""
-    return jnp.max(jnp.concatenate(values))
+    low, high = duals.value - duals.floor, duals.value + duals.gap
+    adds = jnp.asarray([t.weight > 0 for t in terms])[None]
+    return (
+        weighted(terms, shares, jnp.where(adds, low, high)),
+        weighted(terms, shares, jnp.where(adds, high, low)),
+    )

@@ -188,7 +188,7 @@ def test_the_theorys_constant_is_the_largest_gradient_of_all_pairs():
 
     def pair(theta, x_i, z_j):
         y = problem.generate(theta, z_j[None])
-        return problem.cost.between((x_i[None],), (y,)).matrices[0, 0, 0]
+        return problem.cost.between((x_i[None],), (y,))[0, 0]
 
     largest = lipschitz(pair, state.players.generator, drawn.x[0], drawn.z)
     assert 0.95 * largest <= float(ours) / adaptive.FOLLOWED["sinkhorn"] <= 1.05 * largest

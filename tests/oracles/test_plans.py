@@ -14,10 +14,9 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from otgan.config import Amount, Regularized
-from otgan.costs import one_matrix
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
-from otgan.oracles.terms import Term, interval, solve_terms
+from otgan.oracles.terms import Amounts, Duals, Term, interval, solve_term
 from tests.support.semidual import optimum
 from tests.support.zoo import squared_distances
 
@@ -190,10 +189,10 @@ def test_the_loss_lies_between_its_bounds_where_rounding_is_most_of_them(regular
         oracle = Regularized(regularizer=regularizer, lam=Amount(lam))
         best = optimum(shifted, lam, None, regularizer).value
         for weight in (1.0, -1.0):
-            terms = [Term(weight, "both", one_matrix(jnp.asarray(shifted)), weight)]
-            epsilon = jnp.asarray(1e-4 * mean, jnp.float32)
-            solutions = solve_terms(oracle, terms, jnp.mean(shifted), epsilon)
-            least, most = interval(terms, solutions)
+            amounts = Amounts(*(jnp.asarray(a, jnp.float32) for a in (lam, 1e-4 * mean)))
+            found = solve_term(oracle, jnp.asarray(shifted), amounts)
+            duals = Duals(*(getattr(found, name)[None, None] for name in Duals._fields))
+            least, most = interval([Term(weight, "both", (), (), weight)], np.ones(1), duals)
             assert least <= weight * best <= most, (relative, weight)
 
 
