@@ -136,7 +136,7 @@ def drifted(
 ) -> Drift:
     """The drift of every window by itself: total (n, p, d), sizes (p, t), scale (p,)."""
     windows = jnp.moveaxis(y, 1, 0), jnp.moveaxis(x, 1, 0)
-    drifts = for_each(lambda both: drift(*both, temperatures), windows)
+    drifts = for_each(lambda both: drift(both[0], both[1], temperatures), windows)
     return drifts._replace(total=jnp.moveaxis(drifts.total, 0, 1))
 
 

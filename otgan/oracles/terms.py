@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -66,7 +67,7 @@ class Solved(NamedTuple):
 
     duals: Duals
     f: Float[Array, "k n"]  # potentials of the rows, of the first term
-    pulls: Any  # the gradient of the loss in the features that move, plans fixed
+    pulls: Any  # the gradient of their own losses in the features that move, plans fixed
 
 
 # --- what a loss is made of -----------------------------------------------------------------------
@@ -120,10 +121,15 @@ def problems_of(features: BatchFeatures, joint: bool) -> list[BatchFeatures]:
     """
     if joint:
         return [jax.tree.map(lambda group: group[None], features)]
+    x, y, x2, y2 = features
     return [
-        BatchFeatures(*(None if seen is None else (_windows(seen[k]),) for seen in features))
-        for k in range(len(features.y))
+        BatchFeatures(_one(x, k), _one(y, k), x2 and _one(x2, k), y2 and _one(y2, k))
+        for k in range(len(y))
     ]
+
+
+def _one(groups: Groups, k: int) -> Groups:
+    return (_windows(groups[k]),)
 
 
 def _windows(group: Float[Array, "n ..."]) -> Float[Array, "p n ..."]:
@@ -131,11 +137,11 @@ def _windows(group: Float[Array, "n ..."]) -> Float[Array, "p n ..."]:
 
 
 def together(pulls: list[Any], like: Any, joint: bool) -> Any:
-    """Pulls of the problems of a batch, laid out like the features of that batch."""
+    """Pulls of the problems of a batch, each for its share, laid out like that batch's features."""
     if joint:
         return jax.tree.map(lambda pull: pull[0], pulls[0])
     groups = zip(*(jax.tree.leaves(pull) for pull in pulls), strict=True)
-    each = [pull for group in groups for pull in group]
+    each = [pull / (len(pulls) * len(pull)) for group in groups for pull in group]
     return jax.tree.map(
         lambda pull, group: jnp.moveaxis(pull, 0, 1) if group.ndim == 3 else pull[0],
         jax.tree.unflatten(jax.tree.structure(like), each),
@@ -173,8 +179,6 @@ def solve_problems(
 ) -> tuple[Duals, list[Solved]]:
     """The duals of all terms of all k problems; and of each part of `problems` all that came of it.
 
-    A problem's costs and plans are done with when its pulls are taken.
-
     Args:
         oracle: whose loss, regularizer, cadence and budget they have.
         cost: between what is seen of examples.
@@ -183,32 +187,32 @@ def solve_problems(
         known: potentials to start from, for the rows of the term between real and generated points;
             see `solve_entropic`.
     """
-
-    def solve(features: BatchFeatures, share: float) -> Solved:
-        def costs(followed: Any) -> list[Array]:
-            batch = followed if cost.learned else features._replace(y=followed)
-            return [cost.between(t.a, t.b) for t in terms_of(oracle.loss, batch, cost.learned)]
-
-        terms = terms_of(oracle.loss, features, cost.learned)
-        matrices, pulled_by = jax.vjp(costs, moving(features, cost.learned))
-        solutions = [
-            solve_term(oracle, matrix, amounts, term.between, known)
-            for term, matrix in zip(terms, matrices, strict=True)
-        ]
-        (pulls,) = pulled_by(
-            [share * t.pull * s.plan for t, s in zip(terms, solutions, strict=True)]
-        )
-        return Solved(_told(solutions), solutions[0].f, pulls)
-
-    solved = [
-        for_each(lambda features, part=part: solve(features, _share(problems, part)), part)
-        for part in problems
-    ]
+    solve = partial(_solve_problem, oracle, cost, amounts, known)
+    solved = [for_each(solve, part) for part in problems]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *(s.duals for s in solved)), solved
 
 
-def _share(problems: list[BatchFeatures], part: BatchFeatures) -> float:
-    return 1 / (len(problems) * len(part.y[0]))
+def _solve_problem(
+    oracle: Regularized,
+    cost: GroundCost,
+    amounts: Amounts,
+    known: Array | None,
+    features: BatchFeatures,
+) -> Solved:
+    """One, from its costs to its pulls: then costs and plans are done with."""
+
+    def costs(followed: Any) -> list[Array]:
+        batch = followed if cost.learned else features._replace(y=followed)
+        return [cost.between(t.a, t.b) for t in terms_of(oracle.loss, batch, cost.learned)]
+
+    terms = terms_of(oracle.loss, features, cost.learned)
+    matrices, pulled_by = jax.vjp(costs, moving(features, cost.learned))
+    solutions = [
+        solve_term(oracle, matrix, amounts, term.between, known)
+        for term, matrix in zip(terms, matrices, strict=True)
+    ]
+    (pulls,) = pulled_by([t.pull * s.plan for t, s in zip(terms, solutions, strict=True)])
+    return Solved(_told(solutions), solutions[0].f, pulls)
 
 
 def _told(solutions: list[Solution]) -> Duals:
