@@ -108,7 +108,8 @@ class Raw:
         Raises:
             UserError: it is there, and of something else.
         """
-        self.path, self.content = path, {"of": of}
+        self.path = path
+        self.content: dict[str, Any] = {"of": of}
         if path.exists():
             self.content = from_json(path.read_bytes())
             differ = [key for key in of if self.content.get("of", {}).get(key) != of[key]]

@@ -23,7 +23,7 @@ import numpy as np
 from jax import Array
 
 from otgan.config import Regularized
-from otgan.costs import GroundCost, product
+from otgan.costs import product
 from otgan.data import Form
 from otgan.errors import UserError
 from otgan.experiments import resolve

@@ -6,7 +6,7 @@ lam, as in `otgan.oracles.regularized`. How the libraries name it:
 | library | cost | lam | its tolerance |
 |---|---|---|---|
 | ott-jax | squared distance | `epsilon` | `threshold`, of the marginals' sum of errors |
-| geomloss | half of it | twice `blur ** 2` | 1 - `scaling`, by which the blur shrinks from step to step |
+| geomloss | half of it | twice `blur ** 2` | 1 - `scaling`, by which the blur shrinks |
 | POT | a matrix | `reg` | `stopThr`, of the marginals |
 | regot | a matrix | `reg` | `tol`, of the marginals |
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import multiprocessing
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -99,7 +99,7 @@ class Searcher:
                 seconds = attempt.seconds
                 best = Found(method.name, tolerance, attempt.gap)
         why = "" if best.method else f"> {limit:g} s" if late else "never"
-        return Found(best.method, best.tolerance, best.gap, why, tried)
+        return replace(best, why_not=why, tried=tried)
 
 
 def loosest(
