@@ -21,6 +21,8 @@ from otgan.files import write_atomically
 from otgan.plain import from_json
 
 FEWEST, MOST = 3, 25  # rounds of repetitions
+# seconds before a repetition: threads of other libraries wait for work by spinning, for a while
+SETTLING = 0.02
 MAKERS = ("jax", "jaxlib", "numpy", "ott-jax")  # packages that every measurement depends on
 
 
@@ -40,6 +42,7 @@ def in_turn(
         if done >= FEWEST and time.perf_counter() - began >= seconds:
             break
         for name, call in calls.items():
+            time.sleep(SETTLING)
             taken[name].append(timed(call)[1])
     return first, taken
 

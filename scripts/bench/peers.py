@@ -30,6 +30,7 @@ from ott.geometry.costs import SqEuclidean
 from ott.geometry.epsilon_scheduler import Epsilon
 from ott.tools.sinkhorn_divergence import sinkdiv
 
+from scripts.bench import twins
 from scripts.bench.clouds import Clouds
 
 MANY = 100_000  # iterations: a tolerance ends a solve, or the time that it is given
@@ -102,7 +103,7 @@ def geomloss(clouds: Clouds, lam: float, tol: float) -> Solved:
     asked for again, one problem at a time and by the same schedule.
     """
     torch, library = import_module("torch"), import_module("geomloss")
-    device = torch_device()
+    device = twins.device()
     x, y = (torch.from_numpy(cloud).to(device) for cloud in (clouds.x, clouds.y))
     both = np.concatenate([clouds.x, clouds.y])
     schedule = {
@@ -123,11 +124,6 @@ def geomloss(clouds: Clouds, lam: float, tol: float) -> Solved:
         return tuple(2 * raw(a, y)[1].ravel().cpu().numpy() for a in (x, y))
 
     return Solved(gradient.cpu().numpy(), potentials)
-
-
-def torch_device() -> str:
-    """Where PyTorch computes."""
-    return "cuda" if import_module("torch").cuda.is_available() else "cpu"
 
 
 # --- libraries that are given a cost matrix -------------------------------------------------------

@@ -1,0 +1,233 @@
+"""Our networks and whole training steps beside the same in PyTorch.
+
+    python -m scripts.bench.networks                    # goes on where it was stopped
+    python -m scripts.bench.networks --small --out FILE # seconds, without data sets
+
+Networks: forward and gradient, of the generator in its parameters, of the encoder in parameters and
+pictures. They have the same weights, and outputs and gradients must agree before anything is timed.
+Steps: ours as training runs them, duals certified; PyTorch's with geomloss at `scaling` 0.5, which
+promises no accuracy, and Adam. Both start from the same players, some steps into a training.
+PyTorch runs eagerly; of its two layouts of memory the faster counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random
+
+from otgan.config import Config
+from otgan.data import load
+from otgan.errors import UserError
+from otgan.experiments import resolve
+from otgan.models import make_encoder, make_generator
+from scripts.bench import twins
+from scripts.bench.measuring import (
+    Raw,
+    conditions,
+    ending,
+    in_turn,
+    milliseconds,
+    missing,
+    versions,
+)
+from scripts.bench.steps import OurSteps, TwinSteps
+
+AGREEMENT = 1e-4  # of outputs and gradients, over the largest value
+OURS = "otgan"
+NETWORKS = (
+    ("sinkhorn-mnist", "generator"),
+    ("ot-gan-mnist", "encoder"),
+    ("sinkhorn-cifar10", "generator"),
+    ("sinkhorn-cifar10", "encoder"),
+)
+STEPS = ("sinkhorn-mnist", "sinkhorn-cifar10")
+BEFORE = 100  # steps, from which the players start
+AT_ONCE = 8  # steps of one repetition: whole turns of generator and encoder
+SMALL = {"batch.size": 8, "generator.width": 8, "cost.encoder.width": 8}
+PEER = ("torch", "geomloss")
+
+
+def main() -> None:
+    """Parse, compare, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("bench/networks.json"))
+    parser.add_argument("--small", action="store_true", help="batches of 8 random pictures")
+    parser.add_argument("--seconds", type=float, default=30, help="of repetitions of a row")
+    args = parser.parse_args()
+    with_torch = "torch" not in (absent := missing(PEER))
+    raw = Raw(
+        args.out,
+        size="small" if args.small else "recipes'",
+        versions=versions(name for name in PEER if name not in absent),
+    )
+    changes = SMALL if args.small else {}
+    for recipe, network in NETWORKS:
+        make = partial(measure_network, recipe, network, changes, with_torch, args.seconds)
+        print(told(kept(raw, recipe, network, make)), flush=True)
+    for recipe in STEPS:
+        make = partial(measure_steps, recipe, changes, not absent, args.small, args.seconds)
+        print(told(kept(raw, recipe, "step", make)), flush=True)
+
+
+def kept(raw: Raw, recipe: str, what: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """A record of the file, made if it is not there."""
+    record = raw.find("rows", recipe=recipe, what=what)
+    if record is None:
+        record = {"recipe": recipe, "what": what, **make(), "conditions": conditions()}
+        raw.add("rows", record)
+    return record
+
+
+# --- networks -------------------------------------------------------------------------------------
+
+
+def measure_network(
+    recipe: str, network: str, changes: Mapping[str, Any], with_torch: bool, seconds: float
+) -> dict[str, Any]:
+    """Forward and gradient of one network, after it is seen to be the same in both."""
+    config = resolve(recipe, changes)
+    shape = (28, 28, 1) if config.data.kind == "mnist" else (32, 32, 3)
+    ours, parameters, x, pull = our_network(config, network, shape)
+    calls: dict[str, Callable[[], Any]] = {OURS: lambda: ours(parameters, x)}
+    if with_torch:
+        for layout in twins.LAYOUTS:
+            calls[f"PyTorch, {layout}"] = twin_network(
+                config, network, shape, layout, parameters, x, pull
+            )
+    first, taken = in_turn(calls, seconds)
+    output, gradients = first.pop(OURS)
+    off = max((_apart(output, gradients, theirs) for theirs in first.values()), default=None)
+    if off is not None and not off <= AGREEMENT:
+        raise UserError(f"the {network} of {recipe} is another in PyTorch: {off:.1e} apart")
+    return {"batch": config.batch.size, "off": off, **_summed(taken)}
+
+
+def our_network(
+    config: Config, network: str, shape: tuple[int, ...]
+) -> tuple[Callable[..., Any], Any, jax.Array, jax.Array]:
+    """Forward and gradient, compiled; and what they are called with: parameters, an input, and what
+    pulls at the output.
+    """
+    key = random.key(0)
+    if network == "generator":
+        made = make_generator(config.generator, shape, 0.0, 1.0, config.train.precision)
+        x, moves = random.normal(key, (config.batch.size, config.generator.latent_dim)), (0,)
+    else:
+        made = make_encoder(config.cost.encoder, shape, 0.0, 1.0, config.train.precision)
+        x, moves = random.uniform(key, (config.batch.size, *shape), minval=-1), (0, 1)
+    parameters = made.init(random.fold_in(key, 1))
+    output = jax.eval_shape(made.apply, parameters, x)
+    pull = random.normal(random.fold_in(key, 2), output.shape)
+
+    def pulled(parameters: Any, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        output = made.apply(parameters, x)
+        return jnp.vdot(output, pull), output
+
+    graded = jax.jit(jax.value_and_grad(pulled, argnums=moves, has_aux=True))
+
+    def forward_and_gradient(parameters: Any, x: jax.Array) -> tuple[jax.Array, Any]:
+        (_, output), gradients = graded(parameters, x)
+        return output, gradients
+
+    return forward_and_gradient, parameters, x, pull
+
+
+def twin_network(
+    config: Config,
+    network: str,
+    shape: tuple[int, ...],
+    layout: twins.Layout,
+    parameters: Any,
+    x: jax.Array,
+    pull: jax.Array,
+) -> Callable[[], tuple[Any, twins.Tensors]]:
+    """The same in PyTorch: the output, and gradients by name; that in pictures is called "x"."""
+    torch = import_module("torch")
+    device = twins.device()
+    moving = twins.moving(twins.tensors(jax.device_get(parameters), device))
+    given = torch.from_numpy(np.array(x)).to(device).requires_grad_(network == "encoder")
+    pulling = torch.from_numpy(np.array(pull)).to(device)
+    apply = (
+        twins.generator(config.generator, shape, layout)
+        if network == "generator"
+        else twins.encoder(config.cost.encoder, layout)
+    )
+    asked = {**moving, **({"x": given} if network == "encoder" else {})}
+
+    def call() -> tuple[Any, twins.Tensors]:
+        output = apply(moving, given)
+        found = torch.autograd.grad(output, [*asked.values()], pulling)
+        twins.finish(device)
+        return output, dict(zip(asked, found, strict=True))
+
+    return call
+
+
+def _apart(output: Any, gradients: Any, theirs: Any) -> float:
+    their_output, their_gradients = theirs
+    found = [
+        twins.difference(output, their_output),
+        twins.differences(gradients[0], their_gradients),
+    ]
+    if len(gradients) > 1:
+        found.append(twins.difference(gradients[1], their_gradients["x"]))
+    return max(found)
+
+
+# --- steps ----------------------------------------------------------------------------------------
+
+
+def measure_steps(
+    recipe: str, changes: Mapping[str, Any], with_torch: bool, small: bool, seconds: float
+) -> dict[str, Any]:
+    """Training steps of a recipe, milliseconds of one."""
+    config = resolve(recipe, changes)
+    examples = random_pictures(config) if small else load(config.data).train
+    ours = OurSteps(config, examples)
+    ours.take(AT_ONCE if small else BEFORE)
+    calls: dict[str, Callable[[], Any]] = {OURS: partial(ours.take, AT_ONCE)}
+    if with_torch:
+        players = jax.device_get(ours.state.players)
+        for layout in twins.LAYOUTS:
+            twin = TwinSteps(config, examples, players, layout)
+            calls[f"PyTorch, {layout}"] = partial(twin.take, AT_ONCE)
+    _, taken = in_turn(calls, seconds)
+    each = {name: [one / AT_ONCE for one in times] for name, times in taken.items()}
+    return {"batch": config.batch.size, "off": None, **_summed(each)}
+
+
+def random_pictures(config: Config) -> np.ndarray:
+    """In place of a data set."""
+    shape = (28, 28, 1) if config.data.kind == "mnist" else (32, 32, 3)
+    return np.random.default_rng(0).integers(0, 256, (100, *shape), np.uint8)
+
+
+def _summed(taken: dict[str, list[float]]) -> dict[str, Any]:
+    medians = {name: milliseconds(times) for name, times in taken.items()}
+    return {"milliseconds": medians, "seconds": taken}
+
+
+def told(record: dict[str, Any]) -> str:
+    """A row in a line."""
+    of = dict(record["milliseconds"])
+    ours = of.pop(OURS)
+    beside = ", ".join(f"{name} {taken:.1f} ({ours / taken:.2f})" for name, taken in of.items())
+    return (
+        f"{record['recipe']}, {record['what']}: {ours:.1f} ms"
+        f"{f'; {beside} (ours over it)' if of else ', no peer'}"
+    )
+
+
+if __name__ == "__main__":
+    ending(main)
