@@ -62,13 +62,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("bench/networks.json"))
-    parser.add_argument("--small", action="store_true", help="batches of 8 random pictures")
+    parser.add_argument("--without-data", action="store_true", help="steps on random pictures")
+    parser.add_argument("--small", action="store_true", help="the same, and batches of 8")
     parser.add_argument("--seconds", type=float, default=30, help="of repetitions of a row")
     args = parser.parse_args()
     with_torch = "torch" not in (absent := missing(PEER))
     raw = Raw(
         args.out,
-        size="small" if args.small else "recipes'",
+        points="stand-in" if args.small or args.without_data else "data sets",
+        size="small" if args.small else "whole",
         versions=versions(name for name in PEER if name not in absent),
     )
     changes = SMALL if args.small else {}
@@ -76,7 +78,11 @@ def main() -> None:
         make = partial(measure_network, recipe, network, changes, with_torch, args.seconds)
         print(told(kept(raw, recipe, network, make)), flush=True)
     for recipe in STEPS:
-        make = partial(measure_steps, recipe, changes, not absent, args.small, args.seconds)
+        config = resolve(recipe, changes)
+        made_up = args.small or args.without_data
+        examples = random_pictures(config) if made_up else load(config.data).train
+        before = AT_ONCE if args.small else BEFORE
+        make = partial(measure_steps, config, examples, before, not absent, args.seconds)
         print(told(kept(raw, recipe, "step", make)), flush=True)
 
 
@@ -97,7 +103,7 @@ def measure_network(
 ) -> dict[str, Any]:
     """Forward and gradient of one network, after it is seen to be the same in both."""
     config = resolve(recipe, changes)
-    shape = (28, 28, 1) if config.data.kind == "mnist" else (32, 32, 3)
+    shape = shape_of(config)
     ours, parameters, x, pull = our_network(config, network, shape)
     calls: dict[str, Callable[[], Any]] = {OURS: lambda: ours(parameters, x)}
     if with_torch:
@@ -189,13 +195,11 @@ def _apart(output: Any, gradients: Any, theirs: Any) -> float:
 
 
 def measure_steps(
-    recipe: str, changes: Mapping[str, Any], with_torch: bool, small: bool, seconds: float
+    config: Config, examples: np.ndarray, before: int, with_torch: bool, seconds: float
 ) -> dict[str, Any]:
-    """Training steps of a recipe, milliseconds of one."""
-    config = resolve(recipe, changes)
-    examples = random_pictures(config) if small else load(config.data).train
+    """Training steps of a recipe, milliseconds of one, `before` steps into a training."""
     ours = OurSteps(config, examples)
-    ours.take(AT_ONCE if small else BEFORE)
+    ours.take(before)
     calls: dict[str, Callable[[], Any]] = {OURS: partial(ours.take, AT_ONCE)}
     if with_torch:
         players = jax.device_get(ours.state.players)
@@ -209,8 +213,12 @@ def measure_steps(
 
 def random_pictures(config: Config) -> np.ndarray:
     """In place of a data set."""
-    shape = (28, 28, 1) if config.data.kind == "mnist" else (32, 32, 3)
-    return np.random.default_rng(0).integers(0, 256, (100, *shape), np.uint8)
+    return np.random.default_rng(0).integers(0, 256, (1_000, *shape_of(config)), np.uint8)
+
+
+def shape_of(config: Config) -> tuple[int, int, int]:
+    """Of a picture."""
+    return (28, 28, 1) if config.data.kind == "mnist" else (32, 32, 3)
 
 
 def _summed(taken: dict[str, list[float]]) -> dict[str, Any]:

@@ -72,7 +72,10 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, default=Path("bench/half-trained"), help="folder of the generator"
     )
-    parser.add_argument("--small", action="store_true", help="two cells of 64 points of a stand-in")
+    parser.add_argument(
+        "--without-data", action="store_true", help="points that need no data set and no training"
+    )
+    parser.add_argument("--small", action="store_true", help="the same, and two cells of 64 points")
     parser.add_argument("--search", action="store_true", help="measure nothing")
     parser.add_argument("--sizes", type=int, nargs="+", help="of the cells")
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS])
@@ -83,17 +86,22 @@ def main() -> None:
     most = max((cell.n for cell in cells), default=0)
     if not most:
         raise UserError(f"no cell has such a size: there are {sorted({c.n for c in CELLS})}")
-    clouds = points.stand_in(most) if args.small else points.half_trained(args.run, CELLS[-1].n)
-    run(cells, clouds, args)
+    made_up = args.small or args.without_data
+    clouds = points.stand_in(most) if made_up else points.half_trained(args.run, CELLS[-1].n)
+    of = {
+        "points": "stand-in" if made_up else f"{points.RECIPE} after {points.STEPS} steps",
+        "size": "small" if args.small else "whole",
+    }
+    run(cells, clouds, of, args)
 
 
-def run(cells: list[Cell], clouds: Clouds, args: argparse.Namespace) -> None:
+def run(cells: list[Cell], clouds: Clouds, of: dict[str, str], args: argparse.Namespace) -> None:
     """Find the settings that are not known, then measure the cells that are not."""
     packages = {peer: NEEDED.get(peer, [peer]) for peer in args.peers}
     peers = [peer for peer, needs in packages.items() if not missing(needs)]
     raw = Raw(
         args.out,
-        points="stand-in" if args.small else f"{points.RECIPE} after {points.STEPS} steps",
+        **of,
         versions=versions([name for peer in peers for name in packages[peer] if peer != "ott-jax"]),
     )
     with Searcher(clouds) as searcher:

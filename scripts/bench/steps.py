@@ -72,11 +72,10 @@ class TwinSteps:
         )
 
     def take(self, count: int) -> float:
-        """So many steps; the last one's loss."""
-        for _ in range(count):
-            loss = self._step()
+        """So many steps; the mean of their losses."""
+        losses = [self._step() for _ in range(count)]
         twins.finish(self.device)
-        return float(loss)
+        return float(self.torch.stack(losses).mean())
 
     def _step(self) -> Any:
         torch, encoder = self.torch, self.config.cost.encoder
