@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-slow test-all test-lowest test-newest check lint types docs reproduce clean
+.PHONY: demo test test-slow test-all test-lowest test-newest check lint types docs reproduce bench clean
 
 demo: .venv/installed  ## train on the Gaussian grid, a minute on two cores, and show the result
 	$(BIN)/otgan run sinkhorn-grid
@@ -38,6 +38,10 @@ docs: .venv/installed-docs  ## the documentation as a site, strictly; python3 -m
 reproduce: .venv/installed  ## a claim of the papers, as in `make reproduce CLAIM=C3`, or all; goes on where it was stopped
 	$(BIN)/python scripts/reproduce.py $(CLAIM)
 
+bench: .venv/installed-bench  ## beside other libraries, on a quiet machine: into bench/, goes on where it was stopped; docs/speed.md
+	$(BIN)/python -m scripts.bench.oracle
+	$(BIN)/python -m scripts.bench.networks
+
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
@@ -51,6 +55,10 @@ reproduce: .venv/installed  ## a claim of the papers, as in `make reproduce CLAI
 
 .venv/installed-ray: .venv/installed-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
+	touch $@
+
+.venv/installed-bench: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
 .venv/installed-docs: .venv/installed

@@ -33,12 +33,13 @@ from otgan.experiments import resolve
 from otgan.files import write_atomically
 from otgan.plain import from_json
 from scripts.bench.measuring import conditions, ending, milliseconds, timed, versions
-from scripts.bench.networks import AT_ONCE, SMALL, STEPS, random_pictures
+from scripts.bench.networks import AT_ONCE, ROWS, SMALL, random_pictures
 from scripts.bench.steps import OurSteps
 from scripts.bench_eval import peak_bytes
 
 ROOT = Path(__file__).parents[1]
 CORE = ["tests/test_costs.py", "tests/oracles", "tests/test_step.py", "tests/test_problem.py"]
+STEPS = [recipe for recipe, what in ROWS if what == "step"]
 PRECISIONS = ("float32", "bfloat16")
 PEERS = ("geomloss", "torch")
 SAID = 2_000  # letters of what a part that failed has said, the last ones

@@ -13,7 +13,7 @@ PyTorch runs eagerly; of its two layouts of memory the faster counts.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -43,13 +43,14 @@ from scripts.bench.steps import OurSteps, TwinSteps
 
 AGREEMENT = 1e-4  # of outputs and gradients, over the largest value
 OURS = "otgan"
-NETWORKS = (
+ROWS = (
     ("sinkhorn-mnist", "generator"),
     ("ot-gan-mnist", "encoder"),
     ("sinkhorn-cifar10", "generator"),
     ("sinkhorn-cifar10", "encoder"),
+    ("sinkhorn-mnist", "step"),
+    ("sinkhorn-cifar10", "step"),
 )
-STEPS = ("sinkhorn-mnist", "sinkhorn-cifar10")
 BEFORE = 100  # steps, from which the players start
 AT_ONCE = 8  # steps of one repetition: whole turns of generator and encoder
 SMALL = {"batch.size": 8, "generator.width": 8, "cost.encoder.width": 8}
@@ -62,47 +63,51 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("bench/networks.json"))
+    parser.add_argument("--recipes", nargs="+", help="rows of these only")
     parser.add_argument("--without-data", action="store_true", help="steps on random pictures")
     parser.add_argument("--small", action="store_true", help="the same, and batches of 8")
     parser.add_argument("--seconds", type=float, default=30, help="of repetitions of a row")
     args = parser.parse_args()
-    with_torch = "torch" not in (absent := missing(PEER))
+    recipes = args.recipes or [recipe for recipe, _ in ROWS]
+    if unknown := set(recipes) - {recipe for recipe, _ in ROWS}:
+        raise UserError(f"no row is of {min(unknown)}: there are {', '.join(dict(ROWS))}")
+    args.made_up = args.small or args.without_data
+    absent = missing(PEER)
     raw = Raw(
         args.out,
-        points="stand-in" if args.small or args.without_data else "data sets",
+        points="stand-in" if args.made_up else "data sets",
         size="small" if args.small else "whole",
         versions=versions(name for name in PEER if name not in absent),
     )
-    changes = SMALL if args.small else {}
-    for recipe, network in NETWORKS:
-        make = partial(measure_network, recipe, network, changes, with_torch, args.seconds)
-        print(told(kept(raw, recipe, network, make)), flush=True)
-    for recipe in STEPS:
-        config = resolve(recipe, changes)
-        made_up = args.small or args.without_data
-        examples = random_pictures(config) if made_up else load(config.data).train
+    for recipe, what in ROWS:
+        if recipe in recipes:
+            record = raw.find("rows", recipe=recipe, what=what)
+            if record is None:
+                record = measured(recipe, what, absent, args)
+                raw.add("rows", record)
+            print(told(record), flush=True)
+
+
+def measured(recipe: str, what: str, absent: list[str], args: argparse.Namespace) -> dict[str, Any]:
+    """A row of the table."""
+    config = resolve(recipe, SMALL if args.small else {})
+    if what == "step":
+        examples = random_pictures(config) if args.made_up else load(config.data).train
         before = AT_ONCE if args.small else BEFORE
-        make = partial(measure_steps, config, examples, before, not absent, args.seconds)
-        print(told(kept(raw, recipe, "step", make)), flush=True)
-
-
-def kept(raw: Raw, recipe: str, what: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """A record of the file, made if it is not there."""
-    record = raw.find("rows", recipe=recipe, what=what)
-    if record is None:
-        record = {"recipe": recipe, "what": what, **make(), "conditions": conditions()}
-        raw.add("rows", record)
-    return record
+        found = measure_steps(config, examples, before, not absent, args.seconds)
+    else:
+        found = measure_network(config, what, "torch" not in absent, args.seconds)
+    row = {"recipe": recipe, "what": what, "batch": config.batch.size}
+    return {**row, **found, "conditions": conditions()}
 
 
 # --- networks -------------------------------------------------------------------------------------
 
 
 def measure_network(
-    recipe: str, network: str, changes: Mapping[str, Any], with_torch: bool, seconds: float
+    config: Config, network: str, with_torch: bool, seconds: float
 ) -> dict[str, Any]:
     """Forward and gradient of one network, after it is seen to be the same in both."""
-    config = resolve(recipe, changes)
     shape = shape_of(config)
     ours, parameters, x, pull = our_network(config, network, shape)
     calls: dict[str, Callable[[], Any]] = {OURS: lambda: ours(parameters, x)}
@@ -113,10 +118,10 @@ def measure_network(
             )
     first, taken = in_turn(calls, seconds)
     output, gradients = first.pop(OURS)
-    off = max((_apart(output, gradients, theirs) for theirs in first.values()), default=None)
+    off = max((apart(output, gradients, theirs) for theirs in first.values()), default=None)
     if off is not None and not off <= AGREEMENT:
-        raise UserError(f"the {network} of {recipe} is another in PyTorch: {off:.1e} apart")
-    return {"batch": config.batch.size, "off": off, **_summed(taken)}
+        raise UserError(f"the {network} is another in PyTorch: {off:.1e} apart")
+    return {"off": off, **_summed(taken)}
 
 
 def our_network(
@@ -180,7 +185,8 @@ def twin_network(
     return call
 
 
-def _apart(output: Any, gradients: Any, theirs: Any) -> float:
+def apart(output: Any, gradients: Any, theirs: Any) -> float:
+    """The largest difference of output and gradients, each over its largest value."""
     their_output, their_gradients = theirs
     found = [
         twins.difference(output, their_output),
@@ -208,7 +214,7 @@ def measure_steps(
             calls[f"PyTorch, {layout}"] = partial(twin.take, AT_ONCE)
     _, taken = in_turn(calls, seconds)
     each = {name: [one / AT_ONCE for one in times] for name, times in taken.items()}
-    return {"batch": config.batch.size, "off": None, **_summed(each)}
+    return _summed(each)
 
 
 def random_pictures(config: Config) -> np.ndarray:
