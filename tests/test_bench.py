@@ -160,8 +160,10 @@ def test_networks_and_steps_at_small_sizes(tmp_path):
 
 def test_a_file_of_something_else_is_refused(tmp_path):
     file = tmp_path / "raw.json"
-    measuring.Raw(file, size="small").add("rows", {"what": "any"})
-    assert measuring.Raw(file, size="small").find("rows", what="any")
+    measuring.Raw(file, size="small").put("rows", {"what": "any"}, {"a": 1})
+    measuring.Raw(file, size="small").put("rows", {"what": "any"}, {"a": 2})
+    raw = measuring.Raw(file, size="small")
+    assert raw.content["rows"] == [raw.find("rows", what="any")] == [{"what": "any", "a": 2}]
     with pytest.raises(UserError, match="was measured with other size"):
         measuring.Raw(file, size="whole")
 

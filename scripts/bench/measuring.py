@@ -72,8 +72,9 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 def missing(packages: Iterable[str]) -> list[str]:
     """Those that are not installed, each said on a line of its own."""
+    packages = list(packages)
     there = versions(packages)
-    absent = [name for name in packages if name not in there]
+    absent = [name for name in dict.fromkeys(packages) if name not in there]
     for name in absent:
         print(f"{name} is not installed: left out (pip install -e '.[bench]')", flush=True)
     return absent
@@ -124,14 +125,18 @@ class Raw:
 
     def find(self, kind: str, **key: Any) -> dict[str, Any] | None:
         """The record of a kind with these values, if it is there."""
-        records = self.content.get(kind, [])
-        return next((r for r in records if all(r[k] == v for k, v in key.items())), None)
+        return next((r for r in self.content.get(kind, []) if key.items() <= r.items()), None)
 
-    def add(self, kind: str, record: dict[str, Any]) -> None:
-        """Append a record, and write the file."""
-        self.content.setdefault(kind, []).append(record)
+    def put(self, kind: str, key: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+        """Have a record under a key, in place of one that is there, and write the file; the record
+        with its key.
+        """
+        whole, before = {**key, **record}, self.find(kind, **key)
+        records = self.content.setdefault(kind, [])
+        records[:] = [*(r for r in records if r is not before), whole]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self.path, json.dumps(self.content, indent=1) + "\n")
+        return whole
 
 
 def ending(main: Callable[[], None]) -> None:

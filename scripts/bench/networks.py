@@ -77,14 +77,14 @@ def main() -> None:
         args.out,
         points="stand-in" if args.made_up else "data sets",
         size="small" if args.small else "whole",
-        versions=versions(name for name in PEER if name not in absent),
+        versions=versions(PEER),
     )
     for recipe, what in ROWS:
         if recipe in recipes:
-            record = raw.find("rows", recipe=recipe, what=what)
+            key = {"recipe": recipe, "what": what}
+            record = raw.find("rows", **key)
             if record is None:
-                record = measured(recipe, what, absent, args)
-                raw.add("rows", record)
+                record = raw.put("rows", key, measured(recipe, what, absent, args))
             print(told(record), flush=True)
 
 
@@ -97,8 +97,7 @@ def measured(recipe: str, what: str, absent: list[str], args: argparse.Namespace
         found = measure_steps(config, examples, before, not absent, args.seconds)
     else:
         found = measure_network(config, what, "torch" not in absent, args.seconds)
-    row = {"recipe": recipe, "what": what, "batch": config.batch.size}
-    return {**row, **found, "conditions": conditions()}
+    return {"batch": config.batch.size, **found, "conditions": conditions()}
 
 
 # --- networks -------------------------------------------------------------------------------------

@@ -13,9 +13,11 @@ trained first. A peer that is not installed is left out.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +47,7 @@ from scripts.bench.peers import NEEDED, PEERS, method_of
 from scripts.bench.search import Searcher
 
 OURS, PRODUCTS = "otgan", "products"
+Thing = TypeVar("Thing")
 
 
 class Cell(NamedTuple):
@@ -81,6 +84,7 @@ def main() -> None:
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[*PEERS])
     parser.add_argument("--limit", type=float, default=60, help="seconds that a peer may take")
     parser.add_argument("--seconds", type=float, default=30, help="of repetitions of a cell")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after which none begins")
     args = parser.parse_args()
     cells = [c for c in (SMALL if args.small else CELLS) if not args.sizes or c.n in args.sizes]
     most = max((cell.n for cell in cells), default=0)
@@ -97,32 +101,40 @@ def main() -> None:
 
 def run(cells: list[Cell], clouds: Clouds, of: dict[str, str], args: argparse.Namespace) -> None:
     """Find the settings that are not known, then measure the cells that are not."""
-    packages = {peer: NEEDED.get(peer, [peer]) for peer in args.peers}
-    peers = [peer for peer, needs in packages.items() if not missing(needs)]
-    raw = Raw(
-        args.out,
-        **of,
-        versions=versions([name for peer in peers for name in packages[peer] if peer != "ott-jax"]),
-    )
+    until = time.monotonic() + 60 * args.minutes
+    packages = {peer: NEEDED.get(peer, [peer]) for peer in PEERS}
+    there = versions(name for needs in packages.values() for name in needs)
+    raw = Raw(args.out, **of, versions=there)
+    absent = missing(name for peer in args.peers for name in packages[peer])
+    peers = [peer for peer in args.peers if not {*packages[peer]} & {*absent}]
+    todo = [
+        (cell, peer)
+        for cell in cells
+        for peer in peers
+        if not raw.find("settings", peer=peer, **cell._asdict())
+    ]
     with Searcher(clouds) as searcher:
-        for cell in cells:
-            for peer in peers:
-                search(raw, searcher, cell, peer, args.limit)
-    for cell in [] if args.search else cells:
+        for cell, peer in begun(todo, until):
+            found = searcher.fastest(peer, *cell, args.limit)
+            print(f"n {cell.n}, lam {cell.lam}, gap {cell.gap}: {peer}: {found.tried}", flush=True)
+            raw.put("settings", {"peer": peer, **cell._asdict()}, found.record())
+    for cell in begun([] if args.search else cells, until):
         record = raw.find("cells", **cell._asdict())
-        if record is None:
-            record = measure(cell, clouds.first(cell.n), settings(raw, cell, peers), args.seconds)
-            raw.add("cells", record)
+        if record is None or not {*peers} <= {*record["milliseconds"], *record["why_not"]}:
+            found = settings(raw, cell, peers)
+            record = raw.put(
+                "cells", cell._asdict(), measure(cell, clouds.first(cell.n), found, args.seconds)
+            )
         print(told(record), flush=True)
 
 
-def search(raw: Raw, searcher: Searcher, cell: Cell, peer: str, limit: float) -> None:
-    """Find a peer's setting for a cell, unless the file has it."""
-    key = {"peer": peer, **cell._asdict()}
-    if raw.find("settings", **key) is None:
-        found = searcher.fastest(peer, *cell, limit)
-        print(f"n {cell.n}, lam {cell.lam}, gap {cell.gap}: {peer}: {found.tried}", flush=True)
-        raw.add("settings", {**key, **found.record()})
+def begun(things: Sequence[Thing], until: float) -> Iterator[Thing]:
+    """One after the other, as long as there is time."""
+    for done, thing in enumerate(things):
+        if time.monotonic() > until:
+            print(f"no time for {len(things) - done} more: the same command goes on", flush=True)
+            return
+        yield thing
 
 
 def settings(raw: Raw, cell: Cell, peers: list[str]) -> dict[str, dict[str, Any]]:
@@ -149,7 +161,6 @@ def measure(
     if not gap <= 1.001 * cell.gap:
         raise UserError(f"ours did not reach the gap of {cell}: {float(gap):.3g} of the mean cost")
     return {
-        **cell._asdict(),
         "reached": float(gap),
         "off": {peer: off(first[peer], gradient) for peer in found if peer in first},
         "why_not": {peer: s["why_not"] for peer, s in found.items() if s["why_not"]},

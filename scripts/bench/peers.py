@@ -24,7 +24,6 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ott.geometry.costs import SqEuclidean
 from ott.geometry.epsilon_scheduler import Epsilon
@@ -72,8 +71,8 @@ def _ott(
                 "lse_mode": not kernel,
             },
         )
-        (_, of_x), (_, of_y), *_ = output.potentials
-        return 2 * value, (of_x, of_y)
+        (of_both, _), (of_self, _), *_ = output.potentials  # y comes first
+        return 2 * value, (of_both, of_self)
 
     return jax.grad(loss, has_aux=True)(y)
 
@@ -82,17 +81,9 @@ def ott(init: float, decay: float, kernel: bool, clouds: Clouds, lam: float, tol
     """`sinkdiv` without the self term of x, lam falling from `init` times its value, iterations in
     the log domain or on the kernel.
     """
-    gradient, (of_x, of_y) = _ott(clouds.x, clouds.y, lam, tol, init, decay, kernel)
-    # it has moved y: the potential of x belongs to the rows
-    return Solved(gradient, lambda: (_columns(clouds, lam, of_x), of_y))
-
-
-def _columns(clouds: Clouds, lam: float, rows: Any) -> np.ndarray:
-    """The best potential of y, given that of x."""
-    with jax.enable_x64(True):
-        C = distances(clouds.x.astype(float), clouds.y.astype(float))
-        exponents = (np.asarray(rows, float)[:, None] - C) / lam
-        return -lam * np.asarray(jax.nn.logsumexp(jnp.asarray(exponents), axis=0))
+    with jax.numpy_rank_promotion("allow"):
+        gradient, potentials = _ott(clouds.x, clouds.y, lam, tol, init, decay, kernel)
+    return Solved(gradient, lambda: potentials)
 
 
 # --- geomloss -------------------------------------------------------------------------------------

@@ -42,6 +42,7 @@ class Found:
     method: str | None = None
     tolerance: float | None = None
     reached: float | None = None  # gap over the mean cost
+    seconds: float | None = None
     why_not: str = ""  # "never", or how long it would take
     tried: list[str] = field(default_factory=list)
 
@@ -51,11 +52,11 @@ class Found:
 
 
 class Searcher:
-    """A process that tries settings on one pair of clouds."""
+    """A process that tries settings on one pair of clouds, from the first one on."""
 
     def __init__(self, clouds: Clouds):
-        """Start it."""
-        self.clouds, self.pool = clouds, self._started(clouds)
+        """Start nothing yet."""
+        self.clouds, self.pool = clouds, None
 
     def __enter__(self) -> Searcher:
         """Nothing more."""
@@ -63,19 +64,18 @@ class Searcher:
 
     def __exit__(self, *_: object) -> None:
         """End it."""
-        self.pool.terminate()
-
-    @staticmethod
-    def _started(clouds: Clouds) -> Any:
-        return multiprocessing.get_context("spawn").Pool(1, _receive, (clouds,))
+        if self.pool:
+            self.pool.terminate()
+            self.pool = None
 
     def attempt(self, limit: float, *setting: Any) -> Attempt | None:
         """What a setting comes to; None where a call takes longer than `limit` seconds."""
+        if not self.pool:
+            self.pool = multiprocessing.get_context("spawn").Pool(1, _receive, (self.clouds,))
         try:
             tried = self.pool.apply_async(_attempt, setting).get(2 * limit + COMPILING)
         except multiprocessing.TimeoutError:
-            self.pool.terminate()
-            self.pool = self._started(self.clouds)
+            self.__exit__()
             return None
         return tried if tried.seconds <= limit else None
 
@@ -83,9 +83,9 @@ class Searcher:
         """The best of a peer's methods; once one has reached the gap, the others may take no longer
         than it.
         """
-        best, seconds, tried, late = Found(), math.inf, [], False
+        best, tried, late = Found(), [], False
         for method in PEERS[peer]:
-            most = min(limit, SLOWER * seconds)
+            most = min(limit, SLOWER * (best.seconds or math.inf))
 
             def reach(
                 tolerance: float, name: str = method.name, most: float = most
@@ -95,9 +95,8 @@ class Searcher:
             tolerance, attempt = loosest(method, reach, gap)
             tried.append(f"{method.name}: {_told(tolerance, attempt)}")
             late = late or attempt is None
-            if attempt and tolerance and attempt.seconds < seconds:
-                seconds = attempt.seconds
-                best = Found(method.name, tolerance, attempt.gap)
+            if attempt and tolerance and attempt.seconds < (best.seconds or math.inf):
+                best = Found(method.name, tolerance, attempt.gap, attempt.seconds)
         why = "" if best.method else f"> {limit:g} s" if late else "never"
         return replace(best, why_not=why, tried=tried)
 
