@@ -101,14 +101,13 @@ def commands(folder: Path, trace: Path, small: bool) -> Iterator[tuple[str, Comm
 
 def check(parts: dict[str, Command], folder: Path, small: bool) -> dict[str, Any]:
     """Run parts one after the other; what they found."""
-    began = time.monotonic()
-    found = {}
+    began, before, found = time.monotonic(), conditions(), {}
     for name, (words, limit) in parts.items():
         print(f"{name} ...", file=sys.stderr, flush=True)
         found[name] = part(words, limit, folder / f"{name}.json")
     return {
         "of": {"size": "small" if small else "whole", "versions": versions(PEERS)},
-        "conditions": conditions(),
+        "conditions": before,
         "seconds": round(time.monotonic() - began, 1),
         "parts": found,
     }

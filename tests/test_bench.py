@@ -170,7 +170,13 @@ def test_a_file_of_something_else_is_refused(tmp_path):
 
 # --- the page -------------------------------------------------------------------------------------
 
-CONDITIONS = {"date": "2026-01-02", "cores": 2, "processor": "a processor", "load": 0.1}
+CONDITIONS = {
+    "date": "2026-01-02",
+    "cores": 2,
+    "processor": "a processor",
+    "devices": ["cpu"],
+    "busy": 0.01,
+}
 CELL = {
     "n": 1_024,
     "lam": 0.03,
@@ -208,9 +214,31 @@ def test_the_page_gets_what_was_measured(tmp_path, kind, record, expected):
         page.publish(file, tmp_path)
         text = (tmp_path / "speed.md").read_text()
         assert text.count(expected) == 1
-        assert "2 cores of a processor (load before a row at most 0.1); jax 1.2." in text
+        assert "on 2 cores of a processor, of which others took at most 1%; jax 1.2." in text
         (link,) = set(re.findall(r"\]\((measured/.*)\)", text))
         assert (tmp_path / link).read_text() == file.read_text()
+
+
+def test_the_page_gets_a_check_of_a_gpu(tmp_path):
+    (tmp_path / "speed.md").write_text((REPOSITORY / "docs/speed.md").read_text())
+    step = {"milliseconds": 5.5, "peak_bytes": 3 * 2**20, "loss": 0.25}
+    parts = {
+        "tests": {"well": True, "found": "9 passed in 3 s"},
+        "oracle": {"well": True, "found": {"cells": [CELL]}},
+        "networks": {"well": False, "found": None},
+        "sinkhorn-mnist in bfloat16": {"well": True, "found": step},
+    }
+    of = {"size": "whole", "versions": {}}
+    where = {**CONDITIONS, "devices": ["a GPU"]}
+    file = tmp_path / "gpu.json"
+    file.write_text(json.dumps({"of": of, "conditions": where, "parts": parts}))
+    page.publish(file, tmp_path)
+    text = (tmp_path / "speed.md").read_text()
+    assert "has not run" not in text
+    assert "on a GPU at 2 cores of a processor" in text
+    assert "| sinkhorn-mnist in bfloat16 | 5.5 | 3 | 0.25 |" in text
+    assert "Tests: 9 passed in 3 s." in text
+    assert "Not well: networks." in text
 
 
 # --- a GPU ----------------------------------------------------------------------------------------

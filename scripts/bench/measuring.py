@@ -23,6 +23,8 @@ from otgan.plain import from_json
 FEWEST, MOST = 3, 25  # rounds of repetitions
 # seconds before a repetition: threads of other libraries wait for work by spinning, for a while
 SETTLING = 0.02
+STAT, LISTENING = Path("/proc/stat"), 0.5  # seconds
+QUIET = 0.05  # busy with others
 MAKERS = ("jax", "jaxlib", "numpy", "ott-jax")  # packages that every measurement depends on
 
 
@@ -81,15 +83,35 @@ def missing(packages: Iterable[str]) -> list[str]:
 
 
 def conditions() -> dict[str, Any]:
-    """Where and when something is measured. A load above zero is that of others."""
+    """Where and when something is about to be measured; `busy` is the share of the machine that
+    others take meanwhile, 0 to 1, where the system tells.
+    """
+    busy = _busy()
+    if busy and busy > QUIET:
+        print(f"others take {busy:.0%} of the machine: times will be long", file=sys.stderr)
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "devices": [device.device_kind for device in jax.devices()],
-        "load": round(os.getloadavg()[0], 2),
+        "busy": busy,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "python": platform.python_version(),
     }
+
+
+def _busy() -> float | None:
+    """While we sleep."""
+    if not STAT.exists():
+        return None
+    before = _ticks()
+    time.sleep(LISTENING)
+    spent = [b - a for a, b in zip(before, _ticks(), strict=True)]
+    idle = spent[3] + spent[4]  # the fifth waits for disks
+    return round(1 - idle / max(1, sum(spent)), 2)
+
+
+def _ticks() -> list[int]:
+    return [int(word) for word in STAT.read_text().splitlines()[0].split()[1:9]]
 
 
 def _processor() -> str:

@@ -90,14 +90,14 @@ def main() -> None:
 
 def measured(recipe: str, what: str, absent: list[str], args: argparse.Namespace) -> dict[str, Any]:
     """A row of the table."""
-    config = resolve(recipe, SMALL if args.small else {})
+    config, before = resolve(recipe, SMALL if args.small else {}), conditions()
     if what == "step":
         examples = random_pictures(config) if args.made_up else load(config.data).train
-        before = AT_ONCE if args.small else BEFORE
-        found = measure_steps(config, examples, before, not absent, args.seconds)
+        warm = AT_ONCE if args.small else BEFORE
+        found = measure_steps(config, examples, warm, not absent, args.seconds)
     else:
         found = measure_network(config, what, "torch" not in absent, args.seconds)
-    return {"batch": config.batch.size, **found, "conditions": conditions()}
+    return {"batch": config.batch.size, **found, "conditions": before}
 
 
 # --- networks -------------------------------------------------------------------------------------

@@ -147,6 +147,7 @@ def measure(
     cell: Cell, clouds: Clouds, found: dict[str, dict[str, Any]], seconds: float
 ) -> dict[str, Any]:
     """One cell: all in turn, each peer at its setting."""
+    before = conditions()
     x, y = jnp.asarray(clouds.x), jnp.asarray(clouds.y)
     ours, products = our_gradient(cell), jax.jit(bare_products)
     calls: dict[str, Callable[[], Any]] = {
@@ -166,7 +167,7 @@ def measure(
         "why_not": {peer: s["why_not"] for peer, s in found.items() if s["why_not"]},
         "milliseconds": {name: milliseconds(each) for name, each in taken.items()},
         "seconds": taken,
-        "conditions": conditions(),
+        "conditions": before,
     }
 
 

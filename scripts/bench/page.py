@@ -47,14 +47,14 @@ def publish(file: Path, docs: Path) -> None:
         name = next(name for name, (kind, _) in TABLES.items() if content.get(kind))
     except (OSError, ValueError, AttributeError, StopIteration):
         raise UserError(f"{file} holds nothing that a benchmark has measured") from None
-    if content["of"]["size"] == "small" or content["of"]["points"] == "stand-in":
+    if content["of"]["size"] == "small" or content["of"].get("points") == "stand-in":
         raise UserError(
             f"{file} was measured with --small or --without-data: its numbers are not the page's"
         )
     kind, table = TABLES[name]
     (docs / "measured").mkdir(exist_ok=True)
     shutil.copy(file, docs / "measured" / f"{name}.json")
-    raw = f"All repetitions: [{name}.json](measured/{name}.json)."
+    raw = f"All numbers: [{name}.json](measured/{name}.json)."
     text = f"{measured(content, kind)} {raw}\n\n{table(content[kind])}"
     page = docs / "speed.md"
     write_atomically(page, placed(page.read_text(), name, text))
@@ -72,15 +72,23 @@ def placed(page: str, name: str, text: str) -> str:
 
 def measured(content: Record, kind: str) -> str:
     """When, on what, and with which versions."""
-    conditions = [record["conditions"] for record in content[kind]]
+    whole = content.get("conditions")
+    conditions = [whole] if whole else [record["conditions"] for record in content[kind]]
     dates = sorted({c["date"] for c in conditions})
-    machines = sorted({f"{c['cores']} cores of {c['processor']}" for c in conditions})
+    busy = max(c["busy"] or 0 for c in conditions)
     packages = ", ".join(f"{name} {number}" for name, number in content["of"]["versions"].items())
-    when = " to ".join(dict.fromkeys((dates[0], dates[-1])))
     return (
-        f"Milliseconds, measured {when} on {' and '.join(machines)}"
-        f" (load before a row at most {max(c['load'] for c in conditions):g}); {packages}."
+        f"Milliseconds, measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on"
+        f" {' and '.join(sorted({machine(c) for c in conditions}))}, of which others took at most"
+        f" {busy:.0%}; {packages}."
     )
+
+
+def machine(conditions: Record) -> str:
+    """What computed."""
+    host = f"{conditions['cores']} cores of {conditions['processor']}"
+    devices = [device for device in conditions["devices"] if device != "cpu"]
+    return f"{' and '.join(devices)} at {host}" if devices else host
 
 
 def oracle(cells: list[Record]) -> str:
@@ -125,9 +133,30 @@ def networks(records: list[Record]) -> str:
     return markdown(["recipe", "what", "batch", "ours", "PyTorch", "ours over it"], rows)
 
 
-TABLES: dict[str, tuple[str, Callable[[list[Record]], str]]] = {
+def gpu(parts: dict[str, Record]) -> str:
+    """The tables of a check's parts, and what the parts came to that are no table."""
+    found = {name: part["found"] or {} for name, part in parts.items() if part["well"]}
+    steps = {name: part for name, part in found.items() if "peak_bytes" in part}
+    rows = [
+        [name, brief(step["milliseconds"]), brief(step["peak_bytes"] / 2**20), brief(step["loss"])]
+        for name, step in steps.items()
+    ]
+    failed = [name for name, part in parts.items() if not part["well"]]
+    return "\n\n".join(
+        [
+            f"Tests: {found.get('tests', 'not passed')}.",
+            oracle(found.get("oracle", {}).get("cells", [])),
+            networks(found.get("networks", {}).get("rows", [])),
+            markdown(["steps of", "ours", "memory at most, MiB", "mean loss"], rows),
+            *([f"Not well: {', '.join(failed)}."] if failed else []),
+        ]
+    )
+
+
+TABLES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "oracle": ("cells", oracle),
     "networks": ("rows", networks),
+    "gpu": ("parts", gpu),
 }
 """By name: what its records are called in the file, and what makes the table of them."""
 
