@@ -95,7 +95,7 @@ def geomloss(clouds: Clouds, lam: float, tol: float) -> Solved:
     """
     torch, library = import_module("torch"), import_module("geomloss")
     device = twins.device()
-    x, y = (torch.from_numpy(cloud).to(device) for cloud in (clouds.x, clouds.y))
+    x, y = (torch.tensor(cloud, device=device) for cloud in (clouds.x, clouds.y))
     both = np.concatenate([clouds.x, clouds.y])
     schedule = {
         "loss": "sinkhorn",
