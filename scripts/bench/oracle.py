@@ -2,7 +2,7 @@
 libraries at the loosest setting that reaches the same certified gap.
 
     python -m scripts.bench.oracle                        # all cells; goes on where it was stopped
-    python -m scripts.bench.oracle --search               # settings only: needs no quiet machine
+    python -m scripts.bench.oracle --search --minutes 10  # settings only, for that long
     python -m scripts.bench.oracle --sizes 256 1024       # these cells only
     python -m scripts.bench.oracle --small --out FILE     # a minute, without data sets
 
