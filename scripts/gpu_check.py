@@ -136,17 +136,16 @@ def part(words: list[str], limit: float, file: Path) -> dict[str, Any]:
         said = f"{process.communicate()[0]}\nended after {limit:g} s"
         well = False
     seconds = round(time.monotonic() - began, 1)
-    if file.exists():  # half of what it wanted, perhaps
-        found = from_json(file.read_bytes())
-    else:
-        found = _last_line(said) if well else None
-    record = {"well": well, "seconds": seconds, "found": found}
+    record = {"well": well, "seconds": seconds, "found": _found(file, said if well else "")}
     return record if well else {**record, "said": said[-SAID:]}
 
 
-def _last_line(said: str) -> Any:
+def _found(file: Path, said: str) -> Any:
+    """What the file has, half of what was wanted perhaps; else the last line."""
+    if file.exists():
+        return from_json(file.read_bytes())
     last = (said.splitlines() or [""])[-1]
-    return from_json(last) if last.startswith("{") else last
+    return from_json(last) if last.startswith("{") else last or None
 
 
 # --- in a process of its own ----------------------------------------------------------------------

@@ -257,7 +257,7 @@ def test_a_part_that_fails_or_hangs_says_so(tmp_path):
     nowhere = tmp_path / "nothing"
     failed = gpu_check.part(["-c", "print('a reason'); raise SystemExit(3)"], 30, nowhere)
     assert not failed["well"]
-    assert failed["said"] == "a reason\n"
+    assert (failed["found"], failed["said"]) == (None, "a reason\n")
     hung = gpu_check.part(["-c", "import time; time.sleep(99)"], 1, nowhere)
     assert not hung["well"]
     assert hung["said"].endswith("ended after 1 s")
