@@ -14,12 +14,18 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from otgan.batches import BatchSource
+from otgan.config import Regularized
+from otgan.data import Form
 from otgan.errors import UserError
 from otgan.experiments import resolve
+from otgan.oracles.entropic import solve_entropic
+from otgan.system import build
 from scripts import gpu_check
 from scripts.bench import measuring, networks, oracle, page, peers, search, twins
 from scripts.bench.clouds import stand_in
 from scripts.bench.search import Attempt, loosest
+from scripts.bench.steps import TwinSteps
 from tests.support import REPOSITORY
 
 
@@ -111,6 +117,36 @@ def test_pytorch_has_our_networks(recipe, network, layout):
     theirs = networks.twin_network(config, network, shape, layout, parameters, x, pull)()
     output, gradients = ours(parameters, x)
     assert networks.apart(output, gradients, theirs) < networks.AGREEMENT
+
+
+@pytest.mark.parametrize("recipe", ["sinkhorn-mnist", "sinkhorn-cifar10"])
+def test_pytorch_descends_our_loss(recipe):
+    pytest.importorskip("torch")
+    pytest.importorskip("geomloss")
+    config = resolve(recipe, networks.SMALL)
+    examples = networks.random_pictures(config)
+    system = build(config, Form(examples.shape[1:], True, (), 1.0, len(examples)))
+    players = jax.device_get(jax.jit(system.stepper.init)().players)
+    twin = TwinSteps(config, examples, players, "channels last")
+    batch = twin.batch()
+    real, made = (jnp.asarray(pictures.detach().numpy()) for pictures in batch)
+    problem, data = system.problem, BatchSource(examples)
+    seen = [problem.features(players, data, pictures) for pictures in (real, made)]
+    (across,) = problem.cost.between(*seen).matrices
+    assert isinstance(config.oracle, Regularized)
+    lam = config.oracle.lam.times(float(across.mean()))
+
+    def d(a, b):
+        (costs,) = problem.cost.between(a, b).matrices
+        return float(solve_entropic(costs, lam, 1e-5 * across.mean()).value)
+
+    x, y = seen
+    expected = 2 * d(x, y) - d(x, x) - d(y, y)
+    assert float(twin.loss(*batch).detach()) == pytest.approx(expected, rel=0.05)
+    before = [tensor.detach().clone() for tensor in twin.generator.values()]
+    assert math.isfinite(twin.take(4))
+    moved = zip(before, twin.generator.values(), strict=True)
+    assert all(bool((old != new).any()) for old, new in moved)
 
 
 # --- commands -------------------------------------------------------------------------------------
