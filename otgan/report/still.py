@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DASHES, SYMBOLS = ("-", "--", ":", "-."), "osD^vPX*"
 ACROSS = 3  # panels
+LINE = 36  # characters of values that stand side by side below a panel
 ARROWS = {"lower": "lower is better", "higher": "higher is better"}
 
 
@@ -90,7 +91,10 @@ def _panel(panel: Any, means: Means, name: str, along: str) -> None:
         heights += [s.mean for _, s in points]
     if numeric:
         panel.set_xscale("log")
-    panel.set_xticks([amount(value) if numeric else i for i, value in enumerate(values)], values)
+    slanted = {"rotation": 30, "ha": "right"} if len("".join(values)) > LINE else {}
+    panel.set_xticks(
+        [amount(value) if numeric else i for i, value in enumerate(values)], values, **slanted
+    )
     panel.minorticks_off()
     if means.known[name].format == "share":
         panel.set_ylim(-0.03, 1.03)

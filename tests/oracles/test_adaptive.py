@@ -181,6 +181,7 @@ def test_the_noise_is_that_of_one_batch_without_bias():
 # --- on a problem ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_theorys_constant_is_the_largest_gradient_of_all_pairs():
     ours, drawn = bound("sinkhorn")
     found, (state, _) = together("adaptive"), trained()
@@ -194,7 +195,8 @@ def test_the_theorys_constant_is_the_largest_gradient_of_all_pairs():
     assert 0.95 * largest <= float(ours) / adaptive.FOLLOWED["sinkhorn"] <= 1.05 * largest
 
 
-@pytest.mark.parametrize("loss", ["regot", "sinkhorn", "energy"])
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["sinkhorn", "energy"])
 def test_the_error_of_the_gradient_is_below_the_bound(loss):
     found, (state, _) = together("adaptive", loss), trained()
     constant, key = float(bound(loss)[0]), jax.random.key(5)
@@ -204,6 +206,7 @@ def test_the_error_of_the_gradient_is_below_the_bound(loss):
     assert 0 < error < constant * float(jnp.sqrt(2 * info["dual_gap"] / info["lam"]))
 
 
+@pytest.mark.slow
 def test_where_the_bound_is_hopeless_epsilon_is_at_its_tightest_and_a_warning_says_so():
     found, (state, _) = together("adaptive", "regot"), trained()
     solve = jax.jit(found.system.family.solve)
@@ -217,6 +220,7 @@ def test_where_the_bound_is_hopeless_epsilon_is_at_its_tightest_and_a_warning_sa
     assert "--epsilon calibrated" in KNOWN["bias_over_noise"].warning(share)
 
 
+@pytest.mark.slow
 def test_calibrated_errors_are_the_share_of_the_noise_that_was_asked_for():
     """Against gradients of other batches, with duals solved far more closely."""
     found, (state, records) = together("calibrated"), trained()
@@ -233,6 +237,7 @@ def test_calibrated_errors_are_the_share_of_the_noise_that_was_asked_for():
     assert 0.01 < np.sqrt(np.mean(np.sum(errors**2, axis=1))) / noise < 0.25
 
 
+@pytest.mark.slow
 def test_what_a_measurement_takes_is_counted():
     _, records = trained()
     batch = records[1]["examples"]

@@ -46,6 +46,10 @@ FAMILIES = {  # one of each kind, small enough to try
         {"oracle.self_term": "independent", "batch.reals": 64},
     ),
     "warm start": ("regot-grid", {"oracle.warm_start": True}),
+    "calibrated": (
+        "regot-grid",
+        {"oracle.warm_start": True, "oracle.epsilon": "calibrated", "oracle.lam": "0.05x"},
+    ),
     "independent self terms, learned cost": (
         "ot-gan-grid",
         {
