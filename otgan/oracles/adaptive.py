@@ -20,7 +20,8 @@ gradients of two independent batches, their duals solved to `TRUTH`. The constan
 L0 is the largest gradient of a pair's cost in the generator's parameters, here over every generated
 example and that example of the batch, real or generated, which is dearest to reach from it. The
 theory's is over all pairs and all parameters. The calibrated K is no bound: it is what the worst of
-the step's gaps has lately meant.
+the step's gaps has lately meant. Where the gap is hardly above the truth's own, as of a dual that
+the first check finds all but solved, nothing is learned of K.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array, lax, random
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from otgan.batches import BatchSource
 from otgan.config import Adaptive, Amount, Regularized
@@ -47,12 +48,13 @@ from otgan.results.quantities import ADAPTIVE, REGULARIZED
 EVERY = 100  # solves from one measurement to the next
 # share of the newest measurement in the mean: that goes over about the last five
 NEWEST = 0.2
-FIRST = 0.01  # epsilon of the first solve, when nothing is measured; multiples of the mean cost
+FIRST = 0.01  # epsilon while nothing is known of K, multiples of the mean cost
 # the tightest and the loosest epsilon, multiples of the mean cost. At the first a dual counts as
 # exact elsewhere too (`otgan diagnose`); a bound that is hopeless must not ask for what single
 # precision cannot certify
 LEAST, MOST = 0.001, 1.0
 TRUTH = 0.0001  # gap of a dual that counts as the truth, multiples of the mean cost
+TELLING = 4  # times the truth's gap: a gap below that says nothing of K
 NOTHING = 1e-30  # a squared constant below this counts as this
 STAGES = 4.0  # by which lam falls at least where a dual must be as good as exact
 OTHER = 3  # folds a step's key into that of another batch
@@ -67,6 +69,17 @@ class Measured(NamedTuple):
     solves: Int[Array, ""]
     noise: Float[Array, ""]  # s squared, mean of the last measurements
     constant: Float[Array, ""]  # K squared, the same
+    told: Int[Array, ""]  # measurements that said something of K
+
+
+class Found(NamedTuple):
+    """What one measurement tells, and what it took."""
+
+    noise: Float[Array, ""]  # s squared
+    constant: Float[Array, ""]  # K squared
+    tells: Bool[Array, ""]  # whether that of K
+    iterations: Int[Array, ""]
+    examples: Int[Array, ""]
 
 
 def make_adaptive(oracle: Regularized, problem: Problem) -> Family:
@@ -108,15 +121,17 @@ class AdaptiveDual:
             data,
             key,
         )
-        noise, constant, iterations, examples = lax.cond(
+        found = lax.cond(
             is_due(measured),
             lambda: self.measure(players, data, key, held, features, info),
-            lambda: (*measured[1:], *jnp.zeros(2, jnp.int32)),
+            lambda: Found(
+                measured.noise, measured.constant, jnp.asarray(False), *jnp.zeros(2, jnp.int32)
+            ),
         )
-        measured = after(measured, noise, constant)
+        measured = after(measured, found)
         info |= {
-            "dual_iterations": info["dual_iterations"] + iterations,
-            "examples": info["examples"] + examples,
+            "dual_iterations": info["dual_iterations"] + found.iterations,
+            "examples": info["examples"] + found.examples,
             "gradient_noise": jnp.sqrt(measured.noise),
             "gradient_constant": jnp.sqrt(measured.constant),
             "bias_over_noise": bias_over_noise(measured, info["dual_gap"], info["lam"]),
@@ -131,8 +146,8 @@ class AdaptiveDual:
         held: Held,
         features: BatchFeatures,
         info: Info,
-    ) -> tuple[Array, Array, Array, Array]:
-        """The squared noise and constant, and the iterations and examples that this took.
+    ) -> Found:
+        """What a step and another batch tell.
 
         Args:
             players: of the step.
@@ -142,21 +157,28 @@ class AdaptiveDual:
             features: what the cost sees of it.
             info: of its solve.
         """
-        truths, iterations, examples = lax.map(
+        truths, infos = lax.map(
             lambda key: self.truth(players, data, key),
             jnp.stack([key, random.fold_in(key, OTHER)]),
         )
         if self.oracle.by_theory:
-            constant = self.bound(players, data, held.drawn.z, features) ** 2
+            constant, tells = self.bound(players, data, held.drawn.z, features) ** 2, True
         else:
-            found = self.dual.gradient(held, players, data)
+            ours = self.dual.gradient(held, players, data)
             truth = jax.tree.map(lambda leaf: leaf[0], truths)
-            constant = calibrated(found, truth, info["dual_gap"], info["lam"])
-        return squared_noise(truths), constant, jnp.sum(iterations), jnp.sum(examples)
+            constant = calibrated(ours, truth, info["dual_gap"], info["lam"])
+            tells = info["dual_gap"] > TELLING * infos["dual_gap"][0]
+        return Found(
+            squared_noise(truths),
+            constant,
+            jnp.asarray(tells),
+            jnp.sum(infos["dual_iterations"]),
+            jnp.sum(infos["examples"]),
+        )
 
-    def truth(self, players: Players, data: BatchSource, key: Array) -> tuple[Any, Array, Array]:
-        """The generator's gradient on the batch of a key, its duals as good as exact; the
-        iterations and the examples that it took.
+    def truth(self, players: Players, data: BatchSource, key: Array) -> tuple[Any, Info]:
+        """The generator's gradient on the batch of a key, its duals as good as exact, and the info
+        of their solve.
         """
         exact = {
             "epsilon": Amount(TRUTH, relative=True),
@@ -166,7 +188,7 @@ class AdaptiveDual:
         dual = RegularizedDual(self.oracle.model_copy(update=exact), self.dual.problem)
         _, held, info = dual.solve((), players, data, key)
         gradient = dual.gradient(jax.tree.map(lambda leaf: leaf[0], held), players, data)
-        return gradient, info["dual_iterations"], jnp.asarray(info["examples"])
+        return gradient, {**info, "examples": jnp.asarray(info["examples"])}
 
     def bound(
         self, players: Players, data: BatchSource, z: Array, features: BatchFeatures
@@ -189,8 +211,8 @@ class AdaptiveDual:
 
 def nothing_measured() -> Measured:
     """Before the first solve."""
-    nothing = jnp.zeros(())
-    return Measured(jnp.zeros((), jnp.int32), nothing, nothing)
+    none, nothing = jnp.zeros((), jnp.int32), jnp.zeros(())
+    return Measured(none, nothing, nothing, none)
 
 
 def epsilon_of(measured: Measured, fraction: float, lam: Array, mean_cost: Array) -> Array:
@@ -204,7 +226,7 @@ def epsilon_of(measured: Measured, fraction: float, lam: Array, mean_cost: Array
     """
     squared = fraction**2 * measured.noise / jnp.maximum(measured.constant, NOTHING)
     wanted = jnp.clip(lam / 2 * squared, LEAST * mean_cost, MOST * mean_cost)
-    return jnp.where(measured.solves > 0, wanted, FIRST * mean_cost)
+    return jnp.where(measured.told > 0, wanted, FIRST * mean_cost)
 
 
 def is_due(measured: Measured) -> Array:
@@ -212,14 +234,19 @@ def is_due(measured: Measured) -> Array:
     return measured.solves % EVERY == 0
 
 
-def after(measured: Measured, noise: Array, constant: Array) -> Measured:
-    """With one more solve and, where that was one that measures, its squared noise and constant."""
-    share = jnp.maximum(1 / (measured.solves // EVERY + 1), NEWEST)
-    share = jnp.where(is_due(measured), share, 0.0)
+def after(measured: Measured, found: Found) -> Measured:
+    """With one more solve and, where that was one that measures, what it found."""
+    due = is_due(measured)
+    tells = due & found.tells
+
+    def mean(old: Array, new: Array, before: Array, counts: Array) -> Array:
+        return old + jnp.where(counts, jnp.maximum(1 / (before + 1), NEWEST) * (new - old), 0.0)
+
     return Measured(
         measured.solves + 1,
-        measured.noise + share * (noise - measured.noise),
-        measured.constant + share * (constant - measured.constant),
+        mean(measured.noise, found.noise, measured.solves // EVERY, due),
+        mean(measured.constant, found.constant, measured.told, tells),
+        measured.told + tells,
     )
 
 

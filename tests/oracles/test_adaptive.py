@@ -143,7 +143,7 @@ def test_the_bound_of_one_problem_is_not_taken_for_several():
 
 
 def test_epsilon_is_the_loosest_whose_error_is_the_share_of_the_noise():
-    known = adaptive.Measured(jnp.asarray(7), jnp.asarray(4.0), jnp.asarray(25.0))
+    known = adaptive.Measured(*map(jnp.asarray, (7, 4.0, 25.0, 1)))
     lam, mean = jnp.asarray(0.5), jnp.asarray(1.0)
     epsilon = adaptive.epsilon_of(known, 0.3, lam, mean)
     assert float(5 * (2 * epsilon / 0.5) ** 0.5) == pytest.approx(0.3 * 2)
@@ -151,25 +151,35 @@ def test_epsilon_is_the_loosest_whose_error_is_the_share_of_the_noise():
     at = partial(adaptive.epsilon_of, lam=lam, mean_cost=mean)
     assert float(at(known, 1e-3)) == pytest.approx(adaptive.LEAST)
     assert float(at(known, 1e3)) == pytest.approx(adaptive.MOST)
-    assert float(at(adaptive.nothing_measured(), 0.3)) == pytest.approx(adaptive.FIRST)
-    silent = known._replace(constant=jnp.zeros(()))  # no error: any epsilon will do
-    assert float(at(silent, 0.3)) == pytest.approx(adaptive.MOST)
 
 
 def test_a_measurement_counts_in_the_solve_that_makes_it_and_the_newest_ones_most():
     measured, means = adaptive.nothing_measured(), []
     step = jax.jit(adaptive.after)
     for solve in range(10 * adaptive.EVERY):
-        due = solve % adaptive.EVERY == 0
-        assert bool(adaptive.is_due(measured)) == due
-        value = float(solve // adaptive.EVERY) if due else np.nan
-        new = (jnp.asarray(value), jnp.asarray(2 * value)) if due else measured[1:]
-        measured = step(measured, *new)
-        means.append(float(measured.noise))
-    kept = means[:: adaptive.EVERY]
-    assert kept[:5] == pytest.approx([0, 0.5, 1, 1.5, 2])  # plain means
-    assert kept[9] == pytest.approx(0.2 * 9 + 0.8 * kept[8])
-    assert float(measured.constant) == pytest.approx(2 * kept[9])
+        assert bool(adaptive.is_due(measured)) == (solve % adaptive.EVERY == 0)
+        value = float(solve // adaptive.EVERY)
+        if not adaptive.is_due(measured):
+            value = 1e6  # of solves that measure nothing
+        # the first measurement says nothing of K
+        found = (value, 2 * value, solve > 0, 0, 0)
+        measured = step(measured, adaptive.Found(*map(jnp.asarray, found)))
+        means.append((float(measured.noise), float(measured.constant)))
+    noise, constant = np.transpose(means[:: adaptive.EVERY])
+    assert noise[:5] == pytest.approx([0, 0.5, 1, 1.5, 2])  # plain means
+    assert noise[9] == pytest.approx(0.2 * 9 + 0.8 * noise[8])
+    assert constant[:4] == pytest.approx([0, 2, 3, 4])
+    assert constant[9] == pytest.approx(0.2 * 18 + 0.8 * constant[8])
+    assert (int(measured.solves), int(measured.told)) == (10 * adaptive.EVERY, 9)
+
+
+@pytest.mark.parametrize("told", [0, 1])
+def test_until_something_is_known_of_the_constant_epsilon_is_the_first(told):
+    known = adaptive.Measured(*map(jnp.asarray, (101, 4.0, 0.0, told)))
+    epsilon = adaptive.epsilon_of(known, 0.1, jnp.asarray(0.5), jnp.asarray(2.0))
+    # without an error any epsilon will do, if it is known that there is none
+    expected = (adaptive.FIRST, adaptive.MOST)[told]
+    assert float(epsilon) == pytest.approx(2 * expected)
 
 
 def test_the_noise_is_that_of_one_batch_without_bias():
