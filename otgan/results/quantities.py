@@ -179,7 +179,8 @@ ADAPTIVE = (
     ),
     Q(
         "gradient_constant",
-        "K in K sqrt(2 gap / lam), by which the dual's error in that gradient is judged",
+        "K in K sqrt(2 gap / lam), by which the dual's error in that gradient is judged; 0 as long"
+        " as nothing is known of it",
         must_be_finite=True,
     ),
     Q(
