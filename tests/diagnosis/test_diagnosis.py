@@ -173,7 +173,8 @@ def test_stationarity_is_that_of_the_gradient_of_the_held_loss():
 
 
 @pytest.mark.parametrize(
-    ("epsilon", "expected"), [("0.3x", 0.001), ("0.0005x", 0.0005), ("2.0", 0.001)]
+    ("epsilon", "expected"),
+    [("0.3x", 0.001), ("0.0005x", 0.0005), ("2.0", 0.001), ("calibrated", 0.001)],
 )
 def test_the_family_that_is_diagnosed_solves_its_duals_exactly(epsilon, expected):
     config = experiments.resolve(
@@ -184,8 +185,8 @@ def test_the_family_that_is_diagnosed_solves_its_duals_exactly(epsilon, expected
     batches = jax.tree.map(
         jnp.asarray, make_batch_source(dataset, config.batch, config.generator.latent_dim)
     )
-    family, players = exact_family(config.oracle, system.problem), system.stepper.init().players
-    _, _, info = family.solve((), players, batches, jax.random.key(0))
+    family, state = exact_family(config.oracle, system.problem), system.stepper.init()
+    _, _, info = family.solve(state.dual, state.players, batches, jax.random.key(0))
     assert info["dual_converged"]
     assert float(info["dual_gap"]) <= expected * float(info["mean_cost"])
 
