@@ -162,7 +162,7 @@ PARITY = """
 import json
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
-from tests.support.helpers import FAMILIES, setup, tiny_config
+from tests.support.helpers import CALIBRATED, FAMILIES, setup, tiny_config
 
 def values(name, changes, devices):
     together = setup(tiny_config(name, **changes), devices)
@@ -181,9 +181,8 @@ def values(name, changes, devices):
     return seen
 
 assert len(jax.devices()) == 8
-found = {
-    which: [values(*case, devices) for devices in (1, 8)] for which, case in FAMILIES.items()
-}
+cases = {**FAMILIES, "calibrated": CALIBRATED}
+found = {which: [values(*case, devices) for devices in (1, 8)] for which, case in cases.items()}
 print(json.dumps(found))
 """
 

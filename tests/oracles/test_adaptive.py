@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from otgan.checkpoints import Checkpoints
 from otgan.config import Adaptive, Config, parse_accuracy
 from otgan.diagnosis.gradients import lipschitz
 from otgan.errors import UserError
@@ -38,14 +39,21 @@ def dual_of(found):
     return AdaptiveDual(oracle, RegularizedDual(oracle, found.system.problem))
 
 
+STEPS = 2 * adaptive.EVERY + 10  # two measurements after the first
+
+
+@cache
+def stepper():
+    found = together("calibrated")
+    return found.system.stepper.init(), jax.jit(found.system.stepper.step)
+
+
 @cache
 def trained():
-    """A state after two measurements and a few steps more, and the records on the way there."""
-    found = together("calibrated")
-    state = found.system.stepper.init()
-    step, records = jax.jit(found.system.stepper.step), []
-    for _ in range(2 * adaptive.EVERY + 10):
-        state, record = step(state, found.data)
+    """A state, and the records on the way there."""
+    (state, step), records = stepper(), []
+    for _ in range(STEPS):
+        state, record = step(state, together("calibrated").data)
         records.append({name: float(value) for name, value in record.items()})
     return state, records
 
@@ -256,3 +264,19 @@ def test_what_a_measurement_takes_is_counted():
     near = [r["dual_iterations"] for r in records[adaptive.EVERY - 5 : adaptive.EVERY + 6]]
     assert near[5] == max(near)
     assert len({r["gradient_constant"] for r in records}) == 3
+
+
+@pytest.mark.slow
+def test_a_run_that_goes_on_between_two_measurements_computes_the_same_bits(tmp_path):
+    (state, step), data = stepper(), together("calibrated").data
+    half = adaptive.EVERY + 50
+    for _ in range(half):
+        state, _ = step(state, data)
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(half, state, {})
+    with Checkpoints(tmp_path) as checkpoints:
+        state = checkpoints.restore(stepper()[0]).state
+    for _ in range(STEPS - half):
+        state, _ = step(state, data)
+    for mine, whole in zip(*map(jax.tree.leaves, (state, trained()[0])), strict=True):
+        np.testing.assert_array_equal(mine, whole)
