@@ -135,16 +135,14 @@ class RegularizedDual:
         self, state: Kept, players: Players, data: BatchSource, key: Array
     ) -> tuple[Kept, Held, Info]:
         """All duals of the loss on one batch, and the pull of their plans."""
-        assert isinstance(self.oracle.epsilon, Amount)
-        epsilon = self.oracle.epsilon
-        state, held, info, _ = self.solve_to(
-            lambda mean_cost, scale: jnp.asarray(epsilon.times(mean_cost)),
-            state,
-            players,
-            data,
-            key,
-        )
+        state, held, info, _ = self.solve_to(self.fixed_epsilon, state, players, data, key)
         return state, one_update(held), info
+
+    def fixed_epsilon(self, mean_cost: Array, scale: Array) -> Array:
+        """The oracle's, in units of the cost, whatever scales lam."""
+        del scale
+        assert isinstance(self.oracle.epsilon, Amount)
+        return jnp.asarray(self.oracle.epsilon.times(mean_cost))
 
     def solve_to(
         self,
@@ -159,24 +157,45 @@ class RegularizedDual:
         """
         places, drawn = self.draw(players, data, key)
         features = self.features(players, data, drawn)
-        cost, oracle = self.problem.cost, self.oracle
+        known = state[0][places] if self.oracle.warm_start else None
+        pulls, info, f = self.pulled(features, epsilon, self.scale(key), known)
+        if self.oracle.warm_start:
+            state = (state[0].at[places].set(hold(f)), *state[1:])
+        held = Held(drawn, pulls, info["dual_value"] - _along(pulls, self.moving(features)))
+        return state, held, {**info, "examples": self.examples(drawn)}, features
+
+    def pulled(
+        self,
+        features: BatchFeatures,
+        epsilon: Callable[[Array, Array], Array],
+        scale: Array,
+        known: Float[Array, " n"] | None = None,
+    ) -> tuple[Any, Info, Float[Array, " n"]]:
+        """The pulls on features that move, what the duals behind them came to, and potentials of
+        the real examples.
+
+        Args:
+            features: what the cost sees of a batch.
+            epsilon: see `solve_to`.
+            scale: lam is so many times the oracle's.
+            known: potentials of the real examples to start from.
+        """
+        oracle, cost = self.oracle, self.problem.cost
         problems = problems_of(features, cost.joint)
-        mean_cost, scale = mean_cost_of(problems, oracle.loss, cost), self.scale(key)
+        mean_cost = mean_cost_of(problems, oracle.loss, cost)
         amounts = Amounts(
             jnp.asarray(oracle.lam.times(mean_cost) * scale),
             epsilon(mean_cost, scale),
             jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None,
         )
-        known = state[0][places] if oracle.warm_start else None
         duals, solved = solve_problems(oracle, cost, problems, amounts, known)
-        if oracle.warm_start:
-            state = (state[0].at[places].set(hold(solved[0].f[0])), *state[1:])
         pulls = together([part.pulls for part in solved], self.moving(features), cost.joint)
-        pulls = even(pulls) if oracle.pulls == "even" else pulls
         terms = terms_of(oracle.loss, features, cost.learned)
-        info = _info(terms, shares_of(problems), duals, mean_cost, amounts)
-        held = Held(drawn, pulls, info["dual_value"] - _along(pulls, self.moving(features)))
-        return state, held, {**info, "examples": self.examples(drawn)}, features
+        return (
+            even(pulls) if oracle.pulls == "even" else pulls,
+            _info(terms, shares_of(problems), duals, mean_cost, amounts),
+            solved[0].f[0],
+        )
 
     def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
         """What is seen times its pull, and what makes it the dual value."""
