@@ -82,6 +82,8 @@ class Frozen:
         look: (parameters, pictures) -> features, and of a classifier the classes' probabilities for
             each channel that it reads by itself.
         maps: (parameters, pictures) -> the activations of every layer, (n, h, w, c) or (n, d).
+        channels: how many of a picture's it reads by themselves; what is seen of them stands side
+            by side.
     """
 
     name: str
@@ -93,6 +95,7 @@ class Frozen:
     parameters: Any
     look: Callable[[Any, Array], tuple[Array, Array | None]]
     maps: Callable[[Any, Array], dict[str, Array]]
+    channels: int = 1
 
 
 @dataclass(frozen=True)
@@ -377,7 +380,7 @@ def _stacked(digits: Frozen) -> Frozen:
         }
 
     words = f"each channel by itself, {MARGIN} pixels cut off at each side, {digits.preparation}"
-    return replace(digits, preparation=words, look=look, maps=maps)
+    return replace(digits, preparation=words, look=look, maps=maps, channels=STACK[-1])
 
 
 def _random(shape: tuple[int, ...]) -> Frozen:

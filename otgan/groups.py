@@ -9,6 +9,10 @@ A window less its mean holds what stands out in it, whatever its color or bright
 windows are flat it is zero, so that noise costs as much as it is strong, and is not lost in the
 difference between two colors.
 
+Windows of every channel by itself are those of a picture's colors, or of the channels that a
+network reads one by one, as of stacked digits. What these have to do with each other they do not
+say, and a batch need not tell all that they make together.
+
 Shifted windows lie half a window further to the right and down, one fewer to a side: where four
 windows meet, one of these is whole, so that a seam costs as much as any other edge. They leave out
 half a window at the border, where nothing meets.
@@ -32,7 +36,8 @@ from otgan.features import Frozen
 from otgan.models import Network
 
 ALL, PIXELS = "all", "pixels"
-LESS_MEAN, SHIFTED = "mean", "shifted"  # as in pixels/8-mean-shifted
+# of windows, in this order, as in pixels/8-mean-shifted
+LESS_MEAN, SHIFTED, BY_CHANNEL = MARKS = "mean", "shifted", "channels"
 SHOWN = 4  # pixels at least, of the windows that messages name
 
 
@@ -42,7 +47,7 @@ class Group:
 
     Averaged over `places` x `places` of its map, or cut into `windows` x `windows`, each perhaps
     `less_mean`: without its mean over its places. If they are `shifted` by half a window, there is
-    one fewer to a side.
+    one fewer to a side. `by_channel` they are of every channel by itself.
     """
 
     layer: str
@@ -50,6 +55,7 @@ class Group:
     windows: int | None = None
     less_mean: bool = False
     shifted: bool = False
+    by_channel: bool = False
 
     def __str__(self) -> str:
         return (
@@ -58,6 +64,7 @@ class Group:
             + (f"/{self.windows}" if self.windows else "")
             + (f"-{LESS_MEAN}" if self.less_mean else "")
             + (f"-{SHIFTED}" if self.shifted else "")
+            + (f"-{BY_CHANNEL}" if self.by_channel else "")
         )
 
 
@@ -98,7 +105,7 @@ def _all_layers(name: str, frozen: Frozen) -> list[str]:
 def _group(word: str, shapes: dict[str, tuple[int, ...]], frozen: Frozen) -> Group:
     layer, sign, _ = _written(word)
     bare, dash, mark = layer.rpartition("-")
-    if dash and mark in (LESS_MEAN, SHIFTED) and len(shapes.get(bare, ())) > 1:
+    if dash and mark in MARKS and len(shapes.get(bare, ())) > 1:
         raise UserError(f"cost.features: {word!r}: {_of_a_window(mark, bare, shapes[bare][:2])}")
     if layer not in shapes:
         raise UserError(
@@ -108,13 +115,26 @@ def _group(word: str, shapes: dict[str, tuple[int, ...]], frozen: Frozen) -> Gro
     if not sign or len(shapes[layer]) == 1:  # "all@2" is of the layers that have places
         return Group(layer)
     side = shapes[layer][:2]
-    return _of_places(word, side) if sign == "@" else _of_windows(word, side)
+    if sign == "@":
+        return _of_places(word, side)
+    group = _of_windows(word, side)
+    if group.by_channel and _channels(layer, frozen, shapes[layer]) == 1:
+        raise UserError(
+            f"cost.features: {word!r}: what is seen in {layer} is of all channels together: leave"
+            f" out -{BY_CHANNEL}"
+        )
+    return group
+
+
+def _channels(layer: str, frozen: Frozen, shape: tuple[int, ...]) -> int:
+    """How many channels of pictures of a shape are seen by themselves in a layer."""
+    return shape[-1] if layer == PIXELS else frozen.channels
 
 
 def _of_places(word: str, side: tuple[int, ...]) -> Group:
     layer, _, number = _written(word)
     number, dash, mark = number.partition("-")
-    if dash and mark in (LESS_MEAN, SHIFTED):
+    if dash and mark in MARKS:
         raise UserError(f"cost.features: {word!r}: {_of_a_window(mark, layer, side)}")
     if dash or not 1 <= (count := _whole(number)) <= min(side):
         raise UserError(
@@ -137,12 +157,13 @@ def _of_windows(word: str, side: tuple[int, ...]) -> Group:
         windows=count,
         less_mean=LESS_MEAN in ending.split("-"),
         shifted=SHIFTED in ending.split("-"),
+        by_channel=BY_CHANNEL in ending.split("-"),
     )
     if dash and str(group) != word:
-        ends = f"-{LESS_MEAN}", f"-{SHIFTED}", f"-{LESS_MEAN}-{SHIFTED}"
+        ends = ", ".join(f"-{mark}" for mark in MARKS)
         raise UserError(
-            f"cost.features: {word!r} ends in -{ending}, which is nothing: give {layer}/{count},"
-            f" or that with {', '.join(ends[:-1])} or {ends[-1]}"
+            f"cost.features: {word!r} ends in -{ending}, which is nothing: give {layer}/{count}, or"
+            f" that with one or more of {ends}, in this order"
         )
     if group.shifted and not 1 < count <= min(side) // 2:
         raise UserError(
@@ -178,33 +199,37 @@ def make_network(frozen: Frozen, groups: tuple[Group, ...]) -> Network:
             else {PIXELS: x}
         )
         return tuple(
-            _flat(maps[group.layer], group) / scale
+            _flat(maps[group.layer], group, _channels(group.layer, frozen, x.shape)) / scale
             for group, scale in zip(groups, parameters["scales"], strict=True)
         )
 
     return Network(init=lambda key: None, apply=apply)
 
 
-def _flat(seen: Array, group: Group) -> Float[Array, "n d"] | Float[Array, "n p d"]:
+def _flat(
+    seen: Array, group: Group, channels: int = 1
+) -> Float[Array, "n d"] | Float[Array, "n p d"]:
     if group.places:
         rows, columns = (_means(side, group.places) for side in seen.shape[1:3])
         seen = jnp.einsum(
             "ph,qw,nhwc->npqc", rows, columns, seen, precision=jax.lax.Precision.HIGHEST
         )
-    return _cut(seen, group) if group.windows else seen.reshape(len(seen), -1)
+    if not group.windows:
+        return seen.reshape(len(seen), -1)
+    return _cut(seen, group, channels if group.by_channel else 1)
 
 
-def _cut(seen: Float[Array, "n h w c"], group: Group) -> Float[Array, "n p d"]:
+def _cut(seen: Float[Array, "n h w c"], group: Group, channels: int) -> Float[Array, "n p d"]:
     assert group.windows
     n, h, w, c = seen.shape
     high, wide, count = h // group.windows, w // group.windows, group.windows
     if group.shifted:
         count -= 1
         seen = seen[:, high // 2 :, wide // 2 :][:, : high * count, : wide * count]
-    cut = seen.reshape(n, count, high, count, wide, c)
+    cut = seen.reshape(n, count, high, count, wide, channels, c // channels)
     if group.less_mean:
         cut = cut - cut.mean(axis=(2, 4), keepdims=True)
-    return jnp.moveaxis(cut, 3, 2).reshape(n, count**2, -1)
+    return cut.transpose(0, 1, 3, 5, 2, 4, 6).reshape(n, count**2 * channels, -1)
 
 
 def _means(side: int, places: int) -> Float[np.ndarray, "places side"]:

@@ -183,12 +183,16 @@ BAD = {
         "mnist-lenet:pixels@2-mean",
         "-mean belongs to windows, as in pixels/7-mean",
     ),
+    "one channel": ("mnist-lenet:first/7-channels", "of all channels together: leave out -chann"),
     "no window": ("mnist-lenet:first-mean", "-mean belongs to windows, as in first/2-mean"),
     "no such ending": (
         "mnist-lenet:pixels/4-var",
-        "ends in -var, which is nothing: give pixels/4, or that with -mean, -shifted or -mean-sh",
+        "ends in -var, which is nothing: give pixels/4, or that with one or more of -mean, -shif",
     ),
-    "endings in the wrong order": ("mnist-lenet:pixels/4-shifted-mean", "give pixels/4, or that"),
+    "endings in the wrong order": (
+        "mnist-lenet:pixels/4-channels-mean",
+        "-channels, in this order",
+    ),
     "one window cannot be shifted": (
         "mnist-lenet:pixels/1-shifted",
         "shifts windows by half of one: of a map of 28 x 28 that takes 2 to 14 to a side",
@@ -290,6 +294,28 @@ def test_stacked_digits_are_seen_channel_by_channel():
                 rtol=1e-4,
                 atol=1e-4,
             )
+
+
+def test_windows_of_every_channel_are_those_of_its_digit():
+    train, test = digits.sample()
+    stacked, held_out = digits.stack(train, test, 1_000)
+    written = "mnist-lenet:pixels/8-channels+first/7-channels+second/1-channels"
+    found = sight(Dataset("stacked-mnist", stacked[:600], held_out[:50]), written)
+    assert found.record["groups"] == written.partition(":")[2].split("+")
+    m, words = digits.MARGIN, "mnist-lenet:first/7+second/1"
+    sizes = [group.shape for group in found.features]
+    assert sizes == [(600, 3 * 64, 16), (600, 3 * 49, 4 * 16), (600, 3, 49 * 32)]
+    pixels, *maps = (
+        group.astype(np.float64) * scale
+        for group, scale in zip(found.features, found.parameters["scales"], strict=True)
+    )
+    for channel in range(3):
+        digit = stacked[:600, m:-m, m:-m, channel : channel + 1]
+        alone = sight(Dataset("mnist", digit, digit[:50]), words)
+        for seen, own, scale in zip(maps, alone.features, alone.parameters["scales"], strict=True):
+            np.testing.assert_allclose(seen[:, channel::3], own * scale, rtol=1e-3, atol=2e-3)
+        first = stacked[:600, :4, 4:8, channel].reshape(600, 16) / 127.5 - 1  # of the second window
+        np.testing.assert_allclose(pixels[:, 3 + channel], first, atol=1e-3)
 
 
 def first_step(config):

@@ -94,8 +94,9 @@ class Cost(Section):
     "pictures.safetensors:pixels+all". Each is a group of features, divided by the root of its mean
     squared distance between training examples. `@2` averages a layer's map over 2 x 2 places first,
     `second/7` cuts it into 7 x 7 windows, `second/7-mean` takes from each its mean over its places,
-    `-shifted` at the end moves them by half a window, `pixels` are the examples themselves. A file,
-    or a network of published weights, without layers stands for all. The cost is the mean over the
+    `-shifted` at the end moves them by half a window, `-channels` makes them of each color, or each
+    channel that the network reads by itself; `pixels` are the examples themselves. A file, or a
+    network of published weights, without layers stands for all. The cost is the mean over the
     groups: of one transport problem (`joint`), or of one for each group or window (`separate`).
     What is seen of the training examples is computed once; `kept` is how it is held, and `none`
     computes it anew in every step.
