@@ -19,7 +19,7 @@ from otgan.data.examples import columns_flag, listed
 from otgan.errors import UserError
 from otgan.evaluation.training import RunJudge
 from otgan.oracles import NOBODY, Players
-from otgan.restore import has_checkpoint, restore
+from otgan.restore import restore
 from otgan.runs import RunFolder
 from otgan.sight import make_sight, require_groups
 from otgan.system import System, build, make_mesh
@@ -44,7 +44,7 @@ class TrainSetup(NamedTuple):
 def assemble(
     config: Config,
     dataset: Dataset | None = None,
-    folder: RunFolder | None = None,
+    begun: bool = False,
     data_dir: Path | None = None,
     devices: int | None = None,
     looks: bool = True,
@@ -55,8 +55,8 @@ def assemble(
     Args:
         config: the run.
         dataset: its data, where they are loaded already.
-        folder: where it goes on, perhaps: then it has its own copy of what it took from elsewhere
-            when it began.
+        begun: whether it goes on from a checkpoint: then it has its own copy of what it took from
+            elsewhere when it began.
         data_dir: where TFDS has prepared data.
         devices: how many to run on; by default all.
         looks: whether to see all training examples through the network of the cost, if it has one:
@@ -74,7 +74,6 @@ def assemble(
     source = load_source(config, dataset.shape)
     for text in (*dataset.notes, *(source.notes if source else ())):
         note(text)
-    begun = folder is not None and has_checkpoint(folder)
     initial = NOBODY if begun else load_pretrained(config, dataset)
     if source and source.shape != dataset.shape:
         raise UserError(

@@ -74,11 +74,18 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, kept: int = KEPT):
-        options = ocp.CheckpointManagerOptions(max_to_keep=kept, create=True)
+        # of the processes of a run one alone reads and writes: the others are not waited for
+        alone = ocp.options.MultiprocessingOptions(
+            primary_host=jax.process_index(), active_processes={jax.process_index()}
+        )
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=kept, create=False, multiprocessing_options=alone
+        )
         self._folder = folder.resolve()
+        self._folder.mkdir(parents=True, exist_ok=True)
         handlers = {
-            "state": ocp.StandardCheckpointHandler(),
-            "numbers": ocp.JsonCheckpointHandler(),
+            "state": ocp.StandardCheckpointHandler(multiprocessing_options=alone),
+            "numbers": ocp.JsonCheckpointHandler(multiprocessing_options=alone),
         }
         self._manager = ocp.CheckpointManager(self._folder, options=options, item_handlers=handlers)
 
@@ -113,13 +120,15 @@ class Checkpoints:
             return
         if not self._folder.is_dir():  # orbax would make a new one, without the rest of the run
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._folder))
+        # copies: what is on devices the next steps may reuse
+        own = jax.tree.map(np.array, state)
         with self._faithful():
             self._require_room()
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state),
-                    numbers=ocp.args.JsonSave({**numbers, DIGEST: _digest(state, numbers)}),
+                    state=ocp.args.StandardSave(own),
+                    numbers=ocp.args.JsonSave({**numbers, DIGEST: _digest(own, numbers)}),
                 ),
             )
 
@@ -271,12 +280,10 @@ def _word(key: Any) -> str:
     return str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key))))
 
 
-def _digest(state: Any, numbers: dict[str, Any]) -> str | None:
-    """Of all that is kept; None where this process cannot see all of the state."""
+def _digest(state: Any, numbers: dict[str, Any]) -> str:
+    """Of all that is kept."""
     digest = hashlib.sha256(json.dumps(numbers, sort_keys=True).encode())
     for leaf in jax.tree.leaves(state):
-        if not (leaf.is_fully_addressable or leaf.is_fully_replicated):
-            return None
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()
 

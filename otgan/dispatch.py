@@ -24,6 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from otgan.batches import BatchSource
 from otgan.budgets import USED_BY, picture_steps, pictures_due, share_used
 from otgan.config import Config, Train
+from otgan.layout import spread
 from otgan.records import Recorder, windows
 from otgan.results.quantities import TOTALS, Known
 from otgan.results.state import RunState
@@ -85,9 +86,9 @@ class StopReason(NamedTuple):
 class Clock(NamedTuple):
     """What is used of the budgets, besides steps, before a step of a dispatch."""
 
-    generator_steps: Array
-    seconds: Array
-    pace: Array  # seconds that a step is taken to last
+    generator_steps: Array | np.ndarray
+    seconds: Array | np.ndarray
+    pace: Array | np.ndarray  # seconds that a step is taken to last
 
     def after(self, generator_steps: Array) -> Clock:
         """One step later, which had so many updates of the generator."""
@@ -97,14 +98,19 @@ class Clock(NamedTuple):
         )
 
 
+def make_clock(generator_steps: int, seconds: float, pace: float) -> Clock:
+    """A clock of these numbers."""
+    return Clock(
+        np.asarray(generator_steps, np.int32),
+        np.asarray(seconds, np.float32),
+        np.asarray(pace, np.float32),
+    )
+
+
 def clock_of(progress: Progress) -> Clock:
     """The clock where a dispatch begins."""
     pace = progress.seconds / progress.step if progress.step else 0.0
-    return Clock(
-        jnp.asarray(progress.generator_steps, jnp.int32),
-        jnp.asarray(progress.seconds, jnp.float32),
-        jnp.asarray(pace, jnp.float32),
-    )
+    return make_clock(progress.generator_steps, progress.seconds, pace)
 
 
 class Dispatched(NamedTuple):
@@ -113,6 +119,9 @@ class Dispatched(NamedTuple):
     state: TrainState
     records: dict[str, Array]  # by name, (ROOM,): the first `taken` are filled
     taken: Array  # steps tried; fewer than asked where one halted
+
+
+Dispatch = Callable[[TrainState, BatchSource, int, Clock], Dispatched]
 
 
 def stepper_at(system: System, train: Train, state: TrainState, clock: Clock) -> Stepper:
@@ -139,9 +148,11 @@ def stepper_at(system: System, train: Train, state: TrainState, clock: Clock) ->
 
 def compile_dispatch(
     system: System, state: TrainState, data: BatchSource, mesh: Mesh, config: Config
-) -> Callable[..., Dispatched]:
+) -> Dispatch:
     """The compiled program that takes `count` steps, or fewer: it halts at a step that is broken
     or, if the config says so, not certified.
+
+    All processes of a run compile and call it together, with the same numbers.
     """
     strict = config.oracle.on_budget == "stop"
 
@@ -168,17 +179,21 @@ def compile_dispatch(
 
     everywhere = NamedSharding(mesh, PartitionSpec())
     jitted = jax.jit(many, donate_argnums=0, out_shardings=everywhere)
-    count, clock = jnp.zeros((), jnp.int32), clock_of(Progress())
-    scalars = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), (count, clock)
-    )
-    return jitted.lower(state, data, *scalars).compile()
+    numbers = spread((np.zeros((), np.int32), clock_of(Progress())), mesh)
+    program = jitted.lower(state, data, *numbers).compile()
+
+    def dispatch(state: TrainState, data: BatchSource, count: int, clock: Clock) -> Dispatched:
+        return jax.block_until_ready(
+            program(state, data, *spread((np.asarray(count, np.int32), clock), mesh))
+        )
+
+    return dispatch
 
 
 def advance(
     config: Config,
     known: Known,
-    dispatch: Callable[..., Dispatched],
+    dispatch: Dispatch,
     state: TrainState,
     data: BatchSource,
     progress: Progress,
@@ -190,9 +205,7 @@ def advance(
     """
     count = _count(config, progress)
     began = time.monotonic()
-    steps = jax.block_until_ready(
-        dispatch(state, data, jnp.asarray(count, jnp.int32), clock_of(progress))
-    )
+    steps = dispatch(state, data, count, clock_of(progress))
     progress.seconds += time.monotonic() - began
     records = {
         name: np.asarray(values)[: int(steps.taken)] for name, values in steps.records.items()

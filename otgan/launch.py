@@ -11,12 +11,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from otgan import experiments
 from otgan.assembly import TrainSetup, assemble
 from otgan.budgets import USED_BY, rising_again
 from otgan.config import Config, Effect, marked
 from otgan.data import Dataset
 from otgan.errors import UserError
+from otgan.following import follow
+from otgan.hosts import ALONE, Hosts
 from otgan.loggers import require
 from otgan.loop import RunResult, Show, train
 from otgan.plain import flat
@@ -38,8 +42,10 @@ def launch(
     devices: int | None,
     show: Show,
     said: tuple[str, ...] = (),
+    hosts: Hosts = ALONE,
 ) -> RunResult:
-    """Train a config in a folder of its own, or resume it in the folder `out`.
+    """Train a config in a folder of its own, or resume it in the folder `out`; of several processes
+    (`hosts`) this is the one that leads, and the others `join_in`.
 
     Nothing is written before everything is checked.
 
@@ -57,8 +63,11 @@ def launch(
     elif folder:
         folder.require_free()
     require(config.train.loggers)
+    begun = folder is not None and has_checkpoint(folder)
+    hosts.tell(begun)
     with at_once():
-        setup = assemble(config, folder=folder, data_dir=data_dir, devices=devices, note=show.note)
+        setup = assemble(config, begun=begun, data_dir=data_dir, devices=devices, note=show.note)
+    check_others(setup, hosts.gather())
     labels = [
         f"{key.rpartition('.')[2]}{value}"
         for key, value in changes.items()
@@ -71,10 +80,52 @@ def launch(
             renew(config, folder, show)
         else:
             folder.create(config.json())
-        return go_on(setup, folder, show)
+        return go_on(setup, folder, show, hosts)
 
 
-def go_on(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
+def join_in(config: Config, data_dir: Path | None, devices: int | None, hosts: Hosts) -> None:
+    """Train a config as another process says that leads.
+
+    Raises:
+        EndedError: the leader says that it is over.
+        UserError: the data are not there, or others than the leader's; the leader failed or is
+            gone.
+    """
+    with at_once():
+        setup = assemble(config, begun=hosts.hear(), data_dir=data_dir, devices=devices)
+    hosts.tell(facts(setup))
+    follow(setup, hosts)
+
+
+def facts(setup: TrainSetup) -> dict[str, Any]:
+    """What must be the same in all processes of a run, by the word for it."""
+    return {
+        "data": setup.dataset.fingerprint,
+        "weights": setup.sight["digest"] if setup.sight else None,
+        "number of devices": jax.local_device_count(),
+        "kind of device": jax.local_devices()[0].device_kind,
+        "version of JAX": version("jax"),
+    }
+
+
+def check_others(setup: TrainSetup, theirs: list[dict[str, Any]]) -> None:
+    """Refuse to train together with processes that see something else.
+
+    Raises:
+        UserError: naming what they see otherwise.
+    """
+    mine = facts(setup)
+    for index, there in enumerate(theirs, start=1):
+        differing = [
+            f"{word} ({mine[word]} in process 0, {there.get(word)} there)"
+            for word in mine
+            if mine[word] != there.get(word)
+        ]
+        if differing:
+            raise UserError(f"process {index} sees another {' and another '.join(differing)}")
+
+
+def go_on(setup: TrainSetup, folder: RunFolder, show: Show, hosts: Hosts = ALONE) -> RunResult:
     """Train in a folder that holds the config, from its newest checkpoint if it has one.
 
     The caller holds the folder's lock.
@@ -88,7 +139,7 @@ def go_on(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
         check_data(setup.dataset, folder)
         check_sight(setup.sight, folder)
     folder.write_environment(describe(setup), begun)
-    return train(setup, folder, show)
+    return train(setup, folder, show, hosts)
 
 
 def check_same(config: Config, folder: RunFolder) -> None:

@@ -19,16 +19,18 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding, PartitionSpec
 
 from otgan.assembly import TrainSetup
-from otgan.batches import as_bytes
+from otgan.batches import BatchSource, as_bytes
 from otgan.budgets import pictures_due
 from otgan.checkpoints import Checkpoints
 from otgan.config import Config
 from otgan.data import Dataset
 from otgan.dispatch import Progress, StopReason, advance, compile_dispatch, spent
 from otgan.errors import UserError
+from otgan.following import agreed, begin, led, let_go
+from otgan.hosts import ALONE, Hosts
+from otgan.layout import here
 from otgan.loggers import Loggers
 from otgan.metrics.points import WITHIN, reference_points
 from otgan.pictures import save_scatter, save_sheet
@@ -76,43 +78,48 @@ class RunResult(NamedTuple):
         return self.state.exit_code if self.signal is None else exit_code_of(self.signal)
 
 
-def train(setup: TrainSetup, folder: RunFolder, show: Show) -> RunResult:
+def train(setup: TrainSetup, folder: RunFolder, show: Show, hosts: Hosts = ALONE) -> RunResult:
     """Train, from the newest checkpoint in the folder if there is one, to the config's last step or
     second.
 
-    A run that a signal ends has said so in its status; of one that an error ends the caller says it
+    Other processes of the run follow, and are let go when its steps are done. A run that a signal
+    ends has said so in its status; of one that an error ends the caller says it
     (`otgan.results.ending`).
 
     Raises:
         UserError: the checkpoint does not fit.
         OSError: the folder cannot be written any more.
     """
-    everywhere, known = NamedSharding(setup.mesh, PartitionSpec()), setup.system.stepper.known
+    known = setup.system.stepper.known
     with at_once():
-        setup = setup._replace(data=jax.device_put(setup.data, everywhere))
-        state = jax.jit(setup.system.stepper.init, out_shardings=everywhere)(setup.initial)
+        data, state = begin(setup)
     with (
         interruptible(last_words=partial(stopped_at_once, folder)) as interrupted,
         Checkpoints(folder.checkpoints) as checkpoints,
         Loggers(folder, setup.config, show.note) as loggers,
     ):
-        run = Workplace(setup, folder, checkpoints, loggers, show)
-        state, progress, stop = proceed(run, state, interrupted)
-        if interrupted:
+        run = Workplace(
+            setup._replace(data=here(data)), folder, checkpoints, loggers, show, hosts, interrupted
+        )
+        hosts.underway(partial(left_alone, folder))
+        state, progress, stop = proceed(run, state, data)
+        state, signals = here(state), run.signals
+        if signals:
             show.note(f"{RunState.INTERRUPTED}: saving the state; Ctrl-C again stops at once")
         keep(run, state, progress)
         checkpoints.wait()
         cut = StopReason(
             RunState.INTERRUPTED,
             f"interrupted after step {progress.step}; go on with: {folder.again}",
-            interrupted[0] if interrupted else None,
+            signals[0] if signals else None,
         )
+        let_go(hosts, stop or cut if stop or signals else None)
         # said before the end is drawn and judged: who stopped the run may not wait for that
-        if stop or interrupted:
+        if stop or signals:
             conclude(folder, progress, stop or cut, summarize(progress, known))
         stop = stop or (
             cut
-            if interrupted and not spent(setup.config, progress)
+            if signals and not spent(setup.config, progress)
             else StopReason(RunState.FINISHED, "")
         )
         return finish(run, state, progress, stop, cut)
@@ -126,10 +133,17 @@ class Workplace(NamedTuple):
     checkpoints: Checkpoints
     loggers: Loggers
     show: Show
+    hosts: Hosts
+    interrupted: Sequence[int]  # the signals that this process was given
+
+    @property
+    def signals(self) -> list[int]:
+        """Those that any process of the run was given."""
+        return [*self.interrupted, *self.hosts.asked]
 
 
 def proceed(
-    run: Workplace, state: TrainState, interrupted: Sequence[int]
+    run: Workplace, state: TrainState, data: BatchSource
 ) -> tuple[TrainState, Progress, StopReason | None]:
     """Take steps, from the newest checkpoint if there is one, until the run ends or is
     interrupted.
@@ -144,7 +158,7 @@ def proceed(
     run.checkpoints.tidy()
     progress, resumed = Progress(), run.checkpoints.newest is not None
     if resumed:
-        kept = run.checkpoints.restore(state)
+        kept = run.checkpoints.restore(here(state))
         state, progress = kept.state, Progress(**kept.numbers)
         for step, why in kept.damaged.items():
             there = run.checkpoints.set_aside(step)
@@ -153,19 +167,20 @@ def proceed(
                 f" {kept.step} is taken in its place"
             )
     running(run, progress)
-    dispatch = compile_dispatch(setup.system, state, setup.data, setup.mesh, config)
+    state = agreed(state, setup)
+    dispatch = led(compile_dispatch(setup.system, state, data, setup.mesh, config), run.hosts)
     run.show.begin(progress, resumed)
     known, stop, saved = setup.system.stepper.known, None, time.monotonic()
     drawn = pictures_due(config.train, progress.used)
     with Recorder(folder, progress.step, run.loggers) as recorder:
         if resumed and eval_due(config, progress):  # perhaps it was killed while it was judged
-            score(setup, state, folder, progress)
-        while not stop and not spent(config, progress) and not interrupted:
-            state, stop = advance(config, known, dispatch, state, setup.data, progress, recorder)
+            score(setup, here(state), folder, progress)
+        while not stop and not spent(config, progress) and not run.signals:
+            state, stop = advance(config, known, dispatch, state, data, progress, recorder)
             run.show.advance(progress)
             due = pictures_due(config.train, progress.used)
             if due > drawn and not spent(config, progress):  # the end is drawn by finish
-                draw(setup, state, folder, progress.step)
+                draw(setup, here(state), folder, progress.step)
                 run.loggers.picture(progress.step, folder.picture(progress.step))
             drawn, judged = due, eval_due(config, progress)
             if judged or time.monotonic() - saved > config.train.checkpoint_seconds:
@@ -173,7 +188,7 @@ def proceed(
                 keep(run, state, progress)
                 saved = time.monotonic()
             if judged:  # after it is kept: judging may take longer than training
-                score(setup, state, folder, progress)
+                score(setup, here(state), folder, progress)
     return state, progress, stop
 
 
@@ -323,6 +338,13 @@ def stopped_at_once(folder: RunFolder, number: int) -> None:
     os.write(2, f"{said} {folder.again}\n".encode())
 
 
+def left_alone(folder: RunFolder, reason: str) -> str:
+    """Say that another process is gone; the run goes on from its newest whole checkpoint."""
+    said = f"{reason}; start all processes again to go on with: {folder.again}"
+    note_ending(folder, RunState.INTERRUPTED, said)
+    return f"{RunState.INTERRUPTED}: {said}"
+
+
 def judge(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) -> dict[str, Any]:
     """The numbers of points that every summary has; none of images.
 
@@ -341,7 +363,7 @@ def final_metrics(setup: TrainSetup, state: TrainState) -> dict[str, Any]:
     that no solve has seen.
     """
     players = state.players._replace(generator=state.average)
-    numbers = jax.jit(setup.system.family.final_metrics)(
+    numbers = jax.jit(setup.system.anywhere.final_metrics)(
         state.dual, players, setup.data, setup.held_out, jax.random.key(JUDGE_SEED)
     )
     # what cannot be said yet is left out

@@ -51,6 +51,11 @@ class System:
         """Generator and encoder, without parameters."""
         return self.problem.networks
 
+    @property
+    def anywhere(self) -> Family:
+        """The family with batches that lie on one device."""
+        return make_family(self.stepper.config.oracle, replace(self.problem, mesh=None))
+
     def lasting(self, steps: Array) -> Stepper:
         """The stepper of a run that comes to so many steps, which may be a number of the program
         that it is traced into.
@@ -129,13 +134,17 @@ BLIND = Network(init=lambda key: None, apply=_unseeing)
 
 
 def make_mesh(devices: int | None) -> Mesh:
-    """A mesh with the one axis `data` over the first `devices` devices (all that there are, if
-    None).
+    """A mesh with the one axis `data` over `devices` devices (all that there are, if None), of each
+    process the first.
 
     Raises:
-        UserError: there are not so many.
+        UserError: there are not so many, or the processes cannot have equally many.
     """
-    there = jax.devices()
+    there, processes = jax.devices(), jax.process_count()
+    if devices is not None and devices % processes:
+        raise UserError(
+            f"--devices {devices}: {processes} processes cannot have equally many of them"
+        )
     if devices is not None and devices > len(there):
         hint = (
             f"; XLA_FLAGS=--xla_force_host_platform_device_count={devices} simulates them on a CPU"
@@ -143,5 +152,10 @@ def make_mesh(devices: int | None) -> Mesh:
             else ""
         )
         raise UserError(f"--devices {devices}: there are {len(there)}{hint}")
-    chosen = there[: devices or len(there)]
+    each = (devices or len(there)) // processes
+    chosen = [
+        device
+        for process in range(processes)
+        for device in [one for one in there if one.process_index == process][:each]
+    ]
     return jax.make_mesh((len(chosen),), ("data",), devices=chosen, axis_types=(AxisType.Auto,))

@@ -13,13 +13,13 @@ PACKAGE = REPOSITORY / "otgan"
 # Lowest first. A module may import modules of its own layer's folder and of lower layers.
 LAYERS = [
     ("errors", "plain", "signals", "versions"),
-    ("files", "plugins"),
+    ("files", "plugins", "hosts"),
     ("cache", "named"),
     ("config",),
     ("budgets", "experiments", "places", "runs"),
     ("results",),
     ("data",),
-    ("batches", "costs", "models", "optim"),
+    ("batches", "costs", "models", "optim", "layout"),
     ("suggest", "weights"),
     ("features",),
     ("groups",),
@@ -34,6 +34,7 @@ LAYERS = [
     ("sampling",),
     ("evaluation", "diagnosis", "dispatch"),
     ("assembly",),
+    ("following",),
     ("loop",),
     ("launch", "console"),
     ("api", "sweep"),

@@ -11,6 +11,7 @@ import click
 
 from otgan import experiments, places, suggest
 from otgan.cli.group import main, said
+from otgan.cli.processes import PROCESSES, follow, in_company
 from otgan.cli.shared import (
     NAME_OR_FILE,
     PATH,
@@ -23,6 +24,7 @@ from otgan.cli.shared import (
 )
 from otgan.config import Config, Cost, Loggers, UserData
 from otgan.console import ProgressBar, describe, push_errors, summary_table
+from otgan.hosts import Hosts
 from otgan.named import find
 from otgan.runs import RunFolder
 
@@ -230,6 +232,7 @@ def _running(command: Callable) -> Callable:
                 help="Devices to spread every batch over.",
             ),
             with_loggers,
+            *PROCESSES,
             click.option(
                 "--dry-run",
                 is_flag=True,
@@ -301,14 +304,32 @@ def _train(
         _require_own_data(config, out, options)
         click.echo(config.json(), nl=False)
         return
-    places.require_all(config, options["data_dir"])
+    with in_company(config, options) as hosts:
+        places.require_all(config, options["data_dir"])
+        sys.exit(
+            _lead(config, overrides, out, options, hosts)
+            if hosts.leads
+            else follow(config, options, hosts)
+        )
+
+
+def _lead(
+    config: Config,
+    overrides: dict[str, Any],
+    out: Path | None,
+    options: dict[str, Any],
+    hosts: Hosts,
+) -> int:
+    """Train, alone or with others, and say how it ended. Returns the exit code."""
     from otgan.launch import launch
 
     if not options["quiet"]:
         for reason in config.card.why:
             click.echo(f"why {reason}")
     with ProgressBar(config, terminal(), options["quiet"]) as bar:
-        ended = launch(config, out, overrides, options["data_dir"], options["devices"], bar, said())
+        ended = launch(
+            config, out, overrides, options["data_dir"], options["devices"], bar, said(), hosts
+        )
     terminal().print(summary_table(config.name, ended.summary, ended.known))
     if ended.picture:
         click.echo(f"samples   {ended.picture}")
@@ -316,7 +337,7 @@ def _train(
     if ended.reason:
         state = "" if ended.reason.startswith(ended.state) else f"{ended.state}: "
         click.echo(f"{state}{ended.reason}", err=True)
-    sys.exit(ended.exit_code)
+    return ended.exit_code
 
 
 def _require_own_data(config: Config, out: Path | None, options: dict[str, Any]) -> None:
@@ -326,9 +347,10 @@ def _require_own_data(config: Config, out: Path | None, options: dict[str, Any])
     if not any(isinstance(data, UserData) for data in (config.data, config.source)):
         return
     from otgan.assembly import assemble
+    from otgan.restore import has_checkpoint
 
-    folder = RunFolder(out) if out else None
-    assemble(config, None, folder, options["data_dir"], options["devices"], looks=False)
+    begun = out is not None and has_checkpoint(RunFolder(out))
+    assemble(config, None, begun, options["data_dir"], options["devices"], looks=False)
 
 
 def chosen_loggers(options: dict[str, Any]) -> dict[str, Any]:

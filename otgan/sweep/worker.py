@@ -40,6 +40,7 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
     from otgan.assembly import assemble  # here, since they import JAX, see `keep_programs`
     from otgan.evaluation.command import evaluate
     from otgan.launch import go_on
+    from otgan.restore import has_checkpoint
     from otgan.sweep.check import eval_plan
 
     console = Console(width=WIDTH, highlight=False)
@@ -47,9 +48,9 @@ def work(folder: RunFolder, measures: list[str], data_dir: Path | None) -> int:
         config = experiments.resolve(str(folder.config_path))
         if state_of(folder, (), mine=True) is not RunState.FINISHED:
             with ProgressBar(config, console, quiet=False) as bar:
-                result = go_on(
-                    assemble(config, folder=folder, data_dir=data_dir, note=bar.note), folder, bar
-                )
+                begun = has_checkpoint(folder)
+                setup = assemble(config, begun=begun, data_dir=data_dir, note=bar.note)
+                result = go_on(setup, folder, bar)
             if result.state is not RunState.FINISHED:
                 console.print(f"{result.state}: {result.reason}", markup=False)
                 return result.exit_code
