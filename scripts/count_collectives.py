@@ -49,7 +49,10 @@ def count(text: str) -> list[Counted]:
                 key = (found[2], name in looped)
                 operations[key] += 1
                 sizes[key] += sum(map(_bytes, ARRAY.findall(found[1])))
-    return [Counted(*key, number, sizes[key]) for key, number in sorted(operations.items())]
+    return [
+        Counted(kind, inside, number, sizes[kind, inside])
+        for (kind, inside), number in sorted(operations.items())
+    ]
 
 
 def _reached(parts: dict[str, list[str]], names: set[str]) -> set[str]:

@@ -7,6 +7,7 @@ import signal
 import socket
 import threading
 import time
+from contextlib import closing
 
 import jax
 import numpy as np
@@ -27,6 +28,8 @@ from tests.support.helpers import setup, tiny_config
 # of a family with few operations that wait for the other process, which may have no core
 ENDLESS = ["drifting-grid", *BRIEF, "--steps", 10**6, "--set", "train.checkpoint_seconds=0.5"]
 SOLVED = ["sinkhorn-grid", *BRIEF, "--lam", "1x", "--epsilon", "1x"]
+# goes on for longer as if from the start
+SOLVED += ["--set", "generator.optimizer.schedule=constant"]
 
 
 def until(condition, processes, seconds=240):
@@ -138,7 +141,8 @@ def test_who_is_no_process_of_ours_is_not_waited_for(elsewhere):
     with socket.create_server(("127.0.0.1", 0)) as taken:
 
         def mumble():
-            taken.accept()[0].sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            with taken.accept()[0] as connection:
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
         threading.Thread(target=mumble, daemon=True).start()
         said = refusal(*as_one_of(2, 1, taken.getsockname()[1]), "--wait", 1)
@@ -169,8 +173,9 @@ def test_two_processes_of_one_number_are_refused(elsewhere):
         while not told and time.monotonic() < end:
             try:
                 wire = Wire(socket.create_connection(("127.0.0.1", port)))
-                wire.send({"otgan": True, "index": 0, "count": 2, "version": "", "mind": {}})
-                told.append(wire.receive())
+                with closing(wire):
+                    wire.send({"otgan": True, "index": 0, "count": 2, "version": "", "mind": {}})
+                    told.append(wire.receive())
             except OSError:
                 time.sleep(0.05)
 

@@ -8,7 +8,7 @@ import errno
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from otgan import __version__
@@ -83,7 +83,9 @@ def _lead(place: Place, mind: dict[str, Any]) -> Joined:
                 if found := _admit(door, deadline):
                     wire, hello = found
                     if hello["index"] in wires or hello["index"] == LEADER:
-                        wire.send({REFUSED: (said := _twice(hello))})
+                        said = _twice(hello)
+                        with closing(wire):
+                            wire.send({REFUSED: said})
                         raise UserError(said)
                     wires[hello["index"]] = wire
                     names[hello["index"]] = _name(hello)
@@ -147,7 +149,8 @@ def _admit(door: socket.socket, deadline: float) -> tuple[Wire, dict[str, Any]] 
     wire.limit(min(HELLO, max(AGAIN, deadline - time.monotonic())))
     with suppress(OSError, ValueError):
         hello = wire.receive()
-        if hello.get(MAGIC) is True and all(name in hello for name in HELLOS):
+        known = hello.get(MAGIC) is True and all(name in hello for name in HELLOS)
+        if known and isinstance(hello["index"], int):
             return wire, hello
     wire.close()
     return None
@@ -191,11 +194,21 @@ def _differences(here: dict[str, Any], hello: dict[str, Any]) -> str:
 
 
 def _follow(place: Place, mind: dict[str, Any]) -> Joined:
-    wire, hello = _reach(place), _hello(place, mind)
+    wire = _reach(place)
+    try:
+        answer = _asked_in(wire, place, mind)
+    except BaseException:
+        wire.close()
+        raise
+    return None, {LEADER: wire}, answer["names"], answer[WELCOME]
+
+
+def _asked_in(wire: Wire, place: Place, mind: dict[str, Any]) -> dict[str, Any]:
+    """What the leader answers, once all processes have come."""
     leader = f"process 0 at {place.host}:{place.port}"
     wire.limit(place.wait + HELLO)
     try:
-        wire.send(hello)
+        wire.send(_hello(place, mind))
         answer = wire.receive()
     except TimeoutError:
         raise UserError(f"{leader} did not answer within {place.wait:g} seconds") from None
@@ -205,7 +218,7 @@ def _follow(place: Place, mind: dict[str, Any]) -> Joined:
         raise UserError(f"{leader} was gone before all processes had come") from None
     if WELCOME not in answer:
         raise UserError(str(answer.get(REFUSED, f"{leader} is no process of otgan's")))
-    return None, {LEADER: wire}, answer["names"], answer[WELCOME]
+    return answer
 
 
 def _reach(place: Place) -> Wire:
