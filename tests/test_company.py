@@ -206,6 +206,7 @@ def test_half_a_place_or_one_that_cannot_be_is_refused(words, why, elsewhere):
 def test_one_process_of_one_is_alone():
     assert find_place("127.0.0.1:9", 1, 0) is None
     assert find_place(None, None, None) is None
+    assert find_place(None, 1, None) is None
 
 
 def test_a_step_of_slurm_gives_every_process_its_place(monkeypatch):
@@ -214,6 +215,7 @@ def test_a_step_of_slurm_gives_every_process_its_place(monkeypatch):
         monkeypatch.setenv(f"SLURM_{name}", str(value))
     found = find_place(None, None, None, 5)
     assert found == Place("node07", 61440 + 77, 3, 2, 5, (1,))
+    assert find_place(None, 1, None) is None  # each task its own run
     monkeypatch.setenv("SLURM_NTASKS", "1")
     assert find_place(None, None, None) is None
 

@@ -142,7 +142,8 @@ class Hosts:
     def release(self, code: int, reason: str) -> None:
         """Let the others go, with an exit code and a sentence: the leader needs them no more."""
         self._end(code, reason, in_order=True)
-        disconnect()
+        if self._wires:  # else JAX's connections are none of ours
+            disconnect()
 
     def part(self, ended: EndedError) -> None:
         """Go, as the leader says."""

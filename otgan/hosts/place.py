@@ -47,11 +47,13 @@ def find_place(
     coordinator: str | None, count: int | None, index: int | None, wait: float = WAIT
 ) -> Place | None:
     """The place that the command line gives this process, else the cluster that it was started on;
-    None where it is alone.
+    None where it is alone, as with a count of 1 on a cluster.
 
     Raises:
         UserError: the command line gives a part of a place, or one that cannot be.
     """
+    if count == 1 and coordinator is None and index is None:
+        return None
     given = dict(zip(FLAGS, (coordinator, count, index), strict=True))
     missing = [flag for flag, value in given.items() if value is None]
     if len(missing) == len(FLAGS):
@@ -63,7 +65,8 @@ def find_place(
         raise UserError(
             f"--process-id {index}: the processes of --num-processes {count} are 0 to {count - 1}"
         )
-    return Place(*_address(coordinator), count, index, wait) if count > 1 else None
+    host, port = _address(coordinator)
+    return Place(host, port, count, index, wait) if count > 1 else None
 
 
 def _address(coordinator: str) -> tuple[str, int]:

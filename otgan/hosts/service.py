@@ -3,7 +3,8 @@
 JAX would run the service within process 0, and when that process ends, the library aborts all
 others at once, in its own words and before Python can say any. So the service runs in a process of
 its own here, which outlives process 0 for a moment. `jax.distributed.initialize` has no place for
-that, so what it does is done here, as far as it is needed.
+that, so what it does is done here, as far as it is needed: without its service against preemption,
+which takes SIGTERM from whoever handles it.
 """
 
 from __future__ import annotations
@@ -90,8 +91,6 @@ def connect(place: Place, port: int) -> None:
     from jax._src import distributed
     from jaxlib import _jax  # pyright: ignore[reportAttributeAccessIssue]
 
-    # it would take SIGTERM from whoever handles it here
-    jax.config.update("jax_enable_preemption_service", False)
     if place.devices is not None:
         visible = ",".join(map(str, place.devices))
         jax.config.update("jax_cuda_visible_devices", visible)
