@@ -2,8 +2,8 @@
 
     python -m scripts.count_collectives sinkhorn-mnist --devices 8 [--set KEY=VALUE]
 
-Devices are simulated, so that this needs none. An operation within a loop counts once for every
-time that the loop's body is run: `inside` is per iteration of the innermost loop.
+Devices are simulated, so that this needs none. What stands in the body of a loop, by the loop's
+number, counts for one iteration of that loop; loop 0 is none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Counted(NamedTuple):
     """Collective operations of one kind."""
 
     kind: str
-    inside: bool  # of a loop
+    loop: int  # the innermost that they are in, 0 for none
     operations: int
     bytes: int  # of their results, on one device
 
@@ -41,28 +41,29 @@ def count(text: str) -> list[Counted]:
         if found := COMPUTATION.match(line):
             name = found[1]
         parts.setdefault(name, []).append(line)
-    looped = _reached(parts, {body for lines in parts.values() for body in _named(lines, BODY)})
+    bodies = [body for lines in parts.values() for body in _named(lines, BODY)]
+    loops = {part: i for i, body in enumerate(bodies, 1) for part in _reached(parts, body)}
     operations, sizes = Counter(), Counter()
     for name, lines in parts.items():
         for line in lines:
             if found := OPERATION.search(line):
-                key = (found[2], name in looped)
+                key = (loops.get(name, 0), found[2])
                 operations[key] += 1
                 sizes[key] += sum(map(_bytes, ARRAY.findall(found[1])))
     return [
-        Counted(kind, inside, number, sizes[kind, inside])
-        for (kind, inside), number in sorted(operations.items())
+        Counted(kind, loop, number, sizes[loop, kind])
+        for (loop, kind), number in sorted(operations.items())
     ]
 
 
-def _reached(parts: dict[str, list[str]], names: set[str]) -> set[str]:
-    """Computations of these names, and all that they call."""
-    reached, left = set(), [*names]
+def _reached(parts: dict[str, list[str]], name: str) -> set[str]:
+    """A computation and all that it calls, but for the bodies of further loops."""
+    reached, left = set(), [name]
     while left:
         if (name := left.pop()) not in reached:
             reached.add(name)
             lines = parts.get(name, [])
-            left += [*_named(lines, CALLED), *_named(lines, BODY)]
+            left += _named(lines, CALLED)
             left += [one.strip(" %") for many in _named(lines, BRANCHES) for one in many.split(",")]
     return reached
 
