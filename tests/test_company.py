@@ -32,7 +32,7 @@ SOLVED = ["sinkhorn-grid", *BRIEF, "--lam", "1x", "--epsilon", "1x"]
 SOLVED += ["--set", "generator.optimizer.schedule=constant"]
 
 
-def until(condition, processes, seconds=240):
+def until(condition, processes, seconds=900):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -62,6 +62,31 @@ def test_two_processes_train_as_one_does_and_go_on_where_one_stopped(tmp_path):
     with company(tmp_path, 2, one, "--steps", 4, "--quiet") as processes:
         assert ends(processes) == [(0, ""), (0, "")]
     assert max(kept(one)) == 4
+
+
+@pytest.mark.slow
+def test_four_processes_train_as_one_does(tmp_path):
+    one, four = tmp_path / "one", tmp_path / "four"
+    done = otgan_alone("run", *SOLVED, "--steps", 2, "--out", one)
+    assert done.returncode == 0, done.stderr
+    with company(tmp_path, 4, *SOLVED, "--steps", 2, "--out", four) as processes:
+        assert ends(processes) == [(0, "")] * 4
+    np.testing.assert_allclose(losses(four), losses(one), rtol=1e-5)
+    for a, b in zip(parameters(one), parameters(four), strict=True):
+        np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * np.abs(a).max())
+
+
+@pytest.mark.slow
+def test_what_the_leader_alone_finds_out_ends_all(tmp_path):
+    """Here, that its folder is somebody else's."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter").write_text("dear")
+    with company(tmp_path, 2, *SOLVED, "--steps", 2, "--out", tmp_path / "mine") as processes:
+        (leader, said), (follower, told) = ends(processes)
+    assert (leader, follower) == (2, 2)
+    assert "holds something else than a run" in said
+    assert told.startswith(f"process 0 on {os.uname().nodename} ended: ")
+    assert "holds something else than a run" in told
 
 
 def test_a_termination_of_any_process_saves_and_ends_all(tmp_path):

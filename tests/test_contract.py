@@ -159,20 +159,39 @@ def test_samples_have_the_datas_shape_and_maps_send_points_to_points(which):
 
 
 PARITY = """
-import json
+import json, re
 import jax
+from scripts.count_collectives import OPERATION
 from jax.sharding import NamedSharding, PartitionSpec
 from tests.support.helpers import CALIBRATED, FAMILIES, setup, tiny_config
 
+def whole_matrices(text, together):
+    # arrays with as many elements along two axes as the whole batch, or OTS's, and the data have
+    batch, oracle = together.config.batch, together.config.oracle
+    sizes = {batch.size, batch.real, batch.size // 2}
+    if hasattr(oracle, "ots_batch"):
+        sizes = {oracle.ots_batch, len(together.dataset.train)}
+    shapes = [tuple(map(int, s.split(","))) for s in re.findall(r"[a-z]+\\d*\\[([\\d,]+)\\]", text)]
+    return [shape for shape in shapes if sum(extent in sizes for extent in shape) > 1]
+
 def values(name, changes, devices):
-    together = setup(tiny_config(name, **changes), devices)
+    # a batch of no network's or data set's size; OTS's must be a multiple of it
+    size = {} if name == "semidiscrete-grid" else {"batch.size": 80}
+    together = setup(tiny_config(name, **changes, **size), devices)
     everywhere = NamedSharding(together.mesh, PartitionSpec())
     state = jax.device_put(together.system.stepper.init(), everywhere)
     data = jax.device_put(together.data, everywhere)
     step = jax.jit(together.system.stepper.step, out_shardings=everywhere)
     program = step.lower(state, data).compile()
-    # the batch is sharded, and its sums are gathered
-    assert ("all-" in program.as_text()) == (devices > 1)
+    text = program.as_text()
+    kinds = {kind for _, kind in OPERATION.findall(text)}
+    if devices > 1:
+        # the batch is sharded, its sums are gathered, and nobody has a whole cost matrix
+        assert {"all-reduce"} <= kinds <= {"all-reduce", "all-gather", "collective-permute"}, kinds
+        assert not whole_matrices(text, together), name
+    else:
+        assert not kinds
+        assert name != "sinkhorn-grid" or whole_matrices(text, together)
     seen = []
     for _ in range(3):
         with jax.transfer_guard("disallow"):

@@ -25,7 +25,7 @@ def as_one_of(count, index, port):
 
 
 @contextmanager
-def company(folder, count, *words, others=(), wait=120):
+def company(folder, count, *words, others=(), wait=300):
     """The processes of a run, the last of which have other words; each works in a folder of its
     own. Who is left in the end is killed.
     """
@@ -55,7 +55,7 @@ def company(folder, count, *words, others=(), wait=120):
             process.communicate()
 
 
-def ends(processes, seconds=240):
+def ends(processes, seconds=900):
     """The exit code and standard error of each."""
     said = [process.communicate(timeout=seconds)[1] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, said, strict=True)]
