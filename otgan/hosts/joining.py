@@ -52,7 +52,7 @@ def joined(place: Place | None, mind: dict[str, Any]) -> Iterator[Hosts]:
     finally:
         hosts.close()
         if service:
-            service.close()
+            service.leave()
 
 
 def _reason(error: BaseException) -> str:

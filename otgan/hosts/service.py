@@ -66,10 +66,13 @@ class Service:
             self._process.wait()
         raise UserError("JAX's coordination service cannot be started on this host")
 
-    def close(self) -> None:
-        """End it; nobody needs it any more."""
-        with suppress(OSError):
-            self._process.communicate("over\n", timeout=SHUTDOWN)
+    def leave(self) -> None:
+        """End it, if this process needs it no more; else it ends some time after this process."""
+        from jax._src import distributed
+
+        if distributed.global_state.client is None:
+            with suppress(OSError, subprocess.TimeoutExpired):
+                self._process.communicate("over\n", timeout=SHUTDOWN)
 
 
 def _own(host: str) -> str:
@@ -85,7 +88,7 @@ def connect(place: Place, port: int) -> None:
     """Make this process one of JAX's: from here on its devices are those of all processes.
 
     Raises:
-        UserError: JAX's service is not reached.
+        UserError: JAX's service is not reached, or has no devices for all.
     """
     import jax
     from jax._src import distributed
@@ -115,6 +118,13 @@ def connect(place: Place, port: int) -> None:
     state = distributed.global_state
     state.client, state.process_id, state.num_processes = client, place.index, place.count
     state.coordinator_address = address
+    try:
+        jax.devices()  # here, since all processes must do it together
+    except RuntimeError as error:
+        raise UserError(
+            f"the devices of {place.count} processes cannot be used together"
+            f" ({str(error).splitlines()[0]})"
+        ) from None
 
 
 def disconnect() -> None:
