@@ -22,7 +22,7 @@ TICK = 0.1  # seconds between two looks at signals
 LEADER = 0
 # how a message is called: what a process is to do or found out, that it was given a signal, that
 # the run is over, that it ends by an error
-SAYS, ASKED, OVER, FAILED = "says", "asked", "over", "failed"
+SAYS, ASKED, OVER, CANNOT = "says", "asked", "over", "cannot"
 
 
 class EndedError(Exception):
@@ -108,8 +108,8 @@ class Hosts:
                 message = self._inbox[other].get(timeout=TICK)
                 if OVER in message:
                     raise EndedError(*message[OVER])
-                if FAILED in message:
-                    raise UserError(message[FAILED])
+                if CANNOT in message:
+                    raise UserError(message[CANNOT])
                 return message[SAYS]
 
     def _send(self, other: int, message: dict[str, Any]) -> None:
@@ -157,7 +157,7 @@ class Hosts:
             self._end(code, f"{self._names[LEADER]} ended: {reason}", in_order=False)
         elif not self._over:
             self._apart()
-            self._send(LEADER, {FAILED: f"{self._names[self.index]}: {reason}"})
+            self._send(LEADER, {CANNOT: f"{self._names[self.index]}: {reason}"})
 
     def close(self) -> None:
         """Hang up."""
@@ -181,7 +181,7 @@ class Hosts:
             try:
                 message = wire.receive()
             except (OSError, ValueError):
-                message = {FAILED: f"{self._names[other]} is gone"}
+                message = {CANNOT: f"{self._names[other]} is gone"}
             if ASKED in message:
                 self.asked.append(int(message[ASKED]))
                 continue
@@ -189,10 +189,10 @@ class Hosts:
                 self._last_words = None
                 code, reason, _ = message[OVER]
                 self._leave_later(code, reason)
-            elif FAILED in message:
-                self._leave(message[FAILED])
+            elif CANNOT in message:
+                self._leave(message[CANNOT])
             self._inbox[other].put(message)
-            if OVER in message or FAILED in message:
+            if OVER in message or CANNOT in message:
                 return
 
     def _leave(self, reason: str) -> None:
