@@ -132,12 +132,12 @@ def test_pytorch_descends_our_loss(recipe):
     real, made = (jnp.asarray(pictures.detach().numpy()) for pictures in batch)
     problem, data = system.problem, BatchSource(examples)
     seen = [problem.features(players, data, pictures) for pictures in (real, made)]
-    (across,) = problem.cost.between(*seen).matrices
+    across = problem.cost.between(*seen)
     assert isinstance(config.oracle, Regularized)
     lam = config.oracle.lam.times(float(across.mean()))
 
     def d(a, b):
-        (costs,) = problem.cost.between(a, b).matrices
+        costs = problem.cost.between(a, b)
         return float(solve_entropic(costs, lam, 1e-5 * across.mean()).value)
 
     x, y = seen
