@@ -161,6 +161,7 @@ def test_samples_have_the_datas_shape_and_maps_send_points_to_points(which):
 PARITY = """
 import json, re
 import jax
+import numpy as np
 from scripts.count_collectives import OPERATION
 from jax.sharding import NamedSharding, PartitionSpec
 from tests.support.helpers import CALIBRATED, FAMILIES, setup, tiny_config
@@ -174,10 +175,15 @@ def whole_matrices(text, together):
     shapes = [tuple(map(int, s.split(","))) for s in re.findall(r"[a-z]+\\d*\\[([\\d,]+)\\]", text)]
     return [shape for shape in shapes if sum(extent in sizes for extent in shape) > 1]
 
+def flat(tree):
+    return np.concatenate([np.zeros(0), *map(np.ravel, jax.tree.leaves(tree))])
+
 def values(name, changes, devices):
     # a batch of no network's or data set's size; OTS's must be a multiple of it
     size = {} if name == "semidiscrete-grid" else {"batch.size": 80}
-    together = setup(tiny_config(name, **changes, **size), devices)
+    # Adam divides a gradient that is nearly zero by its size, and so would show rounding alone
+    sgd = {"generator.optimizer.kind": "sgd"}
+    together = setup(tiny_config(name, **{**changes, **size, **sgd}), devices)
     everywhere = NamedSharding(together.mesh, PartitionSpec())
     state = jax.device_put(together.system.stepper.init(), everywhere)
     data = jax.device_put(together.data, everywhere)
@@ -186,22 +192,32 @@ def values(name, changes, devices):
     text = program.as_text()
     kinds = {kind for _, kind in OPERATION.findall(text)}
     if devices > 1:
-        # the batch is sharded, its sums are gathered, and nobody has a whole cost matrix
-        assert {"all-reduce"} <= kinds <= {"all-reduce", "all-gather", "collective-permute"}, kinds
+        # the batch is sharded, its sums are gathered, and nobody has a whole cost matrix;
+        # where half batches are compared, examples change places
+        halves = {"all-to-all"} if name == "ot-gan-grid" else set()
+        known = {"all-reduce", "all-gather", "collective-permute"} | halves
+        assert {"all-reduce"} <= kinds <= known, (name, kinds)
         assert not whole_matrices(text, together), name
     else:
         assert not kinds
         assert name != "sinkhorn-grid" or whole_matrices(text, together)
-    seen = []
-    for _ in range(3):
+    seen, start = [], flat(state.players)
+    for _ in range(20):
         with jax.transfer_guard("disallow"):
             state, record = program(state, data)
         seen.append(float(record["dual_value"]))
-    return seen
+    end = flat(state.players)
+    return seen, end, end - start
+
+def compared(case):
+    (one, end, moved), (eight, end_8, _) = (values(*case, devices) for devices in (1, 8))
+    off = float(np.linalg.norm(end_8 - end))
+    scales = [max(1e-30, float(np.linalg.norm(of))) for of in (end, moved)]
+    return [one, eight, *(off / scale for scale in scales)]
 
 assert len(jax.devices()) == 8
 cases = {**FAMILIES, "calibrated": CALIBRATED}
-found = {which: [values(*case, devices) for devices in (1, 8)] for which, case in cases.items()}
+found = {which: compared(case) for which, case in cases.items()}
 print(json.dumps(found))
 """
 
@@ -225,5 +241,10 @@ def test_one_device_and_eight_give_the_same_numbers():
         cwd=REPOSITORY,
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    for which, (one, eight) in json.loads(done.stdout.splitlines()[-1]).items():
-        np.testing.assert_allclose(eight, one, rtol=1e-3, err_msg=which)
+    for which, (one, eight, off, off_moved) in json.loads(done.stdout.splitlines()[-1]).items():
+        if which == "semidiscrete":  # the nearest of points that are equally near may be another
+            np.testing.assert_allclose(eight[:3], one[:3], rtol=1e-3, err_msg=which)
+            continue
+        np.testing.assert_allclose(eight, one, rtol=1e-4, err_msg=which)
+        assert off < 1e-5, which  # of the parameters after 20 steps
+        assert off_moved < 1e-3, which  # of the way that they have gone
