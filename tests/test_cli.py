@@ -49,6 +49,7 @@ EXPERIMENTS = [
     "drifting-mnist",
     "feature-cifar10",
     "feature-mnist",
+    "feature-stacked-mnist",
 ]
 
 

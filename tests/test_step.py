@@ -240,6 +240,7 @@ def test_the_independent_self_term_counts_twice_at_the_fixed_batch(x64):
     assert drawn.x[0].shape == (20, 2)
     (fixed,) = drawn.second
     generate = system.networks.generator.apply
+    assert jnp.min(squared_l2(generate(players.generator, drawn.z), fixed)) > 0  # other points
 
     def d(a, b):
         cost = squared_l2(a, b)

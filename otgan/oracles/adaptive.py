@@ -57,7 +57,7 @@ TRUTH = 0.0001  # gap of a dual that counts as the truth, multiples of the mean 
 TELLING = 4  # times the truth's gap: a gap below that says nothing of K
 NOTHING = 1e-30  # a squared constant below this counts as this
 STAGES = 4.0  # by which lam falls at least where a dual must be as good as exact
-OTHER = 3  # folds a step's key into that of another batch
+OTHER = 100  # folds a step's key into that of another batch: no part of how that is split
 PAIRS = 16  # whose gradients are held at once
 # sum_t |w_t| k_t: 2 d(x, y) - d(y, y) has 2 and 2; four d(x, y) and 2 d(y, y') have 4 and 4
 FOLLOWED = {"regot": 1, "sinkhorn": 4, "energy": 8}

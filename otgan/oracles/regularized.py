@@ -94,6 +94,20 @@ class Drawn(NamedTuple):
     second: Any = None
 
 
+class Keys(NamedTuple):
+    """What a step draws with."""
+
+    x: Array
+    z: Array
+    second: Array
+    scale: Array
+
+
+def _keys(key: Array) -> Keys:
+    """All by one split: what `fold_in` makes of a small number is one of a split's."""
+    return Keys(*random.split(key, len(Keys._fields)))
+
+
 class Held(NamedTuple):
     """A batch and where it is pulled; leaves carry the contract's leading axis, here of one
     update.
@@ -211,17 +225,15 @@ class RegularizedDual:
     def scale(self, key: Array) -> Float[Array, ""]:
         """What lam is multiplied by in this step."""
         scales = jnp.asarray(self.oracle.lam_scales)
-        return scales[0] if scales.size == 1 else random.choice(random.fold_in(key, 2), scales)
+        return scales[0] if scales.size == 1 else random.choice(_keys(key).scale, scales)
 
     def draw(self, players: Players, data: BatchSource, key: Array) -> tuple[Array, Drawn]:
         """A batch, with all that it needs, and where its real examples stand in the data."""
-        key_x, key_z = jax.random.split(key)
-        places = self.problem.draw_places(data, key_x)
-        drawn = Drawn(self.reals(players, data, places), self.problem.draw_latents(data, key_z))
+        keys = _keys(key)
+        places = self.problem.draw_places(data, keys.x)
+        drawn = Drawn(self.reals(players, data, places), self.problem.draw_latents(data, keys.z))
         if self.oracle.self_term == "independent":
-            drawn = drawn._replace(
-                second=self.draw_second(players, data, jax.random.fold_in(key, 1))
-            )
+            drawn = drawn._replace(second=self.draw_second(players, data, keys.second))
         return places, drawn
 
     def draw_second(self, players: Players, data: BatchSource, key: Array) -> Any:
