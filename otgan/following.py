@@ -20,6 +20,7 @@ from otgan.dispatch import (
 )
 from otgan.hosts import Hosts
 from otgan.layout import of_the_leader, spread
+from otgan.results.state import RunState
 from otgan.signals import exit_code_of, interruptible
 from otgan.step import TrainState
 
@@ -47,9 +48,9 @@ def led(dispatch: Dispatch, hosts: Hosts) -> Dispatch:
     return together
 
 
-def let_go(hosts: Hosts, stop: StopReason | None) -> None:
-    """Tell the others how the run ended, where its steps are done: None if as it should."""
-    if stop is None:
+def let_go(hosts: Hosts, stop: StopReason) -> None:
+    """Tell the others how the run ended, whose steps are done."""
+    if stop.state is RunState.FINISHED:
         hosts.release(0, "")
     else:
         code = stop.state.exit_code if stop.signal is None else exit_code_of(stop.signal)

@@ -100,9 +100,10 @@ def join_in(config: Config, data_dir: Path | None, devices: int | None, hosts: H
 def facts(setup: TrainSetup) -> dict[str, Any]:
     """What must be the same in all processes of a run, by the word for it."""
     return {
-        "data": setup.dataset.fingerprint,
-        "weights": setup.sight["digest"] if setup.sight else None,
-        "number of devices": jax.local_device_count(),
+        "data set": setup.dataset.fingerprint,
+        "network's weights": setup.sight["digest"] if setup.sight else None,
+        "source": setup.judge.source.fingerprint if setup.judge.source else None,
+        "number of devices": f"{setup.mesh.size} of {jax.device_count()}",
         "kind of device": jax.local_devices()[0].device_kind,
         "version of JAX": version("jax"),
     }

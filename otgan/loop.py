@@ -113,7 +113,6 @@ def train(setup: TrainSetup, folder: RunFolder, show: Show, hosts: Hosts = ALONE
             f"interrupted after step {progress.step}; go on with: {folder.again}",
             signals[0] if signals else None,
         )
-        let_go(hosts, stop or cut if stop or signals else None)
         # said before the end is drawn and judged: who stopped the run may not wait for that
         if stop or signals:
             conclude(folder, progress, stop or cut, summarize(progress, known))
@@ -122,6 +121,7 @@ def train(setup: TrainSetup, folder: RunFolder, show: Show, hosts: Hosts = ALONE
             if signals and not spent(setup.config, progress)
             else StopReason(RunState.FINISHED, "")
         )
+        let_go(hosts, stop)
         return finish(run, state, progress, stop, cut)
 
 

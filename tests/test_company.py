@@ -259,6 +259,6 @@ def test_processes_that_see_other_data_are_refused():
     mine = facts(together)
     check_others(together, [mine, mine])
     with pytest.raises(
-        UserError, match=r"^process 2 sees another data \(\w+ in process 0, x there"
+        UserError, match=r"^process 2 sees another data set \(\w+ in process 0, x there"
     ):
         check_others(together, [mine, {**mine, "data": "x"}])

@@ -1,4 +1,5 @@
-"""Several processes that train one run, on one host or on many. No JAX but in `service`.
+"""Several processes that train one run, on one host or on many. JAX is begun in
+`service`, when all are there.
 
 Process 0 leads: it alone decides, reads and writes the run's folder. The others follow: they take
 the same steps when they are told to, and nothing else. So whatever depends on a clock, a signal or

@@ -18,6 +18,7 @@ from otgan.hosts.wire import Wire
 
 LOST = 1  # the exit code of a process that another one's end ended
 GRACE = 10.0  # seconds that a process has to end by itself once it was told to
+COMPILING = 300.0  # the same where the leader is done and nobody waits
 TICK = 0.1  # seconds between two looks at signals
 LEADER = 0
 # how a message is called: what a process is to do or found out, that it was given a signal, that
@@ -65,6 +66,7 @@ class Hosts:
         self._last_words: Callable[[str], str] | None = None
         self._leaving = threading.Lock()
         self._over = False
+        self._lost = ""  # why it cannot go on, if that was seen before the run is underway
         for other, wire in self._wires.items():
             wire.limit(None)
             threading.Thread(target=self._listen, args=(other, wire), daemon=True).start()
@@ -125,7 +127,10 @@ class Hosts:
             last_words: is called before, in another thread, with who is gone; returns the sentence
                 that is said.
         """
-        self._last_words = last_words
+        with self._leaving:
+            self._last_words, lost = last_words, self._lost
+        if lost:
+            self._leave(lost)
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -187,8 +192,7 @@ class Hosts:
                 continue
             if OVER in message:
                 self._last_words = None
-                code, reason, _ = message[OVER]
-                self._leave_later(code, reason)
+                self._leave_later(*message[OVER])
             elif CANNOT in message:
                 self._leave(message[CANNOT])
             self._inbox[other].put(message)
@@ -199,6 +203,7 @@ class Hosts:
         """End this process, if the run is underway, and before it the others."""
         with self._leaving:
             if (last_words := self._last_words) is None:
+                self._lost = reason
                 return
             if self.leads:
                 self._end(LOST, f"{reason}, and with it the run", in_order=False)
@@ -207,9 +212,9 @@ class Hosts:
             _say(reason)
             os._exit(LOST)
 
-    def _leave_later(self, code: int, reason: str) -> None:
+    def _leave_later(self, code: int, reason: str, in_order: bool) -> None:
         """End this process if it does not do so soon: it may be in an operation that waits for the
-        leader.
+        leader, or, where that left in order, still compile what is not needed any more.
         """
 
         def leave() -> None:
@@ -217,14 +222,15 @@ class Hosts:
                 _say(reason)
                 os._exit(code)
 
-        timer = threading.Timer(GRACE, leave)
+        timer = threading.Timer(COMPILING if in_order else GRACE, leave)
         timer.daemon = True
         timer.start()
 
 
 def _say(sentence: str) -> None:
-    with suppress(OSError):
-        os.write(2, f"\n{sentence}\n".encode())
+    if sentence:
+        with suppress(OSError):
+            os.write(2, f"\n{sentence}\n".encode())
 
 
 ALONE = Hosts()

@@ -174,7 +174,7 @@ ADAPTIVE = (
     Q(
         "gradient_noise",
         "root mean square distance of a batch's gradient, in the generator's parameters, from the"
-        " expected one, as last measured",
+        " expected one, of the last measurements",
         must_be_finite=True,
     ),
     Q(
@@ -189,10 +189,9 @@ ADAPTIVE = (
         over_window="largest",
         warned=Warned(
             1.0,
-            "by the bound the dual's error in the gradient may be {shown} times the gradient's"
-            " noise. The bound takes the worst pair of examples for all: epsilon is at its"
-            " tightest, 0.001 of the mean cost, and the error itself may be far smaller."
-            " --epsilon calibrated measures it",
+            "the dual's error in the gradient may be {shown} times the gradient's noise, more than"
+            " any dual that was asked for: by a bound that takes the worst pair of examples for all"
+            " (--epsilon adaptive), or because epsilon was not reached; docs/adaptive.md",
         ),
     ),
 )
