@@ -41,7 +41,7 @@ class Oracle(Section):
     MAP: ClassVar[bool] = False
     # what it is that reaches epsilon, in the words of a reader: "... within epsilon 99.5%"
     REACHING: ClassVar[str] = "solved duals"
-    # whether its solves end by a certified gap, so that each step may set its own epsilon
+    # whether its `epsilon` is an `Accuracy`, which each step may set itself
     ADAPTS: ClassVar[bool] = False
 
     on_budget: Literal["accept", "stop"] = "accept"
