@@ -261,4 +261,4 @@ def test_processes_that_see_other_data_are_refused():
     with pytest.raises(
         UserError, match=r"^process 2 sees another data set \(\w+ in process 0, x there"
     ):
-        check_others(together, [mine, {**mine, "data": "x"}])
+        check_others(together, [mine, {**mine, "data set": "x"}])
