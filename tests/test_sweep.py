@@ -408,7 +408,9 @@ def finished_from_a_checkpoint(count):
 @pytest.mark.slow
 @pytest.mark.skipif(not RAY, reason="Ray is not installed: pip install 'otgan[ray]'")
 def test_a_node_of_the_cluster_is_killed_and_its_cells_go_on():
-    ((code, output),) = on_a_cluster_that_loses("node", "--steps", 15_000, "--lam", "0.05,0.2")
+    # cells last by the clock: however fast the machine is, the node is gone before its cell is done
+    lasting = "--steps", 10**8, "--seconds", 10, "--lam", "0.05,0.2"
+    ((code, output),) = on_a_cluster_that_loses("node", *lasting)
     assert code == 0, output
     assert finished_from_a_checkpoint(4)  # on the other node
 
