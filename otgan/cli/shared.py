@@ -19,30 +19,26 @@ from otgan.plain import comma_separated, require_path
 WIDTH = 200  # columns of what is not a terminal: wide enough not to break a path
 
 
-class AmountType(click.ParamType):
-    """`1.0`, in units of the cost, or `0.03x`, in multiples of the batch's mean cost."""
+class Parsed(click.ParamType):
+    """A value that a function of the config reads. What is wrong goes on to the config, which tells
+    all mistakes at once.
+    """
 
-    name = "amount"
+    def __init__(self, name: str, parse: Callable[[Any], Any]):
+        self.name, self._parse = name, parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse; what is wrong goes on to the config, which tells all mistakes at once."""
+        """Parse."""
         try:
-            return parse_amount(value)
+            return self._parse(value)
         except ValueError:
             return value
 
 
-class AccuracyType(click.ParamType):
-    """An amount, or a rule by which every step sets its own: `adaptive`, `calibrated:0.3`."""
-
-    name = "accuracy"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Parse; what is wrong goes on to the config, which tells all mistakes at once."""
-        try:
-            return parse_accuracy(value)
-        except ValueError:
-            return value
+# `1.0`, in units of the cost, or `0.03x`, in multiples of the batch's mean cost
+AMOUNT = Parsed("amount", parse_amount)
+# that, or a rule by which every step sets its own: `adaptive`, `calibrated:0.3`
+ACCURACY = Parsed("accuracy", parse_accuracy)
 
 
 class Whole(click.IntRange):

@@ -46,11 +46,7 @@ ROOT = Path("sweeps")
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Adaptive):
-        return str(value)
-    if not isinstance(value, Amount):
-        return value
-    return str(value) if value.relative or not value.finite else value.value
+    return value.plain if isinstance(value, Amount | Adaptive) else value
 
 
 MEASURES = CommaSeparated(MeasureName())

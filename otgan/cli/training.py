@@ -13,10 +13,10 @@ from otgan import experiments, places, suggest
 from otgan.cli.group import main, said
 from otgan.cli.processes import PROCESSES, follow, in_company
 from otgan.cli.shared import (
+    ACCURACY,
+    AMOUNT,
     NAME_OR_FILE,
     PATH,
-    AccuracyType,
-    AmountType,
     CommaSeparated,
     Whole,
     terminal,
@@ -36,7 +36,6 @@ def show(name_or_file: str) -> None:
     click.echo(describe(experiments.resolve(name_or_file)))
 
 
-AMOUNT = AmountType()
 SEED = Whole(0, 2**31 - 1)
 FEATURES = "|".join((*Cost.FEATURES, "NET:LAYERS", "RUN"))
 
@@ -54,7 +53,7 @@ FLAGS = {
     ),
     "--epsilon": (
         "oracle.epsilon",
-        AccuracyType(),
+        ACCURACY,
         "F|Fx|Fs|adaptive|calibrated",
         "Certified accuracy of every step's dual, in the same units; or set in every step by the"
         " noise of the gradient: see docs/adaptive.md.",

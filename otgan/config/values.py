@@ -28,6 +28,11 @@ class Amount:
         return f"{self.value:g}{'x' if self.relative else ''}"
 
     @property
+    def plain(self) -> float | str:
+        """As a file has it: a number where that says all."""
+        return str(self) if self.relative or not self.finite else self.value
+
+    @property
     def finite(self) -> bool:
         """Whether it is not inf."""
         return math.isfinite(self.value)
@@ -76,6 +81,11 @@ class Adaptive:
     rule: Rule
     fraction: float = NOISE
 
+    @property
+    def plain(self) -> str:
+        """As a file has it."""
+        return str(self)
+
     def __str__(self) -> str:
         return self.rule if self.fraction == NOISE else f"{self.rule}:{self.fraction:g}"
 
@@ -107,27 +117,16 @@ def parse_accuracy(raw: Any) -> Amount | Adaptive:
     return Adaptive(rule, value)
 
 
-def _plain_amount(amount: Amount) -> float | str:
-    return str(amount) if amount.relative or not amount.finite else amount.value
-
-
 def _finite(amount: Amount) -> Amount:
     if not amount.finite:
         raise ValueError("must be finite")
     return amount
 
 
-AmountOrInf = Annotated[Amount, BeforeValidator(parse_amount), PlainSerializer(_plain_amount)]
-FiniteAmount = Annotated[
-    Amount, BeforeValidator(lambda raw: _finite(parse_amount(raw))), PlainSerializer(_plain_amount)
-]
-Accuracy = Annotated[
-    Amount | Adaptive,
-    BeforeValidator(parse_accuracy),
-    PlainSerializer(
-        lambda value: str(value) if isinstance(value, Adaptive) else _plain_amount(value)
-    ),
-]
+_AS_PLAIN = PlainSerializer(lambda value: value.plain)
+AmountOrInf = Annotated[Amount, BeforeValidator(parse_amount), _AS_PLAIN]
+FiniteAmount = Annotated[Amount, BeforeValidator(lambda raw: _finite(parse_amount(raw))), _AS_PLAIN]
+Accuracy = Annotated[Amount | Adaptive, BeforeValidator(parse_accuracy), _AS_PLAIN]
 
 
 class Section(BaseModel):

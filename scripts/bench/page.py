@@ -75,12 +75,12 @@ def measured(content: Record, kind: str) -> str:
     whole = content.get("conditions")
     conditions = [whole] if whole else [record["conditions"] for record in content[kind]]
     dates = sorted({c["date"] for c in conditions})
-    busy = max(c["busy"] or 0 for c in conditions)
+    busy = [c["busy"] for c in conditions if c["busy"] is not None]
+    others = f", of which others took at most {max(busy):.0%}" if busy else ""
     packages = ", ".join(f"{name} {number}" for name, number in content["of"]["versions"].items())
     return (
         f"Milliseconds, measured {' to '.join(dict.fromkeys((dates[0], dates[-1])))} on"
-        f" {' and '.join(sorted({machine(c) for c in conditions}))}, of which others took at most"
-        f" {busy:.0%}; {packages}."
+        f" {' and '.join(sorted({machine(c) for c in conditions}))}{others}; {packages}."
     )
 
 
