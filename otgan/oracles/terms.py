@@ -141,7 +141,7 @@ def together(pulls: list[Any], like: Any, joint: bool) -> Any:
     if joint:
         return jax.tree.map(lambda pull: pull[0], pulls[0])
     groups = zip(*(jax.tree.leaves(pull) for pull in pulls), strict=True)
-    each = [pull / (len(pulls) * len(pull)) for group in groups for pull in group]
+    each = [pull * _share(len(pulls), len(pull)) for group in groups for pull in group]
     return jax.tree.map(
         lambda pull, group: jnp.moveaxis(pull, 0, 1) if group.ndim == 3 else pull[0],
         jax.tree.unflatten(jax.tree.structure(like), each),
@@ -150,9 +150,14 @@ def together(pulls: list[Any], like: Any, joint: bool) -> Any:
 
 
 def shares_of(problems: list[BatchFeatures]) -> Float[np.ndarray, " k"]:
-    """What each problem counts for: all groups the same, and in a group all windows."""
+    """What each problem counts for."""
     sizes = [len(part.y[0]) for part in problems]
-    return np.concatenate([np.full(size, 1 / (len(sizes) * size)) for size in sizes])
+    return np.concatenate([np.full(size, _share(len(sizes), size)) for size in sizes])
+
+
+def _share(groups: int, windows: int) -> float:
+    """What a window counts for: as much as the others of its group, and groups as one another."""
+    return 1 / (groups * windows)
 
 
 def mean_cost_of(problems: list[BatchFeatures], loss: str, cost: GroundCost) -> Float[Array, ""]:
