@@ -191,7 +191,7 @@ ADAPTIVE = (
             1.0,
             "the dual's error in the gradient may be {shown} times the gradient's noise, more than"
             " any dual that was asked for: by a bound that takes the worst pair of examples for all"
-            " (--epsilon adaptive), or because epsilon was not reached; docs/adaptive.md",
+            " (try --epsilon calibrated), or because epsilon was not reached; docs/adaptive.md",
         ),
     ),
 )
