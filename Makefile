@@ -35,8 +35,8 @@ docs: .venv/installed-docs  ## the documentation as a site, strictly; python3 -m
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "documentation in site/index.html"
 
-reproduce: .venv/installed  ## a claim of the papers, as in `make reproduce CLAIM=C3`, or all; goes on where it was stopped
-	$(BIN)/python scripts/reproduce.py $(CLAIM)
+reproduce: .venv/installed  ## a claim of the papers, as in `make reproduce CLAIM=C3`, or all; or a card, as in `make reproduce RECIPE=sinkhorn-grid`; goes on where it was stopped
+	$(BIN)/python scripts/$(if $(RECIPE),measure_recipe.py $(RECIPE),reproduce.py $(CLAIM))
 
 bench: .venv/installed-bench  ## beside other libraries, on a quiet machine: into bench/, goes on where it was stopped; docs/speed.md
 	$(BIN)/python -m scripts.bench.oracle

@@ -19,6 +19,7 @@ from otgan.config import Config, Cost, Effect, marked
 from otgan.config.foreign import OrForeign
 from otgan.config.values import models
 from otgan.errors import UserError
+from otgan.measured import with_measured
 from otgan.named import elsewhere, find, names
 from otgan.plain import TooDeepError, flat, from_json, from_toml, require_path
 
@@ -47,8 +48,9 @@ def resolve(
     for key, value in (overrides or {}).items():
         _put(raw, key, value)
     # then it has its encoder's description, and the run that it is from may be gone
-    recorded = Path(target).suffix == ".json"
-    return _validated(raw if recorded else _with_pretrained_encoder(raw))
+    if Path(target).suffix == ".json":
+        return _validated(raw)
+    return with_measured(_validated(_with_pretrained_encoder(raw)), _find(target))
 
 
 def compose(path: Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -128,7 +130,7 @@ def _with_whole_path(features: str) -> str:
 
 
 def read(target: str) -> Raw:
-    """The plain tables of an experiment, what it extends merged in."""
+    """The plain tables of an experiment, what it extends merged in, but not what that gave."""
     path = _find(target)
     raw = _parse(path)
     raw.setdefault("name", re.sub(r"[^\w.+-]+", "-", path.stem).lstrip("_.+-") or "experiment")
@@ -138,7 +140,10 @@ def read(target: str) -> Raw:
         if base in seen:
             raise UserError(f"{path}: its chain of `extends` comes back to {base.name}")
         seen.add(base)
-        raw = merge(_parse(base), raw)
+        below = _parse(base)
+        if isinstance(card := below.get("card"), dict):
+            card.pop("measured", None)
+        raw = merge(below, raw)
     return raw
 
 

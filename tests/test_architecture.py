@@ -16,6 +16,7 @@ LAYERS = [
     ("files", "plugins", "hosts"),
     ("cache", "named"),
     ("config",),
+    ("measured",),
     ("budgets", "experiments", "places", "runs"),
     ("results",),
     ("data",),

@@ -1,0 +1,118 @@
+"""What a named experiment gave when it was run to its end: a file beside it, which `make reproduce
+RECIPE=NAME` writes, and the sentence of its card that is made of it. No JAX.
+
+The file also has the values that it was run with. Where those are no longer the experiment's, the
+sentence says which.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from otgan.config import Config, Effect, Section, marked
+from otgan.config.values import Words
+from otgan.errors import UserError
+from otgan.plain import flat
+
+FOLDER = "measured"  # beside the experiments
+FEW = 3  # values that a sentence names
+
+
+class Number(Section):
+    """A score, or a number of a summary, over the seeds."""
+
+    name: Words
+    mean: float
+    sd: float | None = None  # of a sample; None for one seed
+    floor: float | None = None  # what real examples get
+
+
+class Measured(Section):
+    """What an experiment gave by its name alone.
+
+    Attributes:
+        date: when the last seed ended.
+        otgan: the version.
+        commit: of the code; empty outside of a checkout.
+        where: on what it ran, in words.
+        seeds: which.
+        steps: the fewest and the most of a seed.
+        numbers: what a reader asks first, then what else is better high or low.
+        values: that it was run with, by dotted key.
+    """
+
+    date: date
+    otgan: Words
+    commit: Words = ""
+    where: Words
+    seeds: tuple[int, ...] = Field(min_length=1, strict=False)
+    steps: tuple[int, int] = Field(strict=False)
+    numbers: tuple[Number, ...] = Field(min_length=1, strict=False)
+    values: dict[str, Any]
+
+    def sentence(self, config: Config) -> str:
+        """For the card of an experiment whose config is this today."""
+        seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
+        fewest, most = self.steps
+        steps = f"{most:,} steps" if fewest == most else f"{fewest:,} to {most:,} steps"
+        code = f"otgan {self.otgan}" + (f" at {self.commit[:7]}" if self.commit else "")
+        return (
+            f"{seeds}, {self.date}, by its name alone{self._since(config)}, {code}, {self.where},"
+            f" {steps}: {', '.join(map(_told, self.numbers))}"
+        )
+
+    def _since(self, config: Config) -> str:
+        changed = [
+            f"{key} {self.values[key]}"
+            for key, value in values_of(config).items()
+            if key in self.values and self.values[key] != value
+        ]
+        more = f" and {len(changed) - FEW} more" if len(changed) > FEW else ""
+        return f" (with {', '.join(changed[:FEW])}{more} then)" if changed else ""
+
+
+def values_of(config: Config) -> dict[str, Any]:
+    """The values that decide what a run of any seed gives, its length among them."""
+    decisive = {*flat(config.identity()), *marked(Config, Effect.EXTENT)} - {"train.seed"}
+    values = flat(config.model_dump(mode="json"))
+    return {key: value for key, value in values.items() if key in decisive}
+
+
+def path_of(experiment: Path) -> Path:
+    """Where the file of an experiment lies that lies there."""
+    return experiment.parent / FOLDER / f"{experiment.stem}.json"
+
+
+def read_measured(path: Path) -> Measured | None:
+    """What is known; None where nothing was measured.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    try:
+        return Measured.model_validate_json(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValidationError) as error:
+        raise UserError(f"cannot read {path}: {str(error).splitlines()[0]}") from None
+
+
+def with_measured(config: Config, experiment: Path) -> Config:
+    """A config whose card says what the experiment gave that lies there, if that is known.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    found = read_measured(path_of(experiment))
+    if found is None:
+        return config
+    card = config.card.model_copy(update={"measured": found.sentence(config)})
+    return config.model_copy(update={"card": card})
+
+
+def _told(number: Number) -> str:
+    spread = "" if number.sd is None else f" ± {number.sd:.1g}"
+    floor = "" if number.floor is None else f" (real {number.floor:.3g})"
+    return f"{number.name} {number.mean:.3g}{spread}{floor}"
