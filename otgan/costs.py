@@ -41,15 +41,41 @@ def _l1_pulls(points: tuple[Array, Array], pull: Array) -> tuple[Array, Array]:
 l1.defvjp(lambda x, y: (l1(x, y), (x, y)), _l1_pulls)
 
 
+@jax.custom_vjp
 def squared_l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
     """The squared Euclidean distance `|x|^2 + |y|^2 - 2 <x, y>`, centered first so that a common
     offset does not cancel digits.
+
+    Its gradient, 2 (x_i - y_j) for every pair, is a matrix product for each side that is asked for.
     """
-    # distances do not move with it, so neither does their gradient
+    return _centered_squared_l2(*_centered(x, y))
+
+
+def _centered(x: Array, y: Array) -> tuple[Array, Array]:
+    """Both without the mean of y: distances do not move with it, so neither does their gradient."""
     center = jnp.mean(y, axis=0, keepdims=True)
-    x, y = x - center, y - center
+    return x - center, y - center
+
+
+def _centered_squared_l2(x: Array, y: Array) -> Array:
     squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
     return jnp.maximum(squares - 2 * product(x, y.T), 0.0)
+
+
+def _squared_l2_forward(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
+    points = _centered(x, y)
+    return _centered_squared_l2(*points), points
+
+
+def _squared_l2_pulls(points: tuple[Array, Array], pull: Array) -> tuple[Array, Array]:
+    x, y = points
+    return (
+        2 * (jnp.sum(pull, axis=1)[:, None] * x - product(pull, y)),
+        2 * (jnp.sum(pull, axis=0)[:, None] * y - product(pull.T, x)),
+    )
+
+
+squared_l2.defvjp(_squared_l2_forward, _squared_l2_pulls)
 
 
 def l2(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:

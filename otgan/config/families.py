@@ -103,7 +103,7 @@ class Regularized(Oracle):
     epsilon: Accuracy = Amount(0.01, relative=True)
     tau: AmountOrInf = Amount(math.inf)
     warm_start: bool = False
-    anneal: float = Field(default=4.0, ge=1, le=10)
+    anneal: float = Field(default=8.0, ge=1, le=10)
     iterations_per_check: int | None = Field(default=None, ge=1)
     max_iterations: int = Field(default=2_000, ge=1)
 

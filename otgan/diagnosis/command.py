@@ -44,7 +44,7 @@ SEED = 2023
 PAIRS = 128  # examples of a kind in the batch whose gradient is looked at
 SAMPLES, FRESH = 1_000, 4_000  # for the cost of transport to the whole training set
 # how a dual that counts as the truth is solved
-EXACTLY = {"max_iterations": 100_000, "anneal": 4.0}
+EXACTLY = {"max_iterations": 100_000, "anneal": 8.0}
 # examples in a batch that is transported exactly, which takes time as the cube of it
 LARGEST = 8_192
 

@@ -55,9 +55,13 @@ PATIENCE = 10  # certificates that find no smaller gap, before rounding is blame
 # share of the rows whose potentials must be known to start from them: few would leave most columns
 # empty
 ENOUGH = 0.9
-# over-relaxation: 2-3 times fewer iterations than plain Sinkhorn; where the value falls, its excess
-# over 1 is halved
-MOMENTUM = 1.5
+# over-relaxation (Thibault, Chizat, Dossal, Papadakis 2021): 2-5 times fewer iterations than plain
+# Sinkhorn. It starts here; what certificates find wanting grows towards 2, its distance from that
+# a SHRINKING-th each time, up to LARGEST; where the value falls, its excess over 1 is halved. At
+# 1.97 some problems never end
+MOMENTUM = 1.6
+SHRINKING = 0.7
+LARGEST = 1.93
 
 
 class _Look(NamedTuple):
@@ -86,7 +90,7 @@ def solve_entropic(
     epsilon: Float[Array, ""] | float,
     tau: Float[Array, ""] | None = None,
     *,
-    anneal: float = 4.0,
+    anneal: float = 8.0,
     iterations_per_check: int = 10,
     max_iterations: int = 2_000,
     symmetric: bool = False,
@@ -148,9 +152,14 @@ class _Solver:
         relaxed = self.tau is not None
         begin = _begin(self.cost, self.lam, self.symmetric, relaxed, straight, known)
         at = self.look(*begin)._replace(certificate=no_certificate(self.cost))
-        eager = self.calm if self.symmetric or relaxed else jnp.asarray(MOMENTUM, self.cost.dtype)
+        momentum = jnp.asarray(MOMENTUM, self.cost.dtype) if self.eager else self.calm
         nothing = jnp.zeros((), jnp.int32)
-        return _Search(at, nothing, eager, jnp.full_like(self.lam, jnp.inf), nothing)
+        return _Search(at, nothing, momentum, jnp.full_like(self.lam, jnp.inf), nothing)
+
+    @property
+    def eager(self) -> bool:
+        """Whether it over-relaxes."""
+        return not self.symmetric and self.tau is None
 
     @property
     def calm(self) -> Array:
@@ -159,6 +168,13 @@ class _Solver:
         The symmetric fixed point needs the average of old and new.
         """
         return jnp.asarray(0.5 if self.symmetric else 1.0, self.cost.dtype)
+
+    def next_momentum(self, s: _Search, fell: Array) -> Array:
+        """Momentum after iterations that did not reach epsilon, or took the value down."""
+        calmer = self.calm + (s.momentum - self.calm) / 2
+        bolder = 2 - SHRINKING * (2 - s.momentum) if self.eager else s.momentum
+        after = jnp.where(fell, calmer, jnp.minimum(bolder, LARGEST))
+        return jnp.where(s.at.lam == self.lam, after, s.momentum)
 
     def look(self, f: Array, g: Array, stage: Array) -> _Look:
         """What can be seen of potentials at a stage's lam, f moved so that the rows are exact."""
@@ -194,10 +210,11 @@ class _Solver:
         )
         at = self.look(f, g, stage)
         gap = at.certificate.gap
-        fell = ~(at.value >= s.at.value - rounding(f, g)) & (s.at.lam == self.lam)
-        momentum = jnp.where(fell, self.calm + (s.momentum - self.calm) / 2, s.momentum)
         waited = jnp.where(gap < s.least, 0, s.waited + (stage == self.lam))
-        return _Search(at, iterations, momentum, jnp.minimum(gap, s.least), waited)
+        fell = ~(at.value >= s.at.value - rounding(f, g))
+        return _Search(
+            at, iterations, self.next_momentum(s, fell), jnp.minimum(gap, s.least), waited
+        )
 
     def next_stage(self, lam: Array, iterations: Array) -> Array:
         """Lam after a stage; the true one where these are the last iterations."""

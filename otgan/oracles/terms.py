@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from otgan.config import Regularized
 from otgan.costs import GroundCost, Groups, for_each
+from otgan.oracles.contract import hold
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
@@ -208,7 +209,8 @@ def _solve_problem(
 
     def costs(followed: Any) -> list[Array]:
         batch = followed if cost.learned else features._replace(y=followed)
-        return [cost.between(t.a, t.b) for t in terms_of(oracle.loss, batch, cost.learned)]
+        terms = terms_of(oracle.loss, batch, cost.learned)
+        return [cost.between(t.a, hold(t.b) if t.between == "self" else t.b) for t in terms]
 
     terms = terms_of(oracle.loss, features, cost.learned)
     matrices, pulled_by = jax.vjp(costs, moving(features, cost.learned))
@@ -216,8 +218,17 @@ def _solve_problem(
         solve_term(oracle, matrix, amounts, term.between, known)
         for term, matrix in zip(terms, matrices, strict=True)
     ]
-    (pulls,) = pulled_by([t.pull * s.plan for t, s in zip(terms, solutions, strict=True)])
+    (pulls,) = pulled_by(
+        [t.pull * _followed(t, s.plan) for t, s in zip(terms, solutions, strict=True)]
+    )
     return Solved(_told(solutions), solutions[0].f, pulls)
+
+
+def _followed(term: Term, plan: Float[Array, "n m"]) -> Float[Array, "n m"]:
+    """What pulls at a term's costs: its plan. Of a cloud and itself one side is held fixed, and has
+    the other's pull: one pass back in place of two.
+    """
+    return plan + plan.T if term.between == "self" else plan
 
 
 def _told(solutions: list[Solution]) -> Duals:
