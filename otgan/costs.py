@@ -59,7 +59,7 @@ def _centered(x: Array, y: Array) -> tuple[Array, Array]:
 
 def _centered_squared_l2(x: Array, y: Array) -> Array:
     squares = jnp.sum(x * x, axis=1)[:, None] + jnp.sum(y * y, axis=1)[None, :]
-    return jnp.maximum(squares - 2 * product(x, y.T), 0.0)
+    return jnp.maximum(squares - product(2 * x, y.T), 0.0)
 
 
 def _squared_l2_forward(x: Array, y: Array) -> tuple[Array, tuple[Array, Array]]:
