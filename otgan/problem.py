@@ -8,13 +8,15 @@ training examples and for those held out.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
-from jax.sharding import Mesh
+from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Float, Int, Key
 
 from otgan.batches import (
@@ -28,7 +30,7 @@ from otgan.batches import (
     shard_batch,
 )
 from otgan.config import Config
-from otgan.costs import GroundCost, Groups
+from otgan.costs import GroundCost, Groups, for_each
 from otgan.data import Form
 
 
@@ -42,6 +44,14 @@ class Players(NamedTuple):
 
 
 NOBODY = Players(None)
+
+
+# what a function makes of each of k problems, leaves (k, ...), and of what is given to all
+Each = Callable[[Callable[[Any, Any], Any], Any, Any], Any]
+
+
+def _all(function: Callable[[Any, Any], Any], stacked: Any, given: Any) -> Any:
+    return for_each(lambda one: function(one, given), stacked)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +77,23 @@ class Problem:
     def shard(self, batch: Array) -> Array:
         """Lay a batch along the mesh."""
         return shard_batch(batch, self.mesh)
+
+    def each(self, parts: int) -> Each:
+        """How to go through the problems of a batch that is cut into so many parts: where these lie
+        on as many devices, or a number of which that is a multiple, each device goes through its
+        own, without a word to another.
+        """
+        mesh = self.mesh
+        if parts == 1 or mesh is None or parts % mesh.size:
+            return _all
+        along, everywhere = PartitionSpec("data"), PartitionSpec()
+        return lambda function, stacked, given: jax.shard_map(
+            partial(_all, function),
+            mesh=mesh,
+            in_specs=(along, everywhere),
+            out_specs=along,
+            check_vma=False,  # loops begin with zeros that are alike everywhere, and end apart
+        )(stacked, given)
 
     def draw_places(self, data: BatchSource, key: Key[Array, ""]) -> Int[Array, " reals"]:
         """Where a batch of real examples stands in the data."""

@@ -109,6 +109,13 @@ FLAGS = {
         None,
         "What the Sinkhorn loss compares generated examples with: themselves, or a second batch.",
     ),
+    "--parts": (
+        "oracle.parts",
+        Whole(1),
+        "N",
+        "Cut every batch into N parts, each a transport problem of its own: another loss, and with"
+        " as many parts as devices none waits for another.",
+    ),
     "--steps": ("train.steps", Whole(1), "N", "Alternations of a solve of the dual and an update."),
     "--generator-steps": (
         "train.generator_steps",

@@ -84,8 +84,9 @@ class Regularized(Oracle):
     gradient in the features divided by its size. Every step takes `lam` times one of `lam_scales`,
     drawn at random: in the mean the loss is that of all of them, of which large ones see the whole
     and small ones what is near. `warm_start` keeps the potential of every training example, from
-    which its next problem starts: it changes no accuracy, only iterations. An `epsilon` of
-    `adaptive` or `calibrated` is each step's own: see `Adaptive`.
+    which its next problem starts: it changes no accuracy, only iterations. `parts` cuts a batch
+    into so many, of which each has problems of its own; the loss is the mean over them. An
+    `epsilon` of `adaptive` or `calibrated` is each step's own: see `Adaptive`.
     """
 
     COSTS = ("l1", "l2", "squared_l2", "cosine")
@@ -103,6 +104,7 @@ class Regularized(Oracle):
     epsilon: Accuracy = Amount(0.01, relative=True)
     tau: AmountOrInf = Amount(math.inf)
     warm_start: bool = False
+    parts: int = Field(default=1, ge=1)
     anneal: float = Field(default=8.0, ge=1, le=10)
     iterations_per_check: int | None = Field(default=None, ge=1)
     max_iterations: int = Field(default=2_000, ge=1)
@@ -118,6 +120,11 @@ class Regularized(Oracle):
             raise ValueError(
                 "warm_start keeps the potentials of d(p,q) with the kl regularizer: leave it out"
                 " with l2 and with the loss energy"
+            )
+        if self.warm_start and self.parts > 1:
+            raise ValueError(
+                "warm_start keeps the potentials of one problem on the whole batch: leave it out,"
+                f" or parts = {self.parts}"
             )
         if self.self_term == "independent" and self.loss != "sinkhorn":
             why = {"regot": "has no self term", "energy": "has independent ones by its making"}[
@@ -137,16 +144,27 @@ class Regularized(Oracle):
         return isinstance(self.epsilon, Adaptive) and self.epsilon.rule == "adaptive"
 
     def unfit(self, batch: Batch) -> list[str]:
-        """The energy distance needs two independent halves: those of a stratified batch are of two
-        parts of the data.
+        """Parts are equally large, with two examples of both sides at least. The energy distance
+        needs two independent halves: those of a stratified batch are of two parts of the data.
         """
-        if self.loss != "energy":
-            return []
         numbers = {"batch.size": batch.size, "batch.reals": batch.real}
-        odd = [
-            f"oracle.loss = 'energy' halves the batch: {key} must be even, not {n}"
+        uneven = [
+            f"oracle.parts = {self.parts} cuts the batch: {key} must be a multiple of it, and twice"
+            f" it at least, not {n}"
             for key, n in numbers.items()
-            if n % 2
+            if n % self.parts or n < 2 * self.parts
+        ][:1]
+        return [*uneven, *(self._unfit_halves(batch, numbers) if self.loss == "energy" else [])]
+
+    def _unfit_halves(self, batch: Batch, numbers: dict[str, int]) -> list[str]:
+        halves = 2 * self.parts
+        odd = [
+            f"oracle.loss = 'energy' halves every part: {key} must be a multiple of {halves},"
+            f" not {n}"
+            if self.parts > 1
+            else f"oracle.loss = 'energy' halves the batch: {key} must be even, not {n}"
+            for key, n in numbers.items()
+            if n % halves
         ][:1]
         spread = [
             f"batch.{side} = {how!r}"

@@ -34,6 +34,10 @@ that is recorded is still the sum of the duals.
 A cost may look at several groups of features (`otgan.groups`): d is then one problem on their mean
 cost, or the mean of one problem for each group, or for each of a group's windows, at one lam and
 one epsilon. n real and m generated examples need not be equally many.
+
+A batch may be cut into parts: then d is the mean of what each of them makes, at the lam of the
+whole batch. That is another loss, of smaller batches and less noise (Fatras, Zine, Flamary,
+Gribonval, Courty 2020); and where a batch lies along as many devices, none needs what another has.
 """
 
 from __future__ import annotations
@@ -194,16 +198,18 @@ class RegularizedDual:
             scale: lam is so many times the oracle's.
             known: potentials of the real examples to start from.
         """
-        oracle, cost = self.oracle, self.problem.cost
-        problems = problems_of(features, cost.joint)
-        mean_cost = mean_cost_of(problems, oracle.loss, cost)
+        oracle, cost, each = self.oracle, self.problem.cost, self.problem.each(self.oracle.parts)
+        problems = problems_of(features, cost.joint, oracle.parts)
+        mean_cost = mean_cost_of(problems, oracle.loss, cost, each)
         amounts = Amounts(
             jnp.asarray(oracle.lam.times(mean_cost) * scale),
             epsilon(mean_cost, scale),
             jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None,
         )
-        duals, solved = solve_problems(oracle, cost, problems, amounts, known)
-        pulls = together([part.pulls for part in solved], self.moving(features), cost.joint)
+        duals, solved = solve_problems(oracle, cost, problems, amounts, each, known)
+        pulls = together(
+            [part.pulls for part in solved], self.moving(features), cost.joint, oracle.parts
+        )
         terms = terms_of(oracle.loss, features, cost.learned)
         return (
             even(pulls) if oracle.pulls == "even" else pulls,

@@ -15,11 +15,12 @@ from jax import Array, lax
 from jaxtyping import Bool, Float, Int
 
 from otgan.config import Regularized
-from otgan.costs import GroundCost, Groups, for_each
+from otgan.costs import GroundCost, Groups
 from otgan.oracles.contract import hold
 from otgan.oracles.entropic import solve_entropic
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
+from otgan.problem import Each
 
 # real and generated; two clouds of one kind; a cloud and itself
 Between = Literal["both", "kind", "self"]
@@ -114,19 +115,22 @@ def moving(features: BatchFeatures, learned: bool) -> Any:
 # --- the problems of a batch ----------------------------------------------------------------------
 
 
-def problems_of(features: BatchFeatures, joint: bool) -> list[BatchFeatures]:
+def problems_of(features: BatchFeatures, joint: bool, parts: int = 1) -> list[BatchFeatures]:
     """The transport problems that a batch makes, those of one group together, leaves (p, ...).
 
     If they are `joint`, that is one on all groups; else one of each group, or of each of a group's
-    windows.
+    windows. Of each of the batch's parts there are as many again.
     """
-    if joint:
-        return [jax.tree.map(lambda group: group[None], features)]
     x, y, x2, y2 = features
-    return [
-        BatchFeatures(_one(x, k), _one(y, k), x2 and _one(x2, k), y2 and _one(y2, k))
-        for k in range(len(y))
-    ]
+    problems = (
+        [jax.tree.map(lambda group: group[None], features)]
+        if joint
+        else [
+            BatchFeatures(_one(x, k), _one(y, k), x2 and _one(x2, k), y2 and _one(y2, k))
+            for k in range(len(y))
+        ]
+    )
+    return [jax.tree.map(partial(_cut, parts), problem) for problem in problems]
 
 
 def _one(groups: Groups, k: int) -> Groups:
@@ -137,14 +141,32 @@ def _windows(group: Float[Array, "n ..."]) -> Float[Array, "p n ..."]:
     return jnp.moveaxis(group, 1, 0) if group.ndim == 3 else group[None]
 
 
-def together(pulls: list[Any], like: Any, joint: bool) -> Any:
+def _cut(parts: int, group: Float[Array, "p n ..."]) -> Float[Array, "q k ..."]:
+    """Parts first, so that those of a batch that lies along several devices stay where they are."""
+    if parts == 1:
+        return group
+    p, n, *rest = group.shape
+    cut = group.reshape(p, parts, n // parts, *rest)
+    return jnp.moveaxis(cut, 1, 0).reshape(parts * p, n // parts, *rest)
+
+
+def _whole(parts: int, group: Float[Array, "q k ..."]) -> Float[Array, "p n ..."]:
+    """What `_cut` has cut."""
+    if parts == 1:
+        return group
+    q, k, *rest = group.shape
+    cut = group.reshape(parts, q // parts, k, *rest)
+    return jnp.moveaxis(cut, 0, 1).reshape(q // parts, parts * k, *rest)
+
+
+def together(pulls: list[Any], like: Any, joint: bool, parts: int = 1) -> Any:
     """Pulls of the problems of a batch, each for its share, laid out like that batch's features."""
-    if joint:
-        return jax.tree.map(lambda pull: pull[0], pulls[0])
     groups = zip(*(jax.tree.leaves(pull) for pull in pulls), strict=True)
-    each = [pull * _share(len(pulls), len(pull)) for group in groups for pull in group]
+    each = [
+        _whole(parts, pull) * _share(len(pulls), len(pull)) for group in groups for pull in group
+    ]
     return jax.tree.map(
-        lambda pull, group: jnp.moveaxis(pull, 0, 1) if group.ndim == 3 else pull[0],
+        lambda pull, group: jnp.moveaxis(pull, 0, 1) if group.ndim == 3 and not joint else pull[0],
         jax.tree.unflatten(jax.tree.structure(like), each),
         like,
     )
@@ -156,21 +178,23 @@ def shares_of(problems: list[BatchFeatures]) -> Float[np.ndarray, " k"]:
     return np.concatenate([np.full(size, _share(len(sizes), size)) for size in sizes])
 
 
-def _share(groups: int, windows: int) -> float:
-    """What a window counts for: as much as the others of its group, and groups as one another."""
-    return 1 / (groups * windows)
+def _share(groups: int, size: int) -> float:
+    """What a problem counts for: as much as the others of its group, and groups as one another."""
+    return 1 / (groups * size)
 
 
-def mean_cost_of(problems: list[BatchFeatures], loss: str, cost: GroundCost) -> Float[Array, ""]:
+def mean_cost_of(
+    problems: list[BatchFeatures], loss: str, cost: GroundCost, each: Each
+) -> Float[Array, ""]:
     """Of a real and a generated example."""
 
-    def mean(features: BatchFeatures) -> Array:
+    def mean(features: BatchFeatures, _: Any) -> Array:
         terms = terms_of(loss, features, cost.learned)
         return jnp.mean(
             jnp.stack([jnp.mean(cost.between(t.a, t.b)) for t in terms if t.between == "both"])
         )
 
-    return jnp.mean(jnp.stack([jnp.mean(for_each(mean, part)) for part in problems]))
+    return jnp.mean(jnp.stack([jnp.mean(each(mean, part, ())) for part in problems]))
 
 
 # --- their duals ----------------------------------------------------------------------------------
@@ -181,6 +205,7 @@ def solve_problems(
     cost: GroundCost,
     problems: list[BatchFeatures],
     amounts: Amounts,
+    each: Each,
     known: Float[Array, " n"] | None = None,
 ) -> tuple[Duals, list[Solved]]:
     """The duals of all terms of all k problems; and of each part of `problems` all that came of it.
@@ -190,22 +215,23 @@ def solve_problems(
         cost: between what is seen of examples.
         problems: of a batch.
         amounts: of all of them.
+        each: how to go through them.
         known: potentials to start from, for the rows of the term between real and generated points;
             see `solve_entropic`.
     """
-    solve = partial(_solve_problem, oracle, cost, amounts, known)
-    solved = [for_each(solve, part) for part in problems]
+    solve = partial(_solve_problem, oracle, cost)
+    solved = [each(solve, part, (amounts, known)) for part in problems]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *(s.duals for s in solved)), solved
 
 
 def _solve_problem(
     oracle: Regularized,
     cost: GroundCost,
-    amounts: Amounts,
-    known: Array | None,
     features: BatchFeatures,
+    given: tuple[Amounts, Array | None],
 ) -> Solved:
     """One, from its costs to its pulls: then costs and plans are done with."""
+    amounts, known = given
 
     def costs(followed: Any) -> list[Array]:
         batch = followed if cost.learned else features._replace(y=followed)
