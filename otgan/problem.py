@@ -32,6 +32,7 @@ from otgan.batches import (
 from otgan.config import Config
 from otgan.costs import GroundCost, Groups, for_each
 from otgan.data import Form
+from otgan.models import latents_of
 
 
 class Players(NamedTuple):
@@ -68,7 +69,7 @@ class Problem:
     form: Form
     size: int  # generated examples of a batch
     reals: int  # real ones
-    latent_dim: int
+    latents: int  # normal numbers that a sample is made of
     # of the run: what a family trains has schedules that go by it. Where another budget ends the
     # run it is what the steps come to as things stand, which is a number of the program's
     steps: int | Float[Array, ""]
@@ -111,7 +112,7 @@ class Problem:
         self, data: BatchSource, key: Key[Array, ""], size: int | None = None
     ) -> Float[Array, "size ..."]:
         """A batch of latents, of `size` or as many as a batch has, or of a source's examples."""
-        return self.shard(draw_latents(data, key, size or self.size, self.latent_dim))
+        return self.shard(draw_latents(data, key, size or self.size, self.latents))
 
     def every_real(self, data: BatchSource) -> Float[Array, "n ..."]:
         """All real examples, in their order."""
@@ -119,7 +120,7 @@ class Problem:
 
     def every_latent(self, data: BatchSource, key: Key[Array, ""]) -> Float[Array, "m ..."]:
         """All examples of the source, or as many latents as there are real examples."""
-        return every_latent(data, key, self.latent_dim)
+        return every_latent(data, key, self.latents)
 
     def generate(self, parameters: Any, z: Float[Array, "n ..."]) -> Float[Array, "n ..."]:
         """The generator's points."""
@@ -163,7 +164,7 @@ def make_problem(
         form,
         batch.size,
         batch.real,
-        config.generator.latent_dim,
+        latents_of(config.generator, form.shape),
         config.train.steps,
         mesh,
     )

@@ -36,8 +36,9 @@ class Generator(Section):
     Every hidden layer is normalized by `normalization`; `adaptive` is layer normalization whose
     scale and shift are linear in what comes out of the mapping. Kernels start normal, with standard
     deviation `initial_sd` (but those of scale and shift, which start at zero), or with He's where
-    that is not given; with `smooth` those that double a picture start by interpolating. `identity`
-    hands on the points of `source` as they are: nothing is trained but the dual.
+    that is not given; with `smooth` those that double a picture start by interpolating. With
+    `noise` every grid on the way to a picture has a normal number for each place as well.
+    `identity` hands on the points of `source` as they are: nothing is trained but the dual.
     """
 
     kind: Literal["mlp", "conv", "residual", "identity"] = "mlp"
@@ -50,16 +51,23 @@ class Generator(Section):
     normalization: Literal["none", "layer", "adaptive"] = "none"
     initial_sd: float | None = Field(default=None, gt=0)
     smooth: bool = False
+    noise: bool = False
     ema: float = Field(default=0.998, ge=0, lt=1)
     optimizer: Optimizer = Optimizer()
 
     @model_validator(mode="after")
-    def _doubling(self) -> Generator:
-        if self.smooth and self.kind not in ("conv", "residual"):
-            raise ValueError(
-                f"smooth is how doublings of pictures start, and the kind {self.kind!r} has none:"
-                " set it to false, or use 'conv' or 'residual'"
-            )
+    def _grids(self) -> Generator:
+        if self.kind in ("conv", "residual"):
+            return self
+        for name, what in (
+            ("smooth", "is how doublings of pictures start"),
+            ("noise", "is of the grids on the way to a picture"),
+        ):
+            if getattr(self, name):
+                raise ValueError(
+                    f"{name} {what}, and the kind {self.kind!r} has none: set it to false, or use"
+                    " 'conv' or 'residual'"
+                )
         return self
 
 

@@ -125,6 +125,8 @@ def _unfit_networks(config: Config) -> list[str]:
         mistakes = [f"a {kind} network needs images; the data are points: use kind = 'mlp'"]
     if config.batch.latents == "sobol" and config.generator.latent_dim > 64:
         mistakes.append("batch.latents = 'sobol' needs a latent_dim of at most 64")
+    if config.batch.latents == "sobol" and config.generator.noise:
+        mistakes.append("batch.latents = 'sobol' has no room for generator.noise: use 'iid'")
     return mistakes
 
 

@@ -53,7 +53,7 @@ def _laid_out(layer: str, path: str, array: np.ndarray) -> np.ndarray:
 def generator(
     section: config.Generator, shape: tuple[int, ...], layout: Layout
 ) -> Callable[[Tensors, Tensor], Tensor]:
-    """`otgan.models.networks.ConvGenerator`, with layer normalization: n latent_dim -> n h w c."""
+    """`otgan.models.generators.ConvGenerator`, with layer normalization: n latents -> n h w c."""
     assert section.kind == "conv"
     assert section.normalization == "layer"
     assert not section.mapping_skip

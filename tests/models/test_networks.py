@@ -8,7 +8,7 @@ import pytest
 from otgan import config
 from otgan.errors import UserError
 from otgan.models import Network, make_encoder, make_generator
-from otgan.models.networks import AdaptiveNorm, UpBlock
+from otgan.models.generators import AdaptiveNorm, UpBlock
 
 pytestmark = pytest.mark.slow
 
