@@ -245,7 +245,8 @@ class PlaceNoise(nn.Module):
     @nn.compact
     def __call__(self, x, noise):
         """N h w c and n h w 1 -> n h w c."""
-        return self.param("strength", nn.initializers.zeros, (x.shape[-1],)) * noise
+        strength = self.param("strength", nn.initializers.zeros, (x.shape[-1],))
+        return strength[None, None, None] * noise
 
 
 class UpBlock(nn.Module):

@@ -4,10 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from otgan import config
 from otgan.errors import UserError
-from otgan.models import Network, make_encoder, make_generator
+from otgan.models import Network, latents_of, make_encoder, make_generator
 from otgan.models.generators import AdaptiveNorm, UpBlock
 
 pytestmark = pytest.mark.slow
@@ -334,9 +335,38 @@ def test_weight_normalization_forgets_the_length_of_a_raw_kernel(kind, normaliza
     assert kept == invariant
 
 
-def test_what_doubles_nothing_cannot_start_smooth():
-    with pytest.raises(ValueError, match="the kind 'mlp' has none: set it to false, or use 'conv'"):
-        config.Generator(kind="mlp", smooth=True)
+@pytest.mark.parametrize("name", ["smooth", "noise"])
+def test_what_has_no_grids_has_nothing_of_theirs(name):
+    with pytest.raises(ValueError, match=f"{name} .* the kind 'mlp' has none: set it to false, or"):
+        config.Generator.model_validate({"kind": "mlp", name: True})
+
+
+@pytest.mark.parametrize("kind", ["conv", "residual"])
+def test_noise_is_of_the_places_of_every_grid_and_starts_at_nothing(kind):
+    """30 x 21 is doubled twice from 8 x 6; what one place of the last grid has stays near it."""
+    section = config.Generator(kind=kind, latent_dim=6, width=8, depth=2, noise=True)
+    network = _compiled(make_generator(section, (30, 21, 3), 0.0, 1.0))
+    size = 6 + 8 * 6 + 16 * 12
+    assert latents_of(section, (30, 21, 3)) == size
+    assert latents_of(section.model_copy(update={"noise": False}), (30, 21, 3)) == 6
+    params, z = network.init(KEY), _latents(2, size)
+    z[1, :6] = z[0, :6]
+    quiet = np.asarray(network.apply(params, z))
+    np.testing.assert_array_equal(quiet[0], quiet[1])
+    for k in range(2):
+        heard = {
+            path: jnp.ones_like(leaf) if f"noise_{k}" in str(path) else leaf
+            for path, leaf in flatten_dict(params).items()
+        }
+        loud = np.asarray(network.apply(unflatten_dict(heard), z))
+        assert np.abs(loud[0] - loud[1]).max() > 1e-3
+    z[1] = z[0]
+    z[1, -12] += 1  # the place at the lower left of the last grid
+    loud = np.asarray(network.apply(unflatten_dict(heard), z))
+    changed = np.argwhere(np.abs(loud[0] - loud[1]).max(-1) > 1e-6)
+    assert len(changed)
+    assert changed[:, 0].min() >= 30 - 6
+    assert changed[:, 1].max() <= 6
 
 
 @pytest.mark.parametrize("kind", ["mlp", "conv", "residual"])
