@@ -12,9 +12,9 @@ from __future__ import annotations
 import math
 
 # counted on 8 devices, at a batch of 256
-ONCE, PER_CHECK, PER_ITERATION = 20, 23, 3  # operations
-GATHERED = 2_413_568 / 256  # bytes an example of the batch, once a step
-REDUCED = 9_317_990  # bytes of gradients and sums, once a step
+ONCE, PER_CHECK, PER_ITERATION = 18, 23, 3  # operations
+GATHERED = (3_216_384 + 32_768) / 256  # bytes an example of the batch, once a step
+REDUCED = 8_501_606  # bytes of gradients and sums, once a step
 VECTORS = 3 * 4  # bytes an example of the batch, in each iteration
 FLOPS = 1.082e9  # of a device's networks and costs
 ITERATIONS, CHECKS = 20, 2  # a step, of 20 steps with seed 0
