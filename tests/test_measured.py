@@ -28,6 +28,12 @@ def experiment(tmp_path):
     return path
 
 
+def shipped(name):
+    path = find(name)
+    assert path
+    return path
+
+
 def measure(path, **changes):
     told = {
         "date": "2026-11-28",
@@ -99,12 +105,12 @@ def test_names_cannot_work_on_the_terminal(experiment):
 
 
 def test_no_file_is_left_of_an_experiment_that_is_gone():
-    assert {path.stem for path in path_of(find("sinkhorn-grid")).parent.glob("*")} <= {*names()}
+    assert {path.stem for path in path_of(shipped("sinkhorn-grid")).parent.glob("*")} <= {*names()}
 
 
-@pytest.mark.parametrize("name", [name for name in names() if path_of(find(name)).is_file()])
+@pytest.mark.parametrize("name", [name for name in names() if path_of(shipped(name)).is_file()])
 def test_what_was_measured_of_a_recipe_was_measured_by_its_values(name):
     """Change a recipe, and its file must go, or be measured anew."""
-    found, today = read_measured(path_of(find(name))), values_of(experiments.resolve(name))
+    found, today = read_measured(path_of(shipped(name))), values_of(experiments.resolve(name))
     assert {key: value for key, value in found.values.items() if today.get(key) != value} == {}
     assert len(found.commit) == 40

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax.traverse_util import flatten_dict, unflatten_dict
 
 from otgan import config
 from otgan.errors import UserError
@@ -72,6 +71,16 @@ def _channels(params, name):
         for path, leaf in jax.tree.leaves_with_path(params)
         if name in jax.tree_util.keystr(path) and leaf.ndim == 4
     ]
+
+
+def _heard(params, k):
+    """The parameters, the k-th grid's noise at full strength."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, leaf: (
+            jnp.ones_like(leaf) if f"noise_{k}" in jax.tree_util.keystr(path) else leaf
+        ),
+        params,
+    )
 
 
 # --- both -----------------------------------------------------------------------------------------
@@ -354,15 +363,11 @@ def test_noise_is_of_the_places_of_every_grid_and_starts_at_nothing(kind):
     quiet = np.asarray(network.apply(params, z))
     np.testing.assert_array_equal(quiet[0], quiet[1])
     for k in range(2):
-        heard = {
-            path: jnp.ones_like(leaf) if f"noise_{k}" in str(path) else leaf
-            for path, leaf in flatten_dict(params).items()
-        }
-        loud = np.asarray(network.apply(unflatten_dict(heard), z))
+        loud = np.asarray(network.apply(_heard(params, k), z))
         assert np.abs(loud[0] - loud[1]).max() > 1e-3
     z[1] = z[0]
     z[1, -12] += 1  # the place at the lower left of the last grid
-    loud = np.asarray(network.apply(unflatten_dict(heard), z))
+    loud = np.asarray(network.apply(_heard(params, 1), z))
     changed = np.argwhere(np.abs(loud[0] - loud[1]).max(-1) > 1e-6)
     assert len(changed)
     assert changed[:, 0].min() >= 30 - 6

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from otgan import experiments
+from otgan.config import Regularized
 from otgan.costs import GroundCost
 from otgan.data import Form
 from otgan.errors import UserError
@@ -26,6 +27,7 @@ CASES = {  # changes, whether joint, whether the cost is learned
 def dual(parts, changes, joint=True, learned=False):
     told = {"oracle.lam": 0.3, "oracle.epsilon": 1e-5, "oracle.parts": parts, "batch.size": 32}
     oracle = experiments.resolve("sinkhorn-grid", {**told, **changes}).oracle
+    assert isinstance(oracle, Regularized)
     cost = GroundCost("squared_l2", joint, learned)
     problem = Problem(cost, NOBODY, Form((), True, (), 1.0, 0), M, N, 2, 1)
     return RegularizedDual(oracle, problem)
