@@ -66,8 +66,6 @@ def train(config: Config, seeds: int, jobs: int, folder: Path) -> None:
     What is done already is not done again.
     """
     words = ["sweep", config.name, "--seeds", str(seeds), "--jobs", str(jobs), "--out", str(folder)]
-    # a sweep of seeds alone wants an axis: one of the recipe's own values
-    words += ["--set", f"train.steps={config.train.steps}"]
     if measures := MEASURES.get(config.data.kind):
         words += ["--eval", measures]
     if subprocess.run([sys.executable, "-m", "otgan", *words], check=False).returncode:

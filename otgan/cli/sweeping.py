@@ -90,7 +90,7 @@ SOURCE = "Where the examples come from, as for `otgan run`."
     "--seeds",
     type=click.IntRange(1),
     metavar="K",
-    default=1,
+    show_default="1",
     help="Train every combination with the seeds 0 to K - 1.",
 )
 @click.option(
@@ -149,7 +149,7 @@ SOURCE = "Where the examples come from, as for `otgan run`."
 def sweep(
     name_or_file: str,
     assignments: tuple[str, ...],
-    seeds: int,
+    seeds: int | None,
     measures: tuple[str, ...] | None,
     source: str | None,
     out: Path | None,

@@ -67,7 +67,7 @@ def write(target: Target, output: Path) -> Path:
 
     Raises:
         UserError: it cannot be written there, is called as something else, what is there is no
-            report, or runs are to be drawn that are no sweep.
+            report, or what is to be drawn is no sweep, or one without an axis.
     """
     if output.suffix not in (*PAGES, *PICTURES):
         raise UserError(
@@ -78,6 +78,11 @@ def write(target: Target, output: Path) -> Path:
         raise UserError(
             f"{output}: a picture is made of a sweep; of runs there is a page, so give -o a"
             " name that ends in .html"
+        )
+    if output.suffix in PICTURES and isinstance(target, Sweep) and not target.axes:
+        raise UserError(
+            f"{output}: a picture shows a sweep's numbers along its axes, and this one has seeds"
+            " alone; give -o a name that ends in .html"
         )
     try:
         _require_ours(output)

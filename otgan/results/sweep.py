@@ -262,4 +262,5 @@ def listed(values: Mapping[str, Any]) -> str:
 
 def label(cell: Run) -> str:
     """A cell by its values and its seed."""
-    return ", ".join([listed(cell.values), *([] if cell.seed is None else [f"seed {cell.seed}"])])
+    seed = "" if cell.seed is None else f"seed {cell.seed}"
+    return ", ".join(filter(None, [listed(cell.values), seed]))

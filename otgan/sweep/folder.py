@@ -53,7 +53,7 @@ class Cell:
     @property
     def label(self) -> str:
         """For a reader: `lam=0.1 epsilon=0.3x seed=0`."""
-        return f"{described(self.values)} seed={self.seed}"
+        return f"{described(self.values)} seed={self.seed}".strip()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def make_plan(
     target: str,
     overrides: Mapping[str, Any],
     axes: Mapping[str, Sequence[Any]],
-    seeds: int,
+    seeds: int | None,
     measures: Sequence[str] = (),
     source: str | None = None,
     data_dir: Path | None = None,
@@ -40,24 +40,25 @@ def make_plan(
         target: an experiment's name, or a path to a file of one.
         overrides: values that all cells share, by dotted key.
         axes: the values to try, by dotted key.
-        seeds: how many.
+        seeds: how many; None for one that nobody asked for.
         measures: what every cell is judged by.
         source: where the data come from.
         data_dir: where TFDS has prepared data.
 
     Raises:
-        UserError: there is no axis, a cell's values are wrong, or two cells are the same.
+        UserError: there is neither an axis nor a number of seeds, a cell's values are wrong, or two
+            cells are the same.
     """
-    if not axes:
+    if not axes and seeds is None:
         raise UserError(
-            "there is nothing to sweep: give at least one axis, such as --lam 0.01,0.1,1, or for"
-            " seeds alone one value of one"
+            "there is nothing to sweep: give an axis, such as --lam 0.01,0.1,1, or --seeds 3"
         )
     if SEED in overrides or SEED in axes:
         raise UserError(f"{SEED}: seeds are not set one by one; --seeds 3 takes 0, 1 and 2")
     axes = {key: _distinct(values) for key, values in axes.items()}
     cells: dict[str, Cell] = {}
-    for seed, combination in itertools.product(range(seeds), itertools.product(*axes.values())):
+    numbers = range(seeds or 1)
+    for seed, combination in itertools.product(numbers, itertools.product(*axes.values())):
         values = dict(zip(axes, combination, strict=True))
         config = suggest.resolve(target, {**overrides, **values, SEED: seed}, source, data_dir)
         cell = Cell(config, values, seed)
@@ -73,7 +74,7 @@ def make_plan(
         found[0].config.name,
         shared(found, axes),
         {k: [*v] for k, v in axes.items()},
-        [*range(seeds)],
+        [*numbers],
         [*measures],
     )
     return SweepPlan(sweep, found)

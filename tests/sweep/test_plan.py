@@ -49,4 +49,11 @@ def test_an_axis_may_choose_a_table():
 )
 def test_mistakes_are_told_before_anything(axes, overrides, sentence):
     with pytest.raises(UserError, match=sentence):
-        make_plan("sinkhorn-grid", overrides, axes, 1)
+        make_plan("sinkhorn-grid", overrides, axes, None)
+
+
+def test_seeds_alone_are_a_sweep():
+    plan = make_plan("sinkhorn-grid", {"batch.size": 64}, {}, 3)
+    assert [cell.label for cell in plan.cells] == ["seed=0", "seed=1", "seed=2"]
+    assert len({cell.id for cell in plan.cells}) == 3
+    assert make_plan("sinkhorn-grid", {}, {}, 1).sweep.seeds == [0]
