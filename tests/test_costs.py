@@ -99,3 +99,26 @@ def test_of_many_problems_each_ends_by_itself_on_a_cpu_alone(platform, monkeypat
     program = str(jax.make_jaxpr(lambda x: for_each(halved, x))(starts))
     assert ("scan[" in program) == (platform == "cpu")
     np.testing.assert_array_equal(for_each(halved, starts[1:2])[1], [2])
+
+
+@pytest.mark.parametrize("name", ["squared_l2", "l2", "cosine"])
+def test_both_sides_have_their_gradient(x64, name):
+    rng = np.random.default_rng(3)
+    x, y, weights = (jnp.asarray(rng.normal(size=size)) for size in ((4, 3), (5, 3), (4, 5)))
+
+    def total(x, y):
+        return (weights * make_cost(name)(x, y)).sum()
+
+    for k, gradient in enumerate(jax.grad(total, (0, 1))(x, y)):
+        direction = jnp.asarray(rng.normal(size=gradient.shape))
+        ends = [
+            total(
+                *(
+                    side + sign * 1e-6 * direction if i == k else side
+                    for i, side in enumerate((x, y))
+                )
+            )
+            for sign in (1, -1)
+        ]
+        slope = (ends[0] - ends[1]) / 2e-6
+        np.testing.assert_allclose((gradient * direction).sum(), slope, rtol=1e-6)
