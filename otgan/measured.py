@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from otgan.config import Config, Effect, Section, marked
 from otgan.config.values import Words
 from otgan.errors import UserError
-from otgan.plain import flat
+from otgan.plain import flat, nested
 
 FOLDER = "measured"  # beside the experiments
 FEW = 3  # values that a sentence names
@@ -37,7 +37,7 @@ class Measured(Section):
     Attributes:
         date: when the last seed ended.
         otgan: the version.
-        commit: of the code; empty outside of a checkout.
+        commit: of the code, with a `+` where it was changed since; empty outside of a checkout.
         where: on what it ran, in words.
         seeds: which.
         steps: the fewest and the most of a seed.
@@ -59,20 +59,28 @@ class Measured(Section):
         seeds = f"seed {self.seeds[0]}" if len(self.seeds) == 1 else f"{len(self.seeds)} seeds"
         fewest, most = self.steps
         steps = f"{most:,} steps" if fewest == most else f"{fewest:,} to {most:,} steps"
-        code = f"otgan {self.otgan}" + (f" at {self.commit[:7]}" if self.commit else "")
+        changed = "+" * self.commit.endswith("+")
+        code = f"otgan {self.otgan}" + (f" at {self.commit[:7]}{changed}" if self.commit else "")
         return (
             f"{seeds}, {self.date}, by its name alone{self._since(config)}, {code}, {self.where},"
             f" {steps}: {', '.join(map(_told, self.numbers))}"
         )
 
     def _since(self, config: Config) -> str:
-        changed = [
-            f"{key} {self.values[key]}"
-            for key, value in values_of(config).items()
-            if key in self.values and self.values[key] != value
-        ]
+        now = values_of(config)
+        changed = [f"{key} {told}" for key, told in self.then(config).items() if now[key] != told]
         more = f" and {len(changed) - FEW} more" if len(changed) > FEW else ""
         return f" (with {', '.join(changed[:FEW])}{more} then)" if changed else ""
+
+    def then(self, config: Config) -> dict[str, Any]:
+        """The values that it was run with, of the keys that a config has today; where a key came
+        later, its default, for that is what it was.
+        """
+        try:
+            told = values_of(Config.model_validate({"name": config.name, **nested(self.values)}))
+        except ValidationError:  # keys that are gone
+            told = self.values
+        return {key: told.get(key, value) for key, value in values_of(config).items()}
 
 
 def values_of(config: Config) -> dict[str, Any]:

@@ -80,9 +80,8 @@ class Problem:
         return shard_batch(batch, self.mesh)
 
     def each(self, parts: int) -> Each:
-        """How to go through the problems of a batch that is cut into so many parts: where these lie
-        on as many devices, or a number of which that is a multiple, each device goes through its
-        own, without a word to another.
+        """How to solve the problems of a batch that is cut into `parts`: where that is a multiple
+        of the number of devices, each solves those of its own parts, without communication.
         """
         mesh = self.mesh
         if parts == 1 or mesh is None or parts % mesh.size:
@@ -93,7 +92,7 @@ class Problem:
             mesh=mesh,
             in_specs=(along, everywhere),
             out_specs=along,
-            check_vma=False,  # loops begin with zeros that are alike everywhere, and end apart
+            check_vma=False,  # what loops carry starts alike on all devices, and ends apart
         )(stacked, given)
 
     def draw_places(self, data: BatchSource, key: Key[Array, ""]) -> Int[Array, " reals"]:

@@ -11,7 +11,7 @@ SAMPLING = 1
 """Which examples a seed and a size stand for: `otgan.sampling.draw`,
 `otgan.evaluation.stats.real_examples`.
 """
-TRANSPORT = 1
+TRANSPORT = 2
 """The solver of entropic transport, as far as measures use it: `otgan.oracles.entropic`,
 `otgan.oracles.bracket`.
 """

@@ -38,19 +38,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recipes", nargs="+", metavar="NAME", choices=names(), help="as otgan list")
+    parser.add_argument(
+        "recipes", nargs="+", metavar="NAME", choices=recipes(), help="as otgan list"
+    )
     parser.add_argument("--seeds", type=int, default=1, metavar="K")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="runs at once")
     parser.add_argument("--out", type=Path, default=Path("reproduction/recipes"))
     args = parser.parse_args()
     for name in args.recipes:
-        folder = args.out / name
-        config = experiments.resolve(name)
+        folder, config, code = args.out / name, experiments.resolve(name), commit()
         train(config, args.seeds, args.jobs, folder)
         path = path_of(experiment_of(name))
         path.parent.mkdir(exist_ok=True)
-        path.write_text(measured(config, folder, args.jobs).model_dump_json(indent=2) + "\n")
+        path.write_text(measured(config, folder, code, args.jobs).model_dump_json(indent=2) + "\n")
         print(f"{path}: {experiments.resolve(name).card.measured}")
+
+
+def recipes() -> list[str]:
+    """Otgan's own experiments, but those that wait for somebody's data."""
+    return [name for name in names() if experiments.resolve(name).rules == "none"]
 
 
 def experiment_of(name: str) -> Path:
@@ -72,16 +78,16 @@ def train(config: Config, seeds: int, jobs: int, folder: Path) -> None:
         sys.exit(f"{config.name} was not run to its end; the same call goes on there")
 
 
-def measured(config: Config, folder: Path, jobs: int) -> Measured:
-    """What the seeds of a sweep gave."""
+def measured(config: Config, folder: Path, code: str, jobs: int) -> Measured:
+    """What the seeds of a sweep gave, by the code of a commit."""
     found = aggregate(read_sweep(folder))
     (group,) = found.groups
     steps = [cell.step for cell in group.trained]
     return Measured(
         date=ended([RunFolder(cell.path) for cell in group.trained]),
         otgan=__version__,
-        commit=commit(),
-        where=where(jobs),
+        commit=code,
+        where=where(group.trained[0].environment["devices"], jobs),
         seeds=tuple(sorted(cell.seed for cell in group.trained if cell.seed is not None)),
         steps=(min(steps), max(steps)),
         numbers=tuple(told(found, group)),
@@ -112,10 +118,12 @@ def ended(folders: list[RunFolder]) -> date:
 
 
 def commit() -> str:
-    """That of the code, and whether it was changed since; empty outside of a checkout."""
+    """That of the code, with a `+` behind it where that was changed since; empty outside of a
+    checkout.
+    """
     asked = [
         ["git", "rev-parse", "HEAD"],
-        ["git", "status", "--porcelain", "--", "otgan", "experiments/*.toml"],
+        ["git", "status", "--porcelain", "--", ":/otgan", ":/experiments/*.toml"],
     ]
     head, changes = (
         subprocess.run(words, cwd=HERE, capture_output=True, text=True, check=False).stdout.strip()
@@ -124,11 +132,13 @@ def commit() -> str:
     return f"{head}{'+' if head and changes else ''}"
 
 
-def where(jobs: int) -> str:
-    """The cores that a run had, at most."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    at_once = f", {jobs} runs at once" if jobs > 1 else ""
-    return f"{cores} CPU core{'' if cores == 1 else 's'}{at_once}"
+def where(devices: list[str], jobs: int) -> str:
+    """What a run had, at most: devices or, of a CPU, the cores that this process may use."""
+    kinds = [f"{devices.count(kind)} {kind}" for kind in dict.fromkeys(devices)]
+    if {*devices} == {"cpu"}:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        kinds = [f"{cores} CPU core{'' if cores == 1 else 's'}"]
+    return f"{' and '.join(kinds)}{f', {jobs} runs at once' if jobs > 1 else ''}"
 
 
 if __name__ == "__main__":

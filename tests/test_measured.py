@@ -84,10 +84,23 @@ def test_what_has_changed_since_is_said(experiment):
     assert " and 2 more then)" in gave(experiment, **many)
 
 
-def test_a_key_that_came_later_changes_nothing(experiment):
+def test_a_key_that_came_later_had_its_default(experiment):
     values = values_of(experiments.resolve(str(experiment)))
     measure(experiment, values={k: v for k, v in values.items() if k != "oracle.pulls"})
     assert gave(experiment) == SENTENCE.format("")
+    said = SENTENCE.format(" (with oracle.pulls plain then)")
+    assert gave(experiment, **{"oracle.pulls": "even"}) == said
+
+
+def test_a_key_that_is_gone_decides_nothing(experiment):
+    values = values_of(experiments.resolve(str(experiment)))
+    measure(experiment, values={**values, "oracle.phase_of_the_moon": 3, "oracle.lam": 0.2})
+    assert gave(experiment) == SENTENCE.format(" (with oracle.lam 0.2 then)")
+
+
+def test_code_that_was_changed_is_marked(experiment):
+    measure(experiment, commit="0123456789abcdef+")
+    assert "otgan 0.2.0 at 0123456+, 1 CPU core" in gave(experiment)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"date": "yesterday"}'])
@@ -111,6 +124,7 @@ def test_no_file_is_left_of_an_experiment_that_is_gone():
 @pytest.mark.parametrize("name", [name for name in names() if path_of(shipped(name)).is_file()])
 def test_what_was_measured_of_a_recipe_was_measured_by_its_values(name):
     """Change a recipe, and its file must go, or be measured anew."""
-    found, today = read_measured(path_of(shipped(name))), values_of(experiments.resolve(name))
-    assert {key: value for key, value in found.values.items() if today.get(key) != value} == {}
-    assert len(found.commit) == 40
+    config, found = experiments.resolve(name), read_measured(path_of(shipped(name)))
+    assert found
+    assert found.then(config) == values_of(config)
+    assert len(found.commit) == 40  # of code that had no changes

@@ -143,6 +143,7 @@ def test_open_opens_the_page(monkeypatch):
         (["r", "--json", "--csv"], "--json and --csv both print"),
         (["r", "-o", "nowhere/p.html"], "cannot write nowhere/p.html"),
         (["r", "-o", "r.png"], "a picture is made of a sweep"),
+        (["seeds", "-o", "r.png"], "this one has seeds alone; give -o a name that ends in .html"),
         (["s", "-o", "README.md"], "give -o a name that ends in .html"),
         (["s", "-o", "nowhere/s.png"], "cannot write nowhere/s.png"),
         ([], "Missing argument"),
@@ -151,6 +152,7 @@ def test_open_opens_the_page(monkeypatch):
 def test_mistakes_are_one_sentence(words, sentence):
     run_folder(Path("r"))
     sweep_folder(Path("s"), {"oracle.lam": [1.0]}, [0])
+    sweep_folder(Path("seeds"), {}, [0, 1])
     Path("empty").mkdir()
     done = otgan("report", *words)
     assert done.exit_code == 2

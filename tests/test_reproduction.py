@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from otgan import experiments
+from otgan.measured import values_of
+from scripts import measure_recipe
+
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "reproduce.py"
 CLAIMS = tomllib.loads((ROOT / "scripts" / "claims.toml").read_text())
@@ -54,3 +58,51 @@ def test_missing_data_say_which_claims_do_without(tmp_path, monkeypatch):
     assert done.returncode == 2
     assert "C2, C7, C8 need no data set, and with --short no claim does" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_what_a_recipe_gave_is_read_from_a_sweep_of_its_seeds(tmp_path, monkeypatch):
+    monkeypatch.setenv("OTGAN_CACHE", str(tmp_path / "cache"))
+    config = experiments.resolve("sinkhorn-grid", {"train.steps": 20})
+    words = ["sweep", "sinkhorn-grid", "--steps", "20", "--seeds", "2", "--jobs", "1"]
+    folder = tmp_path / "sweep"
+    subprocess.run(
+        [sys.executable, "-m", "otgan", *words, "--out", str(folder)],
+        check=True,
+        capture_output=True,
+    )
+    found = measure_recipe.measured(config, folder, "0123456789", 1)
+    assert (found.seeds, found.steps) == ((0, 1), (20, 20))
+    assert re.fullmatch(r"\d+ CPU cores?", found.where)
+    numbers = {number.name: number for number in found.numbers}
+    assert {"w2 / w2_floor", "modes", "recall", "converged_share", "seconds"} <= numbers.keys()
+    recall = numbers["recall"]
+    assert 0 < recall.mean < recall.floor < 1
+    assert found.then(config) == values_of(config)
+    assert f"recall {recall.mean:.3g} ± " in found.sentence(config)
+
+
+def test_a_recipe_s_devices_are_named():
+    assert measure_recipe.where(["NVIDIA H100"] * 2, 1) == "2 NVIDIA H100"
+    assert measure_recipe.where(["cpu"], 3).endswith(", 3 runs at once")
+
+
+def test_code_that_was_changed_since_its_commit_is_marked(tmp_path, monkeypatch):
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org", "-C", str(tmp_path)]
+    for folder in ("otgan", "scripts", "docs"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a").write_text("a")
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "a"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(measure_recipe, "HERE", tmp_path / "scripts")
+    head = measure_recipe.commit()
+    assert re.fullmatch("[0-9a-f]{40}", head)
+    (tmp_path / "docs" / "a").write_text("b")
+    assert measure_recipe.commit() == head
+    (tmp_path / "otgan" / "a").write_text("b")
+    assert measure_recipe.commit() == f"{head}+"
+
+
+def test_recipes_that_wait_for_somebody_s_data_have_no_numbers():
+    assert not {"points", "pictures"} & {*measure_recipe.recipes()}
+    assert "feature-mnist" in measure_recipe.recipes()

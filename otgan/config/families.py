@@ -144,8 +144,9 @@ class Regularized(Oracle):
         return isinstance(self.epsilon, Adaptive) and self.epsilon.rule == "adaptive"
 
     def unfit(self, batch: Batch) -> list[str]:
-        """Parts are equally large, with two examples of both sides at least. The energy distance
-        needs two independent halves: those of a stratified batch are of two parts of the data.
+        """Parts are equally large, with two examples of both sides at least, and each is like the
+        whole. The energy distance needs two independent halves: those of a stratified batch are of
+        two regions of the data.
         """
         numbers = {"batch.size": batch.size, "batch.reals": batch.real}
         uneven = [
@@ -154,7 +155,13 @@ class Regularized(Oracle):
             for key, n in numbers.items()
             if n % self.parts or n < 2 * self.parts
         ][:1]
-        return [*uneven, *(self._unfit_halves(batch, numbers) if self.loss == "energy" else [])]
+        regions = (
+            f"oracle.parts = {self.parts} cuts the batch, and parts of a stratified one are of"
+            " different regions of the data: use batch.draw = 'iid'"
+        )
+        mixed = self.parts == 1 or batch.draw == "iid"
+        halves = self._unfit_halves(batch, numbers) if self.loss == "energy" else []
+        return [*uneven, *([] if mixed else [regions]), *halves]
 
     def _unfit_halves(self, batch: Batch, numbers: dict[str, int]) -> list[str]:
         halves = 2 * self.parts

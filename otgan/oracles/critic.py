@@ -37,7 +37,7 @@ SMALLEST_SQUARE = 1e-12  # keeps the gradient of a slope finite where it is 0
 class Held(NamedTuple):
     """A critic and a batch; leaves carry the contract's leading axis, here of one update."""
 
-    z: Array  # (1, n, latent_dim)
+    z: Array  # (1, n, latents)
     critic: Any  # parameters
     real: Array  # (1,) mean of the critic over a batch of real examples
 
@@ -45,7 +45,7 @@ class Held(NamedTuple):
 class Drawn(NamedTuple):
     """A batch."""
 
-    z: Array  # (n, latent_dim)
+    z: Array  # (n, latents)
     x: Array  # (n, ...) real examples
     y: Array  # (n, ...) generated ones
     between: Array  # (n, ...) points between the two, each at a share of the way that is drawn

@@ -51,7 +51,7 @@ class Held(NamedTuple):
     Leaves carry the contract's leading axis, here of one update.
     """
 
-    z: Array  # (1, n, latent_dim)
+    z: Array  # (1, n, latents)
     targets: tuple[Array, ...]  # (1, n, p, d) of each group of features
     scales: tuple[Array, ...]  # (1, p) each: features are in units of it
 

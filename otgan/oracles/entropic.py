@@ -56,9 +56,9 @@ PATIENCE = 10  # certificates that find no smaller gap, before rounding is blame
 # empty
 ENOUGH = 0.9
 # over-relaxation (Thibault, Chizat, Dossal, Papadakis 2021): 2-5 times fewer iterations than plain
-# Sinkhorn. It starts here; what certificates find wanting grows towards 2, its distance from that
-# a SHRINKING-th each time, up to LARGEST; where the value falls, its excess over 1 is halved. At
-# 1.97 some problems never end
+# Sinkhorn. It starts at MOMENTUM. After each check that misses epsilon its distance from 2 is
+# multiplied by SHRINKING, up to LARGEST; where the dual value falls, its excess over 1 is halved.
+# At 1.97 some problems do not converge
 MOMENTUM = 1.6
 SHRINKING = 0.7
 LARGEST = 1.93

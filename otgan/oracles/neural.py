@@ -81,7 +81,7 @@ class Held(NamedTuple):
     """A batch and its fixed dual; leaves carry the contract's leading axis, here of one update."""
 
     x: Array  # (1, n, ...) real examples
-    z: Array  # (1, n, latent_dim)
+    z: Array  # (1, n, latents)
     plan: Array  # (1, n, n)
     # (1,) value - <plan, C>, so that the loss is the dual value at the point of the solve
     offset: Array

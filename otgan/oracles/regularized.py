@@ -28,8 +28,9 @@ With a warm start the potential of every training example is kept from its last 
 of d(x, y) starts from its rows' own.
 
 Where `pulls` is "even", the pull of each problem is divided by its own size, so that every window
-counts however little is wrong in it. The points at which nothing is pulled stay the same; the loss
-that is recorded is still the sum of the duals.
+counts however little is wrong in it; of a batch in parts, those of a window are divided by the size
+of all its parts together. The points at which nothing is pulled stay the same; the loss that is
+recorded is still the sum of the duals.
 
 A cost may look at several groups of features (`otgan.groups`): d is then one problem on their mean
 cost, or the mean of one problem for each group, or for each of a group's windows, at one lam and
@@ -92,7 +93,7 @@ class Drawn(NamedTuple):
     """A batch. Of a cost that nobody trains it has what the cost sees, for that does not change."""
 
     x: Any  # real examples (n, ...), or the groups of features that are seen of them
-    z: Array  # (m, latent_dim)
+    z: Array  # (m, latents)
     # of independent self terms: another (x, z), or the groups that are seen of other generated
     # examples
     second: Any = None
@@ -208,7 +209,7 @@ class RegularizedDual:
         )
         duals, solved = solve_problems(oracle, cost, problems, amounts, each, known)
         pulls = together(
-            [part.pulls for part in solved], self.moving(features), cost.joint, oracle.parts
+            [stack.pulls for stack in solved], self.moving(features), cost.joint, oracle.parts
         )
         terms = terms_of(oracle.loss, features, cost.learned)
         return (

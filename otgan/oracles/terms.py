@@ -162,19 +162,19 @@ def _whole(parts: int, group: Float[Array, "q k ..."]) -> Float[Array, "p n ..."
 def together(pulls: list[Any], like: Any, joint: bool, parts: int = 1) -> Any:
     """Pulls of the problems of a batch, each for its share, laid out like that batch's features."""
     groups = zip(*(jax.tree.leaves(pull) for pull in pulls), strict=True)
-    each = [
+    whole = [
         _whole(parts, pull) * _share(len(pulls), len(pull)) for group in groups for pull in group
     ]
     return jax.tree.map(
         lambda pull, group: jnp.moveaxis(pull, 0, 1) if group.ndim == 3 and not joint else pull[0],
-        jax.tree.unflatten(jax.tree.structure(like), each),
+        jax.tree.unflatten(jax.tree.structure(like), whole),
         like,
     )
 
 
 def shares_of(problems: list[BatchFeatures]) -> Float[np.ndarray, " k"]:
     """What each problem counts for."""
-    sizes = [len(part.y[0]) for part in problems]
+    sizes = [len(stack.y[0]) for stack in problems]
     return np.concatenate([np.full(size, _share(len(sizes), size)) for size in sizes])
 
 
@@ -194,7 +194,7 @@ def mean_cost_of(
             jnp.stack([jnp.mean(cost.between(t.a, t.b)) for t in terms if t.between == "both"])
         )
 
-    return jnp.mean(jnp.stack([jnp.mean(each(mean, part, ())) for part in problems]))
+    return jnp.mean(jnp.stack([jnp.mean(each(mean, stack, ())) for stack in problems]))
 
 
 # --- their duals ----------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def solve_problems(
     each: Each,
     known: Float[Array, " n"] | None = None,
 ) -> tuple[Duals, list[Solved]]:
-    """The duals of all terms of all k problems; and of each part of `problems` all that came of it.
+    """The duals of all terms of all k problems; and of each stack of problems all that came of it.
 
     Args:
         oracle: whose loss, regularizer, cadence and budget they have.
@@ -220,7 +220,7 @@ def solve_problems(
             see `solve_entropic`.
     """
     solve = partial(_solve_problem, oracle, cost)
-    solved = [each(solve, part, (amounts, known)) for part in problems]
+    solved = [each(solve, stack, (amounts, known)) for stack in problems]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *(s.duals for s in solved)), solved
 
 
@@ -251,8 +251,8 @@ def _solve_problem(
 
 
 def _followed(term: Term, plan: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    """What pulls at a term's costs: its plan. Of a cloud and itself one side is held fixed, and has
-    the other's pull: one pass back in place of two.
+    """The cotangent of a term's cost matrix: its plan. Of a cloud and itself the second side is
+    held fixed, so its share is added to the first: one product in place of two.
     """
     return plan + plan.T if term.between == "self" else plan
 

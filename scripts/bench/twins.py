@@ -56,6 +56,7 @@ def generator(
     """`otgan.models.generators.ConvGenerator`, with layer normalization: n latents -> n h w c."""
     assert section.kind == "conv"
     assert section.normalization == "layer"
+    assert not section.noise
     assert not section.mapping_skip
     f = import_module("torch").nn.functional
     h, w, _ = shape

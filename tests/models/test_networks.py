@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from otgan import config
+from otgan import config, experiments
 from otgan.errors import UserError
 from otgan.models import Network, latents_of, make_encoder, make_generator
 from otgan.models.generators import AdaptiveNorm, UpBlock
@@ -396,3 +396,9 @@ def test_in_bfloat16_layers_are_coarse_and_what_goes_in_and_out_is_not(kind):
     ]
     assert products
     assert all(":bf16[" in line for line in products)
+
+
+def test_sobol_latents_have_no_room_for_noise():
+    changes = {"batch.latents": "sobol", "generator.noise": True, "generator.kind": "conv"}
+    with pytest.raises(UserError, match=r"no room for generator\.noise: use 'iid'"):
+        experiments.resolve("sinkhorn-mnist", changes)

@@ -95,6 +95,10 @@ def test_parts_are_another_loss():
             {"batch.size": 20, "oracle.loss": "energy"},
             "'energy' halves every part: batch.size must be a multiple of 8, not 20",
         ),
+        "stratified": (
+            {"batch.size": 32, "batch.draw": "stratified"},
+            "parts of a stratified one are of different regions of the data",
+        ),
         "warm": ({"oracle.warm_start": True, "batch.size": 32}, "leave it out, or parts = 4"),
     }.values(),
 )

@@ -19,7 +19,7 @@ from otgan.results.aggregate import aggregate, compare, in_order, numbers
 from otgan.results.quantities import RATIO
 from otgan.results.run import read_run
 from otgan.results.state import RunState
-from otgan.results.sweep import groups, ordered, read_sweep, text
+from otgan.results.sweep import groups, label, ordered, read_sweep, text
 from tests.support.reports import SUMMARY, checked, end, run_folder, score, sweep_folder
 
 LAM, EPSILON, LOSS = "oracle.lam", "oracle.epsilon", "oracle.loss"
@@ -176,8 +176,8 @@ def test_a_still_picture_has_a_line_for_every_other_combination(cells, tmp_path)
         "loss sinkhorn, epsilon 0.3x",
     ]
     containers: list[Any] = panel.containers
-    for label, bars in zip(labels, containers, strict=True):
-        loss, epsilon = (word.split()[1] for word in label.split(", "))
+    for words, bars in zip(labels, containers, strict=True):
+        loss, epsilon = (word.split()[1] for word in words.split(", "))
         points = [
             (g, found)
             for g in board.within({LOSS: loss, EPSILON: epsilon})
@@ -311,3 +311,18 @@ def test_numbers_come_with_scores_first(tmp_path):
     assert found["fid[x]"] == 3.0
     assert found["w2 / w2_floor"] == pytest.approx(1.25)
     assert in_order([found], comparison)[:3] == ["fid[x]", "w2 / w2_floor", "modes"]
+
+
+def test_a_sweep_of_seeds_alone_has_a_page_without_a_map(tmp_path):
+    for (seed,), folder in sweep_folder(tmp_path / "s", {}, [0, 1]).items():
+        end(folder, {**SUMMARY, "modes": 20.0 + seed})
+    sweep = read_sweep(tmp_path / "s")
+    assert [label(cell) for cell in sweep.cells] == ["seed 0", "seed 1"]
+    (group,) = groups(sweep)
+    spread = aggregate(sweep).spread(group, "modes")
+    assert spread
+    assert (spread.mean, len(spread.values)) == (20.5, 2)
+    page = render(sweep)
+    assert '<section id="map" hidden>' in page
+    assert "Along each axis" not in page
+    assert "The page opens on seed " in page
