@@ -7,6 +7,7 @@ sentence says which.
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from otgan.plain import flat, nested
 
 FOLDER = "measured"  # beside the experiments
 FEW = 3  # values that a sentence names
+# the numbers that a sentence has, without what they are of: scores, then those of points, of modes
+# and of maps, and how they were come by
+SHOWN = ("fid", "precision", "recall", "coverage", "w1", "w2", "w2 / w2_floor")
+SHOWN += ("modes", "mode_kl", "high_quality", "uvp", "converged_share", "seconds")
 
 
 class Number(Section):
@@ -63,8 +68,14 @@ class Measured(Section):
         code = f"otgan {self.otgan}" + (f" at {self.commit[:7]}{changed}" if self.commit else "")
         return (
             f"{seeds}, {self.date}, by its name alone{self._since(config)}, {code}, {self.where},"
-            f" {steps}: {', '.join(map(_told, self.numbers))}"
+            f" {steps}: {', '.join(map(_told, self.shown))}"
         )
+
+    @property
+    def shown(self) -> list[Number]:
+        """The numbers that a sentence has; all, where it would have none."""
+        found = [n for n in self.numbers if re.split(r" \(|\[", n.name)[0] in SHOWN]
+        return found or [*self.numbers]
 
     def _since(self, config: Config) -> str:
         now = values_of(config)
@@ -122,5 +133,9 @@ def with_measured(config: Config, experiment: Path) -> Config:
 
 def _told(number: Number) -> str:
     spread = "" if number.sd is None else f" ± {number.sd:.1g}"
+    if number.name == "seconds":
+        return f"{number.mean:.0f}{spread} s of training"
+    if number.name == "converged_share":
+        return f"{number.mean:.1%} of solved duals within epsilon"
     floor = "" if number.floor is None else f" (real {number.floor:.3g})"
     return f"{number.name} {number.mean:.3g}{spread}{floor}"
