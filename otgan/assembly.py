@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from otgan.batches import BatchSource, make_batch_source, make_held_out
 from otgan.config import Config, PretrainedRun, UserData
-from otgan.data import Dataset, Form, load, load_source
+from otgan.data import Dataset, Form, Truth, load, load_source, load_truth
 from otgan.data.examples import columns_flag, listed
 from otgan.errors import UserError
 from otgan.evaluation.training import RunJudge
@@ -39,6 +39,7 @@ class TrainSetup(NamedTuple):
     judge: RunJudge
     # what the folder says of the network that the cost looks through
     sight: dict[str, Any] | None = None
+    truth: Truth | None = None  # what the map is measured by at the end
 
 
 def assemble(
@@ -65,8 +66,8 @@ def assemble(
 
     Raises:
         UserError: the data are not there, the devices do not fit the batch, or networks, the
-            source, what is taken from another run, or the way of drawing batches do not fit the
-            data.
+            source, the truth, what is taken from another run, or the way of drawing batches do not
+            fit the data.
     """
     mesh = make_mesh(devices)
     check_batch(config, mesh.size)
@@ -80,6 +81,7 @@ def assemble(
             f"the source's examples are of shape {source.shape}, the data's of shape"
             f" {dataset.shape}: they must agree"
         )
+    truth = load_truth(config, dataset.shape)
     sight = make_sight(config.cost, dataset, note) if looks else None
     if not looks:
         require_groups(config.cost, dataset)
@@ -104,6 +106,7 @@ def assemble(
         make_held_out(dataset, source, frozen),
         judge,
         record,
+        truth,
     )
 
 

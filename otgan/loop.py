@@ -5,6 +5,7 @@ It knows no family.
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from otgan.assembly import TrainSetup
@@ -28,6 +28,7 @@ from otgan.config import Config
 from otgan.data import Dataset
 from otgan.dispatch import Progress, StopReason, advance, compile_dispatch, spent
 from otgan.errors import UserError
+from otgan.evaluation.maps import against_truth
 from otgan.following import agreed, begin, led, let_go
 from otgan.hosts import ALONE, Hosts
 from otgan.layout import here
@@ -360,14 +361,16 @@ def judge(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) ->
 
 def final_metrics(setup: TrainSetup, state: TrainState) -> dict[str, Any]:
     """What the family measures of itself at the end, with the averaged generator, also on examples
-    that no solve has seen.
+    that no solve has seen; and how far its map is from the true one, where that is given.
     """
     players = state.players._replace(generator=state.average)
     numbers = jax.jit(setup.system.anywhere.final_metrics)(
         state.dual, players, setup.data, setup.held_out, jax.random.key(JUDGE_SEED)
     )
+    if setup.truth:
+        numbers |= against_truth(setup.system.anywhere, state.dual, setup.truth)
     # what cannot be said yet is left out
-    return {name: float(value) for name, value in numbers.items() if not jnp.isnan(value)}
+    return {name: float(value) for name, value in numbers.items() if not math.isnan(value)}
 
 
 def summarize(progress: Progress, known: Known) -> dict[str, Any]:

@@ -24,8 +24,8 @@ KINDS = (
 
 
 def require_all(config: Config, data_dir: Path | None = None) -> None:
-    """Refuse a config whose data, or whose source's, are not there; another package's data speak
-    for themselves when they are loaded.
+    """Refuse a config whose data, or whose source's or truth's, are not there; another package's
+    data speak for themselves when they are loaded.
 
     Args:
         config: a run's.
@@ -42,6 +42,8 @@ def require_all(config: Config, data_dir: Path | None = None) -> None:
                 require("mnist", data_dir)
             case UserData():
                 require_own(part)
+    if config.truth is not None:
+        require_truth(config.truth)
 
 
 def require_own(data: UserData) -> Path:
@@ -54,6 +56,20 @@ def require_own(data: UserData) -> Path:
     if not path.exists():
         raise UserError(f"{path} does not exist: give {KINDS}")
     return path
+
+
+def require_truth(path: str) -> Path:
+    """The file of a map's true images.
+
+    Raises:
+        UserError: it does not exist.
+    """
+    if not Path(path).is_file():
+        raise UserError(
+            f"truth: there is no file {path}: give an .npz with the arrays x, points of the source,"
+            " and y, their true images"
+        )
+    return Path(path)
 
 
 # --- prepared by TFDS -----------------------------------------------------------------------------

@@ -140,6 +140,15 @@ def require_path(text: str) -> str:
     return text
 
 
+def whole_path(text: str) -> str:
+    """A path named from the root, as a record needs it that is read from another folder.
+
+    Raises:
+        ValueError: no file can be called so.
+    """
+    return str(Path(require_path(text)).expanduser().resolve())
+
+
 def require_printable(text: str) -> str:
     """A text without control codes, as it is.
 

@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +15,7 @@ import numpy as np
 from otgan.batches import as_bytes, as_floats
 from otgan.data import load_source, with_channels_of
 from otgan.errors import UserError
+from otgan.oracles.contract import Family, Transported
 from otgan.pictures import save_scatter, save_sheet
 from otgan.restore import read_form, restore
 from otgan.runs import RunFolder
@@ -112,13 +114,17 @@ def transport(
             f"{name} holds examples of shape {examples.shape[1:]}; the run maps {kind} of shape"
             f" {form.shape}"
         )
-    through = jax.jit(family.transport)
-    parts = [
-        through(state.dual, as_floats(jnp.asarray(examples[i : i + CHUNK])))
-        for i in range(0, len(examples), CHUNK)
-    ]
+    parts = [*push(family, state.dual, examples)]
     points = [as_bytes(part.points) if form.images else np.asarray(part.points) for part in parts]
     return np.concatenate(points), np.concatenate([np.asarray(part.error) for part in parts])
+
+
+def push(family: Family, dual: Any, examples: np.ndarray) -> Iterator[Transported]:
+    """What the map of a family makes of examples, (n, ...), 1,000 at a time."""
+    assert family.transport is not None
+    through = jax.jit(family.transport)
+    for i in range(0, len(examples), CHUNK):
+        yield through(dual, as_floats(jnp.asarray(examples[i : i + CHUNK])))
 
 
 def check(path: Path, size: int, folder: RunFolder) -> None:

@@ -41,7 +41,7 @@ PROCESSES = (
     ),
 )
 # keys of the config that each process may have otherwise: where its data are
-OWN = ("data.path", "source.path")
+OWN = ("data.path", "source.path", "truth")
 
 
 def in_company(config: Config, options: dict[str, Any]) -> AbstractContextManager[Hosts]:

@@ -350,7 +350,8 @@ def _require_own_data(config: Config, out: Path | None, options: dict[str, Any])
     """Refuse the user's data as a run would: by reading them. Others' are known to be sound, and
     are not waited for.
     """
-    if not any(isinstance(data, UserData) for data in (config.data, config.source)):
+    own = any(isinstance(data, UserData) for data in (config.data, config.source))
+    if not own and config.truth is None:
         return
     from otgan.assembly import assemble
     from otgan.restore import has_checkpoint

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from otgan.config.foreign import OrForeign, chosen_from
 from otgan.config.values import PathText, Section
-from otgan.plain import require_path
+from otgan.plain import whole_path
 from otgan.plugins import Kind
 
 
@@ -124,7 +123,7 @@ def _from_path(raw: Any) -> Any:
     """A bare path stands for the user's own points."""
     if not isinstance(raw, str):
         return raw
-    return {"kind": "own", "path": str(Path(require_path(raw)).resolve())}
+    return {"kind": "own", "path": whole_path(raw)}
 
 
 class Batch(Section):

@@ -12,7 +12,7 @@ from otgan.config.data import Batch, Data, Source
 from otgan.config.families import FAMILIES, Family, Oracle, Regularized
 from otgan.config.foreign import OrForeign
 from otgan.config.players import Cost, Generator
-from otgan.config.values import Effect, Section, Words, marked
+from otgan.config.values import Effect, Section, WholePath, Words, marked
 from otgan.plain import flat, nested
 from otgan.plugins import Kind
 
@@ -73,6 +73,8 @@ class Config(Section):
     rules: Annotated[Literal["none", "points", "pictures"], Effect.VIEW] = "none"
     data: Data
     source: Source | None = None
+    # an .npz of a source's points x and their true images y: the map is measured by them at the end
+    truth: Annotated[WholePath | None, Effect.VIEW] = None
     batch: Batch = Batch()
     cost: Cost = Cost()
     oracle: Family = Regularized()
@@ -176,16 +178,19 @@ def _unfit_family(config: Config) -> list[str]:
 
 def _unfit_source(config: Config) -> list[str]:
     source, identity = config.source, config.generator.kind == "identity"
+    mistakes = []
     if source is None:
-        return (
-            [
+        if identity:
+            mistakes.append(
                 "generator.kind = 'identity' hands on the points of a source: give --set"
                 " source=FILE.npz"
-            ]
-            if identity
-            else []
-        )
-    mistakes = []
+            )
+        if config.truth is not None:
+            mistakes.append(
+                "truth has the true images of a source's points, and this run maps none: leave it"
+                " out, or give --set source=FILE.npz"
+            )
+        return mistakes
     if not config.oracle.MAP:
         maps = [family for family, model in _families().items() if model.MAP]
         mistakes.append(

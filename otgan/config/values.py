@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PlainSerializer
 
-from otgan.plain import require_path, require_printable
+from otgan.plain import require_path, require_printable, whole_path
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,8 @@ Words = Annotated[str, AfterValidator(require_printable)]
 """For a reader: no control codes, which would work on the terminal that they are printed on."""
 PathText = Annotated[str, AfterValidator(require_path)]
 """A path of a file or a folder that need not be there."""
+WholePath = Annotated[str, AfterValidator(whole_path)]
+"""The same, named from the root."""
 
 
 class Effect(StrEnum):

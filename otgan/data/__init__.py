@@ -8,14 +8,17 @@ from otgan.data.form import Form
 from otgan.data.own import picture_sizes
 from otgan.data.own import read as read_user_data
 from otgan.data.strata import strata
+from otgan.data.truth import Truth, load_truth
 
 __all__ = [
     "Dataset",
     "Form",
+    "Truth",
     "UserExamples",
     "as_examples",
     "load",
     "load_source",
+    "load_truth",
     "picture_sizes",
     "read_user_data",
     "strata",

@@ -48,6 +48,21 @@ def read(path: Path, wanted: UserData) -> UserExamples:
     return UserExamples(values, columns, codes, notes)
 
 
+def read_named(path: Path, names: tuple[str, ...], remedy: str) -> list[np.ndarray]:
+    """The arrays of an `.npz` that have these names; `remedy` says how to write it.
+
+    Raises:
+        UserError: the file is none, is damaged, or lacks one.
+    """
+    with _opened(path, remedy) as arrays:
+        if missing := [name for name in names if name not in arrays.files]:
+            raise UserError(
+                f"{path} has no array {missing[0]!r}: it holds {listed(arrays.files)}; write it"
+                f" with {remedy}"
+            )
+        return [_member(arrays, name, path) for name in names]
+
+
 def _codes(labels: np.ndarray, count: int, label: str, path: Path) -> np.ndarray:
     if labels.shape != (count,):
         raise UserError(
@@ -73,13 +88,7 @@ def _npy(path: Path, wanted: UserData) -> tuple[np.ndarray, None]:
 
 def _npz(path: Path, wanted: UserData) -> tuple[np.ndarray, np.ndarray | None]:
     remedy = "numpy.savez(file, x=array)"
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is no .npz file, or is cut short: write one with {remedy}")
-    with (
-        _told(path, remedy),
-        path.open("rb") as file,
-        np.load(file, allow_pickle=False) as arrays,
-    ):
+    with _opened(path, remedy) as arrays:
         names = [name for name in arrays.files if name != wanted.label]
         if wanted.label is not None and len(names) == len(arrays.files):
             raise UserError(
@@ -91,6 +100,18 @@ def _npz(path: Path, wanted: UserData) -> tuple[np.ndarray, np.ndarray | None]:
             if name is not None
         ]
     return found[0], found[1] if wanted.label is not None else None
+
+
+@contextmanager
+def _opened(path: Path, remedy: str) -> Iterator[np.lib.npyio.NpzFile]:
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no .npz file, or is cut short: write one with {remedy}")
+    with (
+        _told(path, remedy),
+        path.open("rb") as file,
+        np.load(file, allow_pickle=False) as arrays,
+    ):
+        yield arrays
 
 
 @contextmanager

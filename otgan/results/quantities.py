@@ -86,6 +86,17 @@ POINTS = (
     Q("coverage_floor", "the same for real points", format="share", over_seeds="none"),
 )
 
+MAPS = (
+    Q(
+        "uvp",
+        "unexplained variance: 100 E|T - T*|^2 / Var T* of the map T on the points of truth,"
+        " percent",
+        better="lower",
+        brief="percent of the true map's variance",
+    ),
+    Q("uvp_of_affine_map", "no affine map gets below this there, percent", over_seeds="none"),
+)
+
 # --- of every step, whatever the family -----------------------------------------------------------
 
 STEPS = (
@@ -352,7 +363,18 @@ RUN = (
     Q("peak_memory_bytes", "peak memory", format="bytes"),
 )
 
-TABLE = (*POINTS, *STEPS, *REGULARIZED, *ADAPTIVE, *SCALES, *CONVEX, *NEURAL, *SEMIDISCRETE, *RUN)
+TABLE = (
+    *POINTS,
+    *MAPS,
+    *STEPS,
+    *REGULARIZED,
+    *ADAPTIVE,
+    *SCALES,
+    *CONVEX,
+    *NEURAL,
+    *SEMIDISCRETE,
+    *RUN,
+)
 OF_UPDATES = tuple(quantity.name for quantity in TABLE if quantity.over_window == "mean of updates")
 """Means over a step's updates; 0 in a step that has none."""
 TOTALS = tuple(
