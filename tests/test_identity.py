@@ -8,10 +8,12 @@ from otgan import experiments
 from otgan.config import Config, Effect, Section, marked
 from otgan.plain import flat
 
+MAP = "convex-map"  # has all keys, truth among them
 CHANGES = {
     "name": "other",
     "card.title": "other",
     "rules": "points",  # of a run it is always "none"
+    "truth": "/T.npz",
     "train.loggers": ["wandb"],
     "train.log_every": 3,
     "train.pictures": 3,
@@ -28,13 +30,13 @@ CHANGES = {
 @pytest.mark.parametrize("key", CHANGES)
 def test_a_marked_key_changes_no_identity(key):
     assert key in marked(Config)
-    changed = experiments.resolve("sinkhorn-grid", {key: CHANGES[key]})
-    assert changed != experiments.resolve("sinkhorn-grid")
-    assert changed.identity() == experiments.resolve("sinkhorn-grid").identity()
+    changed = experiments.resolve(MAP, {key: CHANGES[key]})
+    assert changed != experiments.resolve(MAP)
+    assert changed.identity() == experiments.resolve(MAP).identity()
 
 
 def test_every_other_key_is_a_part_of_it():
-    config = experiments.resolve("sinkhorn-grid")
+    config = experiments.resolve(MAP)
     cards = {key for key in marked(Config) if key.startswith("card.")}
     assert marked(Config) == {*CHANGES, *cards}
     assert flat(config.identity()).keys() == flat(config.model_dump(mode="json")).keys() - marked(
@@ -43,12 +45,12 @@ def test_every_other_key_is_a_part_of_it():
 
 
 def test_what_may_differ_where_a_run_goes_on():
-    config = experiments.resolve("sinkhorn-grid")
+    config = experiments.resolve(MAP)
     assert experiments.differences(
         config,
-        experiments.resolve("sinkhorn-grid", CHANGES),
+        experiments.resolve(MAP, CHANGES),
         (Effect.EXTENT, Effect.SAMPLES, Effect.VIEW),
-    ) == ["name (sinkhorn-grid there, other now)"]
+    ) == ["name (convex-map there, other now)"]
 
 
 class Inner(Section):
