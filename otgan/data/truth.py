@@ -38,7 +38,7 @@ def load_truth(run: Config, shape: tuple[int, ...]) -> Truth | None:
     if run.truth is None:
         return None
     if len(shape) > 1:
-        raise UserError("truth measures maps of points, and this run's is of pictures: leave it out")
+        raise UserError("truth measures maps of points, and this run has pictures: leave it out")
     path = require_truth(run.truth)
     truth = Truth(
         *(

@@ -41,7 +41,7 @@ INFINITE = np.where(X == 3, np.inf, X)
 UNFIT = {
     "no images": ({"x": X}, "has no array 'y': it holds x; write it with numpy.savez"),
     "no points": ({"y": X, "z": X}, "has no array 'x': it holds y, z"),
-    "another dimension": ({"x": X, "y": X[:, :1]}, r"y of .* holds points of shape \(1,\), and the"),
+    "another dimension": ({"x": X, "y": X[:, :1]}, r"y of .* holds points of shape \(1,\)"),
     "both of another": ({"x": X[:, :1], "y": X[:, :1]}, r"x of .* holds points of shape \(1,\)"),
     "infinite": ({"x": INFINITE, "y": X}, "1 of the 6 examples in x of .* hold NaN, infinity"),
     "no number": ({"x": X, "y": X * np.nan}, "6 of the 6 examples in y of .* hold NaN, infinity"),
@@ -82,7 +82,7 @@ def test_pictures_have_none(tmp_path):
 
 
 def test_only_a_map_from_a_source_has_one():
-    with pytest.raises(UserError, match="truth has the true images of a source's points") as refused:
+    with pytest.raises(UserError, match="truth has the true images") as refused:
         experiments.resolve("convex-grid", {"truth": "T.npz"})
     assert "\n" not in str(refused.value)
 
