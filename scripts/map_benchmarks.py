@@ -1,8 +1,7 @@
 """Files of points between which the optimal map is known, to measure maps by.
 
-    python scripts/map_benchmarks.py --dim 8 --kind mixture --seed 0 --out runs/known
-    otgan run convex-map --data runs/known/Y.npz --set source=runs/known/X.npz \\
-        --set truth=runs/known/T.npz
+    python scripts/map_benchmarks.py --dim 8 --kind mixture --seed 0 --out known
+    otgan run convex-map --data known/Y.npz --set source=known/X.npz --set truth=known/T.npz
 
 The folder gets X.npz, points of the source; Y.npz, other points of it, mapped; and T.npz, 8,192
 more with their images. A map is optimal for |x - y|^2 exactly if it is the gradient of a convex

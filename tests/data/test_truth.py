@@ -65,14 +65,14 @@ def test_what_is_unfit_is_one_sentence(tmp_path, which):
 
 def test_a_file_that_is_none_or_is_damaged_is_one_sentence(tmp_path):
     path = tmp_path / "T.npz"
-    with pytest.raises(UserError, match="truth: there is no file .*T.npz: give an .npz with"):
+    with pytest.raises(UserError, match=r"truth: there is no file .*T.npz: give an .npz with"):
         truth(path)
     path.write_text("x")
-    with pytest.raises(UserError, match="is no .npz file, or is cut short"):
+    with pytest.raises(UserError, match=r"is no .npz file, or is cut short"):
         truth(path)
     whole = save(path, x=X, y=X).read_bytes()
     path.write_bytes(whole.replace(X.tobytes(), X[::-1].tobytes(), 1))
-    with pytest.raises(UserError, match="T.npz is damaged"):
+    with pytest.raises(UserError, match=r"T.npz is damaged"):
         truth(path)
 
 
