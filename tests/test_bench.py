@@ -169,7 +169,10 @@ def test_the_gradients_at_small_sizes(tmp_path):
     for cell in content["cells"]:
         assert {*cell["milliseconds"]} == {"otgan", "products", *there}
         assert cell["reached"] <= cell["gap"]
-        assert all(off < 0.3 for off in cell["off"].values())
+        # at this gap either of two plans may be off by this share of its mass (Pinsker); which
+        # peer's method counts, and so how far it is off, hangs on which is fastest today
+        most = 2 * (2 * cell["gap"] / cell["lam"]) ** 0.5
+        assert all(off < most for off in cell["off"].values())
     again = command(*words, *peers_asked)
     assert json.loads(file.read_text()) == content  # nothing was measured twice
     assert again.stdout.splitlines()[-2:] == done.stdout.splitlines()[-2:]
