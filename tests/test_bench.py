@@ -169,10 +169,9 @@ def test_the_gradients_at_small_sizes(tmp_path):
     for cell in content["cells"]:
         assert {*cell["milliseconds"]} == {"otgan", "products", *there}
         assert cell["reached"] <= cell["gap"]
-        # at this gap either of two plans may be off by this share of its mass (Pinsker); which
-        # peer's method counts, and so how far it is off, hangs on which is fastest today
-        most = 2 * (2 * cell["gap"] / cell["lam"]) ** 0.5
-        assert all(off < most for off in cell["off"].values())
+        # which method of a peer counts hangs on which is fastest today; at a gap of 0.01 and a lam
+        # of 0.3 either of two plans may be off by 0.26 of its mass (Pinsker)
+        assert all(off < 0.52 for off in cell["off"].values())
     again = command(*words, *peers_asked)
     assert json.loads(file.read_text()) == content  # nothing was measured twice
     assert again.stdout.splitlines()[-2:] == done.stdout.splitlines()[-2:]
