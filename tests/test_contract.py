@@ -192,10 +192,10 @@ def values(name, changes, devices):
     text = program.as_text()
     kinds = {kind for _, kind in OPERATION.findall(text)}
     if devices > 1:
-        # the batch is sharded, its sums are gathered, and nobody has a whole cost matrix;
-        # where half batches are compared, examples change places
-        halves = {"all-to-all"} if name == "ot-gan-grid" else set()
-        known = {"all-reduce", "all-gather", "collective-permute"} | halves
+        # the batch is sharded, its sums are gathered, and nobody has a whole cost matrix; where
+        # half batches are compared, examples change places, and where a cloud is with itself, the
+        # blocks of its plan, of which the transposed is needed
+        known = {"all-reduce", "all-gather", "collective-permute", "all-to-all"}
         # of parts each device solves its own, and all that is said are sums
         known = {"all-reduce"} if "oracle.parts" in changes else known
         assert {"all-reduce"} <= kinds <= known, (name, kinds)

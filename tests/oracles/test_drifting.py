@@ -152,8 +152,9 @@ def test_a_window_drifts_by_itself():
         solved(family_of(TWO_GROUPS._replace(apply=apply)))[0]
         for apply in (TWO_COLUMNS, TWO_WINDOWS)
     )
+    # two programs round the distance of points that nearly meet in two ways
     np.testing.assert_allclose(
-        cut.targets[0], np.concatenate(apart.targets, axis=1), rtol=1e-5, atol=1e-6
+        cut.targets[0], np.concatenate(apart.targets, axis=1), rtol=1e-4, atol=5e-5
     )
     np.testing.assert_allclose(cut.scales[0], np.concatenate(apart.scales), rtol=1e-5)
 

@@ -77,7 +77,7 @@ def _climb(g, C, lam, tau, rows):
         if error < TOLERANCE or damping > 1e12:
             break
         H = curvature() + (0 if tau is None else np.diag(_asked(g, tau)) / tau)
-        scale = np.trace(H) / len(g)
+        scale = np.trace(H) / len(g) or 1 / lam  # no curvature where each row has one column
         while True:
             after = g + np.linalg.solve(H + damping * scale * np.eye(len(g)), gradient)
             seen = _look(after, C, lam, tau, rows)
