@@ -23,8 +23,10 @@ FOLDER = "measured"  # beside the experiments
 FEW = 3  # values that a sentence names
 # the numbers that a sentence has, without what they are of: scores, then those of points, of modes
 # and of maps, and how they were come by
-SHOWN = ("fid", "precision", "recall", "coverage", "w1", "w2", "w2 / w2_floor")
-SHOWN += ("modes", "mode_kl", "high_quality", "uvp", "converged_share", "seconds")
+SHOWN = (
+    *("fid", "precision", "recall", "coverage", "w1", "w2", "w2 / w2_floor"),
+    *("modes", "mode_kl", "high_quality", "uvp", "converged_share", "seconds"),
+)
 
 
 class Number(Section):

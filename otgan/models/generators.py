@@ -141,11 +141,8 @@ class MLPGenerator(nn.Module):
         return nn.Dense(self.size, kernel_init=_kernel(self.initial_sd, self.variance))(x)
 
 
-class ConvGenerator(nn.Module):
-    """A dense layer onto the smallest grid, then `depth` doublings.
-
-    What exceeds the image's size is cut off.
-    """
+class PictureGenerator(nn.Module):
+    """What generators of pictures share: their sizes, and their way to the smallest grid."""
 
     shape: tuple[int, ...]
     width: int
@@ -157,16 +154,30 @@ class ConvGenerator(nn.Module):
     smooth: bool  # whether doublings start by interpolating
     noise: bool  # whether every grid has noise
 
+    def first_grid(self, z: Array, channels: int) -> tuple[Array, Array, list[Array]]:
+        """The smallest grid; the latents as its layers see them; and the noise of each grid.
+
+        Called inside `__call__`, to which the layers belong.
+        """
+        sizes = grids(self.shape, self.depth)
+        z, noise = _apart(z, sizes, self.noise)
+        z = _mapped(z, self.mapping, self.initial_sd)
+        dense = nn.Dense(math.prod(sizes[0]) * channels, kernel_init=_kernel(self.initial_sd, 1.0))
+        return dense(z).reshape(-1, *sizes[0], channels), z, noise
+
+
+class ConvGenerator(PictureGenerator):
+    """A dense layer onto the smallest grid, then `depth` doublings.
+
+    What exceeds the image's size is cut off.
+    """
+
     @nn.compact
     def __call__(self, z):
         """N latents -> n h w c."""
         h, w, colors = self.shape
-        z, noise = _apart(z, grids(self.shape, self.depth), self.noise)
-        base = grids(self.shape, self.depth)[0]
         channels = [self.width * 2**k for k in reversed(range(self.depth))]
-        z = _mapped(z, self.mapping, self.initial_sd)
-        x = nn.Dense(math.prod(base) * channels[0], kernel_init=_kernel(self.initial_sd, 1.0))(z)
-        x = x.reshape(-1, *base, channels[0])
+        x, z, noise = self.first_grid(z, channels[0])
         for k, features in enumerate([*channels[1:], colors]):
             x = _with_noise(x, noise, k)
             # An output pixel of an UpConv sees 4 of the 16 taps that the initializer counts.
@@ -177,31 +188,16 @@ class ConvGenerator(nn.Module):
         return x[:, :h, :w]
 
 
-class ResidualGenerator(nn.Module):
+class ResidualGenerator(PictureGenerator):
     """A dense layer onto the smallest grid, `depth` blocks that double it, a 3 x 3 convolution to
     the colors; what exceeds is cut off.
     """
-
-    shape: tuple[int, ...]
-    width: int
-    depth: int
-    mapping: Mapping
-    normalization: Literal["none", "layer", "adaptive"]
-    variance: float  # of the output at the start
-    initial_sd: float | None  # of all kernels, in place of what the variance asks for
-    smooth: bool  # whether doublings start by interpolating
-    noise: bool  # whether every grid has noise
 
     @nn.compact
     def __call__(self, z):
         """N latents -> n h w c."""
         h, w, colors = self.shape
-        z, noise = _apart(z, grids(self.shape, self.depth), self.noise)
-        base = grids(self.shape, self.depth)[0]
-        z = _mapped(z, self.mapping, self.initial_sd)
-        x = nn.Dense(math.prod(base) * self.width, kernel_init=_kernel(self.initial_sd, 1.0))(
-            z
-        ).reshape(-1, *base, self.width)
+        x, z, noise = self.first_grid(z, self.width)
         for k in range(self.depth):
             x = _with_noise(x, noise, k)
             x = UpBlock(self.width, self.normalization, self.initial_sd, self.smooth)(x, z)
