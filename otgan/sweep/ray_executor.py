@@ -58,7 +58,8 @@ def connected(address: str | None) -> Iterator[Any]:
         _require_answer(address)
     try:
         ray.init(
-            address=address,
+            # without "local" it would join whatever cluster runs on this machine
+            address=address or "local",
             include_dashboard=None if address else False,
             log_to_driver=False,
             logging_level="ERROR",

@@ -222,6 +222,15 @@ def test_how_much_room_a_cluster_has():
     assert RayExecutor(Stage(), 2, 9, sparing=True).room == 2
 
 
+def test_a_ray_of_its_own_joins_no_cluster_of_this_machine(monkeypatch):
+    begun = []
+    own = SimpleNamespace(init=lambda **how: begun.append(how["address"]), shutdown=lambda: None)
+    monkeypatch.setattr(ray_executor.importlib, "import_module", lambda name: own)
+    with connected(None) as ray:
+        assert ray is own
+    assert begun == ["local"]
+
+
 @pytest.fixture
 def stand_in(monkeypatch):
     """Ray, and in place of a cell's worker one that does as it is told."""
