@@ -21,7 +21,7 @@ from otgan.config.values import models
 from otgan.errors import UserError
 from otgan.measured import with_measured
 from otgan.named import elsewhere, find, names
-from otgan.plain import TooDeepError, flat, from_json, from_toml, require_path
+from otgan.plain import TooDeepError, flat, from_json, from_toml, require_path, whole_path
 
 CHOOSERS = ("kind", "family")  # the keys that say which model a table is
 
@@ -122,11 +122,7 @@ def _with_pretrained_encoder(raw: Raw) -> Raw:
 def _with_whole_path(features: str) -> str:
     """Layers of a network, whose file of weights, if it is one, is named from the root."""
     network, colon, layers = features.partition(":")
-    return (
-        f"{Path(network).expanduser().resolve()}{colon}{layers}"
-        if network.endswith(".safetensors")
-        else features
-    )
+    return f"{whole_path(network)}{colon}{layers}" if network.endswith(".safetensors") else features
 
 
 def read(target: str) -> Raw:
