@@ -8,7 +8,9 @@ sentence says which.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import date
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ class Measured(Section):
         code = f"otgan {self.otgan}" + (f" at {self.commit[:7]}{changed}" if self.commit else "")
         return (
             f"{seeds}, {self.date}, by its name alone{self._since(config)}, {code}, {self.where},"
-            f" {steps}: {', '.join(map(_told, self.shown))}"
+            f" {steps}: {'; '.join(_by(*group) for group in groupby(self.shown, _judge))}"
         )
 
     @property
@@ -133,11 +135,26 @@ def with_measured(config: Config, experiment: Path) -> Config:
     return config.model_copy(update={"card": card})
 
 
+def _judge(number: Number) -> str:
+    """Whose features a score is of: it stands in brackets after the score's name."""
+    return number.name.partition("[")[2].partition("]")[0]
+
+
+def _by(judge: str, numbers: Iterable[Number]) -> str:
+    """What one judge says, or what needs none."""
+    return (f"by {judge} " if judge else "") + ", ".join(map(_told, numbers))
+
+
 def _told(number: Number) -> str:
     spread = "" if number.sd is None else f" ± {number.sd:.1g}"
     if number.name == "seconds":
         return f"{number.mean:.0f}{spread} s of training"
     if number.name == "converged_share":
         return f"{number.mean:.1%} of solved duals within epsilon"
-    floor = "" if number.floor is None else f" (real {number.floor:.3g})"
-    return f"{number.name} {number.mean:.3g}{spread}{floor}"
+    floor = "" if number.floor is None else f" (real {_short(number.floor)})"
+    return f"{number.name.partition('[')[0]} {_short(number.mean)}{spread}{floor}"
+
+
+def _short(value: float) -> str:
+    """Three digits, or all that are before the point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -17,7 +17,7 @@ SCORES = [
 ]
 SENTENCE = (
     "3 seeds, 2026-11-28, by its name alone{}, otgan 0.2.0 at 0123456, 1 CPU core, 1,500 steps:"
-    " fid[mnist-allconv] 0.124 ± 0.004 (real 0.0153), 99.5% of solved duals within epsilon, 262 ±"
+    " by mnist-allconv fid 0.124 ± 0.004 (real 0.0153); 99.5% of solved duals within epsilon, 262 ±"
     " 3 s of training"
 )
 
@@ -63,10 +63,10 @@ def test_a_card_says_what_was_measured(experiment):
 
 
 def test_one_seed_has_no_spread_and_steps_may_differ(experiment):
-    measure(experiment, seeds=[4], steps=[900, 1500], numbers=[{"name": "modes", "mean": 25}])
+    measure(experiment, seeds=[4], steps=[900, 1500], numbers=[{"name": "modes", "mean": 1998}])
     assert gave(experiment) == (
         "seed 4, 2026-11-28, by its name alone, otgan 0.2.0 at 0123456, 1 CPU core, 900 to 1,500"
-        " steps: modes 25"
+        " steps: modes 1,998"
     )
 
 
