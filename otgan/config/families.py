@@ -203,7 +203,9 @@ class Semidiscrete(Oracle):
     The `feedback` schedule makes every point dearer by `increment` when it is hit, less and less
     during a round and, by the root of their number, from round to round. Before that come
     `smoothing_steps` steps on the semi-dual smoothed by an entropy that falls from `smoothing` to
-    `smoothing_end`, both divided by the number of the round. `adam` is the authors' schedule.
+    `smoothing_end`, both divided by the number of the round. A batch's masses are noisy, so that
+    such a step goes a part of the way, from `smoothing_rate` to `smoothing_rate_end`: the less of
+    it, the more batches it averages over. `adam` is the authors' schedule.
     """
 
     COSTS = ("l1", "squared_l2")
@@ -216,6 +218,8 @@ class Semidiscrete(Oracle):
     smoothing_steps: int = Field(default=64, ge=0)
     smoothing: FiniteAmount = Amount(0.12, relative=True)
     smoothing_end: FiniteAmount = Amount(0.01, relative=True)
+    smoothing_rate: float = Field(default=0.5, gt=0, le=1)
+    smoothing_rate_end: float = Field(default=0.5, gt=0, le=1)
     increment: FiniteAmount = Amount(0.01, relative=True)
     optimizer: Optimizer = Optimizer(learning_rate=0.1, b1=0.9, b2=0.999)
     ots_batch: int = Field(default=64, ge=1)

@@ -31,9 +31,6 @@ from otgan.oracles.semidual import (
     hits,
 )
 
-# of the entropic steps: a batch's masses are noisy, half a step averages over a few of them
-SMOOTHING_RATE = 0.5
-
 
 class Memory(NamedTuple):
     """The last batches of OTS, a ring."""
@@ -105,17 +102,12 @@ class Ascent:
 
     def smooth(self, state: State, x: Array, fixed: Array) -> tuple[State, Semidual]:
         """A step on the semi-dual smoothed by an entropy, which the memory does not see."""
-        first, last = (
-            self.in_scores(self.oracle.smoothing),
-            self.in_scores(self.oracle.smoothing_end),
-        )
-        lam = (
-            first
-            * (last / first) ** (state.taken / self.oracle.smoothing_steps)
-            / (1 + state.rounds)
-        )
+        oracle, done = self.oracle, state.taken / self.oracle.smoothing_steps
+        amounts = self.in_scores(oracle.smoothing), self.in_scores(oracle.smoothing_end)
+        lam = _falling(*amounts, done) / (1 + state.rounds)
+        rate = _falling(oracle.smoothing_rate, oracle.smoothing_rate_end, done)
         masses, found = assign_softly(self.targets, x, fixed + state.psi, lam, self.cost)
-        psi = entropic_step(state.psi, masses, lam, SMOOTHING_RATE)
+        psi = entropic_step(state.psi, masses, lam, rate)
         return state._replace(psi=psi, taken=state.taken + 1), semidual_at(
             self.cost, x, found, state.psi
         )
@@ -169,6 +161,11 @@ def semidual_at(cost: str, x: Array, found: Assignment, psi: Array) -> Semidual:
     return Semidual(
         jnp.mean(least) - per_score * jnp.mean(psi), jnp.mean(least - per_score * psi[found.index])
     )
+
+
+def _falling(first: Array | float, last: Array | float, done: Array) -> Array:
+    """From the first to the last by the same factor at every step."""
+    return jnp.asarray(first * (last / first) ** done)
 
 
 def _warm_steps(oracle: Semidiscrete) -> int:

@@ -244,7 +244,10 @@ def feedback(
 
 
 def entropic_step(
-    psi: Float[Array, " N"], masses: Float[Array, " N"], lam: Float[Array, ""], rate: float
+    psi: Float[Array, " N"],
+    masses: Float[Array, " N"],
+    lam: Float[Array, ""],
+    rate: float | Float[Array, ""],
 ) -> Float[Array, " N"]:
     """A damped step up the semi-dual smoothed by lam; it rests where every mass is 1/N.
 
