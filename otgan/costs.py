@@ -125,13 +125,19 @@ def for_each(function: Callable[[Any], Any], stacked: Any) -> Any:
     CPU of one after the other, so that each fits into the processor's caches and ends when it is
     done.
     """
-    if len(jax.tree.leaves(stacked)[0]) == 1:
+    number = len(jax.tree.leaves(stacked)[0])
+    if number == 1:
         # as it is: under vmap both sides of every condition would be computed
         alone = function(jax.tree.map(lambda leaf: leaf[0], stacked))
         return jax.tree.map(lambda leaf: leaf[None], alone)
-    if jax.default_backend() == "cpu":
+    if at_once(number) == 1:
         return lax.map(function, stacked)
     return jax.vmap(function)(stacked)
+
+
+def at_once(number: int) -> int:
+    """How many of so many problems `for_each` goes through together."""
+    return 1 if jax.default_backend() == "cpu" else number
 
 
 @dataclass(frozen=True)

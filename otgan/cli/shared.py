@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 
 from otgan import plugins
-from otgan.config import Measures, parse_accuracy, parse_amount
+from otgan.config import Measures, parse_accuracy, parse_amount, parse_size
 from otgan.plain import comma_separated, require_path
 
 WIDTH = 200  # columns of what is not a terminal: wide enough not to break a path
@@ -39,6 +39,7 @@ class Parsed(click.ParamType):
 AMOUNT = Parsed("amount", parse_amount)
 # that, or a rule by which every step sets its own: `adaptive`, `calibrated:0.3`
 ACCURACY = Parsed("accuracy", parse_accuracy)
+SIZE = Parsed("size", parse_size)  # `4GB`
 
 
 class Whole(click.IntRange):

@@ -17,6 +17,7 @@ from otgan.cli.shared import (
     AMOUNT,
     NAME_OR_FILE,
     PATH,
+    SIZE,
     CommaSeparated,
     Whole,
     terminal,
@@ -115,6 +116,13 @@ FLAGS = {
         "N",
         "Cut every batch into N parts, each a transport problem of its own: another loss, and with"
         " as many parts as devices none waits for another.",
+    ),
+    "--memory": (
+        "oracle.memory",
+        SIZE,
+        "SIZE",
+        "Bytes that a step's transport may hold at once, such as 500MB, 4GB or 2GiB: beyond that"
+        " costs are made in blocks, again and again, to the same accuracy.",
     ),
     "--steps": ("train.steps", Whole(1), "N", "Alternations of a solve of the dual and an update."),
     "--generator-steps": (

@@ -35,9 +35,11 @@ from otgan.config.values import (
     Amount,
     Effect,
     Section,
+    Size,
     marked,
     parse_accuracy,
     parse_amount,
+    parse_size,
 )
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "Regularized",
     "Section",
     "Semidiscrete",
+    "Size",
     "Source",
     "Stacked",
     "Train",
@@ -76,4 +79,5 @@ __all__ = [
     "marked",
     "parse_accuracy",
     "parse_amount",
+    "parse_size",
 ]

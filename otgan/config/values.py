@@ -5,6 +5,7 @@ unit.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -63,6 +64,50 @@ def parse_amount(raw: Any, others: str = "") -> Amount:
     if not value > 0:
         raise ValueError(f"must be above 0, not {text}")
     return Amount(value, relative=text.endswith("x") and math.isfinite(value))
+
+
+UNITS = {
+    f"{prefix}{binary}B": (1024 if binary else 1000) ** power
+    for power, prefix in enumerate("KMGT", start=1)
+    for binary in ("", "i")
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A number of bytes, written as `500MB`, `4GB` or `2GiB`."""
+
+    bytes: int
+
+    @classmethod
+    def above(cls, number: int) -> Size:
+        """In whole megabytes, at least so many bytes."""
+        return cls(-(-number // UNITS["MB"]) * UNITS["MB"])
+
+    def __str__(self) -> str:
+        units = [(unit, size) for unit, size in UNITS.items() if self.bytes % size == 0]
+        unit, size = max(units, key=lambda one: one[1], default=("B", 1))
+        return f"{self.bytes // size}{unit}"
+
+    @property
+    def plain(self) -> str:
+        """As a file has it."""
+        return str(self)
+
+
+def parse_size(raw: Any) -> Size:
+    """Read `500MB`, `1.5GB`, `2GiB` or a number of bytes.
+
+    Raises:
+        ValueError: it is none of them, or below one byte.
+    """
+    if isinstance(raw, Size):
+        return raw
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)?", str(raw).strip())
+    number = int(float(found[1]) * UNITS.get(found[2], 1)) if found else 0
+    if number < 1:
+        raise ValueError(f"needs a size such as 500MB, 4GB or 2GiB, not {str(raw)!r}")
+    return Size(number)
 
 
 Rule = Literal["adaptive", "calibrated"]
@@ -127,6 +172,8 @@ _AS_PLAIN = PlainSerializer(lambda value: value.plain)
 AmountOrInf = Annotated[Amount, BeforeValidator(parse_amount), _AS_PLAIN]
 FiniteAmount = Annotated[Amount, BeforeValidator(lambda raw: _finite(parse_amount(raw))), _AS_PLAIN]
 Accuracy = Annotated[Amount | Adaptive, BeforeValidator(parse_accuracy), _AS_PLAIN]
+
+MemorySize = Annotated[Size, BeforeValidator(parse_size), _AS_PLAIN]
 
 
 class Section(BaseModel):

@@ -22,6 +22,8 @@ faster than in the log domain but underflows when potentials are far off. So the
 absorbed into the kernel after every few iterations, and lam is lowered to its target by stages.
 That takes the density to a power, of which rows and columns of a nearly feasible plan keep enough;
 where they would not, potentials start again from hard c-transforms.
+
+Costs may be held, or made anew in blocks at every look at them: the solver asks `Pairs` for all.
 """
 
 from __future__ import annotations
@@ -38,7 +40,6 @@ from ott.problems.linear.linear_problem import LinearProblem
 from ott.solvers.linear.acceleration import Momentum
 from ott.solvers.linear.sinkhorn import Sinkhorn, SinkhornState
 
-from otgan.costs import product
 from otgan.oracles.entropic_certificate import (
     FLOOR,
     Certificate,
@@ -46,6 +47,7 @@ from otgan.oracles.entropic_certificate import (
     no_certificate,
     rounding,
 )
+from otgan.oracles.pairs import Kernel, Pairs, as_pairs
 from otgan.oracles.solution import Solution
 
 # scalings are clipped to e^-23 ... e^23; a further move waits for the next absorption
@@ -70,7 +72,7 @@ class _Look(NamedTuple):
     f: Float[Array, " n"]  # makes the rows exact
     g: Float[Array, " m"]
     lam: Float[Array, ""]
-    kernel: Float[Array, "n m"]
+    kernel: Kernel
     x: Float[Array, " n"]  # diag(x) kernel is the plan at f, g and lam
     value: Float[Array, ""]  # of the dual there
     certificate: Certificate
@@ -85,7 +87,7 @@ class _Search(NamedTuple):
 
 
 def solve_entropic(
-    cost: Float[Array, "n m"],
+    cost: Float[Array, "n m"] | Pairs,
     lam: Float[Array, ""] | float,
     epsilon: Float[Array, ""] | float,
     tau: Float[Array, ""] | None = None,
@@ -103,7 +105,7 @@ def solve_entropic(
     `epsilon`: no iteration would help.
 
     Args:
-        cost: the cost matrix C.
+        cost: the cost matrix C, or what answers for it; then the plan is as that has it.
         lam: weight of the regularizer, units of the cost; below 1e-30 it counts as that.
         epsilon: the gap to reach, units of the cost.
         tau: weight of the columns' marginal, units of the cost; None keeps that marginal exactly.
@@ -117,16 +119,17 @@ def solve_entropic(
             where a row has none. Any do: what they are worth shows in the certificate. Where too
             many are lacking it starts as without any.
     """
+    costs = as_pairs(cost)
     lam, epsilon = (
-        jnp.maximum(jnp.asarray(lam, cost.dtype), FLOOR),
-        jnp.asarray(epsilon, cost.dtype),
+        jnp.maximum(jnp.asarray(lam, costs.dtype), FLOOR),
+        jnp.asarray(epsilon, costs.dtype),
     )
     solver = _Solver(
-        cost, lam, epsilon, tau, anneal, iterations_per_check, max_iterations, symmetric
+        costs, lam, epsilon, tau, anneal, iterations_per_check, max_iterations, symmetric
     )
     at, iterations, *_ = lax.while_loop(solver.unfinished, solver.advance, solver.start(known))
     gap, floor, misplaced = at.certificate
-    plan = at.x[:, None] * at.kernel
+    plan = costs.plan(at.x, at.kernel)
     return Solution(at.f, at.g, plan, at.value, gap, iterations, gap <= epsilon, floor, misplaced)
 
 
@@ -134,7 +137,7 @@ def solve_entropic(
 class _Solver:
     """One dual and its budget; the arguments of `solve_entropic`."""
 
-    cost: Array
+    costs: Pairs
     lam: Array
     epsilon: Array
     tau: Array | None
@@ -150,9 +153,9 @@ class _Solver:
             self.symmetric or self.anneal == 1 or self.max_iterations <= self.iterations_per_check
         )
         relaxed = self.tau is not None
-        begin = _begin(self.cost, self.lam, self.symmetric, relaxed, straight, known)
-        at = self.look(*begin)._replace(certificate=no_certificate(self.cost))
-        momentum = jnp.asarray(MOMENTUM, self.cost.dtype) if self.eager else self.calm
+        begin = _begin(self.costs, self.lam, self.symmetric, relaxed, straight, known)
+        at = self.look(*begin)._replace(certificate=no_certificate(self.costs))
+        momentum = jnp.asarray(MOMENTUM, self.costs.dtype) if self.eager else self.calm
         nothing = jnp.zeros((), jnp.int32)
         return _Search(at, nothing, momentum, jnp.full_like(self.lam, jnp.inf), nothing)
 
@@ -167,7 +170,7 @@ class _Solver:
 
         The symmetric fixed point needs the average of old and new.
         """
-        return jnp.asarray(0.5 if self.symmetric else 1.0, self.cost.dtype)
+        return jnp.asarray(0.5 if self.symmetric else 1.0, self.costs.dtype)
 
     def next_momentum(self, s: _Search, fell: Array) -> Array:
         """Momentum after iterations that did not reach epsilon, or took the value down."""
@@ -178,11 +181,14 @@ class _Solver:
 
     def look(self, f: Array, g: Array, stage: Array) -> _Look:
         """What can be seen of potentials at a stage's lam, f moved so that the rows are exact."""
-        f, kernel, rows = _kernel(self.cost, f, g, stage)
+        f, kernel, rows = _kernel(self.costs, f, g, stage)
         x = 1 / len(f) / rows
         f = f + stage * jnp.log(x)
-        seen = self.cost, f, g, kernel, x, self.lam, self.tau
-        certificate = lax.cond(stage > self.lam, no_certificate, certify, *seen)
+        certificate = lax.cond(
+            stage > self.lam,
+            lambda: no_certificate(self.costs),
+            lambda: certify(self.costs, f, g, kernel, x, self.lam, self.tau),
+        )
         return _Look(f, g, stage, kernel, x, _dual_value(f, g, self.tau), certificate)
 
     def unfinished(self, s: _Search) -> Array:
@@ -197,13 +203,13 @@ class _Solver:
         count = jnp.minimum(self.iterations_per_check, self.max_iterations - s.iterations)
         iterations = s.iterations + count
         momentum = jnp.where(s.at.lam > self.lam, self.calm, s.momentum)
-        f, g = _iterate(s.at, self.tau, momentum, count, self.symmetric)
+        f, g = _iterate(self.costs, s.at, self.tau, momentum, count, self.symmetric)
         sound = jnp.all(jnp.isfinite(f)) & jnp.all(jnp.isfinite(g))
         f, g = jnp.where(sound, f, s.at.f), jnp.where(sound, g, s.at.g)
         stage = self.next_stage(s.at.lam, iterations)
         f, g = lax.cond(
             stage < s.at.lam,
-            lambda f, g: _refill(self.cost, s.at, f, g, stage, self.tau),
+            lambda f, g: _refill(self.costs, s.at, f, g, stage, self.tau),
             lambda f, g: (f, g),
             f,
             g,
@@ -235,51 +241,44 @@ def value_at(
 
 
 def _begin(
-    cost: Array, lam: Array, symmetric: bool, relaxed: bool, straight: bool, known: Array | None
+    costs: Pairs, lam: Array, symmetric: bool, relaxed: bool, straight: bool, known: Array | None
 ) -> tuple[Array, Array, Array]:
     """Potentials to start from, and at which lam: the true one, if `straight`, or where potentials
     are known.
     """
-    f, g, spread = _start(cost, symmetric, relaxed)
+    f, g, spread = _start(costs, symmetric, relaxed)
     cold = f, g, lam if straight else jnp.maximum(lam, spread)
-    return cold if known is None else _resume(cost, known, lam, cold)
+    return cold if known is None else _resume(costs, known, lam, cold)
 
 
-def _start(cost: Array, symmetric: bool, relaxed: bool) -> tuple[Array, Array, Array]:
+def _start(costs: Pairs, symmetric: bool, relaxed: bool) -> tuple[Array, Array, Array]:
     """Hard c-transforms, which leave every row of the first kernel an entry of one, and if balanced
     every column; and the costs' spread.
 
     The potential of a relaxed side starts at zero, where its marginal is the given one.
     """
-    f = jnp.min(cost, axis=1)  # of a cloud to itself: about zero
-    g = (
-        f
-        if symmetric
-        else jnp.zeros_like(cost[0])
-        if relaxed
-        else jnp.min(cost - f[:, None], axis=0)
-    )
-    return f, g, jnp.mean(cost) - jnp.mean(f) - jnp.mean(g)
+    zero = jnp.zeros(costs.shape[1], costs.dtype)
+    f = costs.least_of_rows(zero)  # of a cloud to itself: about zero
+    g = f if symmetric else zero if relaxed else costs.least_of_columns(f)
+    return f, g, costs.mean() - jnp.mean(f) - jnp.mean(g)
 
 
 def _resume(
-    cost: Array, known: Array, lam: Array, cold: tuple[Array, Array, Array]
+    costs: Pairs, known: Array, lam: Array, cold: tuple[Array, Array, Array]
 ) -> tuple[Array, Array, Array]:
     """Potentials and lam to start from where nearly all rows have known ones: the columns' best,
     and hard c-transforms of other rows.
     """
     there = jnp.isfinite(known)
-    exponents = jnp.where(
-        there[:, None], (jnp.where(there, known, 0.0)[:, None] - cost) / lam, -jnp.inf
-    )
-    g = -lam * (jax.nn.logsumexp(exponents, axis=0) - jnp.log(jnp.maximum(jnp.sum(there), 1)))
-    f = jnp.where(there, known, jnp.min(cost - g[None, :], axis=1))
+    sums = costs.log_sums(jnp.where(there, known, -jnp.inf), lam)
+    g = -lam * (sums - jnp.log(jnp.maximum(jnp.sum(there), 1)))
+    f = jnp.where(there, known, costs.least_of_rows(g))
     good = (jnp.mean(there) >= ENOUGH) & jnp.all(jnp.isfinite(g))
     return jnp.where(good, f, cold[0]), jnp.where(good, g, cold[1]), jnp.where(good, lam, cold[2])
 
 
 def _refill(
-    cost: Array, at: _Look, f: Array, g: Array, lam: Array, tau: Array | None
+    costs: Pairs, at: _Look, f: Array, g: Array, lam: Array, tau: Array | None
 ) -> tuple[Array, Array]:
     """Potentials to go on from at a lower lam, after iterations have led to (f, g): no row or
     column of theirs is empty.
@@ -291,7 +290,7 @@ def _refill(
     power = at.lam / lam
     columns = (
         jnp.exp((g - at.g) / at.lam)
-        * product(at.x * jnp.exp((f - at.f) / at.lam), at.kernel)
+        * costs.columns(at.x * jnp.exp((f - at.f) / at.lam), at.kernel)
         * len(g)
     )
     emptiest = jnp.min(jnp.log(columns) + (0.0 if tau is None else g / tau))
@@ -299,23 +298,23 @@ def _refill(
     safe = (power * emptiest > -LOG_SCALING) & (power * jnp.log(len(g)) < LOG_RANGE)
 
     def refill() -> tuple[Array, Array]:
-        hard = jnp.min(cost - g[None, :], axis=1)
-        h = jnp.min(cost - hard[:, None], axis=0) - lam * jnp.log(len(g))
+        hard = costs.least_of_rows(g)
+        h = costs.least_of_columns(hard) - lam * jnp.log(len(g))
         return hard, jnp.maximum(g, h if tau is None else h * tau / (tau + lam))
 
     return lax.cond(safe, lambda: (f, g), refill)
 
 
 def _iterate(
-    at: _Look, tau: Array | None, momentum: Array, count: Array, parallel: bool
+    costs: Pairs, at: _Look, tau: Array | None, momentum: Array, count: Array, parallel: bool
 ) -> tuple[Array, Array]:
     """`count` Sinkhorn iterations on the absorbed kernel, each first on g, then on f.
 
     With g absorbed, the semi-relaxed update is ott's own at the marginal b exp(-g / tau).
     """
-    f, g, lam, (n, m) = at.f, at.g, at.lam, at.kernel.shape
+    f, g, lam, (n, m) = at.f, at.g, at.lam, costs.shape
     problem = LinearProblem(
-        _Absorbed(kernel_matrix=at.kernel, epsilon=1.0),
+        _Absorbed(costs, at.kernel),
         a=jnp.full_like(f, 1 / n),
         b=jnp.full_like(g, 1 / m) if tau is None else jnp.maximum(jnp.exp(-g / tau) / m, FLOOR),
         tau_b=(1.0 if tau is None else tau / (tau + lam)),  # pyright: ignore[reportArgumentType]  # may be traced
@@ -338,7 +337,6 @@ def _iterate(
     return f, g
 
 
-@jax.tree_util.register_pytree_node_class
 class _Absorbed(Geometry):
     """A geometry known by its kernel alone. ott's own raises the kernel to a power in every
     product, to serve schedules of lam.
@@ -347,29 +345,32 @@ class _Absorbed(Geometry):
     potential rests.
     """
 
+    def __init__(self, costs: Pairs, kernel: Kernel) -> None:
+        super().__init__(epsilon=1.0)
+        self._costs, self._kernel = costs, kernel
+
     def apply_kernel(self, vec: Array, eps: Any = None, axis: int = 0) -> Array:
         del eps
+        costs, kernel = self._costs, self._kernel
         return jnp.maximum(
-            product(self.kernel_matrix, vec) if axis == 1 else product(vec, self.kernel_matrix),
-            FLOOR,
+            costs.rows(kernel, vec) if axis == 1 else costs.columns(vec, kernel), FLOOR
         )
 
 
-def _kernel(cost: Array, f: Array, g: Array, lam: Array) -> tuple[Array, Array, Array]:
+def _kernel(costs: Pairs, f: Array, g: Array, lam: Array) -> tuple[Array, Kernel, Array]:
     """A kernel that is the plan at (f, g) up to a factor for each row, that f, and the rows' sums.
 
     Where lam is so small that an exponential cannot hold what rounding makes of (f + g - C) / lam,
     f gives way to the hard c-transform of g, which leaves every row an entry of one. The best f,
     which belongs to g alone, is found as well from there.
     """
-    kernel = jnp.exp((f[:, None] + g[None, :] - cost) / lam) / cost.size
-    rows = product(kernel, jnp.ones_like(g))
+    kernel = costs.kernel(f, g, lam)
+    rows = costs.rows(kernel, jnp.ones_like(g))
 
-    def from_hard() -> tuple[Array, Array, Array]:
-        above = cost - g[None, :]
-        hard = jnp.min(above, axis=1)
-        kernel = jnp.exp((hard[:, None] - above) / lam) / cost.size
-        return hard, kernel, product(kernel, jnp.ones_like(g))
+    def from_hard() -> tuple[Array, Kernel, Array]:
+        hard = costs.least_of_rows(g)
+        kernel = costs.kernel(hard, g, lam, hard=True)
+        return hard, kernel, costs.rows(kernel, jnp.ones_like(g))
 
     return lax.cond(
         jnp.all((rows > FLOOR) & (rows < 1 / FLOOR)), lambda: (f, kernel, rows), from_hard

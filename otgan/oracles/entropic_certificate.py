@@ -8,7 +8,7 @@ M). The notation is that of `otgan.oracles.entropic`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax import Array
@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from otgan.costs import product
 from otgan.oracles.divergence import generalized_kl
+from otgan.oracles.pairs import Kernel, Pairs
 
 FLOOR = 1e-30  # smallest mass that is divided by; XLA:CPU flushes anything below 1e-38 to zero
 
@@ -29,14 +30,14 @@ class Certificate(NamedTuple):
     misplaced: Float[Array, ""]  # share of the mass that the columns' sums have in the wrong place
 
 
-def no_certificate(cost: Array, *_: Any) -> Certificate:
+def no_certificate(costs: Pairs) -> Certificate:
     """Of potentials at another lam than the true one."""
-    zero = jnp.zeros((), cost.dtype)
+    zero = jnp.zeros((), costs.dtype)
     return Certificate(zero + jnp.inf, zero, zero + 1)
 
 
 def certify(
-    cost: Array, f: Array, g: Array, kernel: Array, x: Array, lam: Array, tau: Array | None
+    costs: Pairs, f: Array, g: Array, kernel: Kernel, x: Array, lam: Array, tau: Array | None
 ) -> Certificate:
     """A bound on the distance of the dual value at (f, g) from the optimum: the primal of a
     feasible plan R less that value.
@@ -46,12 +47,12 @@ def certify(
     difference is tau KL(P' 1 | b exp(-g / tau)), generalized.
     """
     columns, asked = (
-        product(x, kernel),
+        costs.columns(x, kernel),
         jnp.full_like(g, 1 / len(g)) if tau is None else jnp.exp(-g / tau) / len(g),
     )
     misplaced = jnp.sum(jnp.abs(columns - asked)) / 2
     if tau is None:
-        exact, blur = _rounding_kl(cost, f, g, kernel, x, columns, lam)
+        exact, blur = _rounding_kl(costs, f, g, kernel, x, columns, lam)
     else:
         exact = tau * generalized_kl(jnp.log(columns), -g / tau - jnp.log(len(g)))
         blur = 8 * jnp.finfo(g.dtype).eps * (lam + exact + tau * misplaced)
@@ -62,7 +63,7 @@ def certify(
 
 
 def _rounding_kl(
-    cost: Array, f: Array, g: Array, kernel: Array, x: Array, columns: Array, lam: Array
+    costs: Pairs, f: Array, g: Array, kernel: Kernel, x: Array, columns: Array, lam: Array
 ) -> tuple[Array, Array]:
     """An upper bound on lam KL(R | P) in a few matrix-vector products, for the R of Altschuler,
     Weed, Rigollet (2017, Algorithm 2).
@@ -72,19 +73,19 @@ def _rounding_kl(
     | P) <= (1 - d) KL(Q | P) + d KL(K | P), and of Q and of K the logarithms are sums of a row's
     and a column's term. The second number is what rounding may have taken from the first.
     """
-    n, m = kernel.shape
+    n, m = costs.shape
     y = jnp.minimum(1.0, 1 / m / jnp.maximum(columns, FLOOR))
-    rows_q, columns_q = x * product(kernel, y), y * columns
+    rows_q, columns_q = x * costs.rows(kernel, y), y * columns
     lack_rows, lack_columns = jnp.maximum(1 / n - rows_q, 0.0), jnp.maximum(1 / m - columns_q, 0.0)
     d = jnp.clip(jnp.sum(lack_rows), FLOOR, 1 - 1e-6)
     scaled = product(columns_q, jnp.log(y)) - (1 - d) * jnp.log1p(-d)
     k_rows, k_columns = lack_rows / d, lack_columns / jnp.maximum(jnp.sum(lack_columns), FLOOR)
     entropy = xlogy(k_rows, k_rows * n).sum() + xlogy(k_columns, k_columns * m).sum()
     between, potentials = (
-        product(product(k_rows, cost), k_columns),
+        costs.between(k_rows, k_columns),
         product(k_rows, f) + product(k_columns, g),
     )
-    eps = jnp.finfo(cost.dtype).eps
+    eps = jnp.finfo(costs.dtype).eps
     blur = 8 * eps * (lam + d * (jnp.abs(between) + jnp.abs(potentials)))
     return jnp.maximum(lam * (scaled + d * entropy) + d * (between - potentials), 0.0), blur
 

@@ -64,6 +64,7 @@ from otgan.oracles.contract import (
     hold,
     one_update,
 )
+from otgan.oracles.room import block_rows
 from otgan.oracles.terms import (
     Amounts,
     BatchFeatures,
@@ -201,13 +202,14 @@ class RegularizedDual:
         """
         oracle, cost, each = self.oracle, self.problem.cost, self.problem.each(self.oracle.parts)
         problems = problems_of(features, cost.joint, oracle.parts)
-        mean_cost = mean_cost_of(problems, oracle.loss, cost, each)
+        rows = block_rows(oracle, cost, problems)
+        mean_cost = mean_cost_of(problems, oracle.loss, cost, each, rows)
         amounts = Amounts(
             jnp.asarray(oracle.lam.times(mean_cost) * scale),
             epsilon(mean_cost, scale),
             jnp.asarray(oracle.tau.times(mean_cost)) if oracle.tau.finite else None,
         )
-        duals, solved = solve_problems(oracle, cost, problems, amounts, each, known)
+        duals, solved = solve_problems(oracle, cost, problems, amounts, each, rows, known)
         pulls = together(
             [stack.pulls for stack in solved], self.moving(features), cost.joint, oracle.parts
         )

@@ -1,6 +1,6 @@
 """What every solve of a batch's dual hands over."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jax import Array
 from jaxtyping import Bool, Float, Int
@@ -16,7 +16,7 @@ class Solution(NamedTuple):
 
     f: Float[Array, " n"]  # potential of the rows
     g: Float[Array, " m"]  # potential of the columns
-    plan: Float[Array, "n m"]
+    plan: Any  # (n, m), or of costs that are not held what `Pairs.pull` takes for it
     value: Float[Array, ""]  # dual value, units of the cost
     gap: Float[Array, ""]  # certified: dual optimum - value <= gap, units of the cost
     iterations: Int[Array, ""]

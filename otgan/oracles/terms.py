@@ -16,8 +16,8 @@ from jaxtyping import Bool, Float, Int
 
 from otgan.config import Regularized
 from otgan.costs import GroundCost, Groups
-from otgan.oracles.contract import hold
 from otgan.oracles.entropic import solve_entropic
+from otgan.oracles.pairs import Matrix, Pairs, as_pairs, basis_of, pairs_of
 from otgan.oracles.quadratic import solve_quadratic
 from otgan.oracles.solution import Solution
 from otgan.problem import Each
@@ -184,15 +184,14 @@ def _share(groups: int, size: int) -> float:
 
 
 def mean_cost_of(
-    problems: list[BatchFeatures], loss: str, cost: GroundCost, each: Each
+    problems: list[BatchFeatures], loss: str, cost: GroundCost, each: Each, rows: int | None
 ) -> Float[Array, ""]:
     """Of a real and a generated example."""
 
     def mean(features: BatchFeatures, _: Any) -> Array:
-        terms = terms_of(loss, features, cost.learned)
-        return jnp.mean(
-            jnp.stack([jnp.mean(cost.between(t.a, t.b)) for t in terms if t.between == "both"])
-        )
+        terms = [t for t in terms_of(loss, features, cost.learned) if t.between == "both"]
+        bases = [basis_of(cost, t.a, t.b, rows) for t in terms]
+        return jnp.mean(jnp.stack([pairs_of(cost, basis, rows).mean() for basis in bases]))
 
     return jnp.mean(jnp.stack([jnp.mean(each(mean, stack, ())) for stack in problems]))
 
@@ -206,6 +205,7 @@ def solve_problems(
     problems: list[BatchFeatures],
     amounts: Amounts,
     each: Each,
+    rows: int | None,
     known: Float[Array, " n"] | None = None,
 ) -> tuple[Duals, list[Solved]]:
     """The duals of all terms of all k problems; and of each stack of problems all that came of it.
@@ -216,10 +216,11 @@ def solve_problems(
         problems: of a batch.
         amounts: of all of them.
         each: how to go through them.
+        rows: of the blocks that costs are made in; None holds them.
         known: potentials to start from, for the rows of the term between real and generated points;
             see `solve_entropic`.
     """
-    solve = partial(_solve_problem, oracle, cost)
+    solve = partial(_solve_problem, oracle, cost, rows)
     solved = [each(solve, stack, (amounts, known)) for stack in problems]
     return jax.tree.map(lambda *parts: jnp.concatenate(parts), *(s.duals for s in solved)), solved
 
@@ -227,34 +228,32 @@ def solve_problems(
 def _solve_problem(
     oracle: Regularized,
     cost: GroundCost,
+    rows: int | None,
     features: BatchFeatures,
     given: tuple[Amounts, Array | None],
 ) -> Solved:
     """One, from its costs to its pulls: then costs and plans are done with."""
     amounts, known = given
 
-    def costs(followed: Any) -> list[Array]:
+    def bases_of(followed: Any) -> list[Any]:
         batch = followed if cost.learned else features._replace(y=followed)
         terms = terms_of(oracle.loss, batch, cost.learned)
-        return [cost.between(t.a, hold(t.b) if t.between == "self" else t.b) for t in terms]
+        return [basis_of(cost, t.a, t.b, rows, t.between == "self") for t in terms]
 
     terms = terms_of(oracle.loss, features, cost.learned)
-    matrices, pulled_by = jax.vjp(costs, moving(features, cost.learned))
+    bases, pulled_by = jax.vjp(bases_of, moving(features, cost.learned))
+    costs = [pairs_of(cost, basis, rows) for basis in bases]
     solutions = [
-        solve_term(oracle, matrix, amounts, term.between, known)
-        for term, matrix in zip(terms, matrices, strict=True)
+        solve_term(oracle, of_term, amounts, term.between, known)
+        for term, of_term in zip(terms, costs, strict=True)
     ]
     (pulls,) = pulled_by(
-        [t.pull * _followed(t, s.plan) for t, s in zip(terms, solutions, strict=True)]
+        [
+            of_term.pull(term.pull, solution.plan, alike=term.between == "self")
+            for term, of_term, solution in zip(terms, costs, solutions, strict=True)
+        ]
     )
     return Solved(_told(solutions), solutions[0].f, pulls)
-
-
-def _followed(term: Term, plan: Float[Array, "n m"]) -> Float[Array, "n m"]:
-    """The cotangent of a term's cost matrix: its plan. Of a cloud and itself the second side is
-    held fixed, so its share is added to the first: one product in place of two.
-    """
-    return plan + plan.T if term.between == "self" else plan
 
 
 def _told(solutions: list[Solution]) -> Duals:
@@ -264,7 +263,7 @@ def _told(solutions: list[Solution]) -> Duals:
 
 def solve_term(
     oracle: Regularized,
-    cost: Float[Array, "n m"],
+    cost: Float[Array, "n m"] | Pairs,
     amounts: Amounts,
     between: Between = "both",
     known: Float[Array, " n"] | None = None,
@@ -289,7 +288,9 @@ def solve_term(
                 **limits,
             )
         case "l2":
-            return solve_quadratic(cost, lam, epsilon, **limits)
+            costs = as_pairs(cost)
+            assert isinstance(costs, Matrix)  # the config has blocks of kl alone
+            return solve_quadratic(costs.entries, lam, epsilon, **limits)
 
 
 def weighted(
