@@ -9,11 +9,12 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from otgan.batches import BatchSource, make_batch_source, make_held_out
-from otgan.config import Config, PretrainedRun, UserData
+from otgan.config import Config, PretrainedRun, Regularized, UserData
 from otgan.data import Dataset, Form, Truth, load, load_source, load_truth
 from otgan.data.examples import columns_flag, listed
 from otgan.errors import UserError
@@ -92,6 +93,8 @@ def assemble(
         dataset, config.batch, config.generator.latent_dim, source, frozen, features
     )
     system = build(config, Form.of(dataset), mesh, network)
+    if looks:
+        check_memory(system, data)
     judge = RunJudge(config, dataset, system, source)
     judge.require()
     if not begun:
@@ -123,6 +126,17 @@ def check_batch(config: Config, devices: int) -> None:
                 f"a batch of {size} cannot be shared equally by {devices} devices; try {flag}"
                 f" {near}"
             )
+
+
+def check_memory(system: System, data: BatchSource) -> None:
+    """Refuse a memory that a step's transport cannot keep to, which its sizes alone tell.
+
+    Raises:
+        UserError: it cannot.
+    """
+    oracle = system.stepper.config.oracle
+    if isinstance(oracle, Regularized) and oracle.memory:
+        jax.eval_shape(system.stepper.step, jax.eval_shape(system.stepper.init), data)
 
 
 def check_data(config: Config, dataset: Dataset) -> None:

@@ -51,7 +51,7 @@ NOBODY = Players(None)
 Each = Callable[[Callable[[Any, Any], Any], Any, Any], Any]
 
 
-def _all(function: Callable[[Any, Any], Any], stacked: Any, given: Any) -> Any:
+def each_of_all(function: Callable[[Any, Any], Any], stacked: Any, given: Any) -> Any:
     return for_each(lambda one: function(one, given), stacked)
 
 
@@ -85,10 +85,10 @@ class Problem:
         """
         mesh = self.mesh
         if parts == 1 or mesh is None or parts % mesh.size:
-            return _all
+            return each_of_all
         along, everywhere = PartitionSpec("data"), PartitionSpec()
         return lambda function, stacked, given: jax.shard_map(
-            partial(_all, function),
+            partial(each_of_all, function),
             mesh=mesh,
             in_specs=(along, everywhere),
             out_specs=along,

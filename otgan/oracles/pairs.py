@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,66 +28,6 @@ from otgan.oracles.contract import hold
 Kernel = Any  # K as one of the two has it: its entries, or what they are made of
 
 
-class Pairs(Protocol):
-    """The costs of n x m pairs."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """n, m."""
-        ...
-
-    @property
-    def dtype(self) -> Any:
-        """Of the numbers."""
-        ...
-
-    def mean(self) -> Float[Array, ""]:
-        """Of all pairs."""
-        ...
-
-    def least_of_rows(self, g: Float[Array, " m"]) -> Float[Array, " n"]:
-        """min_j C_ij - g_j: the hard c-transform."""
-        ...
-
-    def least_of_columns(self, f: Float[Array, " n"]) -> Float[Array, " m"]:
-        """min_i C_ij - f_i."""
-        ...
-
-    def log_sums(self, f: Float[Array, " n"], lam: Array) -> Float[Array, " m"]:
-        """The logarithm of sum_i exp((f_i - C_ij) / lam)."""
-        ...
-
-    def between(self, u: Float[Array, " n"], v: Float[Array, " m"]) -> Float[Array, ""]:
-        """The sum of u_i C_ij v_j."""
-        ...
-
-    def kernel(
-        self, f: Float[Array, " n"], g: Float[Array, " m"], lam: Array, hard: bool = False
-    ) -> Kernel:
-        """K. Where f is the hard c-transform of g its largest entries are exactly 1 / (n m), if it
-        is said.
-        """
-        ...
-
-    def rows(self, kernel: Kernel, v: Float[Array, " m"]) -> Float[Array, " n"]:
-        """Of every row: K v."""
-        ...
-
-    def columns(self, u: Float[Array, " n"], kernel: Kernel) -> Float[Array, " m"]:
-        """Of every column: u K."""
-        ...
-
-    def plan(self, u: Float[Array, " n"], kernel: Kernel) -> Any:
-        """P, for `pull`."""
-        ...
-
-    def pull(self, weight: float, plan: Any, alike: bool) -> Any:
-        """The gradient of `weight` times <P, C> in the basis, P fixed. The clouds may be `alike`,
-        one and the same.
-        """
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class Matrix:
     """Costs that are held."""
@@ -96,30 +36,40 @@ class Matrix:
     number: int | None = None  # of all pairs, where this is a block of them
 
     @property
-    def shape(self) -> tuple[int, int]:  # noqa: D102  # as in `Pairs`, here and below
+    def shape(self) -> tuple[int, int]:
+        """n, m."""
         n, m = self.entries.shape
         return n, m
 
     @property
-    def dtype(self) -> Any:  # noqa: D102
+    def dtype(self) -> Any:
+        """Of the numbers."""
         return self.entries.dtype
 
-    def mean(self) -> Array:  # noqa: D102
+    def mean(self) -> Float[Array, ""]:
+        """Of all pairs."""
         return jnp.mean(self.entries)
 
-    def least_of_rows(self, g: Array) -> Array:  # noqa: D102
+    def least_of_rows(self, g: Float[Array, " m"]) -> Float[Array, " n"]:
+        """The hard c-transform: min_j C_ij - g_j."""
         return jnp.min(self.entries - g[None, :], axis=1)
 
-    def least_of_columns(self, f: Array) -> Array:  # noqa: D102
+    def least_of_columns(self, f: Float[Array, " n"]) -> Float[Array, " m"]:
+        """The same of columns: min_i C_ij - f_i."""
         return jnp.min(self.entries - f[:, None], axis=0)
 
-    def log_sums(self, f: Array, lam: Array) -> Array:  # noqa: D102
+    def log_sums(self, f: Float[Array, " n"], lam: Array) -> Float[Array, " m"]:
+        """Of every column the logarithm of sum_i exp((f_i - C_ij) / lam)."""
         return jax.nn.logsumexp((f[:, None] - self.entries) / lam, axis=0)
 
-    def between(self, u: Array, v: Array) -> Array:  # noqa: D102
+    def between(self, u: Float[Array, " n"], v: Float[Array, " m"]) -> Float[Array, ""]:
+        """The sum of u_i C_ij v_j."""
         return product(product(u, self.entries), v)
 
-    def kernel(self, f: Array, g: Array, lam: Array, hard: bool = False) -> Array:  # noqa: D102
+    def kernel(
+        self, f: Float[Array, " n"], g: Float[Array, " m"], lam: Array, hard: bool = False
+    ) -> Kernel:
+        """K. Where f is said to be the hard c-transform of g, its largest entries are exact."""
         above = (
             f[:, None] - (self.entries - g[None, :])
             if hard
@@ -127,16 +77,22 @@ class Matrix:
         )
         return jnp.exp(above / lam) / (self.number or self.entries.size)
 
-    def rows(self, kernel: Array, v: Array) -> Array:  # noqa: D102
+    def rows(self, kernel: Array, v: Float[Array, " m"]) -> Float[Array, " n"]:
+        """Of every row: K v."""
         return product(kernel, v)
 
-    def columns(self, u: Array, kernel: Array) -> Array:  # noqa: D102
+    def columns(self, u: Float[Array, " n"], kernel: Array) -> Float[Array, " m"]:
+        """Of every column: u K."""
         return product(u, kernel)
 
-    def plan(self, u: Array, kernel: Array) -> Array:  # noqa: D102
+    def plan(self, u: Float[Array, " n"], kernel: Array) -> Float[Array, "n m"]:
+        """P, for `pull`."""
         return u[:, None] * kernel
 
-    def pull(self, weight: float, plan: Array, alike: bool) -> Array:  # noqa: D102
+    def pull(self, weight: float, plan: Array, alike: bool) -> Float[Array, "n m"]:
+        """The gradient of `weight` times <P, C> in the basis, P fixed. The two clouds may be alike:
+        one and the same.
+        """
         return weight * (plan + plan.T if alike else plan)
 
 
@@ -167,27 +123,33 @@ class Blocks:
     n: int
 
     @property
-    def shape(self) -> tuple[int, int]:  # noqa: D102  # as in `Pairs`, here and below
+    def shape(self) -> tuple[int, int]:
+        """n, m."""
         return self.n, len(self.b[0])
 
     @property
-    def dtype(self) -> Any:  # noqa: D102
+    def dtype(self) -> Any:
+        """Of the numbers."""
         return self.b[0].dtype
 
-    def mean(self) -> Array:  # noqa: D102
+    def mean(self) -> Array:
+        """Of all pairs."""
         n, m = self.shape
         return self.between(jnp.full(n, 1 / n, self.dtype), jnp.full(m, 1 / m, self.dtype))
 
-    def least_of_rows(self, g: Array) -> Array:  # noqa: D102
+    def least_of_rows(self, g: Array) -> Array:
+        """Put together."""
         return self._by_row(lambda block: block.least_of_rows(g))
 
-    def least_of_columns(self, f: Array) -> Array:  # noqa: D102
+    def least_of_columns(self, f: Array) -> Array:
+        """The least so far."""
         start = jnp.full(self.shape[1], jnp.inf, self.dtype)
         return self._over_rows(
             jnp.minimum, start, Matrix.least_of_columns, _cut(f, self.a, -jnp.inf)
         )
 
-    def log_sums(self, f: Array, lam: Array) -> Array:  # noqa: D102
+    def log_sums(self, f: Array, lam: Array) -> Array:
+        """Added up, in the log domain."""
         start = jnp.full(self.shape[1], -jnp.inf, self.dtype)
         return self._over_rows(
             jnp.logaddexp,
@@ -196,23 +158,27 @@ class Blocks:
             _cut(f, self.a, -jnp.inf),
         )
 
-    def between(self, u: Array, v: Array) -> Array:  # noqa: D102
+    def between(self, u: Array, v: Array) -> Array:
+        """Added up."""
         start = jnp.zeros((), self.dtype)
         return self._over_rows(
             jnp.add, start, lambda block, u: block.between(u, v), _cut(u, self.a)
         )
 
-    def kernel(self, f: Array, g: Array, lam: Array, hard: bool = False) -> Absorbed:  # noqa: D102
-        del hard  # it is always as exact
+    def kernel(self, f: Array, g: Array, lam: Array, hard: bool = False) -> Kernel:
+        """As it is made anew, always with exact entries."""
+        del hard
         return Absorbed(f, g, lam)
 
-    def rows(self, kernel: Absorbed, v: Array) -> Array:  # noqa: D102
+    def rows(self, kernel: Absorbed, v: Array) -> Array:
+        """Put together."""
         return self._by_row(
             lambda block, f: block.rows(_kernel_of(block, f, kernel), v),
             _cut(kernel.f, self.a, -jnp.inf),
         )
 
-    def columns(self, u: Array, kernel: Absorbed) -> Array:  # noqa: D102
+    def columns(self, u: Array, kernel: Absorbed) -> Array:
+        """Added up."""
         return self._over_rows(
             jnp.add,
             jnp.zeros(self.shape[1], self.dtype),
@@ -221,7 +187,8 @@ class Blocks:
             _cut(kernel.f, self.a, -jnp.inf),
         )
 
-    def plan(self, u: Array, kernel: Absorbed) -> Scaled:  # noqa: D102
+    def plan(self, u: Array, kernel: Absorbed) -> Scaled:
+        """As it is made anew."""
         return Scaled(u, kernel)
 
     def pull(self, weight: float, plan: Scaled, alike: bool) -> tuple[Groups, Groups]:
@@ -271,6 +238,9 @@ class Blocks:
         return blocks.reshape(-1, *blocks.shape[2:])[: self.n]
 
 
+Pairs = Matrix | Blocks
+
+
 def _kernel_of(block: Matrix, f: Array, kernel: Absorbed) -> Array:
     """A block's part."""
     return block.kernel(f, kernel.g, kernel.lam, hard=True)
@@ -309,6 +279,6 @@ def pairs_of(cost: GroundCost, basis: Any, rows: int | None) -> Pairs:
     return Blocks(cost, tuple(_fill(group, k, -(-n // k)) for group in a), b, n)
 
 
-def as_pairs(cost: Array | Matrix | Blocks) -> Matrix | Blocks:
+def as_pairs(cost: Array | Pairs) -> Pairs:
     """A bare matrix of costs too."""
     return cost if isinstance(cost, Matrix | Blocks) else Matrix(jnp.asarray(cost))
