@@ -52,6 +52,7 @@ Each = Callable[[Callable[[Any, Any], Any], Any, Any], Any]
 
 
 def each_of_all(function: Callable[[Any, Any], Any], stacked: Any, given: Any) -> Any:
+    """Of problems that lie on one device, or along several together."""
     return for_each(lambda one: function(one, given), stacked)
 
 

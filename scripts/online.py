@@ -1,13 +1,13 @@
-"""Time and memory of transport against the number of points: with matrices of all pairs, and online,
-in blocks of rows.
+"""Time and memory of transport against the number of points: with matrices of all pairs, and
+online, in blocks of rows.
 
     python -m scripts.online                         # matrices to 8,192 points, online to 32,768
     python -m scripts.online --most 4096             # smaller
 
-n points against as many, in 784 dimensions: the value of the entropic dual of squared distances, its
-certificate, and the gradient in the points of one side, at lam 0.3 and epsilon 0.01 times the mean
-cost, certified after every second iteration. Each row is a process of its own. Prints a table for
-docs/speed.md, and by which power of n each of its columns grows, fitted from 2,048 points on.
+n points against as many, in 784 dimensions: the value of the entropic dual of squared distances,
+its certificate, and the gradient in the points of one side, at lam 0.3 and epsilon 0.01 times the
+mean cost, certified after every second iteration. Each row is a process of its own. Prints the
+tables of docs/speed.md, and by which power of n their columns grow, fitted from 2,048 points on.
 """
 
 from __future__ import annotations
@@ -90,12 +90,13 @@ def fitted(rows: list[dict[str, float]], key: str) -> str:
 
 def show(way: str, rows: list[dict[str, float]]) -> None:
     """The table of a way."""
-    print(f"\n| n, {way} | seconds | seconds of a core | transport holds | process | iterations, gap |")
-    print("|---|---|---|---|---|---|")
+    columns = f"n, {way}", "seconds", "of a core", "transport holds", "process", "iterations, gap"
+    print(f"\n| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for row in rows:
         held, process = (f"{row[key] / 1e6:,.0f} MB" for key in ("transport", "process"))
         times = f"{row['wall']:.3g} | {row['cpu']:.3g}"
-        print(f"| {row['n']:,} | {times} | {held} | {process} | {row['iterations']}, {row['gap']:.1g} |")
+        how = f"{row['iterations']}, {row['gap']:.1g}"
+        print(f"| {row['n']:,} | {times} | {held} | {process} | {how} |")
     powers = " | ".join(fitted(rows, key) for key in ("wall", "cpu", "transport", "process"))
     print(f"| power of n | {powers} | |", flush=True)
 

@@ -214,6 +214,25 @@ BAD = {
         ["sinkhorn-grid", "--regularizer", "l2", "--tau", "1"],
         "with l2 leave tau at inf",
     ),
+    "memory": (
+        ["sinkhorn-grid", "--memory", "4 apples"],
+        "needs a size such as 500MB, 4GB or 2GiB",
+    ),
+    "memory zero": (["sinkhorn-grid", "--memory", "0GB"], "needs a size such as"),
+    "memory with l2": (
+        ["sinkhorn-grid", "--regularizer", "l2", "--memory", "4GB"],
+        "memory makes the costs of the kl regularizer in blocks: leave it out with l2",
+    ),
+    "memory with a bound over all pairs": (
+        ["sinkhorn-grid", "--epsilon", "adaptive", "--memory", "4GB"],
+        "looks at all pairs of a batch at once",
+    ),
+    "memory of another family": (["convex-grid", "--memory", "4GB"], "oracle.memory"),
+    "memory too small": (
+        ["sinkhorn-grid", "--memory", "1KB"],
+        "oracle.memory = 1KB does not hold one block of this batch's costs: the least that works is"
+        " --memory 246KB",
+    ),
     "conv on points": (
         ["sinkhorn-grid", "--set", "generator.kind=conv"],
         "a conv network needs images",

@@ -23,7 +23,7 @@ from otgan.loop import train
 from otgan.runs import RunFolder
 from otgan.step import unless_broken
 from otgan.system import build
-from tests.support.helpers import DIGITS, FAMILIES, Silent, dataset, run, tiny_config
+from tests.support.helpers import DIGITS, FAMILIES, ONLINE, Silent, dataset, run, tiny_config
 
 pytestmark = pytest.mark.slow
 
@@ -62,9 +62,9 @@ def lines(folder):
 
 
 # tests/test_kills.py ends runs of every family in other ways, and in processes of their own
-@pytest.mark.parametrize("which", ["entropic", "semidiscrete", "critic"])
+@pytest.mark.parametrize("which", ["entropic", "semidiscrete", "critic", "online"])
 def test_a_run_stopped_anywhere_and_resumed_computes_the_same_bits(which, tmp_path):
-    name, changes = FAMILIES[which]
+    name, changes = {**FAMILIES, "online": ONLINE}[which]
     config = tiny_config(name, **changes)
     whole, _ = run(config, tmp_path / "whole")
     parts, first = run(config, tmp_path / "parts", StopAfter(13))

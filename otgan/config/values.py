@@ -66,7 +66,7 @@ def parse_amount(raw: Any, others: str = "") -> Amount:
     return Amount(value, relative=text.endswith("x") and math.isfinite(value))
 
 
-UNITS = {
+UNITS = {"B": 1} | {
     f"{prefix}{binary}B": (1024 if binary else 1000) ** power
     for power, prefix in enumerate("KMGT", start=1)
     for binary in ("", "i")
@@ -81,13 +81,14 @@ class Size:
 
     @classmethod
     def above(cls, number: int) -> Size:
-        """In whole megabytes, at least so many bytes."""
-        return cls(-(-number // UNITS["MB"]) * UNITS["MB"])
+        """At least so many bytes, in two digits or more of a unit that fits."""
+        unit = max((size for size in UNITS.values() if 10 * size <= number), default=1)
+        return cls(-(-number // unit) * unit)
 
     def __str__(self) -> str:
-        units = [(unit, size) for unit, size in UNITS.items() if self.bytes % size == 0]
-        unit, size = max(units, key=lambda one: one[1], default=("B", 1))
-        return f"{self.bytes // size}{unit}"
+        whole = [unit for unit, size in UNITS.items() if self.bytes % size == 0]
+        unit = max(whole, key=UNITS.__getitem__)
+        return f"{self.bytes // UNITS[unit]}{unit}"
 
     @property
     def plain(self) -> str:
@@ -103,8 +104,8 @@ def parse_size(raw: Any) -> Size:
     """
     if isinstance(raw, Size):
         return raw
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B)?", str(raw).strip())
-    number = int(float(found[1]) * UNITS.get(found[2], 1)) if found else 0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B|)", str(raw).strip())
+    number = int(float(found[1]) * UNITS[found[2] or "B"]) if found else 0
     if number < 1:
         raise ValueError(f"needs a size such as 500MB, 4GB or 2GiB, not {str(raw)!r}")
     return Size(number)

@@ -71,7 +71,7 @@ def block_rows(oracle: Regularized, cost: GroundCost, problems: list[BatchFeatur
         return None
     rows = (oracle.memory.bytes - points) // row
     if rows < LEAST_ROWS:
-        least = Size.above(points + LEAST_ROWS * row)
+        least = Size.above(min(whole, points + LEAST_ROWS * row))
         raise UserError(
             f"oracle.memory = {oracle.memory} does not hold one block of this batch's costs: the"
             f" least that works is --memory {least}"
