@@ -69,7 +69,11 @@ def solved(case, rows, n=N, m=M):
     return float(mean), duals, found
 
 
-@pytest.mark.parametrize("case", CASES)
+def slow_but(quick, every):
+    return [case if case in quick else pytest.param(case, marks=pytest.mark.slow) for case in every]
+
+
+@pytest.mark.parametrize("case", slow_but(["squared_l2", "a cloud and itself"], CASES))
 def test_blocks_give_what_matrices_give(case):
     n, m = (48, 30) if case == "halves" else (N, M)
     (mean, held, whole), (mean_o, online, blocks) = (solved(case, r, n, m) for r in (None, ROWS))
@@ -86,6 +90,7 @@ def test_blocks_give_what_matrices_give(case):
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [1, 7, N, 10 * N])
 def test_blocks_of_any_size_do(rows):
     _, held, whole = solved("squared_l2", None)
@@ -96,20 +101,20 @@ def test_blocks_of_any_size_do(rows):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("relative", [1e-3, 0.03, 1.0])
 def test_what_is_certified_of_many_blocks_is_true(relative):
     """Sums over a hundred blocks, against the optimum in double precision."""
     x, y = ((groups(n, seed)[1],) for n, seed in ((100, 0), (60, 1)))
     cost = GroundCost("squared_l2")
     C = np.asarray(cost.between(x, y), float)
-    lam = np.float32(relative * C.mean())
+    lam, epsilon = float(np.float32(relative * C.mean())), float(1e-6 * C.mean())
 
     def solve(x, y):
-        return solve_entropic(
-            pairs_of(cost, basis_of(cost, x, y, 1), 1), lam, 1e-6 * C.mean(), max_iterations=3_000
-        )
+        costs = pairs_of(cost, basis_of(cost, x, y, 1), 1)
+        return solve_entropic(costs, lam, epsilon, max_iterations=3_000)
 
-    found, best = jax.jit(solve)(x, y), optimum(C, float(lam))
+    found, best = jax.jit(solve)(x, y), optimum(C, lam)
     missing, gap = best.value - float(found.value), float(found.gap)
     assert -float(found.floor) <= missing <= gap < 1e-3 * C.mean()
 
@@ -134,7 +139,11 @@ def rows_of(oracle, n, m, d, name="squared_l2"):
 
 @pytest.mark.parametrize(
     ("loss", "name", "learned"),
-    [("regot", "squared_l2", False), ("sinkhorn", "l2", True), ("energy", "l1", False)],
+    [
+        ("regot", "squared_l2", False),
+        pytest.param("sinkhorn", "l2", True, marks=pytest.mark.slow),
+        pytest.param("energy", "l1", False, marks=pytest.mark.slow),
+    ],
 )
 def test_the_program_keeps_to_its_memory(loss, name, learned):
     n, m, d = 2_048, 2_000, 12
