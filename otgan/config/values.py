@@ -81,8 +81,9 @@ class Size:
 
     @classmethod
     def above(cls, number: int) -> Size:
-        """At least so many bytes, in two digits or more of a unit that fits."""
-        unit = max((size for size in UNITS.values() if 10 * size <= number), default=1)
+        """At least so many bytes, in two digits or more of a decimal unit."""
+        decimal = [size for unit, size in UNITS.items() if "i" not in unit]
+        unit = max((size for size in decimal if 10 * size <= number), default=1)
         return cls(-(-number // unit) * unit)
 
     def __str__(self) -> str:

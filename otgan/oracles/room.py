@@ -7,6 +7,7 @@ block, and what it copies of the points. The points themselves, networks and dat
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -90,8 +91,8 @@ def _terms(loss: str, stack: BatchFeatures, learned: bool) -> list[_Term]:
         _Term(
             len(a[0]),
             len(b[0]),
-            sum(group[0].size for group in a),
-            sum(len(group[0]) if group.ndim == 3 else 1 for group in a),
+            sum(math.prod(group.shape[1:]) for group in a),
+            sum(group.shape[1] if group.ndim == 3 else 1 for group in a),
         )
         for a, b in jax.eval_shape(clouds, stack)
     ]
