@@ -273,21 +273,6 @@ def test_a_mistake_is_one_sentence_exit_code_2_and_nothing_touched(case):
     assert not run_folders()
 
 
-@pytest.mark.slow
-def test_a_run_within_the_least_memory_records_what_a_run_with_matrices_does():
-    told, words = {}, ["sinkhorn-grid", *SMALL, "--steps", "4", "--quiet"]
-    for out, memory in (("matrices", []), ("online", ["--memory", "492KB"])):
-        done = otgan("run", *words, *memory, "--out", out)
-        assert done.exit_code == 0, done.output
-        lines = Path(out, "metrics.jsonl").read_text().splitlines()
-        told[out] = [json.loads(line) for line in lines]
-    config = json.loads(Path("online/config.json").read_text())
-    assert config["oracle"]["memory"] == "492KB"
-    for held, online in zip(told["matrices"], told["online"], strict=True):
-        assert held.keys() == online.keys()
-        assert online["dual_value"] == pytest.approx(held["dual_value"], rel=1e-4)
-
-
 def test_all_mistakes_of_the_flags_are_told_at_once():
     done = otgan(
         "run",

@@ -2,7 +2,9 @@
 that it is given.
 """
 
+import json
 from functools import cache
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,7 @@ from otgan.oracles.regularized import RegularizedDual
 from otgan.oracles.room import LEAST_ROWS, MOST_ROWS, block_rows
 from otgan.oracles.terms import Amounts, BatchFeatures, mean_cost_of, solve_problems
 from otgan.problem import NOBODY, Problem, each_of_all
+from tests.support.commands import SMALL, otgan
 from tests.support.semidual import optimum
 
 N, M, D = 47, 30, 5
@@ -207,3 +210,19 @@ def test_sizes_are_read_and_written(raw, number, written):
 def test_other_words_are_no_sizes(raw):
     with pytest.raises(ValueError, match="needs a size such as"):
         parse_size(raw)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("elsewhere")
+def test_a_run_within_the_least_memory_records_what_a_run_with_matrices_does():
+    told, words = {}, ["sinkhorn-grid", *SMALL, "--steps", "4", "--quiet"]
+    for out, memory in (("matrices", []), ("online", ["--memory", "492KB"])):
+        done = otgan("run", *words, *memory, "--out", out)
+        assert done.exit_code == 0, done.output
+        lines = Path(out, "metrics.jsonl").read_text().splitlines()
+        told[out] = [json.loads(line) for line in lines]
+    config = json.loads(Path("online/config.json").read_text())
+    assert config["oracle"]["memory"] == "492KB"
+    for held, online in zip(told["matrices"], told["online"], strict=True):
+        assert held.keys() == online.keys()
+        assert online["dual_value"] == pytest.approx(held["dual_value"], rel=1e-4)
