@@ -15,7 +15,7 @@ from jax.sharding import Mesh
 
 from otgan.batches import BatchSource, make_batch_source, make_held_out
 from otgan.config import Config, PretrainedRun, Regularized, UserData
-from otgan.data import Dataset, Form, Truth, load, load_source, load_truth
+from otgan.data import Dataset, Form, Truth, blocks, load, load_source, load_truth
 from otgan.data.examples import columns_flag, listed
 from otgan.errors import UserError
 from otgan.evaluation.training import RunJudge
@@ -95,6 +95,8 @@ def assemble(
     system = build(config, Form.of(dataset), mesh, network)
     if looks:
         check_memory(system, data)
+    if system.family.reads is None:
+        dataset.in_memory(f"oracle.family = {config.oracle.family!r}")
     judge = RunJudge(config, dataset, system, source)
     judge.require()
     if not begun:
@@ -166,7 +168,8 @@ def _constant_columns(config: Config, dataset: Dataset) -> list[str]:
     """Those that a user names are wanted, whatever is in them."""
     if not isinstance(config.data, UserData) or config.data.columns or not dataset.columns:
         return []
-    moving = np.ptp(dataset.train, axis=0) > 0
+    first = dataset.train[0]
+    moving = np.any([(block != first).any(axis=0) for block in blocks(dataset.train)], axis=0)
     constant = [*compress(dataset.columns, ~moving)]
     if not constant:
         return []

@@ -1,12 +1,16 @@
-"""The two batches that a step compares: real examples drawn from the data on the device, and
-latents for the generator.
+"""The two batches that a step compares: real examples drawn from the data, and latents for the
+generator.
 
 Draws happen inside the jitted step from its own key, so that a run resumes exactly with nothing but
-its state.
+its state. Rows of the data, examples or what is seen of them, lie in one of three places, and
+`rows_at` reads them from each: on the device; in a file (`otgan.data.OnDisk`), from which a program
+has them fetched as it runs; or, of a file, only those that a step reads, which were fetched before
+(`Fetched`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
@@ -14,20 +18,55 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Int, Key
+from jaxtyping import Float, Int, Key, Shaped
 from scipy.stats import qmc
 
 from otgan.config import Batch
-from otgan.data import Dataset
+from otgan.data import Dataset, OnDisk
 from otgan.data.strata import strata
+
+HELD_OUT_BYTES = 2**27
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Fetched:
+    """Of rows that lie in a file, those that a step reads, or each of several steps.
+
+    Attributes:
+        places: (k,) or (steps, k) whole numbers, ascending: where they stand.
+        rows: (k, ...) or (steps, k, ...): what stands there.
+        size: how many the file has.
+    """
+
+    places: Any  # no types of arrays: JAX makes one of these of whatever it has in their place
+    rows: Any
+    size: int = field(metadata={"static": True})
+
+    def __len__(self) -> int:
+        return self.size
+
+
+jax.tree_util.register_static(OnDisk)
+Rows = Array | np.ndarray | OnDisk | Fetched
+
+
+def rows_at(rows: Rows, places: Int[Array, " n"]) -> Shaped[Array, "n ..."]:
+    """The rows that stand there."""
+    if isinstance(rows, Fetched):
+        return jnp.asarray(rows.rows)[jnp.searchsorted(rows.places, places)]
+    if isinstance(rows, OnDisk):
+        shape = jax.ShapeDtypeStruct((*places.shape, *rows.shape[1:]), rows.dtype)
+        return jax.pure_callback(lambda places: rows[np.asarray(places)], shape, places)
+    return jnp.asarray(rows)[places]
 
 
 class BatchSource(NamedTuple):
-    """What batches are drawn from: arrays on the device, an argument of every compiled function,
-    since constants would be copied.
+    """What batches are drawn from: an argument of every compiled function, since constants would be
+    copied.
     """
 
-    examples: Array | np.ndarray  # (N, d) float32, or (N, h, w, c) uint8
+    examples: Rows  # (N, d) float32, or (N, h, w, c) uint8
     # (reals + 1,): cell i holds examples[bounds[i]:bounds[i + 1]]; None draws i.i.d.
     bounds: Array | np.ndarray | None = None
     # (size, latent_dim) in [0, 1): a Sobol sequence; None draws i.i.d.
@@ -37,7 +76,7 @@ class BatchSource(NamedTuple):
     # parameters of the network that the cost looks through, where nobody trains it
     frozen: Any = None
     # (N, ...) each: what it sees of the examples, where that is kept
-    features: tuple[Array | np.ndarray, ...] | None = None
+    features: tuple[Rows, ...] | None = None
 
 
 def make_batch_source(
@@ -50,13 +89,14 @@ def make_batch_source(
 ) -> BatchSource:
     """Lay out a dataset's training examples for a batch's way of drawing, and those of a source.
 
-    The arrays are still NumPy's.
+    The arrays are still NumPy's; examples on the disk stay there.
 
     `frozen` and `features` are those of `BatchSource`, in the order of the dataset's training
     examples.
     """
     examples, bounds, sobol = dataset.train, None, None
     if batch.draw == "stratified":
+        examples, _ = dataset.in_memory("batch.draw = 'stratified'")
         order, bounds = strata(examples.reshape(len(examples), -1), batch.real)
         examples, bounds = examples[order], bounds.astype(np.int32)
         features = None if features is None else tuple(group[order] for group in features)
@@ -67,17 +107,25 @@ def make_batch_source(
             .random_base2(powers)[: batch.size]
             .astype(np.float32)
         )
-    return BatchSource(examples, bounds, sobol, source.train if source else None, frozen, features)
+    others = source.in_memory("a source")[0] if source else None
+    return BatchSource(examples, bounds, sobol, others, frozen, features)
 
 
 def make_held_out(
     dataset: Dataset, source: Dataset | None = None, frozen: Any = None
 ) -> BatchSource:
-    """The held-out examples of a dataset and of a source, drawn i.i.d.
+    """The held-out examples of a dataset and of a source, drawn i.i.d.; of those on the disk as
+    many as `HELD_OUT_BYTES` take, evenly spaced.
 
     The arrays are still NumPy's; `frozen` is that of `BatchSource`.
     """
-    return BatchSource(dataset.test, source=source.test if source else None, frozen=frozen)
+    examples = dataset.test
+    if isinstance(examples, OnDisk):
+        count = len(examples)
+        most = min(count, max(1, HELD_OUT_BYTES * count // examples.nbytes))
+        examples = examples[np.arange(most) * count // most]
+    others = source.in_memory("a source")[1] if source else None
+    return BatchSource(examples, source=others, frozen=frozen)
 
 
 def shard_batch(batch: Array, mesh: Mesh | None) -> Array:
@@ -107,7 +155,7 @@ def draw_places(data: BatchSource, key: Key[Array, ""], size: int) -> Int[Array,
 
 def reals_at(data: BatchSource, places: Int[Array, " n"]) -> Float[Array, "n ..."]:
     """The real examples that stand there."""
-    return as_floats(jnp.asarray(data.examples)[places])
+    return as_floats(rows_at(data.examples, places))
 
 
 def draw_latents(

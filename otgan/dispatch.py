@@ -24,7 +24,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from otgan.batches import BatchSource
 from otgan.budgets import USED_BY, picture_steps, pictures_due, share_used
 from otgan.config import Config, Train
-from otgan.layout import spread
+from otgan.feeding import Supply, make_feed
+from otgan.layout import here, spread
 from otgan.records import Recorder, windows
 from otgan.results.quantities import TOTALS, Known
 from otgan.results.state import RunState
@@ -117,11 +118,23 @@ class Dispatched(NamedTuple):
     """What a dispatch hands back."""
 
     state: TrainState
-    records: dict[str, Array]  # by name, (ROOM,): the first `taken` are filled
-    taken: Array  # steps tried; fewer than asked where one halted
+    records: dict[str, Array | np.ndarray]  # by name, (ROOM,): the first `taken` are filled
+    taken: Array | int  # steps tried; fewer than asked where one halted
 
 
-Dispatch = Callable[[TrainState, BatchSource, int, Clock], Dispatched]
+class Part(NamedTuple):
+    """What the compiled program hands back: a dispatch, or as much of it as its data suffice
+    for.
+    """
+
+    state: TrainState
+    records: dict[str, Array]
+    clock: Clock
+    taken: Array
+    halted: Array
+
+
+Dispatch = Callable[[TrainState, int, Clock], Dispatched]
 
 
 def stepper_at(system: System, train: Train, state: TrainState, clock: Clock) -> Stepper:
@@ -150,22 +163,25 @@ def compile_dispatch(
     system: System, state: TrainState, data: BatchSource, mesh: Mesh, config: Config
 ) -> Dispatch:
     """The compiled program that takes `count` steps, or fewer: it halts at a step that is broken
-    or, if the config says so, not certified.
+    or, if the config says so, not certified. Where data are in a file it runs as often as these
+    steps need other batches than those at hand.
 
     All processes of a run compile and call it together, with the same numbers.
     """
     strict = config.oracle.on_budget == "stop"
 
-    def many(state: TrainState, data: BatchSource, count: Array, clock: Clock) -> Dispatched:
-        shapes = jax.eval_shape(lambda s: system.stepper.step(s, data)[1], state)
+    def many(state: TrainState, supply: Supply, count: Array, clock: Clock) -> Part:
+        first = supply.of_step(state.solves)
+        shapes = jax.eval_shape(lambda s: system.stepper.step(s, first)[1], state)
         room = {name: jnp.zeros(ROOM, value.dtype) for name, value in shapes.items()}
 
         def go_on(carry):
-            *_, taken, halted = carry
-            return (taken < count) & ~halted
+            state, *_, taken, halted = carry
+            return (taken < count) & ~halted & supply.reaches(state.solves)
 
         def one(carry):
             state, room, clock, taken, _ = carry
+            data = supply.of_step(state.solves)
             state, record = stepper_at(system, config.train, state, clock).step(state, data)
             room = {name: values.at[taken].set(record[name]) for name, values in room.items()}
             halted = ~healthy(record, system.stepper.known) | (
@@ -174,20 +190,38 @@ def compile_dispatch(
             return state, room, clock.after(record["generator_steps"]), taken + 1, halted
 
         start = (state, room, clock, jnp.zeros((), jnp.int32), jnp.asarray(False))
-        state, room, _, taken, _ = lax.while_loop(go_on, one, start)
-        return Dispatched(state, room, taken)
+        return Part(*lax.while_loop(go_on, one, start))
 
     everywhere = NamedSharding(mesh, PartitionSpec())
     jitted = jax.jit(many, donate_argnums=0, out_shardings=everywhere)
     numbers = spread((np.zeros((), np.int32), clock_of(Progress())), mesh)
-    program = jitted.lower(state, data, *numbers).compile()
+    feed = make_feed(system.stepper, data, mesh, ROOM)
+    program = jitted.lower(state, feed.at(here(state.solves)), *numbers).compile()
 
-    def dispatch(state: TrainState, data: BatchSource, count: int, clock: Clock) -> Dispatched:
-        return jax.block_until_ready(
-            program(state, data, *spread((np.asarray(count, np.int32), clock), mesh))
-        )
+    def dispatch(state: TrainState, count: int, clock: Clock) -> Dispatched:
+        parts: list[Part] = []
+        while not parts or (count and not bool(parts[-1].halted)):
+            now = spread((np.asarray(count, np.int32), clock), mesh)
+            part = jax.block_until_ready(program(state, feed.at(here(state.solves)), *now))
+            state, clock, count = part.state, part.clock, count - int(part.taken)
+            parts.append(part)
+        return _together(parts)
 
     return dispatch
+
+
+def _together(parts: list[Part]) -> Dispatched:
+    last = parts[-1]
+    if len(parts) == 1:
+        return Dispatched(last.state, last.records, last.taken)
+    each = [int(part.taken) for part in parts]
+    records = {
+        name: np.concatenate(
+            [np.asarray(part.records[name])[:taken] for part, taken in zip(parts, each, strict=True)]
+        )
+        for name in last.records
+    }
+    return Dispatched(last.state, records, sum(each))
 
 
 def advance(
@@ -195,7 +229,6 @@ def advance(
     known: Known,
     dispatch: Dispatch,
     state: TrainState,
-    data: BatchSource,
     progress: Progress,
     recorder: Recorder,
 ) -> tuple[TrainState, StopReason | None]:
@@ -205,7 +238,7 @@ def advance(
     """
     count = _count(config, progress)
     began = time.monotonic()
-    steps = dispatch(state, data, count, clock_of(progress))
+    steps = dispatch(state, count, clock_of(progress))
     progress.seconds += time.monotonic() - began
     records = {
         name: np.asarray(values)[: int(steps.taken)] for name, values in steps.records.items()

@@ -40,10 +40,10 @@ def agreed(state: TrainState, setup: TrainSetup) -> TrainState:
 def led(dispatch: Dispatch, hosts: Hosts) -> Dispatch:
     """A dispatch that the others are told to take as well."""
 
-    def together(state: TrainState, data: BatchSource, count: int, clock: Clock) -> Dispatched:
+    def together(state: TrainState, count: int, clock: Clock) -> Dispatched:
         hosts.tell({"count": count, "clock": [number.item() for number in clock]})
         with hosts.together():
-            return dispatch(state, data, count, clock)
+            return dispatch(state, count, clock)
 
     return together
 
@@ -74,4 +74,4 @@ def follow(setup: TrainSetup, hosts: Hosts) -> None:
             order = hosts.hear(seen)
             with hosts.together():
                 clock = make_clock(*order["clock"])
-                state = dispatch(state, data, order["count"], clock).state
+                state = dispatch(state, order["count"], clock).state

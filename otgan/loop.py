@@ -177,7 +177,7 @@ def proceed(
         if resumed and eval_due(config, progress):  # perhaps it was killed while it was judged
             score(setup, here(state), folder, progress)
         while not stop and not spent(config, progress) and not run.signals:
-            state, stop = advance(config, known, dispatch, state, data, progress, recorder)
+            state, stop = advance(config, known, dispatch, state, progress, recorder)
             run.show.advance(progress)
             due = pictures_due(config.train, progress.used)
             if due > drawn and not spent(config, progress):  # the end is drawn by finish

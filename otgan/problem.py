@@ -27,6 +27,7 @@ from otgan.batches import (
     draw_reals,
     every_latent,
     reals_at,
+    rows_at,
     shard_batch,
 )
 from otgan.config import Config
@@ -146,9 +147,7 @@ class Problem:
         if data.features is None:
             groups = self.features(players, data, reals_at(data, places))
         else:
-            groups = tuple(
-                jnp.asarray(group)[places].astype(jnp.float32) for group in data.features
-            )
+            groups = tuple(rows_at(group, places).astype(jnp.float32) for group in data.features)
         return jax.tree.map(self.shard, groups)
 
 

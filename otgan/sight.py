@@ -28,7 +28,7 @@ from jaxtyping import Float
 from otgan import cache
 from otgan.config import Cost
 from otgan.costs import Groups
-from otgan.data import Dataset
+from otgan.data import Dataset, Examples
 from otgan.errors import UserError
 from otgan.features import FETCHED, Frozen, Tell, find_network
 from otgan.groups import ALL, Group, find_groups, make_network
@@ -179,7 +179,7 @@ def _require_room(wanted: int, width: int, kept: np.dtype | None) -> None:
         )
 
 
-def _chunks(examples: np.ndarray) -> list[slice]:
+def _chunks(examples: Examples) -> list[slice]:
     return [slice(start, start + CHUNK) for start in range(0, len(examples), CHUNK)]
 
 
@@ -192,7 +192,7 @@ def _look(look: Callable[[Array], Groups], examples: np.ndarray) -> list[np.ndar
     ]
 
 
-def _scales(look: Callable[[Array], Groups], examples: np.ndarray) -> Float[np.ndarray, " k"]:
+def _scales(look: Callable[[Array], Groups], examples: Examples) -> Float[np.ndarray, " k"]:
     """The root of each group's mean squared distance, over its windows.
 
     A group that is the same for all examples is refused.
@@ -217,7 +217,7 @@ def _scales(look: Callable[[Array], Groups], examples: np.ndarray) -> Float[np.n
 
 
 def _see(
-    look: Callable[[Array], Groups], examples: np.ndarray, scales: np.ndarray, kept: np.dtype
+    look: Callable[[Array], Groups], examples: Examples, scales: np.ndarray, kept: np.dtype
 ) -> tuple[np.ndarray, ...]:
     groups: list[np.ndarray] = []
     for part in _chunks(examples):

@@ -83,7 +83,7 @@ class Stepper:
 
         A step with a number that is not finite leaves no trace in the state.
         """
-        key = jax.random.fold_in(self._keys[1], state.solves)
+        key = self._key(state.solves)
         dual, held, info = self.family.solve(state.dual, state.players, data, key)
         solved = state._replace(dual=dual, solves=state.solves + 1)
         after, moved = self._move_where_ready(info, solved, held, data)
@@ -91,6 +91,13 @@ class Stepper:
             name: jnp.asarray(value) for name, value in {"ready": True, **info, **moved}.items()
         }
         return unless_broken(after, state, record, self.known), record
+
+    def reads(self, data: BatchSource, solves: Int[Array, ""]) -> Int[Array, " k"]:
+        """Where the real examples stand that the step after so many solves looks at; of a family
+        that says so.
+        """
+        assert self.family.reads is not None
+        return self.family.reads(data, self._key(solves))
 
     @property
     def known(self) -> Known:
@@ -101,6 +108,9 @@ class Stepper:
     def optimizers(self) -> Players:
         """The players' sections of the config."""
         return Players(self.config.generator.optimizer, self.config.cost.encoder.optimizer)
+
+    def _key(self, solves: Int[Array, ""]) -> Array:
+        return jax.random.fold_in(self._keys[1], solves)
 
     @property
     def _keys(self) -> Array:

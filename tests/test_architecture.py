@@ -28,7 +28,7 @@ LAYERS = [
     ("problem",),
     ("oracles",),
     ("step",),
-    ("system",),
+    ("system", "feeding"),
     ("loggers",),
     ("metrics", "pictures", "events", "checkpoints", "learning"),
     ("records", "restore"),

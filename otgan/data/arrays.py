@@ -5,9 +5,10 @@ and which is never unpickled.
 from __future__ import annotations
 
 import math
+import struct
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,29 @@ import numpy as np
 
 from otgan.config import UserData
 from otgan.data.examples import MOST_BYTES, UserExamples, as_examples, coded, listed
+from otgan.data.ondisk import StoredArray
 from otgan.errors import UserError
 
 SUFFIXES = (".npz", ".npy")
 NAMES = ("x", "images", "train")
 """Arrays of these names are the data where a file holds several."""
+
+DAMAGED = (
+    OSError,
+    ValueError,
+    EOFError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    zipfile.BadZipFile,
+    NotImplementedError,
+)
+"""What NumPy and `zipfile` raise of a file that is not as it should be."""
+
+LOCAL_HEADER = 30
+"""Bytes before a member's name in a zip file; the last four say how long the name and what follows
+it are.
+"""
 
 
 def read(path: Path, wanted: UserData) -> UserExamples:
@@ -35,17 +54,69 @@ def read(path: Path, wanted: UserData) -> UserExamples:
     codes = None if labels is None else _codes(labels, len(values), str(wanted.label), path)
     if values.ndim > 2:
         return UserExamples(values, labels=codes)
-    columns = tuple(map(str, range(values.shape[1])))
+    names = columns(values.shape[1], wanted, path)
     if wanted.columns:
-        if unknown := [name for name in wanted.columns if name not in columns]:
-            raise UserError(
-                f"{path} has no column {unknown[0]!r}: those of an array are numbered from 0 to"
-                f" {len(columns) - 1}"
-            )
-        columns = wanted.columns
-        values = values[:, [*map(int, columns)]]
+        values = values[:, [*map(int, names)]]
     notes = (f"{path.name}: {len(values):,} numbers, each a point",) if array.ndim == 1 else ()
-    return UserExamples(values, columns, codes, notes)
+    return UserExamples(values, names, codes, notes)
+
+
+def columns(count: int, wanted: UserData, path: Path) -> tuple[str, ...]:
+    """The names of the columns that are taken of so many.
+
+    Raises:
+        UserError: one is named that is not there.
+    """
+    names = tuple(map(str, range(count)))
+    if unknown := [name for name in wanted.columns if name not in names]:
+        raise UserError(
+            f"{path} has no column {unknown[0]!r}: those of an array are numbered from 0 to"
+            f" {len(names) - 1}"
+        )
+    return wanted.columns or names
+
+
+def labels(path: Path, wanted: UserData, count: int) -> np.ndarray | None:
+    """The labels alone, of so many examples; None where none are asked for.
+
+    Raises:
+        UserError: there are none, or they are unfit.
+    """
+    if wanted.label is None:
+        return None
+    if path.suffix == ".npy":
+        raise _no_labels(path)
+    (found,) = read_named(path, (wanted.label,), "numpy.savez(file, x=array, label=labels)")
+    return _codes(found, count, wanted.label, path)
+
+
+def stored(path: Path, wanted: UserData) -> StoredArray | None:
+    """Where in a file the examples lie as they are, one after the other.
+
+    None where they do not, as in a compressed `.npz`, and where anything is wrong with the file:
+    who reads it into memory says what.
+    """
+    with suppress(*DAMAGED, UserError), path.open("rb") as file:
+        if path.suffix != ".npy":
+            file.seek(_place_of_member(path, file, wanted))
+        shape, by_column, kind = _header(file)
+        found = StoredArray(path, file.tell(), shape, kind)
+        there = path.stat().st_size - found.offset
+        if shape and not (by_column or kind.hasobject) and shape[0] * found.row_bytes <= there:
+            return found
+    return None
+
+
+def _place_of_member(path: Path, file: Any, wanted: UserData) -> int:
+    """The first byte of the data's array in an `.npz` that is not compressed."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        entry = archive.getinfo(f"{_name([n for n in names if n != wanted.label], path)}.npy")
+    if entry.compress_type != zipfile.ZIP_STORED:
+        raise ValueError("it is compressed")
+    file.seek(entry.header_offset)
+    lengths = struct.unpack_from("<HH", file.read(LOCAL_HEADER), LOCAL_HEADER - 4)
+    return entry.header_offset + LOCAL_HEADER + sum(lengths)
 
 
 def read_named(path: Path, names: tuple[str, ...], remedy: str) -> list[np.ndarray]:
@@ -76,14 +147,18 @@ def _codes(labels: np.ndarray, count: int, label: str, path: Path) -> np.ndarray
 
 def _npy(path: Path, wanted: UserData) -> tuple[np.ndarray, None]:
     if wanted.label is not None:
-        raise UserError(
-            f"{path} holds one array and no labels: leave out --label, or write both with"
-            " numpy.savez(file, x=array, label=labels)"
-        )
+        raise _no_labels(path)
     with _told(path, "numpy.save(file, array)"), path.open("rb") as file:
         _require_room(file, path.stat().st_size, path)
         file.seek(0)
         return np.lib.format.read_array(file, allow_pickle=False), None
+
+
+def _no_labels(path: Path) -> UserError:
+    return UserError(
+        f"{path} holds one array and no labels: leave out --label, or write both with"
+        " numpy.savez(file, x=array, label=labels)"
+    )
 
 
 def _npz(path: Path, wanted: UserData) -> tuple[np.ndarray, np.ndarray | None]:
@@ -119,16 +194,7 @@ def _told(path: Path, remedy: str) -> Iterator[None]:
     """Whatever NumPy finds wrong with a file, as one sentence."""
     try:
         yield
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        KeyError,
-        OverflowError,
-        RecursionError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-    ) as error:
+    except DAMAGED as error:
         if "Object arrays" in str(error):
             raise UserError(
                 f"{path} holds Python objects, which otgan never unpickles: save one array of"
@@ -155,13 +221,7 @@ def _require_room(file: Any, size: int, path: Path) -> None:
     """Refuse an array that says it is larger than what is stored of it, or than what fits: numpy
     makes room before it reads.
     """
-    version = np.lib.format.read_magic(file)
-    header = (
-        np.lib.format.read_array_header_1_0
-        if version == (1, 0)
-        else np.lib.format.read_array_header_2_0
-    )
-    shape, _, kind = header(file)
+    shape, _, kind = _header(file)
     claimed, stored = math.prod(shape) * kind.itemsize, size - file.tell()
     if kind.hasobject:
         return  # its size is not that of numbers, and it is refused anyway
@@ -172,6 +232,19 @@ def _require_room(file: Any, size: int, path: Path) -> None:
             f"{path} holds an array of {claimed / 2**30:.0f} GiB, more than {MOST_BYTES >> 30} GiB:"
             " take fewer examples"
         )
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """An array's shape, whether it lies column by column, and its type; the file then stands at its
+    first byte.
+    """
+    version = np.lib.format.read_magic(file)
+    read = (
+        np.lib.format.read_array_header_1_0
+        if version == (1, 0)
+        else np.lib.format.read_array_header_2_0
+    )
+    return read(file)
 
 
 def _name(names: list[str], path: Path) -> str:

@@ -1,4 +1,4 @@
-"""A data set in memory, and the one function that makes it from a config's data section."""
+"""A data set, and the one function that makes it from a config's data section."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from otgan import config, plugins
+from otgan import cache, config, plugins
 from otgan.data import digits, own, points, prepared
+from otgan.data.ondisk import Examples, OnDisk, blocks, gib
+from otgan.errors import UserError
 
 HELD_OUT_PER_MODE = 80
 """Held-out points of every mode of the grid."""
@@ -26,7 +28,7 @@ class Dataset:
 
     Attributes:
         name: what the config calls it.
-        train: (N, d) float32 points or (N, h, w, c) uint8 pictures.
+        train: (N, d) float32 points or (N, h, w, c) uint8 pictures, in memory or on the disk.
         test: the held-out examples, of the same kind.
         centers: (k, d) float32 true modes; where they are known.
         sd: standard deviation of every mode in each coordinate; where it is known.
@@ -36,8 +38,8 @@ class Dataset:
     """
 
     name: str
-    train: np.ndarray
-    test: np.ndarray
+    train: Examples
+    test: Examples
     centers: np.ndarray | None = None
     sd: float | None = None
     labels: np.ndarray | None = None
@@ -58,25 +60,63 @@ class Dataset:
         """The same, gray pictures with as many equal channels as a shape asks for; see the function
         of that name.
         """
+        train, test = self.in_memory("a source")
         return replace(
-            self, train=with_channels_of(self.train, shape), test=with_channels_of(self.test, shape)
+            self, train=with_channels_of(train, shape), test=with_channels_of(test, shape)
         )
+
+    @property
+    def on_disk(self) -> bool:
+        """Whether the examples stay in a file."""
+        return isinstance(self.train, OnDisk)
+
+    def in_memory(self, who: str) -> tuple[np.ndarray, np.ndarray]:
+        """Both parts as arrays, for `who` needs all examples at once.
+
+        Raises:
+            UserError: they are on the disk.
+        """
+        if isinstance(self.train, OnDisk) or isinstance(self.test, OnDisk):
+            raise UserError(
+                f"{who} needs all {len(self.train):,} training examples in memory, and these"
+                f" {gib(self.train.nbytes)} are on the disk: take fewer, or allow more by"
+                " data.memory, in GiB"
+            )
+        return self.train, self.test
 
     @cached_property
     def fingerprint(self) -> str:
         """A short hash of the values, shapes and types of both parts: equal exactly if the data
         are.
         """
-        digest = hashlib.sha256()
-        for part in (self.train, self.test):
-            digest.update(f"{part.shape}{part.dtype.str}".encode())
-            digest.update(np.ascontiguousarray(part).data)
-        return digest.hexdigest()[:12]
+        if isinstance(self.train, OnDisk) and isinstance(self.test, OnDisk):
+            return _remembered(self.train, self.test)
+        return _fingerprint(self.train, self.test)
 
     @cached_property
     def labels_digest(self) -> str:
         """A short hash of the labels; empty where there are none."""
         return "" if self.labels is None else hashlib.sha256(self.labels.tobytes()).hexdigest()[:12]
+
+
+def _fingerprint(*parts: Examples) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(f"{part.shape}{part.dtype.str}".encode())
+        for block in blocks(part):
+            digest.update(np.ascontiguousarray(block).data)
+    return digest.hexdigest()[:12]
+
+
+def _remembered(*parts: OnDisk) -> str:
+    """The same of files, which takes minutes: kept in the cache until somebody writes to them."""
+    name = hashlib.sha256("".join(part.identity for part in parts).encode()).hexdigest()[:16]
+    path = cache.folder() / "fingerprints" / f"{name}.npz"
+    if (kept := cache.read(path)) and "fingerprint" in kept:
+        return str(kept["fingerprint"])
+    found = _fingerprint(*parts)
+    cache.write(path, {"fingerprint": np.asarray(found)})
+    return found
 
 
 def load(data: config.Data | config.Section, data_dir: Path | None = None) -> Dataset:

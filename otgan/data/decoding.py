@@ -7,10 +7,11 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -23,6 +24,7 @@ from otgan.data.examples import (
     one_channel_if_gray,
     require_few_values,
 )
+from otgan.data.ondisk import Examples
 from otgan.errors import UserError
 
 SMALLEST_SIDE = 8
@@ -38,6 +40,17 @@ Size = tuple[int, int]  # width and height, in pixels
 Encoded = Path | bytes  # a picture's file, or what stands in one
 
 
+@runtime_checkable
+class Taker(Protocol):
+    """What pictures are given to as they are read: a list, or what writes them down."""
+
+    def append(self, picture: np.ndarray, /) -> None:
+        """Take one, (h, w, 1 or 3) uint8."""
+
+    def clear(self) -> None:
+        """Forget them: none will be used."""
+
+
 class UnfitError(Exception):
     """A picture cannot be used; the rest of a sentence that begins with its name."""
 
@@ -48,14 +61,14 @@ class Reading:
 
     Attributes:
         wanted: how pictures are to be prepared.
-        pictures: those so far, as long as there is no fault.
+        pictures: takes them, as long as there is no fault.
         faults: of single ones, a sentence each.
         sizes: after preparation: how many pictures have each, and the name of the first of them.
         seen: how many had transparent parts, several frames, or were enlarged.
     """
 
     wanted: UserData
-    pictures: list[np.ndarray] = field(default_factory=list)
+    pictures: Taker
     faults: list[str] = field(default_factory=list)
     sizes: dict[Size, tuple[int, str]] = field(default_factory=dict)
     seen: Counter[str] = field(default_factory=Counter)
@@ -100,18 +113,58 @@ def decoded(
     Raises:
         UserError: some cannot be used; all that is wrong in one message.
     """
-    reading = Reading(wanted)
+    pictures: list[np.ndarray] = []
+    # judged by the first, before the others are decoded
+    room = lambda: _require_room(pictures[0], count, path) if len(pictures) == 1 else None  # noqa: E731
+    notes = read_all(sources, path, wanted, pictures, kind, room)
+    return _stacked(pictures, wanted), notes
+
+
+def read_all(
+    sources: Iterable[tuple[str, Encoded | str]],
+    path: Path,
+    wanted: UserData,
+    taker: Taker,
+    kind: str = "files",
+    after_each: Callable[[], None] = lambda: None,
+) -> list[str]:
+    """Hand pictures over one by one; returns sentences on what was done to some of them.
+
+    Raises:
+        UserError: as `decoded`.
+    """
+    reading = Reading(wanted, taker)
     for name, source in sources:
         if isinstance(source, str):
             reading.refuse(name, source)
         else:
             reading.add(name, source)
-        if len(reading.pictures) == 1:
-            _require_room(reading.pictures[0], count, path)
+        after_each()
     if reading.faults or len(reading.sizes) > 1:
         raise UserError(_refusal(reading, path, kind))
-    notes = [f"{some:,} of them {how}" for how, some in reading.seen.items() if some]
-    return _stacked(reading.pictures, wanted), notes
+    return [f"{some:,} of them {how}" for how, some in reading.seen.items() if some]
+
+
+def first_size(files: Iterable[Path], wanted: UserData) -> int:
+    """The bytes of the first picture that can be used, in three channels if it is in color; 0 where
+    none can.
+    """
+    for file in files:
+        with suppress(UnfitError):
+            return _array(_prepared(_decoded(file, Counter()), wanted, Counter())).size
+    return 0
+
+
+def are_gray(files: Iterable[Path], wanted: UserData) -> bool:
+    """Whether pictures will have one channel each, as far as their headers say."""
+    if wanted.channels != "auto":
+        return wanted.channels == "gray"
+    for file in files:
+        with suppress(OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+            with _opened(file) as opened:
+                if not _is_gray(opened.mode):
+                    return False
+    return True
 
 
 def sizes(sources: Iterable[Encoded]) -> set[Size]:
@@ -129,7 +182,7 @@ def sizes(sources: Iterable[Encoded]) -> set[Size]:
     return found
 
 
-def described(pictures: np.ndarray) -> str:
+def described(pictures: Examples) -> str:
     """Their number, size and channels, for a sentence."""
     n, h, w, c = pictures.shape
     return f"{n:,} pictures of {_words((w, h))} pixels, {'gray' if c == 1 else 'in color'}"
@@ -198,13 +251,17 @@ def _opaque(picture: Image.Image, seen: Counter[str]) -> Image.Image:
         return Image.fromarray(
             (np.asarray(picture).astype(np.int64).clip(0, 65535) // 257).astype(np.uint8)
         )
-    gray = picture.mode in ("1", "L", "LA")
+    gray = _is_gray(picture.mode)
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         visible = np.asarray(picture.getchannel("A"))
         seen["with transparent parts, laid onto white"] += bool(visible.min() < 255)
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert("L" if gray else "RGB")
+
+
+def _is_gray(mode: str) -> bool:
+    return mode in ("1", "L", "LA") or mode.startswith("I")
 
 
 def _prepared(picture: Image.Image, wanted: UserData, seen: Counter[str]) -> Image.Image:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from otgan.data.ondisk import Examples
 from otgan.errors import UserError
 from otgan.plain import with_commas
 
@@ -51,13 +52,14 @@ class UserExamples:
     """The user's points or pictures as they were read.
 
     Attributes:
-        values: (n, d) float32 points, or (n, h, w, c) uint8 pictures, c = 1 or 3.
+        values: (n, d) float32 points, or (n, h, w, c) uint8 pictures, c = 1 or 3; in memory, or on
+            the disk.
         columns: of points: the names of the d coordinates.
         labels: (n,) whole numbers from 0, where the user's data have labels.
         notes: sentences on what was done and left out in reading.
     """
 
-    values: np.ndarray
+    values: Examples
     columns: tuple[str, ...] = ()
     labels: np.ndarray | None = None
     notes: tuple[str, ...] = ()
@@ -71,6 +73,29 @@ def as_examples(array: np.ndarray, name: object) -> np.ndarray:
         UserError: it is unfit.
     """
     return one_channel_if_gray(_typed(array, name))
+
+
+def as_bytes(pictures: np.ndarray, low: float) -> np.ndarray:
+    """Float pictures, (n, h, w, c), as uint8: in [0, 1], or in [-1, 1] if the lowest value of all
+    is negative, they are stretched to 0..255.
+    """
+    unit = (pictures + 1) / 2 if low < -ROUNDING else pictures
+    return np.rint(unit.clip(0, 1) * 255).astype(np.uint8)
+
+
+def range_of(values: np.ndarray, path: object) -> tuple[float, float]:
+    """The lowest and the highest value of float pictures, or 0 where that lies beyond.
+
+    Raises:
+        UserError: they are outside of [-1, 1].
+    """
+    low, high = float(values.min(initial=0)), float(values.max(initial=0))
+    if low < -1 - ROUNDING or high > 1 + ROUNDING:
+        raise UserError(
+            f"{path} holds float pictures from {low:g} to {high:g}: scale them to [0, 1] or [-1,"
+            " 1], or save bytes (0 to 255) as uint8"
+        )
+    return low, high
 
 
 def one_channel_if_gray(examples: np.ndarray) -> np.ndarray:
@@ -140,7 +165,7 @@ def columns_flag(names: Iterable[str]) -> str:
     return f"--columns {shlex.quote(with_commas(names))}"
 
 
-def coarseness(points: np.ndarray) -> float:
+def coarseness(points: Examples) -> float:
     """How far apart float32's numbers are where points lie, over their standard deviation: the
     largest of their coordinates', constant ones left out.
     """
@@ -215,11 +240,4 @@ def _bytes(array: np.ndarray, path: object) -> np.ndarray:
             " floats in [0, 1]"
         )
     values = finite(array, path)
-    low, high = float(values.min(initial=0)), float(values.max(initial=0))
-    if low < -1 - ROUNDING or high > 1 + ROUNDING:
-        raise UserError(
-            f"{path} holds float pictures from {low:g} to {high:g}: scale them to [0, 1] or [-1,"
-            " 1], or save bytes (0 to 255) as uint8"
-        )
-    unit = (values + 1) / 2 if low < -ROUNDING else values
-    return np.rint(unit.clip(0, 1) * 255).astype(np.uint8)
+    return as_bytes(values, range_of(values, path)[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from otgan.config import UserData
 from otgan.data import decoding
 from otgan.data.examples import UserExamples, coded, listed, most_labels
+from otgan.data.ondisk import Examples
 from otgan.errors import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp"}
@@ -25,7 +26,7 @@ def read(path: Path, wanted: UserData) -> UserExamples:
     Raises:
         UserError: there are none, or some cannot be used; all that is wrong in one message.
     """
-    files, skipped = _files(path)
+    files, skipped = find(path)
     if not files:
         others = f", and it holds {skipped}" if skipped else ""
         raise UserError(
@@ -34,6 +35,15 @@ def read(path: Path, wanted: UserData) -> UserExamples:
     values, notes = decoding.decoded(
         ((str(file), file) for file in files), len(files), path, wanted
     )
+    return told(values, path, files, notes, skipped)
+
+
+def told(
+    values: Examples, path: Path, files: list[Path], notes: Iterable[str], skipped: str
+) -> UserExamples:
+    """A folder's pictures with their labels, and sentences on what they are and what was left
+    out.
+    """
     labels = _subfolders(files, path)
     what = f"{path.name}: {decoding.described(values)}"
     if labels is not None:
@@ -48,10 +58,10 @@ def sizes(path: Path) -> set[decoding.Size]:
     Raises:
         UserError: a folder in it cannot be read.
     """
-    return decoding.sizes(_files(path)[0])
+    return decoding.sizes(find(path)[0])
 
 
-def _files(path: Path) -> tuple[list[Path], str]:
+def find(path: Path) -> tuple[list[Path], str]:
     """The pictures in a folder, sorted, and in words what else there is.
 
     Raises:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from otgan.data.dataset import Dataset
+from otgan.data.ondisk import blocks
 
 
 @dataclass(frozen=True)
@@ -27,14 +28,11 @@ class Form:
         """The form of a data set."""
         if dataset.is_images:
             return cls(dataset.shape, True, (), 1.0, len(dataset.train))
-        points = dataset.train.astype(np.float64)
-        return cls(
-            dataset.shape,
-            False,
-            tuple(points.mean(0)),
-            float(np.sqrt(points.var(0).mean())),
-            len(points),
-        )
+        count = len(dataset.train)
+        mean = sum(block.astype(np.float64).sum(0) for block in blocks(dataset.train)) / count
+        squares = (((block.astype(np.float64) - mean) ** 2).sum(0) for block in blocks(dataset.train))
+        scale = float(np.sqrt((sum(squares) / count).mean()))
+        return cls(dataset.shape, False, tuple(mean), scale, count)
 
     def record(self) -> dict[str, Any]:
         """As plain data."""

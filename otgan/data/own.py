@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from otgan.config import UserData
-from otgan.data import arrays, decoding, embedded, folder, saved, tables
+from otgan.data import arrays, decoding, embedded, folder, large, saved, tables
 from otgan.data.decoding import SMALLEST_SIDE
 from otgan.data.examples import UserExamples, coarseness, too_coarse
+from otgan.data.ondisk import Examples, OnDisk, blocks, some
 from otgan.data.tables import Table
 from otgan.errors import UserError
 from otgan.places import KINDS, require_own
@@ -33,33 +34,35 @@ OF_POINTS = ("columns",)
 class OwnData(NamedTuple):
     """The user's examples, split: fields of a `otgan.data.Dataset`."""
 
-    train: np.ndarray
-    test: np.ndarray
+    train: Examples
+    test: Examples
     labels: np.ndarray | None
     columns: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 def load(data: UserData) -> OwnData:
-    """Read the user's points or pictures and hold some out, chosen by a fixed seed.
+    """Read the user's points or pictures and hold some out, chosen by a fixed seed; what memory
+    has no room for stays on the disk.
 
     Raises:
         UserError: there is nothing there, or it is unfit to learn from.
     """
-    found, path = read(data), _path(data)
+    found, path = read(data, whole=False), _path(data)
     _check(found.values, path)
     kept, held_out = _split(len(found.values), data.held_out, path)
     return OwnData(
-        found.values[kept],
-        found.values[held_out],
+        some(found.values, kept),
+        some(found.values, held_out),
         None if found.labels is None else found.labels[kept],
         found.columns,
         found.notes,
     )
 
 
-def read(data: UserData) -> UserExamples:
-    """Read the user's points or pictures as a run would, however few.
+def read(data: UserData, whole: bool = True) -> UserExamples:
+    """Read the user's points or pictures as a run would, however few; into memory if they are to be
+    `whole`.
 
     Pictures have one channel wherever all are gray, also if they are stored in three, unless the
     config asks for three: two ways of storing one set are one set.
@@ -69,7 +72,7 @@ def read(data: UserData) -> UserExamples:
     """
     path = require_own(data)
     try:
-        found = _read(path, data)
+        found = _read(path, data, whole)
         far = too_coarse(coarseness(found.values)) if found.values.ndim == 2 else ""
         return replace(found, notes=(*found.notes, *([far] if far else [])))
     except MemoryError:
@@ -99,18 +102,18 @@ def _path(data: UserData) -> Path:
     return Path(data.path).expanduser()
 
 
-def _read(path: Path, data: UserData) -> UserExamples:
+def _read(path: Path, data: UserData, whole: bool) -> UserExamples:
     if saved.is_saved(path):
         return _table(saved.read(path), path, data)
     if path.is_dir():
         saved.require_whole(path)
         _require_default(data, (*OF_POINTS, "label"), f"{path} is a folder", "files")
-        return folder.read(path, data)
+        return (None if whole else large.read(path, data)) or folder.read(path, data)
     if tables.is_table(path):
         return _table(tables.read(path, data), path, data)
     if path.suffix not in arrays.SUFFIXES and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is of no kind that otgan reads: give {KINDS}")
-    return _array(path, data)
+    return _array(path, data, whole)
 
 
 def _table(table: Table, path: Path, data: UserData) -> UserExamples:
@@ -123,12 +126,14 @@ def _table(table: Table, path: Path, data: UserData) -> UserExamples:
     return embedded.examples(table, pictures, path, data)
 
 
-def _array(path: Path, data: UserData) -> UserExamples:
-    found = arrays.read(path, data)
+def _array(path: Path, data: UserData, whole: bool) -> UserExamples:
+    found = (None if whole else large.read(path, data)) or arrays.read(path, data)
     if found.values.ndim == 2:
         _require_default(data, OF_PICTURES, f"{path} holds points", "pictures")
         return found
     _require_default(data, OF_POINTS, f"{path} holds pictures", "points")
+    if isinstance(found.values, OnDisk):
+        return found  # prepared already
     return replace(found, values=decoding.prepare(found.values, data, path))
 
 
@@ -152,7 +157,7 @@ def _split(count: int, share: float, path: Path) -> tuple[np.ndarray, np.ndarray
     return order[cut:], order[:cut]
 
 
-def _check(examples: np.ndarray, path: Path) -> None:
+def _check(examples: Examples, path: Path) -> None:
     """Refuse what no run can learn from."""
     if len(examples) < FEWEST:
         raise UserError(f"{path} holds {len(examples)} examples: at least {FEWEST} are needed")
@@ -162,7 +167,8 @@ def _check(examples: np.ndarray, path: Path) -> None:
             f"{path} holds pictures of {height} x {width} pixels: at least {SMALLEST_SIDE} x"
             f" {SMALLEST_SIDE} are needed"
         )
-    if all(np.array_equal(examples[0], example) for example in examples):
+    first = examples[0]
+    if all(np.array_equal(first, example) for block in blocks(examples) for example in block):
         raise UserError(
             f"all {len(examples)} examples in {path} are the same: there is nothing to learn from"
             " them"

@@ -71,6 +71,7 @@ def diagnose(
     if not run.config.trains_generator:
         raise UserError(f"{folder.path} trains no generator: there is no gradient to diagnose")
     dataset = load(run.config.data, data_dir)
+    dataset.in_memory("a diagnosis")
     if max(sizes) > min(LARGEST, len(dataset.train)):
         raise UserError(
             f"batches of {max(sizes):,} are too large: give sizes of at most"

@@ -138,7 +138,8 @@ def sliced(generated: FeatureStats, real: Real) -> dict[str, float]:
 
 def to_all(generated: FeatureStats, real: Real) -> dict[str, float]:
     """See `otgan.metrics.transport`."""
-    return _bounded("w2_train", transport_to_all(values(generated.examples), real.dataset.train))
+    train, _ = real.dataset.in_memory("w2_train")
+    return _bounded("w2_train", transport_to_all(values(generated.examples), train))
 
 
 def _bounded(name: str, found: Bounds) -> dict[str, float]:

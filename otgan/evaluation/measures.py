@@ -60,6 +60,10 @@ def _no_points(dataset: Dataset, features: Features) -> str:
     return "the examples are images, of which fewer are looked at" if dataset.is_images else ""
 
 
+def _on_disk(dataset: Dataset, features: Features) -> str:
+    return "all training examples are on the disk (data.memory)" if dataset.on_disk else ""
+
+
 MEASURES: tuple[Measure, ...] = (
     Measure(declared.FD, "fid", compute.fid, needed=lambda features: features.dimension, most=None),
     Measure(
@@ -169,6 +173,7 @@ MEASURES: tuple[Measure, ...] = (
         most=TO_ALL,
         whole=True,
         solver=True,
+        lacks=_on_disk,
     ),
     Measure(
         declared.GRID_MODES,

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from otgan import cache, versions
-from otgan.data import Dataset
+from otgan.data import Dataset, Examples
 from otgan.errors import UserError
 from otgan.features import Features
 from otgan.metrics.frechet import Moments
@@ -118,7 +118,7 @@ def extract_real(
         batch_size: how many at a time.
         which: of the disjoint sets of so many that the part holds.
     """
-    examples = real_examples(dataset, split, size, which)
+    part, rows = _real(dataset, split, size, which)
     looks = features.name, features.digest, features.preparation, features.version
     key = repr((LAYOUT, versions.SAMPLING, dataset.fingerprint, split, size, which, *looks))
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -126,13 +126,13 @@ def extract_real(
     if (cached := cache.read(path)) and {"features", "count", "mean", "scatter"} <= set(cached):
         moments = Moments(int(cached["count"]), cached["mean"], cached["scatter"])
         return FeatureStats(
-            evenly(examples, KEPT), cached["features"], moments, cached.get("probabilities")
+            part[evenly(rows, KEPT)], cached["features"], moments, cached.get("probabilities")
         )
     found = extract(
         features,
-        [examples],
+        (part[rows[i : i + batch_size]] for i in range(0, len(rows), batch_size)),
         batch_size,
-        kept=np.isin(np.arange(len(examples)), _spacing(len(examples), KEPT)),
+        kept=np.isin(np.arange(len(rows)), _spacing(len(rows), KEPT)),
     )
     arrays = {"features": found.features, "count": np.asarray(found.moments.count)}
     arrays |= {"mean": found.moments.mean, "scatter": found.moments.scatter}
@@ -148,10 +148,19 @@ def real_examples(dataset: Dataset, split: str, size: int, which: int = 0) -> np
 
     Training points are not, so of them the first.
     """
+    part, rows = _real(dataset, split, size, which)
+    return part[rows]
+
+
+def _real(
+    dataset: Dataset, split: str, size: int, which: int
+) -> tuple[Examples, Int[np.ndarray, " n"]]:
+    """A part of the data, and where in it they stand."""
     part = dataset.train if split == "train" else dataset.test
+    rows = np.arange(len(part))
     if split == "train" and not dataset.is_images:
-        return part[which * size : (which + 1) * size]
-    return evenly(part[which :: max(1, len(part) // size)], size)
+        return part, rows[which * size : (which + 1) * size]
+    return part, evenly(rows[which :: max(1, len(part) // size)], size)
 
 
 def without_features(examples: np.ndarray) -> FeatureStats:

@@ -150,9 +150,10 @@ def _prepared(data: Dataset) -> tuple[Encoder, np.ndarray]:
     first layer sees.
     """
     factor = shrinking(data.shape)
-    parts = [data.train[i : i + CHUNK] for i in range(0, len(data.train), CHUNK)]
+    train, _ = data.in_memory("training an encoder")
+    parts = [train[i : i + CHUNK] for i in range(0, len(train), CHUNK)]
     pictures = (
-        data.train
+        train
         if factor == 1
         else np.concatenate(
             [as_bytes(shrink(as_floats(jnp.asarray(part)), factor)) for part in parts]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from jaxtyping import Float
 
+from otgan.data import Examples
 from otgan.errors import UserError
 
 BLOCK = 1_000  # rows: against 10,000 others their float64 distances take 80 MB
@@ -50,7 +51,7 @@ def require(count: int, needed: int, name: str, metric: str) -> None:
         )
 
 
-def require_floats_or_bytes(x: np.ndarray, name: str, metric: str) -> None:
+def require_floats_or_bytes(x: Examples, name: str, metric: str) -> None:
     """Refuse numbers of which it cannot be told whether they are bytes, which count as [-1, 1], or
     meant as they are.
 

@@ -17,6 +17,7 @@ from jaxtyping import Float, Int, Shaped
 
 from otgan.batches import as_floats
 from otgan.costs import product
+from otgan.data import Examples, OnDisk
 from otgan.errors import UserError
 from otgan.metrics.blocks import require, require_floats_or_bytes, slices
 
@@ -29,7 +30,7 @@ METRIC = "the search for nearest neighbors"
 
 
 def nearest(
-    x: Shaped[np.ndarray, "n ..."], train: Shaped[np.ndarray, "N ..."], k: int = 1
+    x: Shaped[np.ndarray, "n ..."], train: Shaped[np.ndarray, "N ..."] | OnDisk, k: int = 1
 ) -> tuple[Int[np.ndarray, "n k"], Float[np.ndarray, "n k"]]:
     """The k nearest training examples of each sample, nearest first, and their Euclidean distances.
 
@@ -51,7 +52,9 @@ def nearest(
     return index, distance
 
 
-def memorization(x: Shaped[np.ndarray, "n ..."], train: Shaped[np.ndarray, "N ..."]) -> float:
+def memorization(
+    x: Shaped[np.ndarray, "n ..."], train: Shaped[np.ndarray, "N ..."] | OnDisk
+) -> float:
     """The share of samples that are no further from their nearest training example than it is from
     its nearest other one.
 
@@ -69,7 +72,7 @@ def memorization(x: Shaped[np.ndarray, "n ..."], train: Shaped[np.ndarray, "N ..
     return float(np.mean(distance[:, 0] <= other[np.searchsorted(closest, index[:, 0])]))
 
 
-def _candidates(x: np.ndarray, train: np.ndarray, k: int) -> Int[np.ndarray, "n k"]:
+def _candidates(x: np.ndarray, train: Examples, k: int) -> Int[np.ndarray, "n k"]:
     floats = as_floats(jnp.asarray(x)).reshape(len(x), -1)
     # a common offset would cost the products digits
     center = jnp.mean(floats, axis=0, keepdims=True)
@@ -109,7 +112,7 @@ def _keep_best(
 
 
 def _rerank(
-    x: np.ndarray, train: np.ndarray, candidates: Int[np.ndarray, "n c"], k: int
+    x: np.ndarray, train: Examples, candidates: Int[np.ndarray, "n c"], k: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest of the candidates by float64 distances, ties by index."""
     rows = _floats(x)

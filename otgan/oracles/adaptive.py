@@ -92,6 +92,7 @@ def make_adaptive(oracle: Regularized, problem: Problem) -> Family:
         generate=generator_alone(problem),
         gap_kind="certified",
         quantities=(*REGULARIZED, *ADAPTIVE),
+        reads=dual.reads,
     )
 
 
@@ -137,6 +138,13 @@ class AdaptiveDual:
             "bias_over_noise": bias_over_noise(measured, info["dual_gap"], info["lam"]),
         }
         return (*kept, measured), one_update(held), info
+
+    def reads(self, data: BatchSource, key: Array) -> Int[Array, " k"]:
+        """Where the real examples of a step stand, and those of the batch that it may measure
+        with.
+        """
+        keys = (key, random.fold_in(key, OTHER))
+        return jnp.concatenate([self.dual.reads(data, one) for one in keys])
 
     def measure(
         self,

@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
+from jaxtyping import Int
 
 from otgan.batches import BatchSource
 from otgan.config import Amount
@@ -65,7 +66,9 @@ class Family(NamedTuple):
     data; `highlighted(state)`, masks over the training examples, by name, of those worth a picture;
     `final_metrics(state, players, data, held_out, key)`, numbers for the summary of a run, where
     one that is not a number cannot be said yet and is left out. Its `held_out` are examples, and a
-    source's, that no solve has seen. `quantities` declares every number of an info or of
+    source's, that no solve has seen. `reads(data, key)` says where all real examples stand that
+    `solve` looks at with that key, each as often as it does, so that they are fetched in time where
+    the data are in a file; without it a family sees all of them. `quantities` declares every number of an info or of
     `final_metrics` that is not in `INFO`: what it means, how it is written, whether more of it is
     better. Declared, it stands in the summary, in tables and in reports, and a sweep has its mean.
     """
@@ -82,6 +85,7 @@ class Family(NamedTuple):
         lambda *_: {}
     )
     quantities: tuple[Quantity, ...] = ()
+    reads: Callable[[BatchSource, Array], Int[Array, " k"]] | None = None
 
 
 def in_units_of_cost(mean_cost: Array, **amounts: Amount) -> Info:

@@ -282,6 +282,7 @@ def make_convex(oracle: Convex, problem: Problem) -> Family:
         transport=dual.transport,
         final_metrics=dual.final_metrics,
         quantities=CONVEX,
+        reads=dual.reads,
     )
 
 
@@ -316,6 +317,11 @@ class ConvexDual:
             lambda leaf: jnp.broadcast_to(leaf, (self.oracle.generator_updates, *leaf.shape)), held
         )
         return state, hold(held), {**info, "examples": (len(keys) + 1) * self.problem.size}
+
+    def reads(self, data: BatchSource, key: Array) -> Int[Array, " k"]:
+        """Where the real examples of all batches of a solve stand."""
+        keys = jax.random.split(key, self.oracle.dual_steps + 2)[1:]
+        return jax.vmap(lambda key: self.problem.draw_places(data, key))(keys).reshape(-1)
 
     def loss(self, held: Held, players: Players, data: BatchSource) -> Array:
         """The squared distance of generated points to where they should go, and what makes it J."""

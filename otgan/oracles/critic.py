@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jaxtyping import Int
 
 from otgan.batches import BatchSource
 from otgan.config import Critic
@@ -61,7 +62,14 @@ def make_critic(oracle: Critic, problem: Problem) -> Family:
         problem.form.scale, make_potential(oracle.critic, problem.form, "oracle.critic")
     )
     dual = CriticDual(oracle, problem, critic)
-    return Family(dual.init, dual.solve, dual.loss, generator_alone(problem), gap_kind="residual")
+    return Family(
+        dual.init,
+        dual.solve,
+        dual.loss,
+        generator_alone(problem),
+        gap_kind="residual",
+        reads=dual.reads,
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +127,12 @@ class CriticDual:
         u = self.problem.shard(jax.random.uniform(key_u, (len(x), *[1] * (x.ndim - 1))))
         y = self.problem.generate(players.generator, z)
         return Drawn(z, x, y, u * x + (1 - u) * y)
+
+    def reads(self, data: BatchSource, key: Array) -> Int[Array, " k"]:
+        """Where the real examples of all batches of a solve stand."""
+        keys = jax.random.split(key, self.oracle.critic_steps + 1)
+        drawn = jax.vmap(lambda key: self.problem.draw_places(data, jax.random.split(key, 3)[0]))
+        return drawn(keys).reshape(-1)
 
     def penalty(self, parameters: Any, between: Array) -> Array:
         """How far the slopes are from 1: the mean of the square."""

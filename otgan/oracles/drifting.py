@@ -70,6 +70,7 @@ def make_drifting(oracle: Drifting, problem: Problem) -> Family:
         generator_alone(problem),
         gap_kind="residual",
         quantities=named,
+        reads=lambda data, key: problem.draw_places(data, jax.random.split(key)[0]),
     )
 
 

@@ -39,7 +39,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from otgan.batches import BatchSource
 from otgan.config import Neural
@@ -104,6 +104,7 @@ def make_neural(oracle: Neural, problem: Problem) -> Family:
         gap_kind="estimated",
         quantities=NEURAL,
         final_metrics=dual.final_metrics,
+        reads=dual.reads,
     )
 
 
@@ -227,6 +228,16 @@ class NeuralDual:
         x = jnp.concatenate([self.problem.draw_reals(data, k) for k in keys[:, 0]])
         z = jnp.concatenate([self.problem.draw_latents(data, k) for k in keys[:, 1]])
         return x, z
+
+    def reads(self, data: BatchSource, key: Array) -> Int[Array, " k"]:
+        """Where the real examples of all batches of a solve stand, that of the estimate with
+        them.
+        """
+        keys = jax.random.split(key, self.oracle.dual_steps + 2)
+        drawn = jax.vmap(
+            lambda key: self.problem.draw_places(data, jax.random.split(key, (1, 2))[0, 0])
+        )
+        return drawn(keys).reshape(-1)
 
 
 def dual_value(

@@ -51,7 +51,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array, lax, random
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from otgan.batches import BatchSource
 from otgan.config import Amount, Regularized
@@ -136,6 +136,7 @@ def make_regularized(oracle: Regularized, problem: Problem) -> Family:
         generate=generator_alone(problem),
         gap_kind="certified",
         quantities=REGULARIZED,
+        reads=dual.reads,
     )
 
 
@@ -244,6 +245,14 @@ class RegularizedDual:
         if self.oracle.self_term == "independent":
             drawn = drawn._replace(second=self.draw_second(players, data, keys.second))
         return places, drawn
+
+    def reads(self, data: BatchSource, key: Array) -> Int[Array, " k"]:
+        """Where the real examples of such batches stand."""
+        keys = _keys(key)
+        places = [self.problem.draw_places(data, keys.x)]
+        if self.oracle.self_term == "independent" and self.problem.cost.learned:
+            places.append(self.problem.draw_places(data, jax.random.split(keys.second)[0]))
+        return jnp.concatenate(places)
 
     def draw_second(self, players: Players, data: BatchSource, key: Array) -> Any:
         """The other batch of independent self terms: of a cost that nobody trains the features of

@@ -89,8 +89,7 @@ def look(dataset: Dataset) -> Facts:
     Raises:
         UserError: distances between them are too large for single precision.
     """
-    examples = flattened(dataset.train)
-    some = examples[_few(len(examples), LOOKED_AT)]
+    some = flattened(dataset.train[_few(len(dataset.train), LOOKED_AT)])
     center = some.mean(axis=0)
     away = np.linalg.norm(some - center, axis=1)
     deviations = some.std(axis=0)

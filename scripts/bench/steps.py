@@ -34,7 +34,7 @@ class OurSteps:
     def take(self, count: int) -> dict[str, Any]:
         """So many steps; the records of all of them."""
         clock = clock_of(Progress())
-        done = self.dispatch(self.state, self.data, count, clock)
+        done = self.dispatch(self.state, count, clock)
         self.state = done.state
         return {name: values[:count] for name, values in done.records.items()}
 
