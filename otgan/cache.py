@@ -10,6 +10,7 @@ import re
 import warnings
 import zipfile
 import zlib
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,16 +75,16 @@ def _whole(program: Path) -> bool:
     return True
 
 
-def read(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of a file; None if it is not there or cannot be used, whatever the reason: a cache
-    is never the truth.
+def read(path: Path, names: Iterable[str] | None = None) -> dict[str, np.ndarray] | None:
+    """The arrays of a file, or those of some names; None if it is not there or cannot be used,
+    whatever the reason: a cache is never the truth.
     """
     import numpy as np  # here, because commands that compute nothing do without
 
     try:
         # opened here: numpy leaves a damaged file open
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            return {name: arrays[name] for name in names or arrays.files}
     except (
         OSError,
         KeyError,

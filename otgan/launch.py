@@ -221,6 +221,7 @@ def describe(setup: TrainSetup) -> dict[str, Any]:
             "name": dataset.name,
             "train": len(dataset.train),
             "held_out": len(dataset.test),
+            "on_disk": dataset.on_disk,
             "fingerprint": dataset.fingerprint,
             "form": setup.system.form.record(),
             **({"columns": [*dataset.columns]} if dataset.columns else {}),

@@ -96,9 +96,19 @@ def stored(path: Path, wanted: UserData) -> StoredArray | None:
     None where they do not, as in a compressed `.npz`, and where anything is wrong with the file:
     who reads it into memory says what.
     """
-    with suppress(*DAMAGED, UserError), path.open("rb") as file:
-        if path.suffix != ".npy":
-            file.seek(_place_of_member(path, file, wanted))
+    if path.suffix == ".npy":
+        return member(path)
+    with suppress(*DAMAGED, UserError), zipfile.ZipFile(path) as archive:
+        names = [name.removesuffix(".npy") for name in archive.namelist()]
+        return member(path, _name([name for name in names if name != wanted.label], path))
+    return None
+
+
+def member(path: Path, name: str | None = None) -> StoredArray | None:
+    """The same of the array of a name in an `.npz`, or of an `.npy`."""
+    with suppress(*DAMAGED), path.open("rb") as file:
+        if name is not None:
+            file.seek(_begin(path, file, name))
         shape, by_column, kind = _header(file)
         found = StoredArray(path, file.tell(), shape, kind)
         there = path.stat().st_size - found.offset
@@ -107,11 +117,10 @@ def stored(path: Path, wanted: UserData) -> StoredArray | None:
     return None
 
 
-def _place_of_member(path: Path, file: Any, wanted: UserData) -> int:
-    """The first byte of the data's array in an `.npz` that is not compressed."""
+def _begin(path: Path, file: Any, name: str) -> int:
+    """The first byte of a member of an `.npz` that is not compressed."""
     with zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        entry = archive.getinfo(f"{_name([n for n in names if n != wanted.label], path)}.npy")
+        entry = archive.getinfo(f"{name}.npy")
     if entry.compress_type != zipfile.ZIP_STORED:
         raise ValueError("it is compressed")
     file.seek(entry.header_offset)

@@ -13,6 +13,7 @@ import numpy as np
 from otgan import cache, config, plugins
 from otgan.data import digits, own, points, prepared
 from otgan.data.ondisk import Examples, OnDisk, blocks, gib
+from otgan.data.room import told
 from otgan.errors import UserError
 
 HELD_OUT_PER_MODE = 80
@@ -133,10 +134,13 @@ def load(data: config.Data | config.Section, data_dir: Path | None = None) -> Da
         case config.Grid():
             return _grid(data)
         case config.Images():
-            return Dataset(data.kind, *_pictures(data, data_dir))
+            train, test = _pictures(data, data_dir)
+            size = train.nbytes + test.nbytes
+            notes = [told(data.kind, size, data.memory)] if isinstance(train, OnDisk) else []
+            return Dataset(data.kind, train, test, notes=(*notes,))
         case config.Stacked():
-            train, test = _pictures(config.Images(kind="mnist", source=data.source), data_dir)
-            return Dataset(data.kind, *digits.stack(train, test, data.size))
+            mnist = Dataset("mnist", *_pictures(config.Images(kind="mnist", source=data.source), data_dir))
+            return Dataset(data.kind, *digits.stack(*mnist.in_memory(data.kind), data.size))
         case config.UserData():
             return Dataset(data.kind, **own.load(data)._asdict())
         case config.Gaussian():
@@ -174,10 +178,10 @@ def with_channels_of(examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
     return examples
 
 
-def _pictures(data: config.Images, data_dir: Path | None) -> tuple[np.ndarray, np.ndarray]:
+def _pictures(data: config.Images, data_dir: Path | None) -> tuple[Examples, Examples]:
     if data.source == "sample":
         return digits.sample()
-    read = prepared.load(data.kind, data_dir)
+    read = prepared.load(data.kind, data_dir, data.memory)
     return read.train, read.test
 
 

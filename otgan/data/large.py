@@ -223,7 +223,7 @@ def _place(path: Path, asked: Any) -> Path:
 
 
 def _found(place: Path, count: int) -> StoredArray | None:
-    stored = arrays.stored(place, UserData(path=str(place))) if place.is_file() else None
+    stored = arrays.member(place)
     return stored if stored and stored.shape[0] == count else None
 
 

@@ -19,6 +19,9 @@ import numpy as np
 from PIL import Image
 
 from otgan import cache, places
+from otgan.data import arrays
+from otgan.data.ondisk import Examples, OnDisk
+from otgan.data.room import room
 from otgan.errors import UserError
 from otgan.plain import from_json
 
@@ -28,36 +31,51 @@ class Prepared:
     """Both splits of a labeled picture data set.
 
     Attributes:
-        train: (N, h, w, c) uint8.
+        train: (N, h, w, c) uint8, in memory or on the disk.
         train_labels: (N,) uint8.
-        test: (M, h, w, c) uint8.
+        test: (M, h, w, c) uint8, as `train`.
         test_labels: (M,) uint8.
     """
 
-    train: np.ndarray
+    train: Examples
     train_labels: np.ndarray
-    test: np.ndarray
+    test: Examples
     test_labels: np.ndarray
 
 
-def load(name: str, data_dir: Path | None = None) -> Prepared:
+def load(name: str, data_dir: Path | None = None, memory: float | None = None) -> Prepared:
     """Read a prepared data set, from the cache of decoded pictures if it is there.
 
     Args:
         name: `mnist` or `cifar10`.
         data_dir: see `otgan.places.folder`.
+        memory: GiB that the pictures may take: more of them stay in the cache's file.
 
     Raises:
         UserError: it is not prepared, or its files are damaged.
     """
     path = places.require(name, data_dir)
     kept = cache.folder() / f"{name}-{path.name}-{_key(path)}.npz"
+    there = _on_disk(kept)
+    if there and there.train.nbytes + there.test.nbytes > room(memory):
+        return there
     cached = cache.read(kept)
     if cached and set(cached) == set(Prepared.__dataclass_fields__):
         return Prepared(**cached)
     read = decode(path)
     cache.write(kept, vars(read))
-    return read
+    there = _on_disk(kept) if read.train.nbytes + read.test.nbytes > room(memory) else None
+    return there or read
+
+
+def _on_disk(kept: Path) -> Prepared | None:
+    """The cache's file, of which the labels alone are read; None where it is not whole."""
+    parts = [arrays.member(kept, part) for part in ("train", "test")]
+    labels = cache.read(kept, ("train_labels", "test_labels"))
+    if None in parts or labels is None:
+        return None
+    train, test = (OnDisk.of(part) for part in parts if part)
+    return Prepared(train, labels["train_labels"], test, labels["test_labels"])
 
 
 def decode(path: Path) -> Prepared:

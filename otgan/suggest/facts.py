@@ -13,7 +13,8 @@ from otgan.data import Dataset
 from otgan.data.examples import coarseness, too_coarse
 from otgan.errors import UserError
 
-LOOKED_AT = 20_000  # examples
+LOOKED_AT = 20_000  # examples at most,
+LOOKED_AT_BYTES = 2**29  # and no more than this in double precision
 BATCH, BATCHES = 512, 8  # among so many neighbors are looked for, so often
 SEED = 2013
 LARGEST = 1e30  # mean cost
@@ -89,7 +90,8 @@ def look(dataset: Dataset) -> Facts:
     Raises:
         UserError: distances between them are too large for single precision.
     """
-    some = flattened(dataset.train[_few(len(dataset.train), LOOKED_AT)])
+    most = min(LOOKED_AT, max(1, LOOKED_AT_BYTES // (8 * int(np.prod(dataset.shape)))))
+    some = flattened(dataset.train[_few(len(dataset.train), most)])
     center = some.mean(axis=0)
     away = np.linalg.norm(some - center, axis=1)
     deviations = some.std(axis=0)
