@@ -217,7 +217,10 @@ def _together(parts: list[Part]) -> Dispatched:
     each = [int(part.taken) for part in parts]
     records = {
         name: np.concatenate(
-            [np.asarray(part.records[name])[:taken] for part, taken in zip(parts, each, strict=True)]
+            [
+                np.asarray(part.records[name])[:taken]
+                for part, taken in zip(parts, each, strict=True)
+            ]
         )
         for name in last.records
     }

@@ -118,9 +118,7 @@ class FromDisk:
 
 def make_feed(stepper: Stepper, data: BatchSource, mesh: Mesh, most: int) -> Feed:
     """What hands out the data of a run to its dispatches, of at most so many steps each."""
-    return (
-        FromDisk(stepper, data, mesh, most) if _on_disk(data.examples) else Everything(data)
-    )
+    return FromDisk(stepper, data, mesh, most) if _on_disk(data.examples) else Everything(data)
 
 
 def _on_disk(rows: Rows) -> TypeGuard[OnDisk]:

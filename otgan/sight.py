@@ -16,7 +16,9 @@ import hashlib
 import math
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -28,7 +30,9 @@ from jaxtyping import Float
 from otgan import cache
 from otgan.config import Cost
 from otgan.costs import Groups
-from otgan.data import Dataset, Examples
+from otgan.data import Dataset, Examples, OnDisk
+from otgan.data.arrays import member
+from otgan.data.large import write_header, writing
 from otgan.errors import UserError
 from otgan.features import FETCHED, Frozen, Tell, find_network
 from otgan.groups import ALL, Group, find_groups, make_network
@@ -45,14 +49,14 @@ class Sight:
     Attributes:
         network: (parameters, examples in [-1, 1]) -> groups, (n, d_k) or of windows (n, p_k, d_k).
         parameters: the network's, and the groups' `scales`.
-        features: the groups of all N training examples in their order; None where they are computed
-            anew in every step.
+        features: the groups of all N training examples in their order, on the disk where these are;
+            None where they are computed anew in every step.
         record: what a run's folder says of it, as plain data.
     """
 
     network: Network
     parameters: Any
-    features: tuple[np.ndarray, ...] | None
+    features: tuple[Examples, ...] | None
     record: dict[str, Any]
 
 
@@ -120,7 +124,7 @@ def _remembered(
     dataset: Dataset,
     kept: np.dtype | None,
     show: Tell,
-) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+) -> tuple[np.ndarray, tuple[Examples, ...] | None]:
     """The groups' scales, and what is seen of all training examples: from the cache, or computed
     and put there.
     """
@@ -142,10 +146,13 @@ def _remembered(
         / f"{dataset.name}-{frozen.name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
     )
     names = [] if kept is None else [f"group_{k}" for k in range(len(groups))]
-    if (cached := cache.read(path)) and set(cached) == {"scales", *names}:
-        return cached["scales"], tuple(cached[name] for name in names) or None
+    on_disk = dataset.on_disk and kept is not None
+    places = [path.with_name(f"{path.stem}-{name}.npy") for name in names]
+    if cached := _cached(path, names, places if on_disk else None, len(dataset.train)):
+        return cached
     width = _width(network, frozen, len(groups), dataset.shape)
-    _require_room(len(dataset.train) * width * (kept.itemsize if kept else 0), width, kept)
+    if not on_disk:
+        _require_room(len(dataset.train) * width * (kept.itemsize if kept else 0), width, kept)
     look = jax.jit(
         lambda x: network.apply(
             {"network": frozen.parameters, "scales": np.ones(len(groups), np.float32)}, x
@@ -153,9 +160,34 @@ def _remembered(
     )
     show(f"looking at {len(dataset.train):,} training examples through {frozen.name}:{words}")
     scales = _scales(look, dataset.train)
+    if kept and on_disk:
+        _write(look, dataset.train, scales, kept, places)
+        cache.write(path, {"scales": scales})
+        return scales, _read(places, len(dataset.train))
     features = None if kept is None else _see(look, dataset.train, scales, kept)
     cache.write(path, {"scales": scales, **dict(zip(names, features or (), strict=True))})
     return scales, features
+
+
+def _cached(
+    path: Path, names: list[str], places: list[Path] | None, count: int
+) -> tuple[np.ndarray, tuple[Examples, ...] | None] | None:
+    """Scales and groups from the cache: these by their names, or from files of their own."""
+    wanted = ["scales"] if places else ["scales", *names]
+    cached = cache.read(path, wanted)
+    if cached is None:
+        return None
+    if not places:
+        return cached["scales"], tuple(cached[name] for name in names) or None
+    groups = _read(places, count)
+    return None if groups is None else (cached["scales"], groups)
+
+
+def _read(places: list[Path], count: int) -> tuple[OnDisk, ...] | None:
+    """The groups of so many examples, if all of them are there."""
+    stored = [member(place) for place in places]
+    found = tuple(OnDisk.as_stored(one) for one in stored if one and one.shape[0] == count)
+    return found if len(found) == len(places) else None
 
 
 def _width(network: Network, frozen: Frozen, count: int, shape: tuple[int, ...]) -> int:
@@ -214,6 +246,24 @@ def _scales(look: Callable[[Array], Groups], examples: Examples) -> Float[np.nda
             " by it"
         )
     return np.sqrt(squared).astype(np.float32)
+
+
+def _write(
+    look: Callable[[Array], Groups],
+    examples: Examples,
+    scales: np.ndarray,
+    kept: np.dtype,
+    places: list[Path],
+) -> None:
+    """Write down what `_see` returns, a file for each group."""
+    with ExitStack() as stack:
+        files = [stack.enter_context(writing(place)) for place in places]
+        for part in _chunks(examples):
+            found = _look(look, examples[part])
+            for file, group, scale in zip(files, found, scales, strict=True):
+                if part.start == 0:
+                    write_header(file, (len(examples), *group.shape[1:]), kept)
+                file.write(np.ascontiguousarray((group / scale).astype(kept)).data)
 
 
 def _see(

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from otgan import feeding
+from otgan import experiments, feeding
+from otgan.data import OnDisk
 from otgan.errors import UserError
 from otgan.launch import describe, launch
-from otgan import experiments
 from tests.support.commands import otgan_alone
 from tests.support.helpers import FAMILIES, TINY, Silent, run, setup
 from tests.test_loop import StopAfter, equal, final_state, lines
@@ -67,8 +67,9 @@ def test_a_family_reads_what_it_says(which, file):
     found = []
     for memory in (IN_MEMORY, ON_DISK):
         together = setup(config(file, memory, which))
-        stepper, feed = together.system.stepper, feeding.make_feed(
-            together.system.stepper, together.data, together.mesh, 500
+        stepper, feed = (
+            together.system.stepper,
+            feeding.make_feed(together.system.stepper, together.data, together.mesh, 500),
         )
         step, state = jax.jit(stepper.step), stepper.init()
         for _ in range(2):
@@ -175,13 +176,12 @@ def test_a_folder_trains_as_in_memory(tmp_path):
     assert equal(runs[0][2], runs[1][2])
 
 
-@pytest.mark.parametrize("devices", ["1", "4"])
-def test_batches_lie_along_several_devices(devices, file, tmp_path):
+def test_batches_lie_along_several_devices(file, tmp_path):
     ends = []
     for memory in ([], ["--set", "data.memory=0"]):
         out = tmp_path / f"run-{len(memory)}"
         done = otgan_alone(
-            *["run", "sinkhorn-grid", "--data", file, "--out", out, "--devices", devices],
+            *["run", "sinkhorn-grid", "--data", file, "--out", out, "--devices", 4],
             *["--batch-size", 32, "--steps", 20, "--set", "generator.width=16", *memory],
             XLA_FLAGS="--xla_force_host_platform_device_count=4",
         )
@@ -192,3 +192,13 @@ def test_batches_lie_along_several_devices(devices, file, tmp_path):
 
 def _lines(out):
     return (out / "metrics.jsonl").read_text().splitlines()
+
+
+@pytest.mark.parametrize("which", ["layers", "layers apart"])
+@pytest.mark.parametrize("file", ["layers"], indirect=True)
+def test_what_a_cost_sees_of_all_examples_stays_on_the_disk_too(which, file):
+    memory, disk, again = (setup(config(file, m, which)).data for m in (None, 0.0, 0.0))
+    for kept, *others in zip(memory.features, disk.features, again.features, strict=True):
+        for other in others:
+            assert isinstance(other, OnDisk)
+            assert np.array_equal(other[:], kept)

@@ -11,7 +11,6 @@ from otgan.config.values import Effect, PathText, Section
 from otgan.plain import whole_path
 from otgan.plugins import Kind
 
-
 Memory = Annotated[float | None, Field(ge=0), Effect.VIEW]
 """GiB that the examples may take: more of them stay in a file. It changes no number of a run."""
 

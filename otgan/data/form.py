@@ -30,7 +30,9 @@ class Form:
             return cls(dataset.shape, True, (), 1.0, len(dataset.train))
         count = len(dataset.train)
         mean = sum(block.astype(np.float64).sum(0) for block in blocks(dataset.train)) / count
-        squares = (((block.astype(np.float64) - mean) ** 2).sum(0) for block in blocks(dataset.train))
+        squares = (
+            ((block.astype(np.float64) - mean) ** 2).sum(0) for block in blocks(dataset.train)
+        )
         scale = float(np.sqrt((sum(squares) / count).mean()))
         return cls(dataset.shape, False, tuple(mean), scale, count)
 

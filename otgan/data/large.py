@@ -65,9 +65,7 @@ def _array(stored: StoredArray, path: Path, wanted: UserData) -> UserExamples:
     return UserExamples(_pictures(stored, path, wanted), (), labels, (note,))
 
 
-def _points(
-    stored: StoredArray, path: Path, wanted: UserData
-) -> tuple[tuple[str, ...], OnDisk]:
+def _points(stored: StoredArray, path: Path, wanted: UserData) -> tuple[tuple[str, ...], OnDisk]:
     """Single precision, finite; and the names of their columns."""
     _require_numbers(stored, path)
     examples = OnDisk.of(stored)
@@ -161,7 +159,7 @@ def _decoded(
     files: list[Path], path: Path, wanted: UserData, place: Path
 ) -> tuple[StoredArray, dict[str, np.ndarray]]:
     """Decode pictures into a file of the cache, and keep beside it what was seen."""
-    with _writing(place) as file:
+    with writing(place) as file:
         laid = Laid(file, len(files), 1 if decoding.are_gray(files, wanted) else 3)
         notes = decoding.read_all(((str(f), f) for f in files), path, wanted, laid)
     seen = {"notes": np.asarray(notes, dtype=str), "gray": np.asarray(laid.gray)}
@@ -188,7 +186,7 @@ class Laid:
             return
         shape = (*picture.shape[:2], self._channels)
         if not self._written:
-            _header(self._file, (self._count, *shape), np.dtype(np.uint8))
+            write_header(self._file, (self._count, *shape), np.dtype(np.uint8))
         self.gray = self.gray and bool((picture == picture[..., :1]).all())
         self._file.write(np.ascontiguousarray(np.broadcast_to(picture, shape)).data)
         self._written += 1
@@ -207,8 +205,8 @@ def _kept(
     """Examples as they are made block by block, or as the cache has them from an earlier time."""
     place = _place(path, asked)
     if (found := _found(place, shape[0])) is None:
-        with _writing(place) as file:
-            _header(file, shape, np.dtype(dtype))
+        with writing(place) as file:
+            write_header(file, shape, np.dtype(dtype))
             for block in made:
                 file.write(np.ascontiguousarray(block).data)
         found = _found(place, shape[0])
@@ -228,19 +226,24 @@ def _found(place: Path, count: int) -> StoredArray | None:
 
 
 @contextmanager
-def _writing(place: Path) -> Iterator[BinaryIO]:
-    """A file of the cache, whole or not at all; here what cannot be written is refused."""
+def writing(place: Path) -> Iterator[BinaryIO]:
+    """A file of the cache, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written, as it must be where memory has no room.
+    """
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with opened_whole(place) as file:
             yield file
     except OSError as error:
         raise UserError(
-            f"the examples do not fit in memory, and {place} cannot be written"
+            f"there is no room in memory for all examples, and {place} cannot be written"
             f" ({refusal(error, place)}): make room, or name another folder by OTGAN_CACHE"
         ) from error
 
 
-def _header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> None:
+def write_header(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Begin an `.npy`, whose rows follow."""
     said = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, said)

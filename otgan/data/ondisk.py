@@ -1,4 +1,4 @@
-"""Examples that stay in a file: rows are read when they are asked for, and memory holds no more.
+"""Examples, or what is seen of them, that stay in a file: rows are read when they are asked for, and memory holds no more.
 
 The file is read and not mapped. So what a process holds is what it has asked for, and a file that
 is cut short while it is read is a sentence, not a signal.
@@ -125,6 +125,11 @@ class OnDisk:
         """
         shape = (*stored.shape, 1) if len(stored.shape) in (1, 3) else stored.shape
         return cls(stored, np.arange(shape[0]), shape)
+
+    @classmethod
+    def as_stored(cls, stored: StoredArray) -> OnDisk:
+        """All rows, in their order and as they are."""
+        return cls(stored, np.arange(stored.shape[0]), stored.shape)
 
     @property
     def dtype(self) -> np.dtype:
