@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -118,7 +118,7 @@ class Dispatched(NamedTuple):
     """What a dispatch hands back."""
 
     state: TrainState
-    records: dict[str, Array | np.ndarray]  # by name, (ROOM,): the first `taken` are filled
+    records: Mapping[str, Array | np.ndarray]  # by name, (ROOM,): the first `taken` are filled
     taken: Array | int  # steps tried; fewer than asked where one halted
 
 
@@ -214,17 +214,12 @@ def _together(parts: list[Part]) -> Dispatched:
     last = parts[-1]
     if len(parts) == 1:
         return Dispatched(last.state, last.records, last.taken)
-    each = [int(part.taken) for part in parts]
-    records = {
-        name: np.concatenate(
-            [
-                np.asarray(part.records[name])[:taken]
-                for part, taken in zip(parts, each, strict=True)
-            ]
-        )
-        for name in last.records
-    }
-    return Dispatched(last.state, records, sum(each))
+    filled = [
+        {name: np.asarray(values)[: int(part.taken)] for name, values in part.records.items()}
+        for part in parts
+    ]
+    records = {name: np.concatenate([one[name] for one in filled]) for name in last.records}
+    return Dispatched(last.state, records, sum(int(part.taken) for part in parts))
 
 
 def advance(

@@ -43,7 +43,8 @@ class Supply(NamedTuple):
         """The data for the step after so many solves."""
         if self.first is None:
             return self.data
-        pick = lambda leaf: jnp.asarray(leaf)[solves - self.first]  # noqa: E731
+        ahead = solves - self.first
+        pick = lambda leaf: jnp.asarray(leaf)[ahead]  # noqa: E731
         return _changed(self.data, Fetched, lambda rows: jax.tree.map(pick, rows))
 
 

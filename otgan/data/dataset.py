@@ -139,9 +139,7 @@ def load(data: config.Data | config.Section, data_dir: Path | None = None) -> Da
             notes = [told(data.kind, size, data.memory)] if isinstance(train, OnDisk) else []
             return Dataset(data.kind, train, test, notes=(*notes,))
         case config.Stacked():
-            mnist = Dataset(
-                "mnist", *_pictures(config.Images(kind="mnist", source=data.source), data_dir)
-            )
+            mnist = load(config.Images(kind="mnist", source=data.source), data_dir)
             return Dataset(data.kind, *digits.stack(*mnist.in_memory(data.kind), data.size))
         case config.UserData():
             return Dataset(data.kind, **own.load(data)._asdict())

@@ -33,6 +33,9 @@ MOST_PIXELS = 2**26
 
 ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)  # Exif's tag, and its values of a quarter's turn
 
+UNREADABLE = OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError
+"""What Pillow raises of a file that is no picture, or too large a one."""
+
 UNCHANGED = None, "none", "auto"
 """`resize`, `crop` and `channels` of pictures that stay as they are."""
 
@@ -160,10 +163,9 @@ def are_gray(files: Iterable[Path], wanted: UserData) -> bool:
     if wanted.channels != "auto":
         return wanted.channels == "gray"
     for file in files:
-        with suppress(OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
-            with _opened(file) as opened:
-                if not _is_gray(opened.mode):
-                    return False
+        with suppress(*UNREADABLE), _opened(file) as opened:
+            if not _is_gray(opened.mode):
+                return False
     return True
 
 
@@ -173,10 +175,7 @@ def sizes(sources: Iterable[Encoded]) -> set[Size]:
     """
     found = set()
     for source in sources:
-        with (
-            suppress(OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError),
-            _opened(source) as opened,
-        ):
+        with suppress(*UNREADABLE), _opened(source) as opened:
             turned = opened.getexif().get(ORIENTATION, 1) in SIDEWAYS
             found.add(opened.size[::-1] if turned else opened.size)
     return found

@@ -4,13 +4,14 @@ alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from otgan.data.dataset import Dataset
-from otgan.data.ondisk import blocks
+from otgan.data.ondisk import Examples, blocks
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,9 @@ class Form:
         if dataset.is_images:
             return cls(dataset.shape, True, (), 1.0, len(dataset.train))
         count = len(dataset.train)
-        mean = sum(block.astype(np.float64).sum(0) for block in blocks(dataset.train)) / count
-        squares = (
-            ((block.astype(np.float64) - mean) ** 2).sum(0) for block in blocks(dataset.train)
-        )
-        scale = float(np.sqrt((sum(squares) / count).mean()))
-        return cls(dataset.shape, False, tuple(mean), scale, count)
+        mean = _sum(dataset.train, lambda points: points) / count
+        scale = np.sqrt((_sum(dataset.train, lambda points: (points - mean) ** 2) / count).mean())
+        return cls(dataset.shape, False, tuple(mean), float(scale), count)
 
     def record(self) -> dict[str, Any]:
         """As plain data."""
@@ -44,3 +42,8 @@ class Form:
     def from_record(cls, record: dict[str, Any]) -> Form:
         """From plain data."""
         return cls(**{**record, "shape": tuple(record["shape"]), "center": tuple(record["center"])})
+
+
+def _sum(examples: Examples, of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Of something of all points, in double precision."""
+    return np.sum([of(block.astype(np.float64)).sum(0) for block in blocks(examples)], axis=0)

@@ -1,4 +1,5 @@
-"""Examples, or what is seen of them, that stay in a file: rows are read when they are asked for, and memory holds no more.
+"""Examples, or what is seen of them, that stay in a file: rows are read when they are asked for,
+and memory holds no more.
 
 The file is read and not mapped. So what a process holds is what it has asked for, and a file that
 is cut short while it is read is a sentence, not a signal.
@@ -79,7 +80,7 @@ class StoredArray:
         """Raises OSError, and UserError where the file ends too early."""
         done = 0
         while done < len(target):
-            got = os.preadv(self._file, [target[done:]], place + done)
+            got = os.preadv(self._file, [target[done:].data], place + done)
             if not got:
                 raise UserError(
                     f"{self.path} was cut short while it was read: bring it back as it was, and"
@@ -180,7 +181,7 @@ class OnDisk:
     def identity(self) -> str:
         """A hash of the file's identity and of what is taken of it."""
         digest = hashlib.sha256(repr((self.stored.identity, self.shape, self.picks)).encode())
-        digest.update(self.order)
+        digest.update(np.ascontiguousarray(self.order).data)
         return digest.hexdigest()
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from otgan.batches import BatchSource, as_floats, draw_reals, make_batch_source
+from otgan.batches import BatchSource, draw_reals, make_batch_source
 from otgan.config import Amount, Regularized
 from otgan.costs import Groups
 from otgan.data import load
@@ -210,7 +210,7 @@ def _bias(run: Restored, data: BatchSource, sizes: tuple[int, ...], batches: int
         )
 
     parts = [
-        features(as_floats(jnp.asarray(data.examples[i : i + BLOCK])))
+        features(problem.reals_at(data, jnp.arange(i, min(i + BLOCK, len(data.examples)))))
         for i in range(0, len(data.examples), BLOCK)
     ]
     bounds = reference(cost, parts, generated(SAMPLES, 1), generated(FRESH, 2))

@@ -67,8 +67,8 @@ class Family(NamedTuple):
     `final_metrics(state, players, data, held_out, key)`, numbers for the summary of a run, where
     one that is not a number cannot be said yet and is left out. Its `held_out` are examples, and a
     source's, that no solve has seen. `reads(data, key)` says where all real examples stand that
-    `solve` looks at with that key, each as often as it does, so that they are fetched in time where
-    the data are in a file; without it a family sees all of them. `quantities` declares every number of an info or of
+    `solve` looks at with that key, so that they are fetched in time where the data are in a file;
+    without it a family sees all of them. `quantities` declares every number of an info or of
     `final_metrics` that is not in `INFO`: what it means, how it is written, whether more of it is
     better. Declared, it stands in the summary, in tables and in reports, and a sweep has its mean.
     """
