@@ -16,14 +16,15 @@ from otgan.data import OnDisk
 from otgan.errors import UserError
 from otgan.launch import describe, launch
 from tests.support.commands import otgan_alone
-from tests.support.helpers import FAMILIES, TINY, Silent, run, setup
+from tests.support.helpers import CALIBRATED, FAMILIES, TINY, Silent, run, setup
 from tests.test_loop import StopAfter, equal, final_state, lines
 
 pytestmark = pytest.mark.slow
 
 IN_MEMORY, ON_DISK = None, 0.0
 SMALL = {key: value for key, value in TINY.items() if not key.startswith("data.")}
-KINDS = [kind for kind, (name, _) in FAMILIES.items() if not name.startswith("semidiscrete")]
+EVERY = {**FAMILIES, "calibrated": CALIBRATED}
+KINDS = [kind for kind, (name, _) in EVERY.items() if not name.startswith("semidiscrete")]
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +53,7 @@ def file(tmp_path, request):
 
 
 def config(path, memory, which="entropic", **changes: Any):
-    name, own = FAMILIES[which]
+    name, own = EVERY[which]
     given = {"data": {"kind": "own", "path": str(path), "memory": memory}, "batch.draw": "iid"}
     return experiments.resolve(name, {**SMALL, **own, **given, **changes})
 
