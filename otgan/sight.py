@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -39,7 +40,7 @@ from otgan.groups import ALL, Group, find_groups, make_network
 from otgan.models import Network
 
 CHUNK = 500  # examples at a time
-ROOM = 0.5  # of the machine's memory, for what is seen of all examples
+ROOM = 0.5  # of the machine's memory or of the free disk, for what is seen of all examples
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,8 +152,7 @@ def _remembered(
     if cached := _cached(path, names, places if on_disk else None, len(dataset.train)):
         return cached
     width = _width(network, frozen, len(groups), dataset.shape)
-    if not on_disk:
-        _require_room(len(dataset.train) * width * (kept.itemsize if kept else 0), width, kept)
+    _require_room(len(dataset.train) * width * (kept.itemsize if kept else 0), width, kept, on_disk)
     look = jax.jit(
         lambda x: network.apply(
             {"network": frozen.parameters, "scales": np.ones(len(groups), np.float32)}, x
@@ -200,13 +200,18 @@ def _width(network: Network, frozen: Frozen, count: int, shape: tuple[int, ...])
     )
 
 
-def _require_room(wanted: int, width: int, kept: np.dtype | None) -> None:
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+def _require_room(wanted: int, width: int, kept: np.dtype | None, on_disk: bool) -> None:
+    """Refuse what does not fit in half of the memory, or of what is free on the cache's disk."""
+    place = cache.folder().absolute()
+    there, what = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "this machine's"
+    if on_disk:
+        disk = next(each for each in (place, *place.parents) if each.is_dir())
+        there, what = shutil.disk_usage(disk).free, f"what is free for {place},"
     if wanted > ROOM * there:
         less = "float16, none, " if kept == np.float32 else "none, "
         raise UserError(
             f"what the cost sees of all training examples, {width:,} numbers each, takes"
-            f" {wanted / 2**30:.1f} GiB, more than half of this machine's {there / 2**30:.1f}:"
+            f" {wanted / 2**30:.1f} GiB, more than half of {what} {there / 2**30:.1f}:"
             f" --set cost.kept={less}or fewer layers, or means over places such as {ALL}@2"
         )
 

@@ -3,7 +3,9 @@ refused.
 """
 
 import json
+import shutil
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -194,6 +196,15 @@ def test_batches_lie_along_several_devices(file, tmp_path):
 
 def _lines(out):
     return (out / "metrics.jsonl").read_text().splitlines()
+
+
+@pytest.mark.parametrize("file", ["layers"], indirect=True)
+def test_what_a_cost_sees_must_have_room_on_the_disk(file, monkeypatch):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
+    with pytest.raises(UserError, match="--set cost") as refused:
+        setup(config(file, ON_DISK, "layers"))
+    assert "what is free for" in str(refused.value)
+    assert "cost.kept=none" in str(refused.value)
 
 
 @pytest.mark.parametrize("which", ["layers", "layers apart"])
