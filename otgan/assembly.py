@@ -137,7 +137,7 @@ def check_memory(system: System, data: BatchSource) -> None:
         UserError: it cannot.
     """
     oracle = system.stepper.config.oracle
-    if isinstance(oracle, Regularized) and oracle.memory:
+    if isinstance(oracle, Regularized) and oracle.max_memory:
         jax.eval_shape(system.stepper.step, jax.eval_shape(system.stepper.init), data)
 
 

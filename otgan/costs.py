@@ -25,11 +25,11 @@ def l1(x: Float[Array, "n d"], y: Float[Array, "m d"]) -> Float[Array, "n m"]:
     """The sum of absolute differences. Memory in O(n m), forward and backward; its gradient between
     two equal coordinates is zero.
     """
-    return jnp.sum(jnp.abs(x[:, None, :] - y[None, :, :]), axis=-1)
+    # row by row, here and below: else XLA would make an array of n m d of them, or of what follows
+    return lax.map(lambda row: jnp.sum(jnp.abs(row[None] - y), axis=-1), x)
 
 
 def _l1_pull(pull: Array, x: Array, y: Array) -> Array:
-    """Row by row, for of all signs at once XLA would make an array of n m d."""
     return lax.map(lambda row: product(row[0], jnp.sign(row[1][None] - y)), (pull, x))
 
 

@@ -142,13 +142,20 @@ def untrained(encoder: Encoder, seed: int, data: prepared.Prepared) -> Any:
     parameters = jax.jit(encoder.init)(jax.random.key(seed), jnp.zeros((1, *encoder.shape)))[
         "params"
     ]
-    return with_components(encoder, jax.device_get(parameters), data.train)
+    return with_components(encoder, jax.device_get(parameters), np.asarray(data.train))
 
 
 def made(method: Method, encoder: Encoder, data: prepared.Prepared, steps: int, seed: int) -> Any:
     """The parameters that a method arrives at."""
     parameters, _ = train(
-        encoder, method, data.train, seed, steps, None, lambda progress: None, lambda: False
+        encoder,
+        method,
+        np.asarray(data.train),
+        seed,
+        steps,
+        None,
+        lambda progress: None,
+        lambda: False,
     )
     return parameters
 

@@ -68,6 +68,7 @@ def measure(n: int, way: str) -> dict[str, float]:
     mean, solved = jax.block_until_ready(program(features))
     wall, cpu = time.monotonic() - wall, time.process_time() - cpu
     analysis = program.memory_analysis()
+    assert analysis  # every backend that this runs on has one
     return {
         "n": n,
         "wall": wall,

@@ -315,7 +315,7 @@ def train(
     params = {part: value for part, value in fresh.items() if part not in fixed}
     per_epoch = len(data.train) // recipe.batch
     optimizer, step, statistics = make_step(name, recipe, recipe.epochs * per_epoch, fixed)
-    accuracy = make_accuracy(CLASSIFIERS[name](), data.test, data.test_labels)
+    accuracy = make_accuracy(CLASSIFIERS[name](), np.asarray(data.test), data.test_labels)
     state = optimizer.init(params)
     began = time.monotonic()
     for epoch in range(1, recipe.epochs + 1):

@@ -227,11 +227,11 @@ BAD = {
         ["sinkhorn-grid", "--epsilon", "adaptive", "--memory", "4GB"],
         "looks at all pairs of a batch at once",
     ),
-    "memory of another family": (["convex-grid", "--memory", "4GB"], "oracle.memory"),
+    "memory of another family": (["convex-grid", "--memory", "4GB"], "oracle.max_memory"),
     "memory too small": (
         ["sinkhorn-grid", "--memory", "1KB"],
-        "oracle.memory = 1KB does not hold one block of this batch's costs: the least that works is"
-        " --memory 492KB",
+        "oracle.max_memory = 1KB does not hold one block of this batch's costs: the least that"
+        " works is --memory 492KB",
     ),
     "conv on points": (
         ["sinkhorn-grid", "--set", "generator.kind=conv"],

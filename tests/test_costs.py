@@ -69,6 +69,18 @@ def test_the_gradient_of_l1_takes_memory_for_the_matrix_alone():
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_what_is_made_of_l1_takes_memory_for_the_matrix_alone():
+    n, d = 256, 784
+
+    def sums(x, y):
+        cost = make_cost("l1")(x, y)
+        return jnp.exp(-cost / jnp.mean(cost)), jnp.min(cost, axis=1)
+
+    points = jax.ShapeDtypeStruct((n, d), jnp.float32)
+    program = jax.jit(sums).lower(points, points).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 3 * 4 * n * n
+
+
 def test_an_unknown_cost_is_refused():
     with pytest.raises(ValueError, match="no cost is called 'l3'"):
         make_cost("l3")

@@ -125,8 +125,8 @@ class Ticking:
         def compiled(*args):
             program = real(*args)
 
-            def dispatched(state, data, count, at):
-                found = program(state, data, count, at)
+            def dispatched(state, count, at):
+                found = program(state, count, at)
                 last = float(at.seconds) + (int(count) - 1) * float(at.pace)
                 self.shares.append((float(at.seconds) / self.seconds, last / self.seconds))
                 self.now += 0.1 * int(found.taken)

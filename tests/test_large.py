@@ -23,7 +23,7 @@ from tests.test_loop import StopAfter, equal, final_state, lines
 
 pytestmark = pytest.mark.slow
 
-IN_MEMORY, ON_DISK = None, 0.0
+IN_MEMORY, ON_DISK = None, "1B"
 SMALL = {key: value for key, value in TINY.items() if not key.startswith("data.")}
 EVERY = {**FAMILIES, "calibrated": CALIBRATED}
 KINDS = [kind for kind, (name, _) in EVERY.items() if not name.startswith("semidiscrete")]
@@ -56,7 +56,7 @@ def file(tmp_path, request):
 
 def config(path, memory, which="entropic", **changes: Any):
     name, own = EVERY[which]
-    given = {"data": {"kind": "own", "path": str(path), "memory": memory}, "batch.draw": "iid"}
+    given = {"data": {"kind": "own", "path": str(path), "max_memory": memory}, "batch.draw": "iid"}
     return experiments.resolve(name, {**SMALL, **own, **given, **changes})
 
 
@@ -131,11 +131,13 @@ def test_what_needs_all_examples_at_once_is_refused(which, changes, said, file):
     with pytest.raises(UserError, match=said) as refused:
         setup(config(file, ON_DISK, which, **changes))
     assert "\n" not in str(refused.value)
-    assert "data.memory" in str(refused.value)
+    assert "data.max_memory" in str(refused.value)
 
 
 def test_a_source_on_the_disk_is_refused(file):
-    asked = config(file, IN_MEMORY, "map", source={"kind": "own", "path": str(file), "memory": 0.0})
+    asked = config(
+        file, IN_MEMORY, "map", source={"kind": "own", "path": str(file), "max_memory": ON_DISK}
+    )
     with pytest.raises(UserError, match="a source needs all 360 training examples in memory"):
         setup(asked)
 
@@ -182,7 +184,7 @@ def test_a_folder_trains_as_in_memory(tmp_path):
 
 def test_batches_lie_along_several_devices(file, tmp_path):
     ends = []
-    for memory in ([], ["--set", "data.memory=0"]):
+    for memory in ([], ["--set", "data.max_memory=1B"]):
         out = tmp_path / f"run-{len(memory)}"
         done = otgan_alone(
             *["run", "sinkhorn-grid", "--data", file, "--out", out, "--devices", 4],
@@ -210,7 +212,7 @@ def test_what_a_cost_sees_must_have_room_on_the_disk(file, monkeypatch):
 @pytest.mark.parametrize("which", ["layers", "layers apart"])
 @pytest.mark.parametrize("file", ["layers"], indirect=True)
 def test_what_a_cost_sees_of_all_examples_stays_on_the_disk_too(which, file):
-    memory, disk, again = (setup(config(file, m, which)).data for m in (None, 0.0, 0.0))
+    memory, disk, again = (setup(config(file, m, which)).data for m in (None, ON_DISK, ON_DISK))
     assert memory.features
     assert disk.features
     assert again.features

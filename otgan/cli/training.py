@@ -118,7 +118,7 @@ FLAGS = {
         " as many parts as devices none waits for another.",
     ),
     "--memory": (
-        "oracle.memory",
+        "oracle.max_memory",
         SIZE,
         "SIZE",
         "Bytes that a step's transport may hold at once, such as 500MB, 4GB or 2GiB: beyond that"
@@ -415,6 +415,8 @@ def _overrides(options: dict[str, Any], assignments: tuple[str, ...]) -> dict[st
 )
 def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | None) -> None:
     """Draw samples from a run's averaged generator, or push given examples through its map."""
+    import numpy as np
+
     from otgan import sampling
     from otgan.data import read_user_data
     from otgan.restore import read_columns
@@ -423,7 +425,7 @@ def sample(run_folder: Path, number: int, output: Path, seed: int, push: Path | 
     sampling.check(output, number, folder)
     if push:
         given = read_user_data(UserData(path=str(push)))
-        samples, errors = sampling.transport(folder, given.values, push)
+        samples, errors = sampling.transport(folder, np.asarray(given.values), push)
     else:
         samples, errors = sampling.sample(folder, number, seed), None
     sampling.write(samples, output, read_columns(folder))

@@ -7,12 +7,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from otgan.config.foreign import OrForeign, chosen_from
-from otgan.config.values import Effect, PathText, Section
+from otgan.config.values import Effect, MemorySize, PathText, Section
 from otgan.plain import whole_path
 from otgan.plugins import Kind
 
-Memory = Annotated[float | None, Field(ge=0), Effect.VIEW]
-"""GiB that the examples may take: more of them stay in a file. It changes no number of a run."""
+Memory = Annotated[MemorySize | None, Effect.VIEW]
+"""That the examples may take: more of them stay in a file. It changes no number of a run."""
 
 
 class Grid(Section):
@@ -35,7 +35,7 @@ class Images(Section):
 
     kind: Literal["mnist", "cifar10"]
     source: Literal["tfds", "sample"] = "tfds"
-    memory: Memory = None
+    max_memory: Memory = None
 
     @model_validator(mode="after")
     def _sampled(self) -> Images:
@@ -63,7 +63,7 @@ class UserData(Section):
     an array of an `.npz`, that says of which kind an example is. Of pictures, `resize` is the
     shorter side in pixels that they are scaled to, `crop` the part that is kept, and `channels` how
     many there are, by default one where all pictures are gray. Examples that take more than
-    `memory`, in GiB, stay in their file; by default that is a quarter of the memory that is free.
+    `max_memory`, such as 8GB, stay in their file; by default a quarter of the memory that is free.
     """
 
     kind: Literal["own"] = "own"
@@ -74,7 +74,7 @@ class UserData(Section):
     resize: int | None = Field(default=None, ge=8, le=512)
     crop: Literal["none", "center"] = "none"
     channels: Literal["auto", "gray", "rgb"] = "auto"
-    memory: Memory = None
+    max_memory: Memory = None
 
     @field_validator("columns")
     @classmethod

@@ -87,9 +87,9 @@ class Regularized(Oracle):
     and small ones what is near. `warm_start` keeps the potential of every training example, from
     which its next problem starts: it changes no accuracy, only iterations. `parts` cuts a batch
     into so many, of which each has problems of its own; the loss is the mean over them. An
-    `epsilon` of `adaptive` or `calibrated` is each step's own: see `Adaptive`. `memory` is how many
-    bytes the transport may hold at once: where matrices of all pairs take more, costs are made anew
-    in blocks whenever they are looked at, to the same accuracy.
+    `epsilon` of `adaptive` or `calibrated` is each step's own: see `Adaptive`. `max_memory` is what
+    the transport may hold at once, as 4GB: where matrices of all pairs take more, costs are made
+    anew in blocks whenever they are looked at, to the same accuracy.
     """
 
     COSTS = ("l1", "l2", "squared_l2", "cosine")
@@ -111,18 +111,18 @@ class Regularized(Oracle):
     anneal: float = Field(default=8.0, ge=1, le=10)
     iterations_per_check: int | None = Field(default=None, ge=1)
     max_iterations: int = Field(default=2_000, ge=1)
-    memory: MemorySize | None = None
+    max_memory: MemorySize | None = None
 
     @model_validator(mode="after")
     def _within_memory(self) -> Regularized:
-        if self.memory and self.regularizer == "l2":
+        if self.max_memory and self.regularizer == "l2":
             raise ValueError(
-                "memory makes the costs of the kl regularizer in blocks: leave it out with l2"
+                "max_memory makes the costs of the kl regularizer in blocks: leave it out with l2"
             )
-        if self.memory and self.by_theory:
+        if self.max_memory and self.by_theory:
             raise ValueError(
                 f"epsilon = {str(self.epsilon)!r} looks at all pairs of a batch at once: use"
-                " 'calibrated', or leave out memory"
+                " 'calibrated', or leave out max_memory"
             )
         return self
 

@@ -167,7 +167,7 @@ def verify(name: str, data_dir: Path | None = None) -> Verification:
     problems = [
         problem
         for split, images, labels, classes in parts
-        for problem in _problems(split, images, labels, known.shape, classes)
+        for problem in _problems(split, np.asarray(images), labels, known.shape, classes)
     ]
     facts = [
         f"{split}: {len(images):,} pictures of {' x '.join(map(str, images.shape[1:]))}"
@@ -221,6 +221,7 @@ def content(read: prepared.Prepared) -> str:
     """
     digest = hashlib.sha256()
     for images, labels in ((read.train, read.train_labels), (read.test, read.test_labels)):
-        rows = np.concatenate([labels[:, None], images.reshape(len(images), -1)], axis=1)
+        numbers = np.asarray(images).reshape(len(images), -1)
+        rows = np.concatenate([labels[:, None], numbers], axis=1)
         digest.update(np.sort(rows.view(f"V{rows.shape[1]}"), axis=0).tobytes())
     return digest.hexdigest()

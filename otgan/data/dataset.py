@@ -81,7 +81,7 @@ class Dataset:
             raise UserError(
                 f"{who} needs all {len(self.train):,} training examples in memory, and these"
                 f" {gib(self.train.nbytes)} are on the disk: take fewer, or allow more by"
-                " data.memory, in GiB"
+                " data.max_memory"
             )
         return self.train, self.test
 
@@ -136,7 +136,7 @@ def load(data: config.Data | config.Section, data_dir: Path | None = None) -> Da
         case config.Images():
             train, test = _pictures(data, data_dir)
             size = train.nbytes + test.nbytes
-            notes = [told(data.kind, size, data.memory)] if isinstance(train, OnDisk) else []
+            notes = [told(data.kind, size, data.max_memory)] if isinstance(train, OnDisk) else []
             return Dataset(data.kind, train, test, notes=(*notes,))
         case config.Stacked():
             mnist = load(config.Images(kind="mnist", source=data.source), data_dir)
@@ -181,7 +181,7 @@ def with_channels_of(examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray
 def _pictures(data: config.Images, data_dir: Path | None) -> tuple[Examples, Examples]:
     if data.source == "sample":
         return digits.sample()
-    read = prepared.load(data.kind, data_dir, data.memory)
+    read = prepared.load(data.kind, data_dir, data.max_memory)
     return read.train, read.test
 
 

@@ -42,7 +42,7 @@ def read(path: Path, wanted: UserData) -> UserExamples | None:
     if path.is_dir():
         return None if saved.is_saved(path) else _folder(path, wanted)
     stored = arrays.stored(path, wanted) if path.suffix in arrays.SUFFIXES else None
-    if stored is None or _bytes_of(stored) <= room(wanted.memory):
+    if stored is None or _bytes_of(stored) <= room(wanted.max_memory):
         return None
     return _array(stored, path, wanted)
 
@@ -58,7 +58,7 @@ def _bytes_of(stored: StoredArray) -> int:
 
 def _array(stored: StoredArray, path: Path, wanted: UserData) -> UserExamples:
     labels = arrays.labels(path, wanted, stored.shape[0])
-    note = told(path.name, _bytes_of(stored), wanted.memory)
+    note = told(path.name, _bytes_of(stored), wanted.max_memory)
     if len(stored.shape) in (1, 2):
         columns, examples = _points(stored, path, wanted)
         return UserExamples(examples, columns, labels, (note,))
@@ -139,7 +139,7 @@ def _require_numbers(stored: StoredArray, path: Path) -> None:
 def _folder(path: Path, wanted: UserData) -> UserExamples | None:
     files, skipped = folder.find(path)
     size = decoding.first_size(files, wanted)
-    if size * len(files) <= room(wanted.memory):
+    if size * len(files) <= room(wanted.max_memory):
         return None
     there = [(str(f.relative_to(path)), (s := f.stat()).st_size, s.st_mtime_ns) for f in files]
     asked = (there, wanted.resize, wanted.crop, wanted.channels)
@@ -148,7 +148,7 @@ def _folder(path: Path, wanted: UserData) -> UserExamples | None:
     if stored is None or notes is None:
         stored, notes = _decoded(files, path, wanted, place)
     examples = OnDisk.of(stored)
-    note = told(path.name, examples.nbytes, wanted.memory)
+    note = told(path.name, examples.nbytes, wanted.max_memory)
     if notes["gray"] and wanted.channels == "auto":
         examples = examples.picking((0,))
     said = (*map(str, notes["notes"]), f"{note}; decoded, they are in {place}")

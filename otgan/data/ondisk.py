@@ -165,7 +165,7 @@ class OnDisk:
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise UserError(
             f"{self.stored.path} stays on the disk ({gib(self.nbytes)} of examples), and this needs"
-            " all of them in memory: take fewer, or give more data.memory"
+            " all of them in memory: take fewer, or give more data.max_memory"
         )
 
     def part(self, index: Any) -> OnDisk:

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from otgan import cache, places
+from otgan.config import Size
 from otgan.data import arrays
 from otgan.data.ondisk import Examples, OnDisk
 from otgan.data.room import room
@@ -43,13 +44,13 @@ class Prepared:
     test_labels: np.ndarray
 
 
-def load(name: str, data_dir: Path | None = None, memory: float | None = None) -> Prepared:
+def load(name: str, data_dir: Path | None = None, memory: Size | None = None) -> Prepared:
     """Read a prepared data set, from the cache of decoded pictures if it is there.
 
     Args:
         name: `mnist` or `cifar10`.
         data_dir: see `otgan.places.folder`.
-        memory: GiB that the pictures may take: more of them stay in the cache's file.
+        memory: that the pictures may take: more of them stay in the cache's file.
 
     Raises:
         UserError: it is not prepared, or its files are damaged.

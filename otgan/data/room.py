@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from otgan.config import Size
 from otgan.data.ondisk import gib
 
 SHARE = 0.25
@@ -17,9 +18,9 @@ MEMINFO = Path("/proc/meminfo")
 LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 
 
-def room(memory: float | None) -> int:
-    """Bytes that examples may take: what is asked for, in GiB, or a quarter of what is free."""
-    return int(SHARE * free() if memory is None else memory * 2**30)
+def room(memory: Size | None) -> int:
+    """Bytes that examples may take: what is asked for, or a quarter of what is free."""
+    return int(SHARE * free()) if memory is None else memory.bytes
 
 
 def free() -> int:
@@ -33,8 +34,11 @@ def free() -> int:
     return there
 
 
-def told(name: str, size: int, memory: float | None) -> str:
+def told(name: str, size: int, memory: Size | None) -> str:
     """That examples stay on the disk, and why."""
-    most = gib(room(memory))
-    why = f"{most}, a quarter of the free memory" if memory is None else f"data.memory, {most}"
+    why = (
+        f"{gib(room(None))}, a quarter of the free memory"
+        if memory is None
+        else f"data.max_memory, {memory}"
+    )
     return f"{name}: {gib(size)} of examples stay on the disk and are read in time: more than {why}"

@@ -61,7 +61,7 @@ def _no_points(dataset: Dataset, features: Features) -> str:
 
 
 def _on_disk(dataset: Dataset, features: Features) -> str:
-    return "all training examples are on the disk (data.memory)" if dataset.on_disk else ""
+    return "all training examples are on the disk (data.max_memory)" if dataset.on_disk else ""
 
 
 MEASURES: tuple[Measure, ...] = (

@@ -66,7 +66,9 @@ def of_files(path: Path, seeds: int) -> SampleSource:
         UserError: there are none, or they cannot be read.
     """
     found = read_user_data(UserData(path=str(path)))
-    return of_examples(found.values, seeds, str(path.resolve()))._replace(notes=found.notes)
+    return of_examples(np.asarray(found.values), seeds, str(path.resolve()))._replace(
+        notes=found.notes
+    )
 
 
 def of_examples(examples: np.ndarray, seeds: int, name: str) -> SampleSource:

@@ -18,7 +18,7 @@ from otgan.errors import UserError
 from otgan.oracles.terms import BatchFeatures, terms_of
 
 FLOAT = 4  # bytes
-# n x m matrices that a term holds, by the cost; of l1 one for every coordinate besides
+# n x m matrices that a term holds, by the cost
 HELD = {"squared_l2": 3, "cosine": 3, "l1": 3, "l2": 5}
 IN_BLOCK = 3  # the same of a block
 COPIES, VECTORS = 2, 32  # of the points, and potentials and what they are made of
@@ -36,8 +36,7 @@ class _Term(NamedTuple):
 
     def held(self, cost: str) -> int:
         """Numbers that are held of its pairs."""
-        each = HELD[cost] + (self.numbers if cost == "l1" else 0)
-        return (each + self.groups - 1) * self.n * self.m
+        return (HELD[cost] + self.groups - 1) * self.n * self.m
 
     @property
     def of_row(self) -> int:
@@ -57,7 +56,7 @@ def block_rows(oracle: Regularized, cost: GroundCost, problems: list[BatchFeatur
     Raises:
         UserError: the smallest blocks do not.
     """
-    if oracle.memory is None:
+    if oracle.max_memory is None:
         return None
     stacks = [_terms(oracle.loss, stack, cost.learned) for stack in problems]
     together = [FLOAT * at_once(len(stack.y[0])) for stack in problems]
@@ -68,14 +67,14 @@ def block_rows(oracle: Regularized, cost: GroundCost, problems: list[BatchFeatur
         )
         for count in (lambda t: t.held(cost.name), lambda t: t.of_points, lambda t: t.of_row)
     )
-    if whole <= oracle.memory.bytes:
+    if whole <= oracle.max_memory.bytes:
         return None
-    rows = (oracle.memory.bytes - points) // row
+    rows = (oracle.max_memory.bytes - points) // row
     if rows < LEAST_ROWS:
         least = Size.above(min(whole, points + LEAST_ROWS * row))
         raise UserError(
-            f"oracle.memory = {oracle.memory} does not hold one block of this batch's costs: the"
-            f" least that works is --memory {least}"
+            f"oracle.max_memory = {oracle.max_memory} does not hold one block of this batch's"
+            f" costs: the least that works is --memory {least}"
         )
     return min(rows, MOST_ROWS)
 

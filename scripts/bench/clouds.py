@@ -47,7 +47,7 @@ def half_trained(run: Path, n: int) -> Clouds:
     """
     trained = api.train(RECIPE, {"train.steps": STEPS}, out=run)
     real = load(resolve(RECIPE).data).train
-    return Clouds.of(_points(_drawn(real, n)), _points(trained.sample(n, SEED)))
+    return Clouds.of(_points(_drawn(np.asarray(real), n)), _points(trained.sample(n, SEED)))
 
 
 def stand_in(n: int) -> Clouds:

@@ -92,7 +92,7 @@ def measured(recipe: str, what: str, absent: list[str], args: argparse.Namespace
     """A row of the table."""
     config, before = resolve(recipe, SMALL if args.small else {}), conditions()
     if what == "step":
-        examples = random_pictures(config) if args.made_up else load(config.data).train
+        examples = random_pictures(config) if args.made_up else np.asarray(load(config.data).train)
         warm = AT_ONCE if args.small else BEFORE
         found = measure_steps(config, examples, warm, not absent, args.seconds)
     else:

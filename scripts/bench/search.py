@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from otgan.oracles.entropic_certificate import certify
+from otgan.oracles.pairs import Matrix
 from scripts.bench.clouds import Clouds
 from scripts.bench.measuring import timed
 from scripts.bench.peers import PEERS, Method, Solved, distances, method_of
@@ -174,4 +175,4 @@ def gap_at(C: np.ndarray, g: Any, lam: float) -> float:
         rows = -lam * jax.nn.logsumexp((columns[None, :] - cost) / lam, axis=1, b=1 / len(g))
         kernel = jnp.exp((rows[:, None] + columns[None, :] - cost) / lam) / cost.size
         ones = jnp.ones_like(rows)
-        return float(certify(cost, rows, columns, kernel, ones, jnp.asarray(lam), None).gap)
+        return float(certify(Matrix(cost), rows, columns, kernel, ones, jnp.asarray(lam), None).gap)

@@ -95,7 +95,7 @@ def of_network(name):
     """
     pictures = np.rint(255 * fixed(3, 28, 28, 3, by=1.1)).astype(np.uint8)
     if name == "points":
-        seen = make_features(name, (2,)).look(DATASET.test)[0]
+        seen = make_features(name, (2,)).look(DATASET.test[:])[0]
     elif name == "inception":
         seen = np.stack(
             [_for_inception(pictures, convention) for convention in ("tf1", "half_pixel")]

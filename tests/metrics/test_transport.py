@@ -157,7 +157,7 @@ def test_w2_to_all_of_mnist_is_known_to_a_percent(tfds_dir):
     from otgan.data import prepared
 
     digits = prepared.load("mnist", tfds_dir)
-    bounds = transport_to_all(digits.test[:1_000], digits.train)
+    bounds = transport_to_all(digits.test[:1_000], digits.train[:])
     assert bounds.upper - bounds.lower < 0.01 * bounds.value
     assert 11.9 < bounds.value < 12.1  # of the first thousand test digits
 

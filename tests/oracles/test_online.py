@@ -5,13 +5,14 @@ that it is given.
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from otgan.config import Regularized, Size, parse_size
+from otgan.config import Amount, Regularized, Size, parse_size
 from otgan.costs import GroundCost
 from otgan.data import Form
 from otgan.errors import UserError
@@ -58,6 +59,7 @@ def batch(n, m, oracle, learned):
 def solved(case, rows, n=N, m=M):
     changes, name, learned = CASES[case]
     oracle = Regularized.model_validate({"lam": "0.1x", "epsilon": "0.001x", **changes})
+    assert isinstance(oracle.epsilon, Amount)
     cost = GroundCost(name, learned=learned)
     problem = jax.tree.map(lambda leaf: leaf[None], batch(n, m, oracle, learned))
     known = jnp.sin(jnp.arange(n)).at[2].set(jnp.nan) if oracle.warm_start else None
@@ -65,7 +67,8 @@ def solved(case, rows, n=N, m=M):
     def solve(problem):
         mean = mean_cost_of([problem], oracle.loss, cost, each_of_all, rows)
         tau = jnp.asarray(oracle.tau.times(mean)) if oracle.tau.finite else None
-        amounts = Amounts(oracle.lam.times(mean), oracle.epsilon.times(mean), tau)
+        lam, epsilon = (jnp.asarray(given.times(mean)) for given in (oracle.lam, oracle.epsilon))
+        amounts = Amounts(lam, epsilon, tau)
         return mean, solve_problems(oracle, cost, [problem], amounts, each_of_all, rows, known)
 
     mean, (duals, [found]) = jax.jit(solve)(problem)
@@ -125,18 +128,23 @@ def test_what_is_certified_of_many_blocks_is_true(relative):
 # --- the memory that it takes ---------------------------------------------------------------------
 
 
+def shapes_of(*shapes: tuple[int, ...]) -> BatchFeatures:
+    sides: Any = [(jax.ShapeDtypeStruct(shape, jnp.float32),) for shape in shapes]
+    return BatchFeatures(*sides)
+
+
 def compiled(oracle, n, m, d, name="squared_l2", learned=False):
     dual = RegularizedDual(
         oracle,
         Problem(GroundCost(name, learned=learned), NOBODY, Form((), True, (), 1.0, 0), m, n, 2, 1),
     )
-    features = BatchFeatures(*((jax.ShapeDtypeStruct((k, d), jnp.float32),) for k in (n, m)))
+    features = shapes_of((n, d), (m, d))
     program = jax.jit(lambda f: dual.pulled(f, dual.fixed_epsilon, jnp.ones(()))[:2])
     return program.lower(features).compile().memory_analysis().temp_size_in_bytes
 
 
 def rows_of(oracle, n, m, d, name="squared_l2"):
-    features = BatchFeatures(*((jax.ShapeDtypeStruct((1, k, d), jnp.float32),) for k in (n, m)))
+    features = shapes_of((1, n, d), (1, m, d))
     return block_rows(oracle, GroundCost(name), [features])
 
 
@@ -151,7 +159,7 @@ def rows_of(oracle, n, m, d, name="squared_l2"):
 def test_the_program_keeps_to_its_memory(loss, name, learned):
     n, m, d = 2_048, 2_000, 12
     memory = parse_size("6MB")
-    oracle = Regularized(loss=loss, memory=memory)
+    oracle = Regularized(loss=loss, max_memory=memory)
     assert LEAST_ROWS <= rows_of(oracle, n, m, d, name) < MOST_ROWS
     held = compiled(oracle, n, m, d, name, learned)
     assert held <= memory.bytes < 0.4 * 4 * n * m
@@ -165,7 +173,7 @@ def test_matrices_that_are_said_to_fit_do(loss, name):
 
     def fit(size):
         try:
-            return rows_of(Regularized(loss=loss, memory=size), n, m, d, name) is None
+            return rows_of(Regularized(loss=loss, max_memory=size), n, m, d, name) is None
         except UserError:
             return False
 
@@ -174,7 +182,7 @@ def test_matrices_that_are_said_to_fit_do(loss, name):
 
 
 def test_memory_enough_for_matrices_changes_nothing():
-    oracle, sizes = Regularized(memory=parse_size("1GB")), (256, 256, 784)
+    oracle, sizes = Regularized(max_memory=parse_size("1GB")), (256, 256, 784)
     assert rows_of(oracle, *sizes) is None
     assert rows_of(Regularized(), *sizes) is None
 
@@ -182,12 +190,12 @@ def test_memory_enough_for_matrices_changes_nothing():
 def test_the_smallest_memory_that_works_is_named():
     sizes = 32_768, 32_768, 784
     with pytest.raises(UserError, match="does not hold one block") as refused:
-        rows_of(Regularized(memory=parse_size("100MB")), *sizes)
+        rows_of(Regularized(max_memory=parse_size("100MB")), *sizes)
     least = parse_size(str(refused.value).rpartition(" ")[2])
-    assert LEAST_ROWS <= rows_of(Regularized(memory=least), *sizes) < 2 * LEAST_ROWS
+    assert LEAST_ROWS <= rows_of(Regularized(max_memory=least), *sizes) < 2 * LEAST_ROWS
     with pytest.raises(UserError):
-        rows_of(Regularized(memory=Size(least.bytes - 10**7)), *sizes)
-    assert rows_of(Regularized(memory=parse_size("4GB")), *sizes) == MOST_ROWS
+        rows_of(Regularized(max_memory=Size(least.bytes - 10**7)), *sizes)
+    assert rows_of(Regularized(max_memory=parse_size("4GB")), *sizes) == MOST_ROWS
 
 
 @pytest.mark.parametrize(

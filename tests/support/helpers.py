@@ -25,7 +25,7 @@ DIGITS = {
 }
 
 # too little memory for matrices of all pairs
-ONLINE = ("sinkhorn-grid", {"oracle.memory": "70KB", "batch.size": 64})
+ONLINE = ("sinkhorn-grid", {"oracle.max_memory": "70KB", "batch.size": 64})
 FAMILIES = {  # one of each kind, small enough to try
     "entropic": ("sinkhorn-grid", {}),
     "relaxed": ("relaxed-grid", {}),  # stratified, sobol
