@@ -60,6 +60,7 @@ def solved(case, rows, n=N, m=M):
     changes, name, learned = CASES[case]
     oracle = Regularized.model_validate({"lam": "0.1x", "epsilon": "0.001x", **changes})
     assert isinstance(oracle.epsilon, Amount)
+    given_amounts = oracle.lam, oracle.epsilon
     cost = GroundCost(name, learned=learned)
     problem = jax.tree.map(lambda leaf: leaf[None], batch(n, m, oracle, learned))
     known = jnp.sin(jnp.arange(n)).at[2].set(jnp.nan) if oracle.warm_start else None
@@ -67,7 +68,7 @@ def solved(case, rows, n=N, m=M):
     def solve(problem):
         mean = mean_cost_of([problem], oracle.loss, cost, each_of_all, rows)
         tau = jnp.asarray(oracle.tau.times(mean)) if oracle.tau.finite else None
-        lam, epsilon = (jnp.asarray(given.times(mean)) for given in (oracle.lam, oracle.epsilon))
+        lam, epsilon = (jnp.asarray(given.times(mean)) for given in given_amounts)
         amounts = Amounts(lam, epsilon, tau)
         return mean, solve_problems(oracle, cost, [problem], amounts, each_of_all, rows, known)
 
@@ -230,7 +231,7 @@ def test_a_run_within_the_least_memory_records_what_a_run_with_matrices_does():
         lines = Path(out, "metrics.jsonl").read_text().splitlines()
         told[out] = [json.loads(line) for line in lines]
     config = json.loads(Path("online/config.json").read_text())
-    assert config["oracle"]["memory"] == "492KB"
+    assert config["oracle"]["max_memory"] == "492KB"
     for held, online in zip(told["matrices"], told["online"], strict=True):
         assert held.keys() == online.keys()
         assert online["dual_value"] == pytest.approx(held["dual_value"], rel=1e-4)
