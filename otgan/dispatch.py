@@ -118,7 +118,7 @@ class Dispatched(NamedTuple):
     """What a dispatch hands back."""
 
     state: TrainState
-    records: Mapping[str, Array | np.ndarray]  # by name, (ROOM,): the first `taken` are filled
+    records: Mapping[str, Array | np.ndarray]  # by name: the first `taken` are filled
     taken: Array | int  # steps tried; fewer than asked where one halted
 
 

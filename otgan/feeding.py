@@ -89,32 +89,36 @@ class FromDisk:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="otgan-reads-data")
         self._now: Supply | None = None
         self._first = self._next = -1  # solves before what is at hand, and before what is coming
-        self._coming: Future[Supply] | None = None
+        self._coming: Future[BatchSource] | None = None
 
     def at(self, solves: Array) -> Supply:
         """As `Feed`."""
         step = int(solves)
         if self._now is None or not self._first <= step < self._first + self._steps:
             coming = self._coming if step == self._next else None
-            self._now, self._first = (coming or self._begun(step)).result(), step
+            read = (coming or self._begun(step)).result()
+            data = _changed(read, Fetched, lambda rows: spread(rows, self._mesh))
+            self._now = Supply(data, spread(np.asarray(step, np.int32), self._mesh))
+            self._first = step
             self._next = step + self._steps
             self._coming = self._begun(self._next)
         return self._now
 
-    def _begun(self, first: int) -> Future[Supply]:
+    def _begun(self, first: int) -> Future[BatchSource]:
         """The reading of the steps from one on. Where their examples stand is told at once: later
         the device is busy.
         """
         places = np.sort(np.asarray(self._places(jnp.asarray(first, jnp.int32))), axis=1)
-        return self._reader.submit(self._read, first, places)
+        return self._reader.submit(self._read, places)
 
-    def _read(self, first: int, places: np.ndarray) -> Supply:
+    def _read(self, places: np.ndarray) -> BatchSource:
+        """In the background, and so without JAX."""
+
         def fetched(rows: OnDisk) -> Fetched:
             found = rows[places.reshape(-1)].reshape(*places.shape, *rows.shape[1:])
-            return spread(Fetched(places, found, len(rows)), self._mesh)
+            return Fetched(places, found, len(rows))
 
-        data = _changed(self._data, OnDisk, fetched)
-        return Supply(data, spread(np.asarray(first, np.int32), self._mesh))
+        return _changed(self._data, OnDisk, fetched)
 
 
 def make_feed(stepper: Stepper, data: BatchSource, mesh: Mesh, most: int) -> Feed:

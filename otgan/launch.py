@@ -101,6 +101,7 @@ def facts(setup: TrainSetup) -> dict[str, Any]:
     """What must be the same in all processes of a run, by the word for it."""
     return {
         "data set": setup.dataset.fingerprint,
+        "place of the data (data.max_memory)": "disk" if setup.dataset.on_disk else "memory",
         "network's weights": setup.sight["digest"] if setup.sight else None,
         "source": setup.judge.source.fingerprint if setup.judge.source else None,
         "number of devices": f"{setup.mesh.size} of {jax.device_count()}",

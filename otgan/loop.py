@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from otgan.assembly import TrainSetup
-from otgan.batches import BatchSource, as_bytes
+from otgan.batches import BatchSource, as_bytes, rows_at
 from otgan.budgets import pictures_due
 from otgan.checkpoints import Checkpoints
 from otgan.config import Config
@@ -233,7 +234,7 @@ def draw(setup: TrainSetup, state: TrainState, folder: RunFolder, step: int) -> 
         path,
     )
     for name, mask in setup.system.family.highlighted(state.dual).items():
-        shown = np.asarray(setup.data.examples)[np.asarray(mask)]
+        shown = np.asarray(rows_at(setup.data.examples, jnp.flatnonzero(mask)))
         if len(shown):
             _picture(
                 shown, reference, dataset, folder.highlight(name, step), name.replace("-", " ")

@@ -106,7 +106,7 @@ def parse_size(raw: Any) -> Size:
     if isinstance(raw, Size):
         return raw
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B|)", str(raw).strip())
-    number = int(float(found[1]) * UNITS[found[2] or "B"]) if found else 0
+    number = round(float(found[1]) * UNITS[found[2] or "B"]) if found else 0
     if number < 1:
         raise ValueError(f"needs a size such as 500MB, 4GB or 2GiB, not {str(raw)!r}")
     return Size(number)

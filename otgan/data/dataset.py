@@ -12,8 +12,9 @@ import numpy as np
 
 from otgan import cache, config, plugins
 from otgan.data import digits, own, points, prepared
+from otgan.data.examples import MOST_BYTES
 from otgan.data.ondisk import Examples, OnDisk, blocks, gib
-from otgan.data.room import told
+from otgan.data.room import room, told
 from otgan.errors import UserError
 
 HELD_OUT_PER_MODE = 80
@@ -136,10 +137,14 @@ def load(data: config.Data | config.Section, data_dir: Path | None = None) -> Da
         case config.Images():
             train, test = _pictures(data, data_dir)
             size = train.nbytes + test.nbytes
-            notes = [told(data.kind, size, data.max_memory)] if isinstance(train, OnDisk) else []
-            return Dataset(data.kind, train, test, notes=(*notes,))
+            stay = isinstance(train, OnDisk)
+            notes = (told(data.kind, size, room(data.max_memory)),) if stay else ()
+            return Dataset(data.kind, train, test, notes=notes)
         case config.Stacked():
-            mnist = load(config.Images(kind="mnist", source=data.source), data_dir)
+            whole = config.Size(MOST_BYTES)  # of a set that is small
+            mnist = load(
+                config.Images(kind="mnist", source=data.source, max_memory=whole), data_dir
+            )
             return Dataset(data.kind, *digits.stack(*mnist.in_memory(data.kind), data.size))
         case config.UserData():
             return Dataset(data.kind, **own.load(data)._asdict())

@@ -42,23 +42,26 @@ def read(path: Path, wanted: UserData) -> UserExamples | None:
     if path.is_dir():
         return None if saved.is_saved(path) else _folder(path, wanted)
     stored = arrays.stored(path, wanted) if path.suffix in arrays.SUFFIXES else None
-    if stored is None or _bytes_of(stored) <= room(wanted.max_memory):
+    most = room(wanted.max_memory)
+    if stored is None or _bytes_of(stored) <= most:
         return None
-    return _array(stored, path, wanted)
+    return _array(stored, path, wanted, most)
 
 
 def _bytes_of(stored: StoredArray) -> int:
-    """What its examples take in memory: pictures a byte for each value, points four."""
+    """What its examples take in memory: as they are stored, points four bytes for each value at
+    least.
+    """
     each = 1 if len(stored.shape) > 2 else np.dtype(np.float32).itemsize
-    return int(np.prod(stored.shape)) * each
+    return int(np.prod(stored.shape)) * max(each, stored.dtype.itemsize)
 
 
 # --- arrays ---------------------------------------------------------------------------------------
 
 
-def _array(stored: StoredArray, path: Path, wanted: UserData) -> UserExamples:
+def _array(stored: StoredArray, path: Path, wanted: UserData, most: int) -> UserExamples:
     labels = arrays.labels(path, wanted, stored.shape[0])
-    note = told(path.name, _bytes_of(stored), wanted.max_memory)
+    note = told(path.name, _bytes_of(stored), most)
     if len(stored.shape) in (1, 2):
         columns, examples = _points(stored, path, wanted)
         return UserExamples(examples, columns, labels, (note,))
@@ -138,8 +141,8 @@ def _require_numbers(stored: StoredArray, path: Path) -> None:
 
 def _folder(path: Path, wanted: UserData) -> UserExamples | None:
     files, skipped = folder.find(path)
-    size = decoding.first_size(files, wanted)
-    if size * len(files) <= room(wanted.max_memory):
+    size, most = decoding.first_size(files, wanted), room(wanted.max_memory)
+    if size * len(files) <= most:
         return None
     there = [(str(f.relative_to(path)), (s := f.stat()).st_size, s.st_mtime_ns) for f in files]
     asked = (there, wanted.resize, wanted.crop, wanted.channels)
@@ -148,7 +151,7 @@ def _folder(path: Path, wanted: UserData) -> UserExamples | None:
     if stored is None or notes is None:
         stored, notes = _decoded(files, path, wanted, place)
     examples = OnDisk.of(stored)
-    note = told(path.name, examples.nbytes, wanted.max_memory)
+    note = told(path.name, examples.nbytes, most)
     if notes["gray"] and wanted.channels == "auto":
         examples = examples.picking((0,))
     said = (*map(str, notes["notes"]), f"{note}; decoded, they are in {place}")

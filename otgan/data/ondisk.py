@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy as np
 from otgan.errors import UserError
 
 BLOCK_BYTES = 2**26  # that are looked at at a time
+NEAR = 2**14  # bytes between rows that are read at once
 AHEAD = getattr(os, "POSIX_FADV_WILLNEED", None)
 
 
@@ -61,20 +64,28 @@ class StoredArray:
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         if not found.size:
             return found
-        raw = found.reshape(-1).view(np.uint8)
-        ends = [*(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-        begins = [0, *ends[:-1]]
-        runs = sorted(zip(rows[begins].tolist(), begins, ends, strict=True))
-        size, file = self.row_bytes, self._file
+        order = np.argsort(rows, kind="stable")
+        ascending, size = rows[order].astype(np.int64), self.row_bytes
+        parts = _parts(ascending, size)
+        spans = [(int(ascending[begin]), int(ascending[end - 1]) + 1) for begin, end in parts]
+        self._announce(spans)
         try:
-            if AHEAD is not None and len(runs) > 1:  # the disk may take them in its own order
-                for row, begin, end in runs:
-                    os.posix_fadvise(file, self.offset + row * size, (end - begin) * size, AHEAD)
-            for row, begin, end in runs:
-                self._fill(raw[begin * size : end * size], self.offset + row * size)
+            for (begin, end), (first, last) in zip(parts, spans, strict=True):
+                span = np.empty((last - first, *self.shape[1:]), self.dtype)
+                self._fill(span.reshape(-1).view(np.uint8), self.offset + first * size)
+                found[order[begin:end]] = span[ascending[begin:end] - first]
         except OSError as error:
             raise UserError(f"{self.path} cannot be read any more ({error.strerror})") from error
         return found
+
+    def _announce(self, spans: list[tuple[int, int]]) -> None:
+        """Tell the system of rows that will be read, which the disk may take in its own order."""
+        if AHEAD is None or len(spans) == 1:
+            return
+        with suppress(OSError):  # it is advice
+            for first, last in spans:
+                start, size = first * self.row_bytes, (last - first) * self.row_bytes
+                os.posix_fadvise(self._file, self.offset + start, size, AHEAD)
 
     def _fill(self, target: np.ndarray, place: int) -> None:
         """Raises OSError, and UserError where the file ends too early."""
@@ -90,13 +101,23 @@ class StoredArray:
 
     @cached_property
     def _file(self) -> int:
-        """Open for as long as the process lives: whoever puts another in its place changes
-        nothing.
-        """
+        """Open for as long as this is used: whoever puts another in its place changes nothing."""
         try:
-            return os.open(self.path, os.O_RDONLY)
+            file = os.open(self.path, os.O_RDONLY)
         except OSError as error:
             raise UserError(f"{self.path} cannot be read ({error.strerror})") from error
+        weakref.finalize(self, os.close, file)
+        return file
+
+
+def _parts(ascending: np.ndarray, size: int) -> list[tuple[int, int]]:
+    """Parts of ascending rows that are read at once, with what lies between: those that are near
+    each other, within a block of the file.
+    """
+    starts = ascending * size
+    apart = (np.diff(starts) > size + NEAR) | (np.diff(starts // BLOCK_BYTES) > 0)
+    ends = [*(np.flatnonzero(apart) + 1).tolist(), len(ascending)]
+    return [*zip([0, *ends[:-1]], ends, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,16 +172,17 @@ class OnDisk:
         return len(self.order)
 
     def __getitem__(self, index: Any) -> np.ndarray:
-        """Read the examples of a number, a slice, an array of numbers or of booleans.
+        """Read the examples of a number, a slice, an array of numbers of any shape or of booleans.
 
         Raises:
             UserError: the file was cut short, or cannot be read any more.
         """
         rows = self.order[index]
-        read = self.stored.read(np.atleast_1d(rows))
-        whole = read.reshape(len(read), *self.shape[1:-1], -1)
+        read = self.stored.read(np.ravel(rows))
+        last = math.prod(self.stored.shape[1:]) // max(1, math.prod(self.shape[1:-1]))
+        whole = read.reshape(len(read), *self.shape[1:-1], last)
         found = whole if self.picks is None else whole[..., list(self.picks)]
-        return found if np.ndim(rows) else found[0]
+        return found.reshape(*np.shape(rows), *self.shape[1:])
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray:
         raise UserError(
@@ -194,10 +216,9 @@ def some(examples: Examples, index: Any) -> Examples:
 
 
 def blocks(examples: Examples) -> Iterator[np.ndarray]:
-    """All examples in their order: those in memory at once, of others so many at a time."""
-    if isinstance(examples, np.ndarray):
-        yield examples
-        return
+    """All examples in their order, so many at a time, in memory as on the disk: sums over them are
+    the same to the bit.
+    """
     size = max(1, BLOCK_BYTES // max(1, examples.nbytes // max(1, len(examples))))
     for start in range(0, len(examples), size):
         yield examples[start : start + size]

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from otgan.config import Size
+from otgan.data.examples import MOST_BYTES
 from otgan.data.ondisk import gib
 
 SHARE = 0.25
@@ -19,8 +20,10 @@ LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
 
 
 def room(memory: Size | None) -> int:
-    """Bytes that examples may take: what is asked for, or a quarter of what is free."""
-    return int(SHARE * free()) if memory is None else memory.bytes
+    """Bytes that examples may take: what is asked for, or a quarter of what is free; never more
+    than is read into memory at all.
+    """
+    return min(MOST_BYTES, int(SHARE * free()) if memory is None else memory.bytes)
 
 
 def free() -> int:
@@ -34,11 +37,9 @@ def free() -> int:
     return there
 
 
-def told(name: str, size: int, memory: Size | None) -> str:
+def told(name: str, size: int, most: int) -> str:
     """That examples stay on the disk, and why."""
-    why = (
-        f"{gib(room(None))}, a quarter of the free memory"
-        if memory is None
-        else f"data.max_memory, {memory}"
+    return (
+        f"{name}: {gib(size)} of examples stay on the disk and are read in time: more than"
+        f" {gib(most)} (data.max_memory)"
     )
-    return f"{name}: {gib(size)} of examples stay on the disk and are read in time: more than {why}"

@@ -45,7 +45,7 @@ class _Term(NamedTuple):
 
     @property
     def of_points(self) -> int:
-        """Numbers that blocks copy of both sides, whatever their size."""
+        """Numbers that are copied of both sides, with blocks of any size and without."""
         return (COPIES * self.numbers + VECTORS) * (self.n + self.m)
 
 
@@ -65,7 +65,11 @@ def block_rows(oracle: Regularized, cost: GroundCost, problems: list[BatchFeatur
             bytes_of * sum(count(term) for term in terms)
             for bytes_of, terms in zip(together, stacks, strict=True)
         )
-        for count in (lambda t: t.held(cost.name), lambda t: t.of_points, lambda t: t.of_row)
+        for count in (
+            lambda t: t.held(cost.name) + t.of_points,
+            lambda t: t.of_points,
+            lambda t: t.of_row,
+        )
     )
     if whole <= oracle.max_memory.bytes:
         return None
