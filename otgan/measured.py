@@ -146,15 +146,15 @@ def _by(judge: str, numbers: Iterable[Number]) -> str:
 
 
 def _told(number: Number) -> str:
-    spread = "" if number.sd is None else f" ± {number.sd:.1g}"
+    spread = "" if number.sd is None else f" ± {_short(number.sd, 1)}"
     if number.name == "seconds":
-        return f"{number.mean:.0f}{spread} s of training"
+        return f"{_short(number.mean)}{spread} s of training"
     if number.name == "converged_share":
         return f"{number.mean:.1%} of solved duals within epsilon"
     floor = "" if number.floor is None else f" (real {_short(number.floor)})"
     return f"{number.name.partition('[')[0]} {_short(number.mean)}{spread}{floor}"
 
 
-def _short(value: float) -> str:
-    """Three digits, or all that are before the point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def _short(value: float, digits: int = 3) -> str:
+    """So many digits, or all that are before the point."""
+    return f"{value:,.0f}" if abs(value) >= 10 ** min(digits, 2) else f"{value:.{digits}g}"
