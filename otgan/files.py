@@ -13,6 +13,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -120,6 +121,12 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     with opened_whole(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+def free_bytes(place: Path) -> int:
+    """That are free where something would be written, whose folder may not be there yet."""
+    place = place.absolute()
+    return shutil.disk_usage(next(each for each in (place, *place.parents) if each.is_dir())).free
 
 
 def refusal(error: OSError, place: Path) -> str:

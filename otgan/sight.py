@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import shutil
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from otgan.data.arrays import member
 from otgan.data.large import write_header, writing
 from otgan.errors import UserError
 from otgan.features import FETCHED, Frozen, Tell, find_network
+from otgan.files import free_bytes
 from otgan.groups import ALL, Group, find_groups, make_network
 from otgan.models import Network
 
@@ -205,8 +205,7 @@ def _require_room(wanted: int, width: int, kept: np.dtype | None, on_disk: bool)
     place = cache.folder().absolute()
     there, what = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), "this machine's"
     if on_disk:
-        disk = next(each for each in (place, *place.parents) if each.is_dir())
-        there, what = shutil.disk_usage(disk).free, f"what is free for {place},"
+        there, what = free_bytes(place), f"what is free for {place},"
     if wanted > ROOM * there:
         less = "float16, none, " if kept == np.float32 else "none, "
         raise UserError(

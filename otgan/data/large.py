@@ -25,10 +25,10 @@ from otgan.data.examples import (
     range_of,
     require_few_values,
 )
-from otgan.data.ondisk import OnDisk, StoredArray, blocks
+from otgan.data.ondisk import OnDisk, StoredArray, blocks, gib
 from otgan.data.room import room, told
 from otgan.errors import UserError
-from otgan.files import opened_whole, refusal
+from otgan.files import free_bytes, opened_whole, refusal
 
 
 def read(path: Path, wanted: UserData) -> UserExamples | None:
@@ -162,7 +162,8 @@ def _decoded(
     files: list[Path], path: Path, wanted: UserData, place: Path
 ) -> tuple[StoredArray, dict[str, np.ndarray]]:
     """Decode pictures into a file of the cache, and keep beside it what was seen."""
-    with writing(place) as file:
+    size = decoding.first_size(files, wanted) * len(files)
+    with writing(place, size) as file:
         laid = Laid(file, len(files), 1 if decoding.are_gray(files, wanted) else 3)
         notes = decoding.read_all(((str(f), f) for f in files), path, wanted, laid)
     seen = {"notes": np.asarray(notes, dtype=str), "gray": np.asarray(laid.gray)}
@@ -208,7 +209,7 @@ def _kept(
     """Examples as they are made block by block, or as the cache has them from an earlier time."""
     place = _place(path, asked)
     if (found := _found(place, shape[0])) is None:
-        with writing(place) as file:
+        with writing(place, int(np.prod(shape)) * np.dtype(dtype).itemsize) as file:
             write_header(file, shape, np.dtype(dtype))
             for block in made:
                 file.write(np.ascontiguousarray(block).data)
@@ -229,12 +230,19 @@ def _found(place: Path, count: int) -> StoredArray | None:
 
 
 @contextmanager
-def writing(place: Path) -> Iterator[BinaryIO]:
-    """A file of the cache, whole or not at all.
+def writing(place: Path, size: int = 0) -> Iterator[BinaryIO]:
+    """A file of the cache, whole or not at all; of about so many bytes, for which there has to be
+    room.
 
     Raises:
         UserError: it cannot be written, as it must be where memory has no room.
     """
+    if size > (free := free_bytes(place)):
+        raise UserError(
+            f"there is no room in memory for all examples, nor for {gib(size)} of them in"
+            f" {place.parent}, where {gib(free)} are free: make room, or name another folder by"
+            " OTGAN_CACHE"
+        )
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with opened_whole(place) as file:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from otgan.config import UserData, parse_size
 from otgan.data import Dataset, Form, OnDisk, blocks, large, ondisk
@@ -62,6 +63,26 @@ def test_what_is_not_read_into_memory_at_all_stays_on_the_disk(tmp_path, monkeyp
     found = large.read(path, asked)
     assert found
     assert isinstance(found.values, OnDisk)
+
+
+@pytest.mark.parametrize("kind", ["array", "folder"])
+def test_a_disk_without_room_is_refused_before_it_is_written_to(tmp_path, monkeypatch, kind):
+    path, pictures = tmp_path / "x.npy", np.random.default_rng(0).random((40, 8, 8, 3))
+    if kind == "array":
+        np.save(path, pictures.astype(np.float32))  # of floats bytes are made
+    else:
+        path.mkdir()
+        for k, picture in enumerate(pictures):
+            Image.fromarray((255 * picture).astype(np.uint8)).save(path / f"{k}.png")
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("OTGAN_CACHE", str(cache))
+    asked = UserData(path=str(path), max_memory=parse_size("1KB"))
+    monkeypatch.setattr(large, "free_bytes", lambda place: 40 * 8 * 8 * 3 - 1)
+    with pytest.raises(UserError, match=r"nor for 0\.0 MiB of them in .*, where 0\.0 MiB are free"):
+        large.read(path, asked)
+    assert not cache.exists()
+    monkeypatch.setattr(large, "free_bytes", lambda place: 40 * 8 * 8 * 3)
+    assert large.read(path, asked)
 
 
 def test_a_file_that_is_gone_or_short_is_a_sentence(tmp_path):
