@@ -108,7 +108,7 @@ def make_batch_source(
             .random_base2(powers)[: batch.size]
             .astype(np.float32)
         )
-    others = source.in_memory("a source")[0] if source else None
+    others = source.in_memory("a source", "source")[0] if source else None
     return BatchSource(examples, bounds, sobol, others, frozen, features)
 
 
@@ -125,7 +125,7 @@ def make_held_out(
         count = len(examples)
         most = min(count, max(1, HELD_OUT_BYTES * count // examples.nbytes))
         examples = examples[np.arange(most) * count // most]
-    others = source.in_memory("a source")[1] if source else None
+    others = source.in_memory("a source", "source")[1] if source else None
     return BatchSource(examples, source=others, frozen=frozen)
 
 

@@ -1,6 +1,8 @@
 """Which keys of a config are no part of what it computes: as their fields say."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any
 
 import pytest
 
@@ -8,12 +10,14 @@ from otgan import experiments
 from otgan.config import Config, Effect, Section, marked
 from otgan.plain import flat
 
-MAP = "convex-map"  # has all keys, truth among them
+MAP = "convex-map"  # has all keys, truth among them, on data that may stay on the disk
 CHANGES = {
     "name": "other",
     "card.title": "other",
     "rules": "points",  # of a run it is always "none"
     "truth": "/T.npz",
+    "data.max_memory": "1GB",
+    "source.max_memory": "1GB",
     "train.loggers": ["wandb"],
     "train.log_every": 3,
     "train.pictures": 3,
@@ -27,16 +31,21 @@ CHANGES = {
 }
 
 
+def resolved(changes: Mapping[str, Any] = MappingProxyType({})) -> Config:
+    source = {"kind": "own", "path": "/Y.npy"}
+    return experiments.resolve(MAP, {"source": source, **changes}, "/X.npy")
+
+
 @pytest.mark.parametrize("key", CHANGES)
 def test_a_marked_key_changes_no_identity(key):
     assert key in marked(Config)
-    changed = experiments.resolve(MAP, {key: CHANGES[key]})
-    assert changed != experiments.resolve(MAP)
-    assert changed.identity() == experiments.resolve(MAP).identity()
+    changed = resolved({key: CHANGES[key]})
+    assert changed != resolved()
+    assert changed.identity() == resolved().identity()
 
 
 def test_every_other_key_is_a_part_of_it():
-    config = experiments.resolve(MAP)
+    config = resolved()
     cards = {key for key in marked(Config) if key.startswith("card.")}
     assert marked(Config) == {*CHANGES, *cards}
     assert flat(config.identity()).keys() == flat(config.model_dump(mode="json")).keys() - marked(
@@ -45,10 +54,10 @@ def test_every_other_key_is_a_part_of_it():
 
 
 def test_what_may_differ_where_a_run_goes_on():
-    config = experiments.resolve(MAP)
+    config = resolved()
     assert experiments.differences(
         config,
-        experiments.resolve(MAP, CHANGES),
+        resolved(CHANGES),
         (Effect.EXTENT, Effect.SAMPLES, Effect.VIEW),
     ) == ["name (convex-map there, other now)"]
 

@@ -62,7 +62,7 @@ class Dataset:
         """The same, gray pictures with as many equal channels as a shape asks for; see the function
         of that name.
         """
-        train, test = self.in_memory("a source")
+        train, test = self.in_memory("a source", "source")
         return replace(
             self, train=with_channels_of(train, shape), test=with_channels_of(test, shape)
         )
@@ -72,8 +72,9 @@ class Dataset:
         """Whether the examples stay in a file."""
         return isinstance(self.train, OnDisk)
 
-    def in_memory(self, who: str) -> tuple[np.ndarray, np.ndarray]:
-        """Both parts as arrays, for `who` needs all examples at once.
+    def in_memory(self, who: str, section: str = "data") -> tuple[np.ndarray, np.ndarray]:
+        """Both parts as arrays, for `who` needs all examples at once, which a section of the config
+        describes.
 
         Raises:
             UserError: they are on the disk.
@@ -82,7 +83,7 @@ class Dataset:
             raise UserError(
                 f"{who} needs all {len(self.train):,} training examples in memory, and these"
                 f" {gib(self.train.nbytes)} are on the disk: take fewer, or allow more by"
-                " data.max_memory"
+                f" {section}.max_memory"
             )
         return self.train, self.test
 
