@@ -37,6 +37,8 @@ def small(name):
         changes["batch.reals"] = 20
     if config.cost.encoded:
         changes["cost.encoder.width"] = WIDTH
+    if config.data.kind == "stacked-mnist":
+        changes["data.size"] = 2_000
     source = "sample" if config.data.kind in ("mnist", "stacked-mnist") else None
     return experiments.resolve(name, changes, source)
 

@@ -8,6 +8,7 @@ import math
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any, Literal, get_args
 
@@ -66,6 +67,7 @@ def parse_amount(raw: Any, others: str = "") -> Amount:
     return Amount(value, relative=text.endswith("x") and math.isfinite(value))
 
 
+LARGEST = 2**63  # bytes
 UNITS = {"B": 1} | {
     f"{prefix}{binary}B": (1024 if binary else 1000) ** power
     for power, prefix in enumerate("KMGT", start=1)
@@ -101,13 +103,13 @@ def parse_size(raw: Any) -> Size:
     """Read `500MB`, `1.5GB`, `2GiB` or a number of bytes.
 
     Raises:
-        ValueError: it is none of them, or below one byte.
+        ValueError: it is none of them, below one byte, or more than there can be.
     """
     if isinstance(raw, Size):
         return raw
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]i?B|B|)", str(raw).strip())
-    number = round(float(found[1]) * UNITS[found[2] or "B"]) if found else 0
-    if number < 1:
+    number = int(Fraction(found[1]) * UNITS[found[2] or "B"]) if found else 0
+    if not 0 < number < LARGEST:
         raise ValueError(f"needs a size such as 500MB, 4GB or 2GiB, not {str(raw)!r}")
     return Size(number)
 
