@@ -57,8 +57,9 @@ def rows_at(rows: Rows, places: Int[Array, " n"]) -> Shaped[Array, "n ..."]:
         return jnp.asarray(rows.rows)[jnp.searchsorted(rows.places, places)]
     if isinstance(rows, OnDisk):
         shape = jax.ShapeDtypeStruct((*places.shape, *rows.shape[1:]), rows.dtype)
-        read = lambda places: rows[np.asarray(places)]  # noqa: E731
-        return jax.pure_callback(read, shape, places, vmap_method="sequential")
+        return jax.pure_callback(
+            lambda places: rows[np.asarray(places)], shape, places, vmap_method="sequential"
+        )
     return jnp.asarray(rows)[places]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeGuard, runtime_checkable
 
 import jax
@@ -44,8 +45,11 @@ class Supply(NamedTuple):
         if self.first is None:
             return self.data
         ahead = solves - self.first
-        pick = lambda leaf: jnp.asarray(leaf)[ahead]  # noqa: E731
-        return _changed(self.data, Fetched, lambda rows: jax.tree.map(pick, rows))
+
+        def pick(rows: Fetched) -> Fetched:
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[ahead], rows)
+
+        return _changed(self.data, Fetched, pick)
 
 
 @runtime_checkable
@@ -80,7 +84,7 @@ class FromDisk:
         """`most` are the steps in a dispatch."""
         assert isinstance(data.examples, OnDisk)
         self._data, self._mesh = data, mesh
-        reads = lambda solves: stepper.reads(data, solves)  # noqa: E731
+        reads = partial(stepper.reads, data)
         count = jax.eval_shape(reads, jnp.zeros((), jnp.int32)).size
         files = [rows for rows in (data.examples, *(data.features or ())) if _on_disk(rows)]
         each = count * sum(rows.nbytes // len(rows) for rows in files)
@@ -132,7 +136,10 @@ def _on_disk(rows: Rows) -> TypeGuard[OnDisk]:
 
 def _changed(data: BatchSource, kind: type, change: Callable[[Any], Rows]) -> BatchSource:
     """With those rows changed that are of a kind."""
-    one = lambda rows: change(rows) if isinstance(rows, kind) else rows  # noqa: E731
+
+    def one(rows: Rows) -> Rows:
+        return change(rows) if isinstance(rows, kind) else rows
+
     return data._replace(
         examples=one(data.examples),
         features=None if data.features is None else tuple(map(one, data.features)),

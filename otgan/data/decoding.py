@@ -7,7 +7,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,7 @@ UNREADABLE = OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBomb
 """What Pillow raises of a file that is no picture, or too large a one."""
 
 UNCHANGED = None, "none", "auto"
-"""`resize`, `crop` and `channels` of pictures that stay as they are."""
+"""What is asked of pictures that stay as they are; see `asked`."""
 
 Size = tuple[int, int]  # width and height, in pixels
 Encoded = Path | bytes  # a picture's file, or what stands in one
@@ -45,13 +45,38 @@ Encoded = Path | bytes  # a picture's file, or what stands in one
 
 @runtime_checkable
 class Taker(Protocol):
-    """What pictures are given to as they are read: a list, or what writes them down."""
+    """What pictures are given to as they are read: it holds them, or writes them down."""
 
     def append(self, picture: np.ndarray, /) -> None:
         """Take one, (h, w, 1 or 3) uint8."""
 
     def clear(self) -> None:
         """Forget them: none will be used."""
+
+
+@dataclass
+class Held:
+    """Pictures in memory, of which there will be `count`: judged by the first, before the others
+    are decoded.
+    """
+
+    count: int
+    path: Path
+    pictures: list[np.ndarray] = field(default_factory=list)
+
+    def append(self, picture: np.ndarray) -> None:
+        """As `Taker`.
+
+        Raises:
+            UserError: all of them would be too large.
+        """
+        if not self.pictures:
+            _require_room(picture, self.count, self.path)
+        self.pictures.append(picture)
+
+    def clear(self) -> None:
+        """As `Taker`."""
+        self.pictures.clear()
 
 
 class UnfitError(Exception):
@@ -116,11 +141,9 @@ def decoded(
     Raises:
         UserError: some cannot be used; all that is wrong in one message.
     """
-    pictures: list[np.ndarray] = []
-    # judged by the first, before the others are decoded
-    room = lambda: _require_room(pictures[0], count, path) if len(pictures) == 1 else None  # noqa: E731
-    notes = read_all(sources, path, wanted, pictures, kind, room)
-    return _stacked(pictures, wanted), notes
+    held = Held(count, path)
+    notes = read_all(sources, path, wanted, held, kind)
+    return _stacked(held.pictures, wanted), notes
 
 
 def read_all(
@@ -129,12 +152,11 @@ def read_all(
     wanted: UserData,
     taker: Taker,
     kind: str = "files",
-    after_each: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Hand pictures over one by one; returns sentences on what was done to some of them.
+    """Hand pictures over one by one, as `decoded` does; the sentences alone.
 
     Raises:
-        UserError: as `decoded`.
+        UserError: some cannot be used; all that is wrong in one message.
     """
     reading = Reading(wanted, taker)
     for name, source in sources:
@@ -142,7 +164,6 @@ def read_all(
             reading.refuse(name, source)
         else:
             reading.add(name, source)
-        after_each()
     if reading.faults or len(reading.sizes) > 1:
         raise UserError(_refusal(reading, path, kind))
     return [f"{some:,} of them {how}" for how, some in reading.seen.items() if some]
@@ -181,6 +202,11 @@ def sizes(sources: Iterable[Encoded]) -> set[Size]:
     return found
 
 
+def asked(wanted: UserData) -> tuple[int | None, str, str]:
+    """How pictures are to be prepared."""
+    return wanted.resize, wanted.crop, wanted.channels
+
+
 def described(pictures: Examples) -> str:
     """Their number, size and channels, for a sentence."""
     n, h, w, c = pictures.shape
@@ -194,7 +220,7 @@ def prepare(pictures: np.ndarray, wanted: UserData, path: Path) -> np.ndarray:
         UserError: they are too large or too small.
     """
     require_few_values(pictures[:1].size, path)
-    if not len(pictures) or (wanted.resize, wanted.crop, wanted.channels) == UNCHANGED:
+    if not len(pictures) or asked(wanted) == UNCHANGED:
         return pictures
     squeezed = pictures[..., 0] if pictures.shape[3] == 1 else pictures
     try:
@@ -231,7 +257,7 @@ def _decoded(source: Encoded, seen: Counter[str]) -> Image.Image:
             return _opaque(ImageOps.exif_transpose(opened), seen)
     except Image.DecompressionBombError:
         raise UnfitError(f"has more than {MOST_PIXELS:,} pixels: scale it down first") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
+    except UNREADABLE as error:
         why = "of no known format" if isinstance(error, UnidentifiedImageError) else error
         raise UnfitError(f"cannot be decoded as a picture ({why}): remove or replace it") from None
 

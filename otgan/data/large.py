@@ -88,12 +88,12 @@ def _pictures(stored: StoredArray, path: Path, wanted: UserData) -> OnDisk:
     _require_numbers(stored, path)
     examples = OnDisk.of(stored)
     require_few_values(int(np.prod(examples.shape[1:])), path)
-    changed = (wanted.resize, wanted.crop, wanted.channels) != decoding.UNCHANGED
+    changed = decoding.asked(wanted) != decoding.UNCHANGED
     if stored.dtype != np.uint8 or changed:
         made = _prepared(examples, path, wanted)
         first = next(made)
         shape = (len(examples), *first.shape[1:])
-        asked = (stored.identity, wanted.resize, wanted.crop, wanted.channels)
+        asked = (stored.identity, *decoding.asked(wanted))
         examples = _kept(path, asked, shape, np.uint8, _again(first, made))
     return examples if wanted.channels == "rgb" else _one_channel_if_gray(examples)
 
@@ -145,7 +145,7 @@ def _folder(path: Path, wanted: UserData) -> UserExamples | None:
     if size * len(files) <= most:
         return None
     there = [(str(f.relative_to(path)), (s := f.stat()).st_size, s.st_mtime_ns) for f in files]
-    asked = (there, wanted.resize, wanted.crop, wanted.channels)
+    asked = (there, *decoding.asked(wanted))
     place = _place(path, asked)
     stored, notes = _found(place, len(files)), cache.read(place.with_suffix(".npz"))
     if stored is None or notes is None:

@@ -179,6 +179,23 @@ def test_fit_brings_the_generator_nearer(regression):
     assert w2[2] < w2[1]
 
 
+def test_entropic_steps_shorten_towards_their_last_rate():
+    """The last of them, from the same potentials on the same batch: as long as its rate says."""
+    moved = {}
+    for rate in (0.5, 0.1):
+        _, system, batches = together(
+            **{"oracle.smoothing_rate_end": rate, "oracle.chunk": 1, "oracle.stop": "budget"}
+        )
+        train = system.stepper.init()
+        last = SMALL["oracle.smoothing_steps"] - 1
+        state = train.dual._replace(taken=jnp.asarray(last, jnp.int32))
+        after, *_ = jax.jit(system.family.solve)(state, train.players, batches, jax.random.key(0))
+        assert int(after.taken) == last + 1
+        moved[rate] = np.asarray(after.psi - state.psi)
+    assert np.abs(moved[0.5]).max() > 0
+    np.testing.assert_allclose(moved[0.1], moved[0.5] * 0.2 ** (last / (last + 1)), 1e-4, 1e-8)
+
+
 def test_the_authors_schedule_is_adam_on_the_share_of_hits():
     """One step from zero in the inner-product form: of every point that is hit, up by the learning
     rate; of all others, not at all.
