@@ -182,6 +182,26 @@ def test_a_folder_trains_as_in_memory(tmp_path):
     assert equal(runs[0][2], runs[1][2])
 
 
+@pytest.mark.parametrize("file", ["layers"], indirect=True)
+def test_a_run_is_judged_as_in_memory(file, tmp_path):
+    told = []
+    for memory in ([], ["--set", "data.max_memory=1B"]):
+        out = tmp_path / f"run-{len(memory)}"
+        small = ["--batch-size", 16, "--steps", 2, "--set", "generator.width=16"]
+        judged = ["--fid", "--pr", "--nearest", "--samples", 300, "--allow-few"]
+        for words in (
+            ["run", "sinkhorn-mnist", "--data", file, "--out", out, *small, *memory],
+            ["eval", out, *judged],
+        ):
+            done = otgan_alone(*words)
+            assert done.returncode == 0, done.stderr
+        scores = [json.loads(line) for line in (out / "eval/scores.jsonl").read_text().splitlines()]
+        told.append({score["metric"]: (score["values"], score["floor"]) for score in scores})
+        assert [*(out / "eval").glob("nearest-*.png")]
+    assert told[0] == told[1]
+    assert {"fid[random]", "memorised"} <= told[0].keys()
+
+
 def test_batches_lie_along_several_devices(file, tmp_path):
     ends = []
     for memory in ([], ["--set", "data.max_memory=1B"]):

@@ -6,14 +6,14 @@ import hashlib
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from otgan import cache, config, plugins
 from otgan.data import digits, own, points, prepared
 from otgan.data.examples import MOST_BYTES
-from otgan.data.ondisk import Examples, OnDisk, blocks, gib
+from otgan.data.ondisk import Examples, OnDisk, blocks, gib, repeated
 from otgan.data.room import room, told
 from otgan.errors import UserError
 
@@ -62,9 +62,8 @@ class Dataset:
         """The same, gray pictures with as many equal channels as a shape asks for; see the function
         of that name.
         """
-        train, test = self.in_memory("a source", "source")
         return replace(
-            self, train=with_channels_of(train, shape), test=with_channels_of(test, shape)
+            self, train=with_channels_of(self.train, shape), test=with_channels_of(self.test, shape)
         )
 
     @property
@@ -175,12 +174,16 @@ def load_source(run: config.Config, shape: tuple[int, ...] = ()) -> Dataset | No
     )
 
 
-def with_channels_of(examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+@overload
+def with_channels_of(examples: np.ndarray, shape: tuple[int, ...]) -> np.ndarray: ...
+@overload
+def with_channels_of(examples: Examples, shape: tuple[int, ...]) -> Examples: ...
+def with_channels_of(examples: Examples, shape: tuple[int, ...]) -> Examples:
     """Gray pictures, (n, h, w, 1), as color pictures of three equal channels where a shape (h, w,
     3) asks for them; all else as it is.
     """
     if examples.ndim == 4 and shape == (*examples.shape[1:3], 3) and examples.shape[3] == 1:
-        return np.repeat(examples, 3, axis=3)
+        return repeated(examples, 3)
     return examples
 
 

@@ -197,7 +197,8 @@ class OnDisk:
 
     def picking(self, picks: tuple[int, ...]) -> OnDisk:
         """Some entries of the last axis. Nothing is read."""
-        return replace(self, shape=(*self.shape[:-1], len(picks)), picks=picks)
+        picked = picks if self.picks is None else tuple(self.picks[k] for k in picks)
+        return replace(self, shape=(*self.shape[:-1], len(picks)), picks=picked)
 
     @property
     def identity(self) -> str:
@@ -213,6 +214,13 @@ Examples = np.ndarray | OnDisk
 def some(examples: Examples, index: Any) -> Examples:
     """Some of the examples, in memory or on the disk as they are."""
     return examples.part(index) if isinstance(examples, OnDisk) else examples[index]
+
+
+def repeated(examples: Examples, times: int) -> Examples:
+    """With a last axis of one so many times over, in memory or on the disk as they are."""
+    if isinstance(examples, OnDisk):
+        return examples.picking((0,) * times)
+    return np.repeat(examples, times, axis=-1)
 
 
 def blocks(examples: Examples) -> Iterator[np.ndarray]:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from otgan.config import UserData, parse_size
 from otgan.data import Dataset, Form, OnDisk, blocks, large, ondisk
-from otgan.data.ondisk import StoredArray
+from otgan.data.ondisk import StoredArray, repeated
 from otgan.errors import UserError
 
 PLACES = [
@@ -42,7 +42,11 @@ def test_an_index_reads_what_it_would_of_an_array(tmp_path, monkeypatch, shape, 
         assert found.shape == as_array[index].shape
         np.testing.assert_array_equal(found, as_array[index])
     last = (there.shape[-1] - 1,)
-    np.testing.assert_array_equal(part.picking(last)[PLACES[2]], as_array[PLACES[2]][..., [*last]])
+    one = part.picking(last)
+    np.testing.assert_array_equal(one[PLACES[2]], as_array[PLACES[2]][..., [*last]])
+    np.testing.assert_array_equal(
+        repeated(one, 3)[PLACES[2]], repeated(as_array[..., [*last]], 3)[PLACES[2]]
+    )
 
 
 def test_the_form_of_points_is_the_same_to_the_bit(tmp_path, monkeypatch):
